@@ -1,0 +1,21 @@
+"""What can go wrong, as a user is told it: where, what came, what was expected, what to try."""
+
+
+class AltgradError(Exception):
+    """Any failure AltGrad explains in one message instead of a traceback."""
+
+
+class FormatError(AltgradError, ValueError):
+    """A number format, rounding or scaling that cannot be: its facts contradict each other or a value does not fit."""
+
+
+class ManifestError(AltgradError):
+    """The manifest or the command line asks for something that cannot be assembled (exit code 2)."""
+
+
+class PluginError(AltgradError):
+    """A plugin is missing, broken, or broke its contract (exit code 2)."""
+
+
+class RunError(AltgradError):
+    """The world failed under a correct manifest: disk, lock, damaged checkpoint, missing device (exit code 1)."""

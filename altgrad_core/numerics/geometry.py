@@ -1,0 +1,133 @@
+"""The shape of a quantized tensor's number line: spacing, rung position and its inverse, at the scale in force."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from altgrad_core.numerics import kernels
+from altgrad_core.numerics.rounding import grid_tensor, round_to_index
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from altgrad_core.numerics.format import Format
+    from altgrad_core.numerics.grid import Grid
+
+
+class Geometry:
+    """A live, read-only view of the grid of one tensor: the format's rungs times the scale of the last forward pass.
+
+    Rung 0 is zero; rungs count upwards and downwards from there. Positions are float64, values float32.
+    """
+
+    def __init__(self, read: Callable[[], tuple[Format, Tensor]]) -> None:
+        self._read = read
+
+    @classmethod
+    def of(cls, format: Format, scale: Tensor | float = 1.0) -> Geometry:
+        """The geometry of a format at a fixed scale."""
+        import torch
+
+        fixed = torch.as_tensor(scale, dtype=torch.float32)
+        return cls(lambda: (format, fixed))
+
+    def at(self, scale: Tensor | float) -> Geometry:
+        """The same live format at a fixed scale."""
+        import torch
+
+        fixed = torch.as_tensor(scale, dtype=torch.float32)
+        return Geometry(lambda: (self.format, fixed))
+
+    @property
+    def format(self) -> Format:
+        """The format in force."""
+        return self._read()[0]
+
+    @property
+    def scale(self) -> Tensor:
+        """The scale in force, float32 of shape ()."""
+        return self._read()[1]
+
+    @property
+    def rungs_per_binade(self) -> int | None:
+        """2 ** mantissa bits, or None where the format has no binades."""
+        bits = self.format.mantissa_bits
+        return None if bits is None else int(2**bits)
+
+    @property
+    def lowest_rung(self) -> int:
+        """The number of the lowest rung: zero or negative."""
+        return -self.format.grid.origin
+
+    @property
+    def highest_rung(self) -> int:
+        """The number of the highest rung."""
+        return len(self.format.grid) - 1 - self.format.grid.origin
+
+    def facts(self) -> dict[str, Any]:
+        """Plain data for a fused kernel: the grid's values (float64 tensor), the origin and the scale."""
+        format, scale = self._read()
+        return {"values": grid_tensor(format.grid, scale.device), "origin": format.grid.origin, "scale": scale}
+
+    def rung(self, w: Tensor) -> Tensor:
+        """The number of the nearest rung, ties to even; int32, of the shape of `w`."""
+        import torch
+
+        format, scale = self._read()
+        if kernels.supports(w, format):
+            return kernels.nearest_rung(w, format, scale=scale)
+        return (round_to_index(_scaled(w, scale), format.grid) - format.grid.origin).to(torch.int32)
+
+    def position(self, w: Tensor) -> Tensor:
+        """u(w): the rung number, linearly interpolated, continued beyond the ends with the last gap; float64."""
+        format, scale = self._read()
+        if kernels.supports(w, format):
+            return kernels.position(w, format, scale=scale)
+        values, gaps = grid_tensor(format.grid, w.device), _gaps(format.grid, w.device)
+        scaled = _scaled(w, scale).double()
+        cell = _cell(scaled, values)
+        anchor = cell + (scaled < 0)  # the end of the cell nearer to zero: tiny values keep their digits
+        return (anchor - format.grid.origin) + (scaled - values[anchor]) / gaps[cell]
+
+    def value(self, u: Tensor) -> Tensor:
+        """The inverse of `position`, float32, of the shape of `u`."""
+        import torch
+
+        format, scale = self._read()
+        u = u.double()
+        if u.device.type == "cpu" and kernels.supports(torch.empty(0), format):
+            return kernels.value_at(u, format, scale=scale)
+        values, gaps = grid_tensor(format.grid, u.device), _gaps(format.grid, u.device)
+        cell = (u.floor().long() + format.grid.origin).clamp(0, len(gaps) - 1)
+        anchor = cell + (u < 0)
+        return ((values[anchor] + (u - (anchor - format.grid.origin)) * gaps[cell]) * scale.double()).float()
+
+    def spacing(self, w: Tensor) -> Tensor:
+        """S(w): the width of the cell that holds w, on a grid point that of the cell away from zero; float32."""
+        import torch
+
+        format, scale = self._read()
+        values, gaps = grid_tensor(format.grid, w.device), _gaps(format.grid, w.device)
+        scaled = _scaled(w, scale).double()
+        away_below = (torch.searchsorted(values, scaled.contiguous()) - 1).clamp(0, len(gaps) - 1)
+        cell = torch.where(scaled < 0, away_below, _cell(scaled, values))
+        return (gaps[cell] * scale.double()).float()
+
+
+def _scaled(w: Tensor, scale: Tensor) -> Tensor:
+    return w.detach().float() / scale
+
+
+def _cell(scaled: Tensor, values: Tensor) -> Tensor:
+    """The index of the grid value at or below, kept within the cells."""
+    import torch
+
+    return (torch.searchsorted(values, scaled.contiguous(), right=True) - 1).clamp(0, len(values) - 2)
+
+
+@lru_cache(maxsize=256)
+def _gaps(grid: Grid, device: object) -> Tensor:
+    """Distances between neighbouring values, float64 of shape (rungs - 1,)."""
+    return grid_tensor(grid, device).diff()

@@ -1,0 +1,46 @@
+"""Counter-based random numbers: a key names a stream, a counter names an element, nothing has a state.
+
+Philox 4x32 with 7 rounds: J. Salmon, M. Moraes, R. Dror, D. Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ROUNDS = 7
+MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+WEYL = (0x9E3779B9, 0xBB67AE85)
+_LOW = 0xFFFFFFFF
+
+
+def derive_key(seed: int, *stream: str | int) -> int:
+    """A 63-bit key for one stream of one seed, such as `derive_key(7, "data", step)`."""
+    text = "/".join(str(part) for part in (seed, *stream))
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
+
+
+def philox_words(key: int, count: int, *, device: str | object = "cpu") -> Tensor:
+    """The first `count` 32-bit words of the stream `key`, as int64 of shape (count,).
+
+    Elements 4n to 4n + 3 are the four words of counter n, so an element's word depends on its number alone.
+    """
+    import torch
+
+    counters = torch.arange((count + 3) // 4, dtype=torch.int64, device=device)  # type: ignore[call-overload]
+    zero = torch.zeros_like(counters)
+    words = [counters & _LOW, counters >> 32, zero, zero]
+    low_key, high_key = key & _LOW, (key >> 32) & _LOW
+    for _ in range(ROUNDS):
+        first, third = words[0] * MULTIPLIERS[0], words[2] * MULTIPLIERS[1]  # the low 64 bits, which is all there are
+        words = [
+            ((third >> 32) & _LOW) ^ words[1] ^ low_key,
+            third & _LOW,
+            ((first >> 32) & _LOW) ^ words[3] ^ high_key,
+            first & _LOW,
+        ]
+        low_key, high_key = (low_key + WEYL[0]) & _LOW, (high_key + WEYL[1]) & _LOW
+    return torch.stack(words, dim=1).flatten()[:count]

@@ -1,0 +1,27 @@
+"""What one pass over a tensor counted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Tally(NamedTuple):
+    """By-products of quantizing one tensor.
+
+    Attributes:
+        elements: how many.
+        amax: the largest finite magnitude before scaling, float32 of shape ().
+        overflow: magnitudes above the format's largest finite value after scaling, infinities among them.
+        underflow: non-zero values that were rounded to zero.
+        nan: NaNs. infinite: infinities. Each count is a Python int or an int64 tensor of shape ().
+    """
+
+    elements: int
+    amax: Tensor
+    overflow: Tensor | int
+    underflow: Tensor | int
+    nan: Tensor | int
+    infinite: Tensor | int
