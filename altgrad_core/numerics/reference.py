@@ -37,12 +37,12 @@ def quantize(
     if format.grid.negative_zero is not None:
         rounded = torch.where(rounded == 0, rounded.copysign(scaled), rounded)
     if overflow == "specials":
-        rounded = _with_specials(scaled, rounded, format, rounding)
+        rounded = _with_specials(wide if rounding == "stochastic" else scaled, rounded, format, rounding)
     result = torch.where(wide.isnan(), wide, rounded * scale.to(wide.dtype))
     tally = Tally(
         elements=x.numel(),
         amax=finite_amax(wide),
-        overflow=(scaled.abs() > format.largest).sum(),
+        overflow=((scaled > max(format.grid.highest, 0.0)) | (scaled < min(format.grid.lowest, 0.0))).sum(),
         underflow=((rounded == 0) & (wide != 0) & ~wide.isnan()).sum(),
         nan=wide.isnan().sum(),
         infinite=wide.isinf().sum(),
@@ -58,19 +58,27 @@ def special_beyond(format: Format, sign: int) -> float | None:
 
 
 def overflow_threshold(format: Format, sign: int) -> tuple[float, bool]:
-    """The magnitude from which nearest rounding leaves the grid, and whether the threshold itself does (a tie)."""
+    """The magnitude from which nearest rounding leaves the grid, and whether the threshold itself does (a tie).
+
+    It lies half-way to where the next rung would be. A power of two at the top begins a binade: the gap above it is
+    that of its own binade, not the smaller one below.
+    """
     values = format.grid.values if sign > 0 else tuple(-v for v in reversed(format.grid.values))
     rung = len(values) - 1 - format.grid.origin if sign > 0 else format.grid.origin
-    return values[-1] + (values[-1] - values[-2]) / 2, rung % 2 == 1
+    gap = values[-1] - values[-2]
+    if format.mantissa_bits is not None:
+        gap = max(gap, math.ldexp(1.0, math.frexp(values[-1])[1] - 1 - format.mantissa_bits))
+    return values[-1] + gap / 2, rung % 2 == 1
 
 
-def _with_specials(scaled: Tensor, rounded: Tensor, format: Format, rounding: str) -> Tensor:
+def _with_specials(x: Tensor, rounded: Tensor, format: Format, rounding: str) -> Tensor:
     for sign in (1, -1):
         special = special_beyond(format, sign)
-        if special is None:
-            continue
-        magnitude = scaled * sign
-        if rounding == "stochastic":
+        has_this_sign = sign * (format.grid.highest if sign > 0 else format.grid.lowest) > 0
+        if special is None or (math.isnan(special) and not has_this_sign):
+            continue  # nothing to become; an unsigned format's negatives go to its lowest value
+        magnitude = x.double() * sign
+        if rounding == "stochastic" or not has_this_sign:
             leaves = magnitude == math.inf
         else:
             threshold, tie_leaves = overflow_threshold(format, sign)

@@ -14,7 +14,8 @@ class Tally(NamedTuple):
     Attributes:
         elements: how many.
         amax: the largest finite magnitude before scaling, float32 of shape ().
-        overflow: magnitudes above the format's largest finite value after scaling, infinities among them.
+        overflow: values beyond the ends of the grid after scaling: magnitudes above the largest finite value,
+            infinities among them, and every negative value where the format is unsigned.
         underflow: non-zero values that were rounded to zero.
         nan: NaNs. infinite: infinities. Each count is a Python int or an int64 tensor of shape ().
     """

@@ -113,9 +113,10 @@ def _flat(x: Tensor):  # type: ignore[no-untyped-def]  # a NumPy array, and NumP
 
 
 def _factors(scale: Tensor) -> tuple[float, float, bool]:
-    """The scale, its inverse, and whether dividing is needed because the inverse is not exact."""
+    """The scale, its inverse, and whether dividing is needed because the inverse is no exact float32."""
     number = float(scale)
-    return number, 1.0 / number, math.frexp(number)[0] != 0.5
+    significand, exponent = math.frexp(number)
+    return number, 1.0 / number, significand != 0.5 or exponent <= -127
 
 
 def _from_bits(bits: int) -> Tensor:

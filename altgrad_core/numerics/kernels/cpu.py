@@ -199,7 +199,7 @@ def position(x, out, scale, inverse, divides, facts):
     shift, offset, normal, largest, top, magic, quantum, gap, negative_zero = facts
     scale32, inverse32 = np.float32(scale), np.float32(inverse)
     normal32, largest32 = np.int32(normal), np.int32(largest)
-    highest = np.float64(as_float(largest))
+    second = np.float64(as_float(largest)) - gap
     per_rung = 1.0 / np.float64(1 << shift)
     bits_in = x.view(np.int32)
     for i in range(x.size):
@@ -208,7 +208,7 @@ def position(x, out, scale, inverse, divides, facts):
         scaled = np.float32(value / scale32 if divides else value * inverse32)
         magnitude = as_bits(scaled)
         inner = magnitude * per_rung - offset if magnitude >= normal32 else np.float64(scaled) / quantum
-        outer = top + (np.float64(scaled) - highest) / gap
+        outer = (top - 1) + (np.float64(scaled) - second) / gap
         u = outer if magnitude > largest32 else inner
         out[i] = u if bits >= 0 else -u
 
@@ -218,17 +218,15 @@ def value_at(u, out, scale, facts):
     """The inverse of `position`: scale times the value at rung position `u`, float64, into `out`, float32."""
     shift, offset, normal, largest, top, magic, quantum, gap, negative_zero = facts
     scale64 = np.float64(np.float32(scale))
-    highest = np.float64(as_float(largest))
     first_normal = np.float64((normal >> shift) - offset) if normal < NEVER else np.inf
-    mantissa_bits = 23 - shift
-    lifted = np.float64(offset + ((1023 - 127) << mantissa_bits))
-    per_rung = np.float64(np.int64(1) << (52 - mantissa_bits))
+    last_cell, per_binade = np.float64(top - 1), 1.0 / np.float64(1 << (23 - shift))
     for i in range(u.size):
         a = abs(u[i])
-        if a > top:
-            value = highest + (a - top) * gap
-        elif a >= first_normal:
-            value = np.int64((a + lifted) * per_rung).view(np.float64)
+        if a >= first_normal:
+            cell = np.int32(min(a, last_cell))
+            low = np.float64(as_float((cell + offset) << shift))
+            binade = np.float64(as_float(((cell + offset) << shift) & _INFINITY))
+            value = low + (a - cell) * (binade * per_binade)
         else:
             value = a * quantum
         value = value * scale64

@@ -67,8 +67,11 @@ def _describes(facts: Facts, positive: tuple[float, ...]) -> bool:
     """Whether the facts give back every positive rung; nothing is assumed of a format that can be checked."""
     if not (math.log2(facts.quantum).is_integer() and facts.magic < 2.0**127):
         return False
-    if facts.normal_bits != NEVER and facts.normal_bits < 0x00800000:
-        return False
+    if facts.normal_bits != NEVER:
+        first_normal = (facts.normal_bits >> facts.shift) - facts.offset
+        ends_evenly = float_bits(first_normal * facts.quantum) == facts.normal_bits  # else the cell below it is odd
+        if facts.normal_bits < 0x00800000 or not ends_evenly:
+            return False
     for rung, value in enumerate(positive, start=1):
         bits = (rung + facts.offset) << facts.shift
         told = bits if bits >= facts.normal_bits else float_bits(rung * facts.quantum)

@@ -1,0 +1,79 @@
+"""`altgrad check MANIFEST`: assemble everything, take no step, print the plan."""
+
+from __future__ import annotations
+
+import json as json_module
+from typing import TYPE_CHECKING, Any
+
+from altgrad_core.cli.options import DeviceOption, JsonOption, ManifestArgument, SetOption, StepsOption, settings
+
+if TYPE_CHECKING:
+    from altgrad_core.running.run import Run
+
+
+def check(
+    manifest: ManifestArgument,
+    set: SetOption = None,
+    device: DeviceOption = None,
+    steps: StepsOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Assemble MANIFEST without training: what is quantized and how, the size of the model and of a checkpoint."""
+    from altgrad_core.manifest.load import load_manifest
+    from altgrad_core.registry.registry import installed
+    from altgrad_core.running.assemble import assemble
+    from altgrad_core.running.resolve import resolve
+
+    source = load_manifest(manifest, settings(set, device=device, steps=steps))
+    print_plan(assemble(resolve(source, installed())), as_json=json)
+
+
+def print_plan(run: Run, *, as_json: bool) -> None:
+    """The resolved plan of an assembled run."""
+    facts = plan_facts(run)
+    if as_json:
+        print(json_module.dumps(facts, indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table("layer", "shape", "weight", "activation", "gradient", box=None, pad_edge=False)
+    for path, layer in facts["layers"].items():
+        shape = "x".join(str(n) for n in layer["shape"])
+        table.add_row(path, shape, *(layer.get(role, "-") for role in ("weight", "activation", "gradient")))
+    console.print(table)
+    console.print(
+        f"\n{facts['name']}: {facts['steps']} steps of {facts['tokens_per_step']} tokens "
+        f"({facts['epochs']:.2f} epochs), {facts['parameters']:,} parameters, "
+        f"{facts['optimizer']}, on {facts['device']}\n"
+        f"a checkpoint takes about {facts['checkpoint_bytes'] / 1e6:.1f} MB"
+    )
+
+
+def plan_facts(run: Run) -> dict[str, Any]:
+    """The plan as plain data."""
+    from altgrad_core.running.attach import linear_layers
+
+    layers: dict[str, dict[str, Any]] = {}
+    for path, layer in linear_layers(run.model).items():
+        layers[path] = {"shape": list(layer.weight.shape)}
+        for role, operand in run.plan.layers.get(path, {}).items():
+            rule = operand.quantizer.scale_rule
+            parts = [operand.format.name, rule.kind if rule.rounding == "up" else f"{rule.kind}/{rule.rounding}"]
+            parts += [operand.quantizer.rounding] if operand.quantizer.rounding != "nearest-even" else []
+            layers[path][role] = " ".join(parts)
+    return {
+        "name": run.name,
+        "steps": run.steps,
+        "tokens_per_step": run.batches.tokens_per_step,
+        "epochs": run.batches.epoch(run.steps),
+        "parameters": run.parameters(),
+        "vocabulary": run.data.vocabulary,
+        "optimizer": run.resolved.optimizer.name,
+        "device": str(run.device),
+        "checkpoint_bytes": run.checkpoint_bytes(),
+        "layers": layers,
+        "monitors": [monitor.name for monitor in run.resolved.monitors],
+        "interventions": [intervention.name for intervention in run.resolved.interventions],
+    }

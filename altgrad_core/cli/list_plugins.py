@@ -1,0 +1,89 @@
+"""`altgrad list-plugins`: everything installed, and what could not be loaded and why."""
+
+from __future__ import annotations
+
+import json as json_module
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from altgrad_core.cli.options import JsonOption
+from altgrad_core.errors import ManifestError
+
+if TYPE_CHECKING:
+    from altgrad_core.registry.registry import Registry
+
+SLOW_SECONDS = 0.5
+
+
+def list_plugins(
+    kind: Annotated[str | None, typer.Option(help="Only this kind, such as format or monitor.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """List every installed format, optimizer, monitor, intervention, model, data set and tracker."""
+    from altgrad_core.registry.kinds import KINDS
+    from altgrad_core.registry.registry import installed
+
+    wanted = kind.lower().removesuffix("s") if kind else None
+    if wanted is not None and wanted not in KINDS:
+        raise ManifestError(f'--kind {kind}: no such kind; one of {", ".join(KINDS)}')
+    rows = plugin_rows(installed(), wanted)
+    if json:
+        print(json_module.dumps(rows, indent=2))
+    else:
+        _print_table(rows)
+
+
+def plugin_rows(registry: Registry, kind: str | None) -> list[dict[str, Any]]:
+    """One row for every noun, then one for every broken plugin."""
+    rows: list[dict[str, Any]] = [
+        {
+            "kind": entry.kind,
+            "name": entry.name,
+            "plugin": entry.plugin.name,
+            "distribution": entry.plugin.distribution,
+            "version": entry.plugin.version,
+            "status": "ok",
+            "summary": entry.summary,
+            **_slowness(entry.plugin.loads_torch, entry.plugin.seconds),
+        }
+        for entry in registry
+        if kind in (None, entry.kind)
+    ]
+    rows += [
+        {
+            "kind": None,
+            "name": None,
+            "plugin": plugin.name,
+            "distribution": plugin.distribution,
+            "version": plugin.version,
+            "status": "broken",
+            "reason": plugin.broken,
+        }
+        for plugin in registry.broken
+    ]
+    return rows
+
+
+def _slowness(loads_torch: bool, seconds: float) -> dict[str, str]:
+    if loads_torch:
+        return {"warning": "its entry-point module imports torch, which slows every command"}
+    return {"warning": f"it took {seconds:.1f} s to load"} if seconds > SLOW_SECONDS else {}
+
+
+def _print_table(rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table("kind", "name", "distribution", "what it is", box=None, pad_edge=False)
+    previous = None
+    for row in (row for row in rows if row["status"] == "ok"):
+        shown = "" if row["kind"] == previous else row["kind"]
+        previous = row["kind"]
+        summary = row["summary"] + (f" [yellow]({row['warning']})[/]" if "warning" in row else "")
+        table.add_row(f"[bold]{shown}[/]", f"[cyan]{row['name']}[/]", f"{row['distribution']} {row['version']}", summary)
+    console.print(table)
+    for row in (row for row in rows if row["status"] == "broken"):
+        source = f"{row['distribution']} {row['version']} ({row['plugin']})"
+        console.print(f"[red]broken[/] {source}: {row['reason']}", highlight=False)

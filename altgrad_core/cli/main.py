@@ -1,0 +1,60 @@
+"""The program `altgrad`: its commands, and what it says and returns when something is wrong."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from altgrad_core.cli.check import check
+from altgrad_core.cli.list_plugins import list_plugins
+from altgrad_core.cli.resume import resume
+from altgrad_core.cli.run import run
+from altgrad_core.cli.show import show
+from altgrad_core.errors import AltgradError, RunError
+
+app = typer.Typer(
+    name="altgrad",
+    help="Train in any 8-bit floating-point format, with weight updates that know its geometry, and see what happens.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (run, resume, check, list_plugins, show):
+    app.command(command.__name__.replace("_", "-"))(command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from altgrad_core import __version__
+
+        print(f"altgrad {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Options of every command."""
+
+
+def main() -> None:
+    """Entry point. Exit codes: 1 the world failed, 2 the manifest or command line is wrong; see README for the others."""
+    try:
+        app()
+    except AltgradError as error:
+        print(f"altgrad: {error}", file=sys.stderr)
+        sys.exit(1 if isinstance(error, RunError) else 2)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

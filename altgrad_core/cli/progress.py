@@ -1,0 +1,117 @@
+"""What a person sees while a run is under way: a live table on a terminal, plain lines on a pipe."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from altgrad_core.records.record import Record, number
+
+LINES = 20  # progress lines of a whole run on a pipe
+_FIELDS = ("step", "loss", "validation", "learning rate", "tokens/s", "flips", "stall", "time left")
+
+
+class Standing:
+    """The latest value of everything shown, gathered from the records."""
+
+    def __init__(self, steps: int | None) -> None:
+        self.steps = steps
+        self.values: dict[str, str] = dict.fromkeys(_FIELDS, "-")
+        self._start: tuple[float, int] | None = None
+
+    def take(self, record: Record) -> None:
+        """Update from one record."""
+        kind = record["kind"]
+        if kind == "began":
+            self.steps = record["steps"]
+        elif kind == "step":
+            self._take_step(record)
+        elif kind == "evaluation":
+            self.values["validation"] = f"{number(record['loss']):.4f}"
+        elif kind == "clock":
+            self.values["tokens/s"] = f"{record['tokens_per_second']:,.0f}"
+        elif kind == "reading" and record["reading"] == "flip-rate":
+            self.values["flips"] = _mean_percent(record["values"])
+        elif kind == "reading" and record["reading"] == "stall-ratio":
+            self.values["stall"] = _mean_percent(record["values"])
+
+    def _take_step(self, record: Record) -> None:
+        step, now = record["step"], time.perf_counter()
+        if self._start is None:
+            self._start = (now, step)
+        self.values["step"] = f"{step}/{self.steps}" if self.steps else str(step)
+        self.values["loss"] = f"{number(record['loss']):.4f}"
+        self.values["learning rate"] = f"{record['learning_rate']:.3g}"
+        done = step - self._start[1]
+        if done and self.steps:
+            left = (now - self._start[0]) / done * (self.steps - step)
+            self.values["time left"] = f"{int(left) // 60}:{int(left) % 60:02d}"
+
+
+def _mean_percent(values: dict[str, Any]) -> str:
+    numbers = [number(value) for value in values.values()]
+    return f"{100 * sum(numbers) / len(numbers):.2f} %" if numbers else "-"
+
+
+@contextmanager
+def watching(steps: int | None) -> Iterator[Callable[[Record], None]]:
+    """A function that shows every record on stderr, for as long as the run lasts."""
+    standing = Standing(steps)
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda record: _show_line(standing, record)
+        return
+    with Live(console=console, refresh_per_second=8, transient=True) as live:
+
+        def show(record: Record) -> None:
+            standing.take(record)
+            if (notice := _notice(record)) is not None:
+                live.console.print(notice, highlight=False, markup=False)
+            live.update(_table(standing))
+
+        yield show
+
+
+def _show_line(standing: Standing, record: Record) -> None:
+    standing.take(record)
+    if (notice := _notice(record)) is not None:
+        print(notice, file=sys.stderr, flush=True)
+    if record["kind"] == "step" and _is_told(record["step"], standing.steps):
+        told = [f"{name} {value}" for name, value in standing.values.items() if value != "-"]
+        print("  ".join(told), file=sys.stderr, flush=True)
+
+
+def _is_told(step: int, steps: int | None) -> bool:
+    every = max(1, (steps or 1000) // LINES)
+    return step == 1 or step % every == 0 or step == steps
+
+
+def _table(standing: Standing) -> Table:
+    table = Table(*_FIELDS)
+    table.add_row(*standing.values.values())
+    return table
+
+
+def _notice(record: Record) -> str | None:
+    """A line for what a person should not miss."""
+    kind = record["kind"]
+    if kind == "warning":
+        return f"warning: {record['message']}"
+    if kind == "tracker":
+        return f"{record['tracker']}: {record['message']}"
+    if kind == "resumed":
+        return f"resumed at step {record['step']}"
+    if kind == "action":
+        return f"step {record['step']}: {record['intervention']}: {record['action']}{_target(record)} ({record['because']})"
+    return None
+
+
+def _target(record: Record) -> str:
+    return f" {record['layer']} to {record['to']}" if "to" in record else ""

@@ -1,0 +1,28 @@
+"""`altgrad resume RUN_DIR`: continue an interrupted run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from altgrad_core.cli.options import JsonOption
+
+
+def resume(
+    run_dir: Annotated[Path, typer.Argument(help="The directory of the run.")],
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse where versions, threads or device differ.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Continue the run in RUN_DIR from its newest whole checkpoint, bit for bit as if it had never stopped."""
+    from altgrad_core.cli.progress import watching
+    from altgrad_core.cli.summary import print_outcome
+    from altgrad_core.records.directory import RunDirectory
+    from altgrad_core.registry.registry import installed
+    from altgrad_core.running.session import resume as continue_run
+
+    with watching(None) as show:
+        outcome = continue_run(RunDirectory(run_dir), installed(), strict=strict, show=show)
+    print_outcome(outcome, as_json=json)
+    raise typer.Exit(outcome.exit_code)

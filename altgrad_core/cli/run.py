@@ -1,0 +1,52 @@
+"""`altgrad run MANIFEST`: train what a manifest describes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from altgrad_core.cli.options import (
+    DeviceOption,
+    JsonOption,
+    ManifestArgument,
+    OutOption,
+    SetOption,
+    StepsOption,
+    settings,
+)
+
+
+def run(
+    manifest: ManifestArgument,
+    set: SetOption = None,
+    device: DeviceOption = None,
+    out: OutOption = None,
+    steps: StepsOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Assemble, print the plan, take no step.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete a run that is in the directory.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Train what MANIFEST describes, and leave records, checkpoints and a summary in a run directory."""
+    from altgrad_core.cli.check import print_plan
+    from altgrad_core.cli.progress import watching
+    from altgrad_core.cli.summary import print_outcome
+    from altgrad_core.manifest.load import load_manifest
+    from altgrad_core.records.directory import RunDirectory
+    from altgrad_core.registry.registry import installed
+    from altgrad_core.running.assemble import assemble
+    from altgrad_core.running.resolve import resolve
+    from altgrad_core.running.session import begin
+
+    source = load_manifest(manifest, settings(set, device=device, steps=steps))
+    resolved = resolve(source, installed())
+    if dry_run:
+        print_plan(assemble(resolved), as_json=json)
+        return
+    name = resolved.manifest.run.name or manifest.stem
+    directory = RunDirectory(out if out is not None else Path("runs", name))
+    with watching(resolved.manifest.run.steps) as show:
+        outcome = begin(resolved, directory, overwrite=overwrite, show=show)
+    print_outcome(outcome, as_json=json)
+    raise typer.Exit(outcome.exit_code)

@@ -1,0 +1,60 @@
+"""The last thing a run prints: how it ended, in numbers, and where everything is."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from altgrad_core.running.session import Outcome
+
+
+def print_outcome(outcome: Outcome, *, as_json: bool) -> None:
+    """The summary on stdout, or for an interrupted run the command that continues it, on stderr."""
+    if outcome.status == "interrupted":
+        print(f"saved; continue with: altgrad resume {outcome.directory}", file=sys.stderr)
+    if as_json:
+        print(json.dumps({"status": outcome.status, "directory": str(outcome.directory), "summary": outcome.summary}))
+    elif outcome.summary:
+        _print_summary(outcome)
+
+
+def _print_summary(outcome: Outcome) -> None:
+    console = Console()
+    summary = outcome.summary
+    step = summary["step"]
+    console.print(f"[bold]{summary['name']}[/]: {outcome.status} after {step} steps", highlight=False)
+    if summary["reason"]:
+        console.print(summary["reason"], highlight=False)
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for name, value in _rows(summary):
+        table.add_row(name, value)
+    console.print(table)
+    console.print(f"records and checkpoints: {outcome.directory}", highlight=False, soft_wrap=True)
+
+
+def _rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    data = summary["data"]
+    rows = [
+        ("validation loss", _number(summary["validation_loss"], "nats per token")),
+        ("perplexity", _number(summary["perplexity"])),
+        ("training loss", _number(summary["loss"], "nats per token")),
+        ("unigram entropy of the text", _number(data.get("unigram_entropy"), "nats per token")),
+        ("lowest possible loss", _number(data.get("loss_floor"), "nats per token")),
+        ("parameters", f"{summary['parameters']:,}"),
+        ("tokens", f"{summary['tokens']:,}"),
+        ("seconds", f"{summary['seconds_in_this_process']:.1f}"),
+        ("formats", ", ".join(facts["name"] for facts in summary["formats"]) or "none"),
+        ("format switches", str(summary["switches"]) if summary["switches"] else ""),
+        ("skipped steps", str(summary["skipped_steps"]) if summary["skipped_steps"] else ""),
+    ]
+    return [(name, value) for name, value in rows if value]
+
+
+def _number(value: Any, unit: str = "") -> str:
+    if value is None:
+        return ""
+    return f"{float(value):.4f} {unit}".strip()

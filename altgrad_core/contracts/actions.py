@@ -1,0 +1,58 @@
+"""Actions: the changes a run can make to itself, each with the reason it was asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Role = Literal["weight", "activation", "gradient"]
+ROLES: tuple[Role, ...] = ("weight", "activation", "gradient")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Action:
+    """One change the run can make. `because` is written into the records.
+
+    Actions of `Backpropagated` come in time to change the gradients of that step; all others act before the next step.
+    """
+
+    because: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stop(Action):
+    """End the run after this step, with a checkpoint; `diverged` says that the run failed to train."""
+
+    diverged: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class SwitchFormat(Action):
+    """Move one role of every layer matching `layer` to the format named `to`."""
+
+    layer: str
+    to: str
+    role: Role = "weight"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SkipStep(Action):
+    """Leave weights and optimizer state as they are in this step; needs readings of `Backpropagated`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipGradients(Action):
+    """Scale the gradients of the layers matching `layer` down to a total L2 norm; needs readings of `Backpropagated`."""
+
+    max_norm: float
+    layer: str = "*"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScaleLearningRate(Action):
+    """Multiply every learning rate by `factor`, from now to the end of the run."""
+
+    factor: float
+
+
+BEFORE_THE_UPDATE: tuple[type[Action], ...] = (SkipStep, ClipGradients)

@@ -1,0 +1,124 @@
+"""Events: frozen facts in the past tense, which monitors observe. Costly facts are computed when first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from altgrad_core.contracts.actions import Role
+    from altgrad_core.numerics.format import Format
+    from altgrad_core.numerics.geometry import Geometry
+    from altgrad_core.numerics.tally import Tally
+
+WHOLE_MODEL = "*"
+"""The layer name of a reading that belongs to no single layer."""
+
+
+@dataclass(frozen=True)
+class Weight:
+    """The weight of one layer around one optimizer step.
+
+    Attributes:
+        path: the layer, such as `blocks.0.attn.qkv`.
+        after: the weight now, detached; shape (out, in). Read it, never write it.
+        gradient: the gradient the optimizer saw, of the same shape, or None.
+        before: the weight before the step; only for monitors with `needs = {"before"}`, else None.
+        geometry: the grid at the scale in force when the step was taken; None where the weight is not quantized.
+        rungs_before: the nearest rung of every element before the step, int32; only with `needs = {"rungs"}`.
+    """
+
+    path: str
+    after: Tensor
+    gradient: Tensor | None = None
+    before: Tensor | None = None
+    geometry: Geometry | None = None
+    rungs_before: Tensor | None = None
+
+    @cached_property
+    def rungs_after(self) -> Tensor | None:
+        """The nearest rung of every element after the step, int32, at the same scale as `rungs_before`."""
+        return None if self.geometry is None else self.geometry.rung(self.after)
+
+
+@dataclass(frozen=True)
+class OperandFacts:
+    """One operand of a quantized layer at its last training pass.
+
+    Attributes:
+        path, role, format: which layer, which operand, and the format in force.
+        scale: the scale it was quantized at, float32 of shape ().
+        tally: amax and the counts of that pass; None before the first.
+    """
+
+    path: str
+    role: Role
+    format: Format
+    scale: Tensor
+    tally: Tally | None
+
+
+class View(Protocol):
+    """What the run offers to look at; shared by all monitors of one event."""
+
+    def weights(self, layers: str) -> Iterator[Weight]: ...
+
+    def operands(self, layers: str) -> Iterator[OperandFacts]: ...
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened at `step`, counted in optimizer steps from 1 (0: before the first)."""
+
+    step: int
+    view: View = field(repr=False)
+
+    def weights(self, layers: str = "*") -> Iterator[Weight]:
+        """The weight of every layer that matches the pattern (`fnmatch`, several separated by `|`), model order."""
+        return self.view.weights(layers)
+
+    def operands(self, layers: str = "*") -> Iterator[OperandFacts]:
+        """The quantized operands of every layer that matches the pattern."""
+        return self.view.operands(layers)
+
+
+@dataclass(frozen=True)
+class Began(Event):
+    """The run is assembled; nothing has been trained yet."""
+
+
+@dataclass(frozen=True)
+class Backpropagated(Event):
+    """The gradients of one step are complete, before clipping and before the update."""
+
+    loss: float
+    gradient_norm: float
+
+
+@dataclass(frozen=True)
+class Updated(Event):
+    """The optimizer has taken one step."""
+
+    loss: float
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class Evaluated(Event):
+    """The validation loss was measured, in nats per token."""
+
+    loss: float
+
+
+@dataclass(frozen=True)
+class Ended(Event):
+    """The run is over: `finished`, `diverged` or `stopped`."""
+
+    status: str
+
+
+EVENTS: tuple[type[Event], ...] = (Began, Backpropagated, Updated, Evaluated, Ended)

@@ -1,0 +1,65 @@
+"""A monitor turns tensors into numbers; it is given nothing it could change."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, ClassVar, Literal
+
+from pydantic import NonNegativeInt, PositiveInt
+
+from altgrad_core.contracts.events import Event, Updated
+from altgrad_core.contracts.options import Stateful
+
+Readings = dict[str, Any]
+"""`{layer: number}`, or `{reading: {layer: number}}` for a monitor with several readings. `"*"`: the whole model."""
+
+Need = Literal["before", "rungs"]
+
+
+class Monitor(Stateful):
+    """Observes one kind of event and reports readings.
+
+    A subclass sets `name` and writes `observe`. Private attributes are its state, saved and restored with the run.
+    It must not draw random numbers from a shared generator and must not write to any tensor it is given.
+
+    Attributes:
+        on: the event it observes.
+        needs: snapshots it wants: `before` (weights before the step), `rungs` (nearest rungs before the step).
+        reports: the names of its readings; its own name by default.
+        sees_every_step: whether it is shown every step; `every` then only paces the reports. `observe` is told by
+            the event, and returns an empty dict when there is nothing to report.
+        every: report every so many steps, counted from step 0.
+        start, end: first and last step it looks at; no end by default.
+        layers: the layers it looks at, a pattern such as `blocks.*`; several separated by `|`.
+    """
+
+    on: ClassVar[type[Event]] = Updated
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    reports: ClassVar[tuple[str, ...]] = ()
+    sees_every_step: ClassVar[bool] = False
+
+    every: PositiveInt = 1
+    start: NonNegativeInt = 0
+    end: NonNegativeInt | None = None
+    layers: str = "*"
+
+    @abstractmethod
+    def observe(self, event: Any) -> Readings:
+        """The readings of one event."""
+
+    @classmethod
+    def readings(cls) -> tuple[str, ...]:
+        """The names of what it reports."""
+        return cls.reports or (cls.name,)
+
+    def is_active(self, step: int) -> bool:
+        """Whether `step` lies between `start` and `end`."""
+        return self.start <= step and (self.end is None or step <= self.end)
+
+    def is_due(self, step: int) -> bool:
+        """Whether it reports at `step`."""
+        return self.is_active(step) and step % self.every == 0
+
+    def is_shown(self, step: int) -> bool:
+        """Whether it observes `step`."""
+        return self.is_active(step) if self.sees_every_step else self.is_due(step)

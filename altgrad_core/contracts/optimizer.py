@@ -1,0 +1,51 @@
+"""An optimizer plugin: options, and a plain `torch.optim.Optimizer` made of them."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from altgrad_core.contracts.options import Options
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.optim import Optimizer
+
+    from altgrad_core.numerics.geometry import Geometry
+
+
+class OptimizerSpec(Options):
+    """The options of an optimizer. A subclass sets `name`, declares its options (`lr` among them) and writes `build`."""
+
+    @abstractmethod
+    def build(self, groups: list[dict[str, Any]], geometry: Mapping[Tensor, Geometry]) -> Optimizer:
+        """An ordinary `torch.optim.Optimizer`.
+
+        Args:
+            groups: parameter groups as torch takes them; biases and gains stand in one with `weight_decay` 0.
+            geometry: for every quantized weight, the live view of its grid. Keep it as an attribute of the optimizer,
+                never in `param_groups` or `state`, so that its `state_dict` stays plain data.
+
+        The run sets `group["lr"]` before every step to `group["initial_lr"]` times the schedule. Random numbers come
+        from torch's default generator, which the run seeds before every step from (seed, step).
+        """
+
+    @staticmethod
+    def split(
+        groups: list[dict[str, Any]], geometry: Mapping[Tensor, Geometry], **plain: Any
+    ) -> list[dict[str, Any]]:
+        """Each group as two: parameters on a grid (`plain=False`), and all others (`plain=True`, with the keys `plain`).
+
+        A key that the group has itself, such as the `weight_decay` of 0 for biases, stays as it is; `lr` does not.
+        """
+        parts = []
+        for group in groups:
+            on_grid = [p for p in group["params"] if p in geometry]
+            others = [p for p in group["params"] if p not in geometry]
+            if on_grid:
+                parts.append({**group, "params": on_grid, "plain": False})
+            if others:
+                rate = {"lr": plain["lr"]} if "lr" in plain else {}
+                parts.append({**plain, **group, **rate, "params": others, "plain": True})
+        return parts

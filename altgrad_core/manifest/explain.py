@@ -1,0 +1,112 @@
+"""Validate a part of a manifest, and say what is wrong the way a person would."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from altgrad_core.contracts.options import Table
+from altgrad_core.errors import ManifestError
+from altgrad_core.manifest.lines import Location
+from altgrad_core.manifest.load import ManifestFile, dotted
+
+TableT = TypeVar("TableT", bound=Table)
+
+
+def validated(model: type[TableT], data: Any, source: ManifestFile, location: Location = ()) -> TableT:
+    """`data`, which stands at `location` of the manifest, as a `model`.
+
+    Raises:
+        ManifestError: one line for every mistake: where, what came, what was expected.
+    """
+    context = {"directory": str(source.path.resolve().parent)}
+    try:
+        return model.model_validate_json(json.dumps(data), strict=True, context=context)
+    except ValidationError as error:
+        problems = [_problem(details, model, data, source, location) for details in error.errors(include_url=False)]
+        raise ManifestError("\n".join(dict.fromkeys(problems))) from None
+
+
+def problem_at(source: ManifestFile, location: Location, message: str) -> str:
+    """`FILE:LINE: key: message`."""
+    name = dotted(location)
+    return f"{source.where(location)}: {name}: {message}" if name else f"{source.path}: {message}"
+
+
+def _problem(
+    details: ErrorDetails, model: type[BaseModel], data: Any, source: ManifestFile, location: Location
+) -> str:
+    inner = _without_tags(details["loc"], data)
+    message = _message(details, _table_at(model, inner), inner, model.__dict__.get("name") or "")
+    return problem_at(source, (*location, *inner), message)
+
+
+def _without_tags(loc: tuple[int | str, ...], data: Any) -> Location:
+    """Drop the parts of a pydantic location that name a union member instead of a key."""
+    kept: list[int | str] = []
+    for position, part in enumerate(loc):
+        is_last = position == len(loc) - 1
+        if isinstance(data, dict) and (part in data or is_last):
+            data = data.get(part)  # type: ignore[arg-type]
+        elif isinstance(data, list) and isinstance(part, int) and part < len(data):
+            data = data[part]
+        else:
+            continue
+        kept.append(part)
+    return tuple(kept)
+
+
+def _table_at(model: type[BaseModel], location: Location) -> type[BaseModel]:
+    """The model of the table that holds the last key of a location."""
+    for part in location[:-1]:
+        if isinstance(part, str) and part in model.model_fields:
+            model = _model_in(model.model_fields[part].annotation) or model
+    return model
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _model_in(part))), None)
+
+
+def _message(details: ErrorDetails, table: type[BaseModel], location: Location, plugin: str) -> str:
+    kind, got = details["type"], details.get("input")
+    if kind == "extra_forbidden":
+        return _unknown_key(str(location[-1]), table.model_fields, plugin)
+    if kind == "missing":
+        return f"missing{_described(table, str(location[-1]))}"
+    if kind == "value_error":
+        return str(details["msg"]).removeprefix("Value error, ")
+    expected = details["msg"].removeprefix("Input should be ").removeprefix("Value should be ")
+    return f"expected {expected}, got {_shown(got)}"
+
+
+def _unknown_key(key: str, fields: Mapping[str, Any], plugin: str) -> str:
+    owner = f"{plugin} has no option" if plugin else "no such key"
+    near = difflib.get_close_matches(key, list(fields), n=1, cutoff=0.6)
+    if near:
+        return f'{owner} "{key}"; did you mean "{near[0]}"?' if plugin else f'{owner}; did you mean "{near[0]}"?'
+    listed = ", ".join(fields) or "none"
+    return f'{owner} "{key}"; it takes: {listed}' if plugin else f"{owner}; keys here: {listed}"
+
+
+def _described(table: type[BaseModel], key: str) -> str:
+    info = table.model_fields.get(key)
+    if info is None:
+        return ""
+    if (inner := _model_in(info.annotation)) is not None:
+        needed = [name for name, field in inner.model_fields.items() if field.is_required()]
+        return f"; expected a table [{key}]" + (f" with {', '.join(needed)}" if needed else "")
+    name = getattr(info.annotation, "__name__", str(info.annotation))
+    return f"; expected {name}"
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value) if not isinstance(value, str) else f'"{value}"'
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,208 @@
+"""Read a manifest file: TOML, JSON or YAML, with `extends` followed and `--set` applied."""
+
+from __future__ import annotations
+
+import json
+import math
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from altgrad_core.errors import ManifestError
+from altgrad_core.manifest.lines import Location, key_lines, line_of
+
+Data = dict[str, Any]
+DEEPEST = 50
+_HINT = "a manifest is a TOML file with at least [run], [model], [data] and [optimizer]"
+
+
+@dataclass(frozen=True)
+class ManifestFile:
+    """What was read.
+
+    Attributes:
+        path: the file.
+        text: its text as given.
+        data: the merged tables of it, of the files it extends, and of `--set`.
+        lines: for this file and each it extends, nearest first, the path and the line of every key.
+        settings: keys given on the command line.
+    """
+
+    path: Path
+    text: str
+    data: Data
+    lines: tuple[tuple[Path, dict[Location, int]], ...] = ()
+    settings: frozenset[Location] = field(default_factory=frozenset)
+
+    def where(self, location: Location) -> str:
+        """`FILE:LINE`, or `--set` for a key of the command line, or `FILE` where the line is not known."""
+        if any(location[: len(given)] == given for given in self.settings):
+            return "--set"
+        best: tuple[int, str] = (0, str(self.path))
+        for path, lines in self.lines:
+            for length in range(len(location), best[0], -1):
+                if tuple(location[:length]) in lines:
+                    best = (length, f"{path}:{line_of(location[:length], lines)}")
+                    break
+        return best[1]
+
+
+def load_manifest(path: Path, settings: Iterable[str] = ()) -> ManifestFile:
+    """Read `path` and everything it extends, then apply `key=value` settings.
+
+    Raises:
+        ManifestError: a file is missing, unreadable, binary, empty, not in its format, or extends itself.
+    """
+    data, text, lines = _follow(path, ())
+    given = []
+    for setting in settings:
+        location, value = _parse_setting(setting)
+        _assign(data, location, value, setting)
+        given.append(location)
+    loaded = ManifestFile(path, text, data, tuple(lines), frozenset(given))
+    _refuse_unusable(loaded, data, ())
+    return loaded
+
+
+def _follow(path: Path, trail: tuple[Path, ...]) -> tuple[Data, str, list[tuple[Path, dict[Location, int]]]]:
+    real = path.resolve()
+    if real in trail:
+        circle = " -> ".join(str(step) for step in (*trail[trail.index(real) :], real))
+        raise ManifestError(f"{path}: extends itself: {circle}; remove one `extends`")
+    if len(trail) >= DEEPEST:
+        raise ManifestError(f"{path}: more than {DEEPEST} files extend each other")
+    text = _read(path, trail)
+    data = _parse(path, text)
+    lines = [(path, key_lines(text) if path.suffix not in _PARSERS else {})]
+    base = data.pop("extends", None)
+    if base is None:
+        if not data:
+            raise ManifestError(f"{path}: the manifest is empty; {_HINT}")
+        return data, text, lines
+    if not isinstance(base, str):
+        raise ManifestError(f"{path}: extends: expected the path of a manifest, got {base!r}")
+    inherited, _, more = _follow(path.parent / base, (*trail, real))
+    return _merged(inherited, data), text, lines + more
+
+
+def _read(path: Path, trail: tuple[Path, ...]) -> str:
+    asked = f" (named by `extends` in {trail[-1]})" if trail else ""
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise ManifestError(f"{path}: no such file{asked}; {_near_manifests(path)}") from None
+    except IsADirectoryError:
+        raise ManifestError(f"{path}: is a directory, expected a manifest file{asked}") from None
+    except OSError as error:
+        raise ManifestError(f"{path}: cannot be read: {error.strerror}{asked}") from None
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"{path}: not a text file (byte {error.start} is no UTF-8); {_HINT}") from None
+    if "\0" in text:
+        raise ManifestError(f"{path}: not a text file (it holds a zero byte); {_HINT}")
+    if not text.strip():
+        raise ManifestError(f"{path}: the manifest is empty; {_HINT}")
+    return text
+
+
+def _near_manifests(path: Path) -> str:
+    folder = path.parent
+    names = sorted(str(found) for found in folder.glob("*.toml"))[:8] if folder.is_dir() else []
+    return f"manifests there: {', '.join(names)}" if names else f"there is no manifest in {folder}"
+
+
+def _parse(path: Path, text: str) -> Data:
+    try:
+        data = _PARSERS.get(path.suffix, tomllib.loads)(text)
+    except RecursionError:
+        raise ManifestError(f"{path}: nested too deeply") from None
+    except ValueError as error:
+        raise ManifestError(f"{path}: not readable as {path.suffix.lstrip('.').upper() or 'TOML'}: {error}") from None
+    if not isinstance(data, dict):
+        raise ManifestError(f"{path}: expected tables, got {type(data).__name__}; {_HINT}")
+    return data
+
+
+def _load_yaml(text: str) -> Any:
+    try:
+        import yaml
+    except ImportError:
+        raise ManifestError('reading a YAML manifest needs PyYAML: pip install "altgrad[yaml]"') from None
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(str(error).replace("\n", " ")) from None
+
+
+_PARSERS = {".json": json.loads, ".yaml": _load_yaml, ".yml": _load_yaml}
+
+
+def _merged(base: Data, over: Data) -> Data:
+    """`over` on top of `base`: tables merge key by key, everything else is replaced.
+
+    A table that names another plugin (`use`) replaces the old one: its options belong to that plugin.
+    """
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        mergeable = isinstance(value, dict) and isinstance(old, dict) and value.get("use", old.get("use")) == old.get("use")
+        merged[key] = _merged(old, value) if mergeable else value  # type: ignore[arg-type]
+    return merged
+
+
+def _parse_setting(setting: str) -> tuple[Location, Any]:
+    key, equals, text = setting.partition("=")
+    if not equals or not key.strip():
+        raise ManifestError(f"--set {setting}: expected KEY=VALUE, such as --set optimizer.lr=0.01")
+    location = tuple(int(part) if part.isdigit() else part for part in key.strip().split("."))
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except (ValueError, RecursionError):
+        value = text
+    return location, value
+
+
+def _assign(data: Data, location: Location, value: Any, setting: str) -> None:
+    place: Any = data
+    for part in location[:-1]:
+        if isinstance(place, list) and isinstance(part, int) and part < len(place):
+            place = place[part]
+        elif isinstance(place, dict):
+            place = place.setdefault(str(part), {})
+        else:
+            raise ManifestError(f"--set {setting}: the manifest has no {dotted(location[:-1])}")
+    last = location[-1]
+    if isinstance(place, list) and isinstance(last, int) and last < len(place):
+        place[last] = value
+    elif isinstance(place, dict):
+        place[str(last)] = value
+    else:
+        raise ManifestError(f"--set {setting}: the manifest has no {dotted(location)}")
+
+
+def _refuse_unusable(source: ManifestFile, value: Any, location: Location) -> None:
+    """Refuse what no option can be: NaN, infinities, dates and times."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if not isinstance(key, str):
+                raise ManifestError(f"{source.path}: {dotted((*location, str(key)))}: keys must be strings")
+            _refuse_unusable(source, inner, (*location, key))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            _refuse_unusable(source, inner, (*location, index))
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ManifestError(f"{source.where(location)}: {dotted(location)}: {value} is not allowed; expected a finite number")
+    elif not isinstance(value, str | int | float | bool | None):
+        kind = type(value).__name__
+        raise ManifestError(f"{source.where(location)}: {dotted(location)}: a {kind} ({value}) is no option of anything here")
+
+
+def dotted(location: Iterable[str | int]) -> str:
+    """`("recipe", 2, "weight")` as `recipe[2].weight`."""
+    text = ""
+    for part in location:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text

@@ -1,0 +1,136 @@
+"""The schema of a manifest. Tables with `use` carry the options of the plugin they name beside their own keys."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Discriminator, Field, NonNegativeInt, PositiveFloat, PositiveInt, Tag, model_validator
+
+from altgrad_core.contracts.options import Table
+from altgrad_core.numerics.minifloat import Specials, Subnormals
+from altgrad_core.numerics.quantizer import Overflow, StraightThrough
+from altgrad_core.numerics.rounding import RoundingName
+from altgrad_core.numerics.scaling import ScaleRounding, ScalingName
+
+
+class RunTable(Table):
+    """`[run]`: how long, how often, with which seed."""
+
+    name: str = Field(default="", pattern=r"^$|^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    seed: NonNegativeInt = 0
+    steps: PositiveInt
+    checkpoint_every: PositiveInt | None = None
+    keep_checkpoints: int = Field(default=2, ge=2)
+    evaluate_every: PositiveInt | None = None
+    evaluate_batches: PositiveInt = 8
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: PositiveInt | None = None
+
+
+class UseTable(Table):
+    """A table that names a plugin: `use`, and any other keys as that plugin's options."""
+
+    model_config = ConfigDict(extra="allow")
+
+    use: str = Field(min_length=1)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The keys that belong to the plugin."""
+        return dict(self.model_extra or {})
+
+
+class DataTable(UseTable):
+    """`[data]`: the data set and the shape of a batch; `accumulate` micro-batches make one optimizer step."""
+
+    batch_size: PositiveInt = 16
+    accumulate: PositiveInt = 1
+
+
+class Schedule(Table):
+    """The factor on the learning rate: linear warm-up from 1 / warmup, then `kind`, ending at `final`."""
+
+    kind: Literal["constant", "cosine", "linear"] = "constant"
+    warmup: NonNegativeInt = 0
+    final: float = Field(default=0.1, ge=0, le=1)
+
+    def factor(self, step: int, steps: int) -> float:
+        """The factor for optimizer step `step`, counted from 1, of `steps`."""
+        if step <= self.warmup:
+            return step / self.warmup
+        progress = (step - self.warmup - 1) / max(1, steps - self.warmup - 1)
+        if self.kind == "constant":
+            return 1.0
+        fall = (1 - math.cos(math.pi * progress)) / 2 if self.kind == "cosine" else progress
+        return 1 - (1 - self.final) * fall
+
+
+class OptimizerTable(UseTable):
+    """`[optimizer]`: the optimizer, its schedule, and clipping of the global gradient norm."""
+
+    schedule: Schedule = Schedule()
+    clip_norm: PositiveFloat | None = None
+
+
+class InlineFormat(Table):
+    """A format given by its facts."""
+
+    exponent_bits: NonNegativeInt
+    mantissa_bits: NonNegativeInt
+    bias: int | None = None
+    specials: Specials = "finite"
+    subnormals: Subnormals = "yes"
+    signed: bool = True
+    name: str = Field(default="", pattern=r"^$|^[A-Za-z0-9][A-Za-z0-9._-]*$")
+
+
+def _format_tag(value: Any) -> str:
+    return "inline" if isinstance(value, dict | InlineFormat) else "name"
+
+
+FormatChoice = Annotated[
+    Annotated[str, Tag("name")] | Annotated[InlineFormat, Tag("inline")],
+    Discriminator(_format_tag),
+]
+
+
+class QuantizerTable(Table):
+    """How one operand is quantized."""
+
+    format: FormatChoice
+    rounding: RoundingName = "nearest-even"
+    scaling: ScalingName = "amax"
+    scale_rounding: ScaleRounding = "up"
+    history: PositiveInt = 16
+    margin: int = 0
+    overflow: Overflow = "saturate"
+    straight_through: StraightThrough = "identity"
+
+
+class RecipeTable(Table):
+    """`[[recipe]]`: which layers, and a quantizer for each role. Later rules win, role by role."""
+
+    layers: str = Field(min_length=1)
+    weight: QuantizerTable | None = None
+    activation: QuantizerTable | None = None
+    gradient: QuantizerTable | None = None
+
+    @model_validator(mode="after")
+    def _names_a_role(self) -> RecipeTable:
+        if self.weight is None and self.activation is None and self.gradient is None:
+            raise ValueError("a rule needs at least one of weight, activation, gradient")
+        return self
+
+
+class Manifest(Table):
+    """A whole manifest. `extends` has already been followed."""
+
+    run: RunTable
+    model: UseTable
+    data: DataTable
+    optimizer: OptimizerTable
+    recipe: list[RecipeTable] = []
+    monitor: list[UseTable] = []
+    intervention: list[UseTable] = []
+    tracker: list[UseTable] = []

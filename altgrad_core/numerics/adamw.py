@@ -1,0 +1,63 @@
+"""Adam's direction and torch's AdamW step, as functions of plain tensors, for optimizers built around them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, MutableMapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.adamw import adamw
+
+State = MutableMapping[str, Any]
+
+
+def begin_moments(state: State, parameter: Tensor) -> None:
+    """Fill an empty optimizer state with `step` and the two moments of one parameter, all zero."""
+    if not state:
+        state["step"] = torch.tensor(0.0)
+        state["exp_avg"] = torch.zeros_like(parameter)
+        state["exp_avg_sq"] = torch.zeros_like(parameter)
+
+
+def adam_direction(gradient: Tensor, state: State, *, betas: tuple[float, float], eps: float) -> Tensor:
+    """m / (sqrt(v) + eps) after taking in one gradient, with bias correction (Kingma and Ba, 1412.6980).
+
+    Args:
+        gradient: of any shape.
+        state: `step`, `exp_avg` (m) and `exp_avg_sq` (v), as `begin_moments` makes them; updated in place.
+    """
+    beta1, beta2 = betas
+    state["step"] += 1
+    count = state["step"].item()
+    state["exp_avg"].lerp_(gradient, 1 - beta1)
+    state["exp_avg_sq"].mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+    denominator = (state["exp_avg_sq"] / (1 - beta2**count)).sqrt_().add_(eps)
+    return state["exp_avg"] / (1 - beta1**count) / denominator
+
+
+def adamw_step(
+    group: Mapping[str, Any], parameters: Sequence[Tensor], gradients: Sequence[Tensor], states: Sequence[State]
+) -> None:
+    """torch's AdamW, by its own function: bit for bit `torch.optim.AdamW`.
+
+    Args:
+        group: `lr`, `betas`, `eps` and `weight_decay`.
+        states: one of each parameter, as `begin_moments` makes them.
+    """
+    beta1, beta2 = group["betas"]
+    adamw(
+        list(parameters),
+        list(gradients),
+        [state["exp_avg"] for state in states],
+        [state["exp_avg_sq"] for state in states],
+        [],
+        [state["step"] for state in states],
+        amsgrad=False,
+        beta1=beta1,
+        beta2=beta2,
+        lr=group["lr"],
+        weight_decay=group["weight_decay"],
+        eps=group["eps"],
+        maximize=False,
+    )

@@ -1,0 +1,1 @@
+"""What happened: the lines of a run, its directory, and the sinks that receive copies."""

@@ -1,0 +1,95 @@
+"""The directory of one run, and the lock that gives it one writer."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from types import TracebackType
+
+from filelock import FileLock, Timeout
+
+from altgrad_core.errors import ManifestError, RunError
+
+LOCK = "run.lock"
+
+
+class RunDirectory:
+    """Names of the files of a run. Used as a context manager it holds the lock."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.manifest = path / "manifest.toml"
+        self.resolved = path / "resolved.toml"
+        self.environment = path / "env.json"
+        self.records = path / "records.jsonl"
+        self.clock = path / "clock.jsonl"
+        self.summary = path / "summary.json"
+        self.failure = path / "failure.md"
+        self.checkpoints = path / "checkpoints"
+        self._lock = FileLock(str(path / LOCK))
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether a run has been started here."""
+        return self.resolved.exists()
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run here has ended for good."""
+        return self.summary.exists()
+
+    def refuse_to_overwrite(self) -> None:
+        """Refuse to start a run where there is one already.
+
+        Raises:
+            ManifestError: it is finished, or it is unfinished and can be resumed.
+        """
+        if self.is_finished:
+            raise ManifestError(
+                f"{self.path}: this run is finished; look at {self.summary}, choose another directory with --out, "
+                "or pass --overwrite to delete it and begin anew"
+            )
+        if self.is_begun:
+            raise ManifestError(
+                f"{self.path}: an unfinished run is here; continue it with: altgrad resume {self.path}\n"
+                "or choose another directory with --out, or pass --overwrite to delete it and begin anew"
+            )
+
+    def clear(self) -> None:
+        """Delete the run that is here, and nothing that is not a run's; the lock stays."""
+        for path in (self.manifest, self.resolved, self.environment, self.summary, self.failure):
+            path.unlink(missing_ok=True)
+        for path in [*self.path.glob("records.jsonl*"), *self.path.glob("clock.jsonl*")]:
+            path.unlink()
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
+
+    def __enter__(self) -> RunDirectory:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise RunError(f"{self.path}: another process is writing to this run directory; wait for it to end") from None
+        except (NotADirectoryError, FileExistsError):
+            raise RunError(f"{self.path}: is not a directory; choose another place with --out") from None
+        except OSError as error:
+            raise RunError(f"{self.path}: cannot be written to: {error.strerror}; choose another place with --out") from None
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lock.release()
+
+
+def mark_latest(path: Path) -> None:
+    """Point `latest` beside the run at it; a file system without links goes without."""
+    link = path.parent / "latest"
+    fresh = path.parent / f".latest.{os.getpid()}"
+    try:
+        if link.exists() and not link.is_symlink():
+            return
+        fresh.symlink_to(path.name)
+        fresh.replace(link)
+    except OSError:
+        fresh.unlink(missing_ok=True)

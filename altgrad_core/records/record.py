@@ -1,0 +1,83 @@
+"""Records: one JSON object a line, appended and flushed one by one.
+
+A run writes two such files. `records.jsonl` holds everything that follows from the manifest: values, actions, events.
+It is the same, byte for byte, however often the run was interrupted. `clock.jsonl` holds what depends on the machine
+and the day: throughput, saves, resumes, warnings.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+Record = Mapping[str, Any]
+_NAMES = {math.inf: "Infinity", -math.inf: "-Infinity"}
+
+
+def encode_record(record: Record) -> str:
+    """One line of standard JSON; NaN and infinities become the strings "NaN", "Infinity" and "-Infinity"."""
+    return json.dumps(_plain(record), separators=(",", ":"), allow_nan=False)
+
+
+def number(value: Any) -> float:
+    """The number a record holds, whether written as one or as "NaN" or "Infinity"."""
+    return float(value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return _NAMES.get(value, "NaN")
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return value
+
+
+class RecordFile:
+    """An append-only file of records."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = path.open("ab")
+
+    @property
+    def size(self) -> int:
+        """Bytes written so far."""
+        return self._file.tell()
+
+    def append(self, record: Record) -> None:
+        """Write one line and hand it to the operating system, so that it survives the end of this process."""
+        self._file.write(encode_record(record).encode() + b"\n")
+        self._file.flush()
+
+    def sync(self) -> int:
+        """Wait until everything is on the disk; the size in bytes."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return self.size
+
+    def cut_back(self, size: int) -> None:
+        """Drop everything after `size` bytes; what is dropped is kept beside the file, as `NAME.tail-SIZE`."""
+        self._file.flush()
+        raw = self.path.read_bytes()
+        if len(raw) > size:
+            self.path.with_name(f"{self.path.name}.tail-{size}").write_bytes(raw[size:])
+            self._file.truncate(size)
+        self._file.seek(0, os.SEEK_END)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def read_records(path: Path) -> Iterator[dict[str, Any]]:
+    """Every whole line of a record file; a torn last line, which a kill can leave, is passed over."""
+    with path.open("rb") as file:
+        for line in file:
+            if line.endswith(b"\n"):
+                yield json.loads(line)

@@ -1,0 +1,145 @@
+"""Find and load every plugin of the entry-point group, one at a time, so that a broken one harms nobody else."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import pluggy
+
+from altgrad_core.contracts import hookspecs
+from altgrad_core.contracts.plugin import PROJECT
+from altgrad_core.registry.kinds import KINDS
+
+CORE_DISTRIBUTION = "altgrad"
+ONLY = "ALTGRAD_LOAD_PLUGINS"
+
+
+@dataclass(frozen=True)
+class Offer:
+    """One thing a plugin offers."""
+
+    kind: str
+    name: str
+    item: Any
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """One entry point and what came of loading it; `broken` holds the reason where it failed."""
+
+    name: str
+    distribution: str
+    version: str
+    offers: tuple[Offer, ...] = ()
+    broken: str | None = None
+    seconds: float = field(default=0.0, compare=False)
+    loads_torch: bool = False
+
+    @property
+    def source(self) -> str:
+        """`distribution version (entry point)`, as messages name it."""
+        return f"{self.distribution} {self.version} ({self.name})"
+
+
+def discover(points: Iterable[EntryPoint] | None = None) -> list[Plugin]:
+    """Load every plugin, those of the core's own distribution first.
+
+    Args:
+        points: entry points to load; by default the installed ones of the group `altgrad`, without the third-party
+            ones that the environment variable ALTGRAD_LOAD_PLUGINS leaves out, if it is set.
+    """
+    found = _installed() if points is None else points
+    plugins = [_load(point) for point in sorted(found, key=_order)]
+    return list(_without_clashes(plugins))
+
+
+def _installed() -> list[EntryPoint]:
+    points = entry_points(group=PROJECT)
+    chosen = os.environ.get(ONLY)
+    if chosen is None:
+        return list(points)
+    names = {name.strip() for name in chosen.split(",")}
+    return [p for p in points if _distribution(p) == CORE_DISTRIBUTION or {p.name, _distribution(p)} & names]
+
+
+def _order(point: EntryPoint) -> tuple[bool, str, str]:
+    return _distribution(point) != CORE_DISTRIBUTION, _distribution(point), point.name
+
+
+def _distribution(point: EntryPoint) -> str:
+    return point.dist.name if point.dist else "unknown"
+
+
+def _load(point: EntryPoint) -> Plugin:
+    version = point.dist.version if point.dist else "unknown"
+    had_torch, start = "torch" in sys.modules, time.perf_counter()
+    offers: tuple[Offer, ...] = ()
+    broken = None
+    try:
+        offers = tuple(_offers_of(point.load()))
+    except (Exception, SystemExit) as error:  # a plugin is a stranger's code: whatever it raises is its own failure
+        broken = _reason(error)
+    return Plugin(
+        name=point.name,
+        distribution=_distribution(point),
+        version=version,
+        offers=offers,
+        broken=broken,
+        seconds=time.perf_counter() - start,
+        loads_torch="torch" in sys.modules and not had_torch,
+    )
+
+
+def _offers_of(module: object) -> Iterator[Offer]:
+    """What one plugin offers, every item checked."""
+    manager = pluggy.PluginManager(PROJECT)
+    manager.add_hookspecs(hookspecs)
+    manager.register(module)
+    manager.check_pending()
+    implemented = manager.get_hookcallers(module) or []
+    for caller in implemented:
+        kind = next(kind for kind in KINDS.values() if kind.hook == caller.name)
+        for implementation in caller.get_hookimpls():
+            items: Any = implementation.function()
+            if not isinstance(items, Iterable):
+                raise TypeError(f"{caller.name} returned {items!r}; expected an iterable: yield each item")
+            for item in items:
+                yield Offer(kind.name, kind.check(item), item)
+
+
+def _reason(error: BaseException) -> str:
+    """One line: the type and text of the failure."""
+    text = " ".join(str(error).split())
+    if isinstance(error, SystemExit):
+        return f"called sys.exit({text}) while loading"
+    if isinstance(error, pluggy.PluginValidationError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _without_clashes(plugins: list[Plugin]) -> Iterator[Plugin]:
+    """Names are unique within a kind: the core's own stay; of two other plugins that claim one name, both are broken."""
+    claims: dict[tuple[str, str], list[Plugin]] = {}
+    for plugin in plugins:
+        for offer in plugin.offers:
+            claims.setdefault((offer.kind, offer.name), []).append(plugin)
+    for plugin in plugins:
+        reason = next((r for offer in plugin.offers if (r := _clash(plugin, offer, claims[offer.kind, offer.name]))), None)
+        if reason is None:
+            yield plugin
+        else:
+            yield Plugin(plugin.name, plugin.distribution, plugin.version, broken=reason, seconds=plugin.seconds)
+
+
+def _clash(plugin: Plugin, offer: Offer, claimants: list[Plugin]) -> str | None:
+    owner = claimants[0] if claimants[0].distribution == CORE_DISTRIBUTION else None
+    if len(claimants) == 1 or owner is plugin and claimants.count(plugin) == 1:
+        return None
+    others = [claimant.source for claimant in claimants if claimant is not plugin] or [f"{plugin.source} itself"]
+    return f'the {offer.kind} name "{offer.name}" is also offered by {", ".join(others)}'

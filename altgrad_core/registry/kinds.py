@@ -1,0 +1,89 @@
+"""The seven kinds of noun a plugin can offer: hook, type, and how one item is checked and described."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from inspect import isabstract, isclass
+from typing import Any
+
+from altgrad_core.contracts.dataset import DatasetSpec
+from altgrad_core.contracts.intervention import Intervention
+from altgrad_core.contracts.model import ModelSpec
+from altgrad_core.contracts.monitor import Monitor
+from altgrad_core.contracts.optimizer import OptimizerSpec
+from altgrad_core.contracts.options import first_line
+from altgrad_core.contracts.tracker import TrackerSpec
+from altgrad_core.errors import PluginError
+from altgrad_core.numerics.format import Format
+
+NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of noun.
+
+    Attributes:
+        name: singular, as in error messages and `--kind`.
+        base: what every item must be.
+        offers: `instances` or `subclasses` of `base`.
+        describe: the sentence shown in listings.
+    """
+
+    name: str
+    base: type
+    offers: str
+    describe: Callable[[Any], str]
+
+    @property
+    def hook(self) -> str:
+        """The name of its hook."""
+        return f"altgrad_{self.name}s"
+
+    def check(self, item: object) -> str:
+        """The name of a well-formed item.
+
+        Raises:
+            PluginError: it is not what this hook yields, or its name is no name.
+        """
+        if self.offers == "instances" and not isinstance(item, self.base):
+            raise PluginError(f"{self.hook} yielded {item!r}; expected an instance of {self.base.__name__}")
+        if self.offers == "subclasses" and not (isclass(item) and issubclass(item, self.base)):
+            raise PluginError(f"{self.hook} yielded {item!r}; expected a subclass of {self.base.__name__}")
+        if isclass(item) and isabstract(item):
+            missing = ", ".join(sorted(getattr(item, "__abstractmethods__", ())))
+            raise PluginError(f"{self.hook} yielded {item.__name__}, which does not define {missing}")
+        name = getattr(item, "name", None)
+        if not isinstance(name, str) or not NAME.fullmatch(name.lower()):
+            raise PluginError(f"{self.hook} yielded {item!r} with the name {name!r}; expected a name such as my-name.2")
+        return name.lower()
+
+
+def _describe_format(format: Format) -> str:
+    own = type(format).__dict__.get("__doc__") or ""
+    facts = {} if format.is_identity else format.facts()
+    if "exponent_bits" not in facts:
+        return first_line(own)
+    sign = "" if facts["signed"] else "unsigned, "
+    shape = f"{facts['exponent_bits']} exponent and {facts['mantissa_bits']} mantissa bits"
+    return f"{sign}{shape}, bias {facts['bias']}, {facts['specials']}"
+
+
+def _describe_class(cls: Any) -> str:
+    return str(cls.summary())
+
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind("format", Format, "instances", _describe_format),
+        Kind("optimizer", OptimizerSpec, "subclasses", _describe_class),
+        Kind("monitor", Monitor, "subclasses", _describe_class),
+        Kind("intervention", Intervention, "subclasses", _describe_class),
+        Kind("model", ModelSpec, "subclasses", _describe_class),
+        Kind("dataset", DatasetSpec, "subclasses", _describe_class),
+        Kind("tracker", TrackerSpec, "subclasses", _describe_class),
+    )
+}

@@ -1,0 +1,1 @@
+"""Manifest and registry become a run; the run becomes records."""

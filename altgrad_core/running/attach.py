@@ -1,0 +1,60 @@
+"""Model surgery: linear layers learn to quantize their operands, in place; no key of the `state_dict` changes."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from altgrad_core.contracts.actions import Role
+from altgrad_core.errors import ManifestError
+from altgrad_core.running.operand import Operand
+
+Operands = dict[Role, Operand]
+
+
+class QuantizedLinear(nn.Linear):
+    """A linear layer with quantized operands. Made from an existing `nn.Linear`, which keeps its identity."""
+
+    operands: Operands
+
+    def forward(self, input: Tensor) -> Tensor:
+        """y = Q(x) Q(W)^T + b. The gradient of y is quantized once, before both backward products; b's is not."""
+        operands = self.operands
+        x, weight = input, self.weight
+        if "activation" in operands:
+            x = operands["activation"].apply(x, training=self.training)
+        if "weight" in operands:
+            weight = operands["weight"].apply(weight, training=self.training)
+        if "gradient" not in operands:
+            return functional.linear(x, weight, self.bias)
+        y = operands["gradient"].apply_to_gradient(functional.linear(x, weight), training=self.training)
+        return y if self.bias is None else y + self.bias
+
+
+def linear_layers(model: nn.Module) -> dict[str, nn.Linear]:
+    """Every linear layer by path; subclasses with a forward pass of their own are not among them."""
+    return {
+        path: module
+        for path, module in model.named_modules()
+        if isinstance(module, nn.Linear) and type(module).forward in (nn.Linear.forward, QuantizedLinear.forward)
+    }
+
+
+def attach(layer: nn.Linear, operands: Operands) -> None:
+    """Make `layer` quantize its operands. Hooks, references and parameters stay as they are.
+
+    Raises:
+        ManifestError: it does already.
+    """
+    if isinstance(layer, QuantizedLinear):
+        path = next(iter(operands.values())).path
+        raise ManifestError(f"layer {path} is quantized already; quantize_model takes a model once")
+    layer.__class__ = QuantizedLinear
+    layer.operands = operands  # type: ignore[assignment]
+
+
+def detach(layer: nn.Linear) -> None:
+    """Make a quantized layer an ordinary one again."""
+    if isinstance(layer, QuantizedLinear):
+        del layer.operands
+        layer.__class__ = nn.Linear

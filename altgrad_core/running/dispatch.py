@@ -1,0 +1,110 @@
+"""From an event to readings, from readings to actions: monitors look, interventions decide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from altgrad_core.contracts.actions import Action
+from altgrad_core.contracts.events import WHOLE_MODEL, Event
+from altgrad_core.contracts.intervention import RUN_READINGS, Intervention
+from altgrad_core.contracts.monitor import Monitor
+from altgrad_core.errors import RunError
+from altgrad_core.records.sinks import Records
+
+Values = dict[str, float | int]
+
+
+class Decision(NamedTuple):
+    """An action and the intervention that asked for it."""
+
+    intervention: Intervention
+    action: Action
+
+
+class Dispatch:
+    """Shows every event to the monitors that are due and every new reading to the interventions that read it."""
+
+    def __init__(self, monitors: Sequence[Monitor], interventions: Sequence[Intervention], records: Records) -> None:
+        self.monitors, self.interventions = tuple(monitors), tuple(interventions)
+        self._records = records
+        self._warned: set[str] = set()
+
+    def shown(self, kind: type[Event], step: int) -> list[Monitor]:
+        """The monitors that will be shown the event of this kind at this step."""
+        return [monitor for monitor in self.monitors if monitor.on is kind and monitor.is_shown(step)]
+
+    def emit(self, event: Event, own: dict[str, float]) -> list[Decision]:
+        """Record the readings of an event; the actions that interventions decide on, in manifest order.
+
+        Args:
+            own: readings of the run itself, for the whole model.
+        """
+        readings: list[tuple[str, Values]] = [(name, {WHOLE_MODEL: value}) for name, value in own.items()]
+        for monitor in self.shown(type(event), event.step):
+            for name, values in self._observed(monitor, event).items():
+                record = {"kind": "reading", "step": event.step, "monitor": monitor.name, "reading": name}
+                self._records.happened({**record, "values": values})
+                readings.append((name, values))
+        return [
+            Decision(intervention, action)
+            for intervention in self.interventions
+            for name, values in readings
+            if name == intervention.reads
+            for action in self._decided(intervention, event.step, values)
+        ]
+
+    def _observed(self, monitor: Monitor, event: Event) -> dict[str, Values]:
+        """The readings of one monitor; one that fails is recorded and the run goes on."""
+        try:
+            return dict(_by_reading(monitor, monitor.observe(event)))
+        except Exception as error:  # a stranger's code: its failure is a record
+            reason = f"{type(error).__name__}: {error}"
+            record = {"kind": "monitor-failed", "step": event.step, "monitor": monitor.name, "reason": reason}
+            self._records.happened(record)
+            if monitor.name not in self._warned:
+                self._warned.add(monitor.name)
+                message = f"monitor {monitor.name} failed at step {event.step}: {reason}; the run goes on without its readings"
+                self._records.noticed({"kind": "warning", "message": message})
+            return {}
+
+    @staticmethod
+    def _decided(intervention: Intervention, step: int, values: Values) -> list[Action]:
+        try:
+            actions = list(intervention.decide(step, dict(values)) or ())
+        except Exception as error:  # a guard that cannot decide must not be passed over
+            reason = f"{type(error).__name__}: {error}"
+            raise RunError(f"intervention {intervention.name} failed at step {step}: {reason}") from error
+        for action in actions:
+            if not isinstance(action, intervention.acts):
+                declared = ", ".join(kind.__name__ for kind in intervention.acts) or "nothing"
+                raise RunError(
+                    f"intervention {intervention.name} yielded {action!r} at step {step}; it declares to act with {declared}"
+                )
+        return actions
+
+
+def _by_reading(monitor: Monitor, observed: Any) -> Iterator[tuple[str, Values]]:
+    """`observe`'s result as reading and plain numbers by layer, whichever of its two shapes it has."""
+    if not isinstance(observed, dict):
+        raise TypeError(f"observe returned {observed!r}; expected a dict")
+    names = monitor.readings()
+    nested = observed if any(isinstance(value, dict) for value in observed.values()) else {names[0]: observed}
+    for name, values in nested.items():
+        if name not in names:
+            raise ValueError(f'observe returned the reading "{name}"; it reports {", ".join(names)}')
+        if values:
+            yield name, {str(layer): _plain_number(value) for layer, value in values.items()}
+
+
+def _plain_number(value: Any) -> float | int:
+    if isinstance(value, Tensor):
+        value = value.item()
+    return value if isinstance(value, int) else float(value)
+
+
+def is_run_reading(name: str) -> bool:
+    """Whether the run reports this reading by itself."""
+    return name in RUN_READINGS

@@ -1,0 +1,66 @@
+"""Where a run runs: device, versions, threads; and what differs when it is continued elsewhere."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import torch
+
+from altgrad_core.errors import ManifestError
+from altgrad_core.registry.registry import Registry
+
+_WATCHED = ("altgrad", "torch", "numpy", "numba", "safetensors")
+
+
+def choose_device(wanted: str) -> torch.device:
+    """`auto`: CUDA where there is a GPU, else the CPU.
+
+    Raises:
+        ManifestError: `cuda` where there is none.
+    """
+    has_cuda = torch.cuda.is_available()
+    if wanted == "cuda" and not has_cuda:
+        raise ManifestError("device cuda: this machine has no CUDA device that torch can use; try --device cpu")
+    return torch.device("cuda" if has_cuda and wanted != "cpu" else "cpu")
+
+
+def describe_environment(device: torch.device, registry: Registry) -> dict[str, Any]:
+    """Versions, device, threads and plugins, as plain data."""
+    is_cuda = device.type == "cuda"
+    return {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "device": torch.cuda.get_device_name(device) if is_cuda else "cpu",
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "versions": {name: found for name in _WATCHED if (found := _version(name)) is not None},
+        "plugins": {plugin.name: f"{plugin.distribution} {plugin.version}" for plugin in registry.plugins},
+    }
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What changed between two environments, one sentence each."""
+    flat_before, flat_now = dict(_flat(before)), dict(_flat(now))
+    names = sorted(set(flat_before) | set(flat_now))
+    return [
+        f"{name} was {flat_before.get(name, 'absent')} and is {flat_now.get(name, 'absent')}"
+        for name in names
+        if flat_before.get(name) != flat_now.get(name)
+    ]
+
+
+def _flat(table: dict[str, Any]) -> list[tuple[str, Any]]:
+    pairs: list[tuple[str, Any]] = []
+    for key, value in table.items():
+        pairs += [(f"{key} {k}", v) for k, v in value.items()] if isinstance(value, dict) else [(key, value)]
+    return pairs
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,38 @@
+"""A model from any import path: `use = "package.module:factory"`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from torch import nn
+
+from altgrad_core.contracts.model import ModelSpec
+from altgrad_core.errors import ManifestError
+
+
+class FactoryModel(ModelSpec):
+    """A function that makes an `nn.Module` from tokens (batch, time) to logits (batch, time, vocabulary).
+
+    Its options are the other keys of `[model]`. Parameters called `vocabulary` or `vocab_size`, and `block_size`, are
+    filled in where the manifest does not give them.
+    """
+
+    name: ClassVar = "import path"
+    FILLED_IN: ClassVar[tuple[str, ...]] = ("vocabulary", "vocab_size", "block_size")
+
+    factory: Callable[..., Any]
+    options: dict[str, Any]
+
+    def build(self, vocabulary: int) -> nn.Module:
+        """Call the factory."""
+        known = {"vocabulary": vocabulary, "vocab_size": vocabulary, "block_size": self.block_size}
+        parameters = inspect.signature(self.factory).parameters
+        takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+        options = {key: value for key, value in self.options.items() if takes_all or key in parameters}
+        filled = {key: value for key, value in known.items() if key in parameters}
+        model = self.factory(**{**filled, **options})
+        if not isinstance(model, nn.Module):
+            raise ManifestError(f"model.use: the factory returned {type(model).__name__}; expected a torch.nn.Module")
+        return model

@@ -1,0 +1,80 @@
+"""The pieces for a training script of one's own: load a format, quantize a model, build an optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from altgrad_core.contracts.actions import ROLES
+from altgrad_core.contracts.optimizer import OptimizerSpec
+from altgrad_core.errors import PluginError
+from altgrad_core.numerics.format import Format
+from altgrad_core.numerics.geometry import Geometry
+from altgrad_core.numerics.minifloat import Minifloat
+from altgrad_core.numerics.quantizer import Quantizer
+from altgrad_core.registry.registry import installed
+from altgrad_core.running.plan import Param, Plan
+from altgrad_core.running.recipe import Rule
+
+
+def load_format(name: str = "", **facts: Any) -> Format:
+    """A registered format by name, or one made of facts: `load_format(exponent_bits=4, mantissa_bits=3, bias=8)`.
+
+    Raises:
+        PluginError: no installed format has this name.
+        FormatError: the facts contradict each other.
+    """
+    if facts:
+        return Minifloat(name=name, **facts)
+    found: Format = installed().get("format", name)
+    return found
+
+
+def quantize_model(model: nn.Module, rules: Sequence[Rule], *, seed: int = 0) -> Plan:
+    """Quantize the linear layers of `model` in place, as the rules say; the model's source stays untouched.
+
+    Raises:
+        ManifestError: a rule matches no layer, or the model is quantized already.
+    """
+    return Plan(model, [_with_formats(rule) for rule in rules], seed=seed, find=load_format)
+
+
+def build_optimizer(name: str, params: Sequence[Param], **options: Any) -> Optimizer:
+    """An installed optimizer for the parameters of a plan, with its options.
+
+    Raises:
+        PluginError: no installed optimizer has this name.
+        pydantic.ValidationError: an option is unknown or of the wrong type.
+    """
+    spec: type[OptimizerSpec] = installed().get("optimizer", name)
+    return build(spec(**options), params)
+
+
+def build(spec: OptimizerSpec, params: Sequence[Param]) -> Optimizer:
+    """The optimizer of a spec; `initial_lr` is set in every group, vectors get no weight decay."""
+    geometry: dict[Tensor, Geometry] = {param.tensor: param.geometry for param in params if param.geometry is not None}
+    trained = [param.tensor for param in params if param.tensor.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.dim() >= 2]},
+        {"params": [p for p in trained if p.dim() < 2], "weight_decay": 0.0},
+    ]
+    optimizer = spec.build([group for group in groups if group["params"]], geometry)
+    if not isinstance(optimizer, Optimizer):
+        raise PluginError(f'optimizer "{spec.name}": build returned {optimizer!r}; expected a torch.optim.Optimizer')
+    for group in optimizer.param_groups:
+        group.setdefault("initial_lr", group["lr"])
+    return optimizer
+
+
+def _with_formats(rule: Rule) -> Rule:
+    quantizers = {role: _with_format(q) for role in ROLES if (q := getattr(rule, role)) is not None}
+    return replace(rule, **quantizers)
+
+
+def _with_format(quantizer: Quantizer) -> Quantizer:
+    is_name = isinstance(quantizer.format, str)
+    return replace(quantizer, format=load_format(quantizer.format)) if is_name else quantizer  # type: ignore[arg-type]

@@ -1,0 +1,151 @@
+"""The training loop. Where order matters it is a call here; where it cannot, it is an event."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import torch
+from torch.nn import functional
+
+from altgrad_core.contracts.actions import SkipStep
+from altgrad_core.contracts.events import Backpropagated, Began, Ended, Evaluated, Event, Updated
+from altgrad_core.numerics.random import derive_key
+from altgrad_core.records.sinks import Records
+from altgrad_core.running.apply import apply, clip_gradients
+from altgrad_core.running.dispatch import Dispatch
+from altgrad_core.running.run import Run
+from altgrad_core.running.saving import Saver
+from altgrad_core.running.signals import Signals
+from altgrad_core.running.view import StepView, watched_layers
+
+CLOCK_LINES = 200  # throughput records in a whole run
+
+
+class Loop:
+    """Trains a run to its end, or until a signal or an intervention stops it."""
+
+    def __init__(self, run: Run, records: Records, saver: Saver, signals: Signals) -> None:
+        self.run, self.records, self.saver, self.signals = run, records, saver, signals
+        self.dispatch = Dispatch(run.resolved.monitors, run.resolved.interventions, records)
+        self._layers = watched_layers(run.model)
+        self._began, self._first = time.perf_counter(), run.progress.step
+
+    def begin(self) -> None:
+        """Announce a fresh run, and save it, so that a full or read-only disk is known before the first step."""
+        self._emit(Began(0, self._view()), {})
+        self.saver.save()
+
+    def train(self) -> str:
+        """Go on from where the run stands; how it ended: `finished`, `diverged`, `stopped` or `interrupted`."""
+        self.run.model.train()
+        while self.run.progress.step < self.run.steps and self.run.progress.stopped is None:
+            if self.signals.received is not None:
+                return "interrupted"
+            self._step(self.run.progress.step + 1)
+        return self._end()
+
+    def _step(self, step: int) -> None:
+        run = self.run
+        rate = self._set_learning_rate(step)
+        loss = self._backpropagate(step)
+        norm = float(torch.nn.utils.get_total_norm([p.grad for p in run.model.parameters() if p.grad is not None]))
+        run.progress.loss = loss
+        record = {"kind": "step", "step": step, "loss": loss, "learning_rate": rate, "gradient_norm": norm}
+        self.records.happened({**record, "epoch": run.batches.epoch(step)})
+        own = {"loss": loss, "relative-loss": loss / math.log(run.data.vocabulary), "gradient-norm": norm}
+        skips = self._emit(Backpropagated(step, self._view(), loss, norm), own)
+        view = self._view()
+        view.snapshot(self.dispatch.shown(Updated, step))
+        if not skips:
+            self._update(step)
+        run.plan.step()
+        run.progress.step = step
+        self._emit(Updated(step, view, loss, rate), {"learning-rate": rate})
+        run.optimizer.zero_grad()
+        self._after(step)
+
+    def _backpropagate(self, step: int) -> float:
+        """The mean loss of the step's micro-batches, in nats per token; the gradients are left on the parameters."""
+        run = self.run
+        micro_batches = run.resolved.manifest.data.accumulate
+        total = torch.zeros((), device=run.device)
+        for micro_batch in range(micro_batches):
+            run.plan.moment.phase, run.plan.moment.step, run.plan.moment.micro_batch = "train", step, micro_batch
+            torch.manual_seed(self._key("forward", step, micro_batch))
+            loss = self._loss(*run.batches.train(step, micro_batch)) / micro_batches
+            loss.backward()
+            total += loss.detach()
+        return float(total)
+
+    def _loss(self, tokens: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        logits = self.run.model(tokens.to(self.run.device))
+        return functional.cross_entropy(logits.flatten(0, 1).float(), targets.to(self.run.device).flatten())
+
+    def _update(self, step: int) -> None:
+        clip_norm = self.run.resolved.manifest.optimizer.clip_norm
+        if clip_norm is not None:
+            clip_gradients(self.run, clip_norm)
+        torch.manual_seed(self._key("optimizer", step))
+        self.run.optimizer.step()
+
+    def _after(self, step: int) -> None:
+        table = self.run.resolved.manifest.run
+        is_last = step == self.run.steps or self.run.progress.stopped is not None
+        if is_last or (table.evaluate_every and step % table.evaluate_every == 0):
+            self._evaluate(step)
+        if step % max(1, self.run.steps // CLOCK_LINES) == 0 or is_last:
+            seconds = time.perf_counter() - self._began
+            tokens = (step - self._first) * self.run.batches.tokens_per_step
+            self.records.noticed(
+                {"kind": "clock", "step": step, "seconds": seconds, "tokens_per_second": tokens / seconds}
+            )
+        if is_last or (table.checkpoint_every and step % table.checkpoint_every == 0):
+            self.saver.save()
+
+    def _evaluate(self, step: int) -> None:
+        run = self.run
+        run.plan.moment.phase, run.plan.moment.step = "evaluate", step
+        run.model.eval()
+        total = rows = 0.0
+        with torch.no_grad():
+            for index, batch in enumerate(run.batches.validation(run.resolved.manifest.run.evaluate_batches)):
+                run.plan.moment.micro_batch = index
+                total, rows = total + float(self._loss(*batch)) * len(batch[0]), rows + len(batch[0])
+        run.model.train()
+        loss = total / rows
+        perplexity = math.exp(loss) if loss < 700 else math.inf
+        run.progress.validation_loss = loss
+        if math.isfinite(loss) and (run.progress.best_loss is None or loss < run.progress.best_loss):
+            run.progress.best_loss, run.progress.best_step = loss, step
+        self.records.happened({"kind": "evaluation", "step": step, "loss": loss, "perplexity": perplexity})
+        self._emit(Evaluated(step, self._view(), loss), {"validation-loss": loss, "perplexity": perplexity})
+
+    def _end(self) -> str:
+        progress = self.run.progress
+        status = progress.stopped or "finished"
+        if status == "finished" and progress.loss is not None and not math.isfinite(progress.loss):
+            status, progress.reason = "diverged", f"the loss is {progress.loss} at the last step"
+        self._emit(Ended(progress.step, self._view(), status), {})
+        return status
+
+    def _emit(self, event: Event, own: dict[str, float]) -> bool:
+        """Show an event and carry out what is decided; whether the step is to be skipped."""
+        skips = False
+        for decision in self.dispatch.emit(event, own):
+            self.records.happened(apply(decision, self.run, event.step))
+            skips = skips or isinstance(decision.action, SkipStep)
+        return skips
+
+    def _set_learning_rate(self, step: int) -> float:
+        """Set every group's rate for this step; that of the first group."""
+        factor = self.run.resolved.manifest.optimizer.schedule.factor(step, self.run.steps)
+        for group in self.run.optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * factor * self.run.progress.rate_factor
+        return float(self.run.optimizer.param_groups[0]["lr"])
+
+    def _view(self) -> StepView:
+        return StepView(self._layers, self.run.plan)
+
+    def _key(self, *stream: str | int) -> int:
+        return derive_key(self.run.resolved.manifest.run.seed, *stream)

@@ -1,0 +1,104 @@
+"""One operand of one quantized layer: a quantizer with the scale, history and counts that belong to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from altgrad_core.contracts.actions import Role
+from altgrad_core.numerics.format import Format
+from altgrad_core.numerics.geometry import Geometry
+from altgrad_core.numerics.quantizer import Quantizer, amax_of, clip_bound
+from altgrad_core.numerics.random import derive_key
+from altgrad_core.numerics.straight_through import GradientRound, StraightThroughRound
+from altgrad_core.numerics.tally import Tally
+
+
+@dataclass
+class Moment:
+    """Where training stands; with the seed it names every random stream of the operands."""
+
+    seed: int = 0
+    phase: str = "train"
+    step: int = 0
+    micro_batch: int = 0
+
+
+class Operand:
+    """Quantizes one operand, at training time remembering what delayed scaling and monitors need.
+
+    In evaluation (`training=False`) it reads the history and writes nothing.
+    """
+
+    def __init__(self, path: str, role: Role, quantizer: Quantizer, moment: Moment, device: torch.device) -> None:
+        self.path, self.role, self.quantizer = path, role, quantizer
+        self.scale = torch.ones((), device=device)
+        self.tally: Tally | None = None
+        self.geometry = Geometry(lambda: (self.format, self.scale))
+        self._moment = moment
+        self._history = torch.zeros(0, device=device)
+        self._pending: Tensor | None = None
+
+    @property
+    def format(self) -> Format:
+        """The format in force."""
+        return self.quantizer.target
+
+    def apply(self, x: Tensor, *, training: bool) -> Tensor:
+        """The quantized operand, with the straight-through gradient."""
+        rounded, scale = self._round(x, training)
+        return StraightThroughRound.apply(x, rounded, clip_bound(self.quantizer, scale))  # type: ignore[no-any-return]
+
+    def apply_to_gradient(self, y: Tensor, *, training: bool) -> Tensor:
+        """`y` itself; the gradient that comes back through it is quantized."""
+        return GradientRound.apply(y, lambda gradient: self._round(gradient, training)[0])  # type: ignore[no-any-return]
+
+    def measure(self, x: Tensor) -> None:
+        """Take the scale of `x` before any forward pass, so that the geometry is defined from the start."""
+        self.scale = self.quantizer.scale_of(amax_of(x, self.format))
+
+    def advance(self) -> None:
+        """An optimizer step is over: its largest amax becomes one entry of the history."""
+        if self._pending is not None:
+            kept = self._history[-(self.quantizer.scale_rule.history - 1) :] if self._keeps_more else self._history[:0]
+            self._history = torch.cat([kept, self._pending.reshape(1)])
+            self._pending = None
+
+    def switch(self, format: Format) -> None:
+        """Use another format from the next pass on; the history of amax stays valid."""
+        self.quantizer = replace(self.quantizer, format=format)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The format in force, the scale and the history, as plain data."""
+        return {"format": self.format.name, "scale": float(self.scale), "history": self._history.tolist()}
+
+    def load_state_dict(self, state: dict[str, Any], format: Format) -> None:
+        """Restore what `state_dict` returned."""
+        self.switch(format)
+        self.scale = self.scale.new_tensor(state["scale"])
+        self._history = self._history.new_tensor(state["history"])
+
+    @property
+    def _keeps_more(self) -> bool:
+        return self.quantizer.scale_rule.history > 1
+
+    def _round(self, x: Tensor, training: bool) -> tuple[Tensor, Tensor]:
+        is_delayed = self.quantizer.scale_rule.kind == "delayed"
+        amax = self._history.max() if is_delayed and len(self._history) else amax_of(x, self.format)
+        scale = self.quantizer.scale_of(amax)
+        rounded, tally = self.quantizer.quantize(x.detach(), scale=scale, key=self._key())
+        if training:
+            self.scale, self.tally = scale, tally
+            if is_delayed:
+                seen = amax if tally is None else tally.amax
+                self._pending = seen if self._pending is None else torch.maximum(self._pending, seen)
+        return rounded, scale
+
+    def _key(self) -> int | None:
+        if self.quantizer.rounding != "stochastic":
+            return None
+        now = self._moment
+        return derive_key(now.seed, "rounding", now.phase, self.path, self.role, now.step, now.micro_batch)

@@ -1,0 +1,193 @@
+"""Look up every plugin a manifest names and validate its options; everything knowable before a tensor exists."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from altgrad_core.contracts.actions import BEFORE_THE_UPDATE, ROLES
+from altgrad_core.contracts.dataset import DatasetSpec
+from altgrad_core.contracts.events import Backpropagated
+from altgrad_core.contracts.intervention import RUN_READINGS, Intervention
+from altgrad_core.contracts.model import ModelSpec
+from altgrad_core.contracts.monitor import Monitor
+from altgrad_core.contracts.optimizer import OptimizerSpec
+from altgrad_core.contracts.options import Options
+from altgrad_core.contracts.tracker import TrackerSpec
+from altgrad_core.errors import AltgradError, ManifestError
+from altgrad_core.manifest.explain import problem_at, validated
+from altgrad_core.manifest.lines import Location
+from altgrad_core.manifest.load import ManifestFile
+from altgrad_core.manifest.schema import InlineFormat, Manifest, QuantizerTable, UseTable
+from altgrad_core.numerics.format import Format
+from altgrad_core.numerics.minifloat import Minifloat
+from altgrad_core.numerics.quantizer import Quantizer
+from altgrad_core.numerics.scaling import Scaling
+from altgrad_core.registry.registry import Registry, suggestion
+from altgrad_core.running.factory import FactoryModel
+from altgrad_core.running.recipe import Rule
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A manifest with every name replaced by the installed thing it means."""
+
+    source: ManifestFile
+    manifest: Manifest
+    model: ModelSpec
+    data: DatasetSpec
+    optimizer: OptimizerSpec
+    rules: tuple[Rule, ...]
+    monitors: tuple[Monitor, ...]
+    interventions: tuple[Intervention, ...]
+    trackers: tuple[TrackerSpec, ...]
+    registry: Registry
+
+    def error(self, location: Location, message: str) -> ManifestError:
+        """A mistake in the manifest, with file, line and key."""
+        return ManifestError(problem_at(self.source, location, message))
+
+
+def resolve(source: ManifestFile, registry: Registry) -> Resolved:
+    """The resolved manifest.
+
+    Raises:
+        ManifestError: an unknown name, a bad option, an intervention that reads what nothing reports.
+    """
+    manifest = validated(Manifest, source.data, source)
+    find = _Finder(source, registry)
+    resolved = Resolved(
+        source=source,
+        manifest=manifest,
+        model=find.model(manifest.model),
+        data=find.options("dataset", manifest.data, ("data",)),
+        optimizer=find.options("optimizer", manifest.optimizer, ("optimizer",)),
+        rules=find.rules(manifest),
+        monitors=tuple(find.options("monitor", t, ("monitor", i)) for i, t in enumerate(manifest.monitor)),
+        interventions=tuple(
+            find.options("intervention", t, ("intervention", i)) for i, t in enumerate(manifest.intervention)
+        ),
+        trackers=tuple(find.options("tracker", t, ("tracker", i)) for i, t in enumerate(manifest.tracker)),
+        registry=registry,
+    )
+    for index, intervention in enumerate(resolved.interventions):
+        _check_intervention(resolved, ("intervention", index), intervention)
+    return resolved
+
+
+@dataclass(frozen=True)
+class _Finder:
+    source: ManifestFile
+    registry: Registry
+
+    def error(self, location: Location, message: object) -> ManifestError:
+        return ManifestError(problem_at(self.source, location, str(message)))
+
+    def options(self, kind: str, table: UseTable, location: Location) -> Any:
+        """The options in `table` as the plugin of this kind that `use` names."""
+        try:
+            cls: type[Options] = self.registry.get(kind, table.use)
+        except AltgradError as error:
+            raise self.error((*location, "use"), error) from None
+        return validated(cls, table.options, self.source, location)
+
+    def model(self, table: UseTable) -> ModelSpec:
+        if ":" not in table.use:
+            spec: ModelSpec = self.options("model", table, ("model",))
+            return spec
+        module_name, _, attribute = table.use.partition(":")
+        try:
+            factory = getattr(import_module(module_name), attribute)
+        except (Exception, SystemExit) as error:  # a stranger's module: whatever it raises is its own failure
+            reason = f"{type(error).__name__}: {error}"
+            raise self.error(("model", "use"), f'cannot import "{table.use}": {reason}') from None
+        if not callable(factory):
+            raise self.error(("model", "use"), f'"{table.use}" is {factory!r}; expected a function that makes an nn.Module')
+        options = dict(table.options)
+        self._check_factory_options(factory, options, table.use)
+        block_size = options.get("block_size", 128)
+        if not isinstance(block_size, int) or isinstance(block_size, bool) or block_size < 1:
+            raise self.error(("model", "block_size"), f"expected a positive integer, got {block_size!r}")
+        return FactoryModel(factory=factory, options=options, block_size=block_size)
+
+    def _check_factory_options(self, factory: Any, options: dict[str, Any], name: str) -> None:
+        parameters = inspect.signature(factory).parameters
+        if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            return
+        for key in options:
+            if key not in parameters and key != "block_size":
+                raise self.error(("model", key), f'{name} takes no "{key}"{suggestion(key, parameters)}')
+        for key, parameter in parameters.items():
+            positional = parameter.kind is not parameter.VAR_POSITIONAL
+            if positional and parameter.default is parameter.empty and key not in {*options, *FactoryModel.FILLED_IN}:
+                raise self.error(("model", key), f"missing; {name} needs it")
+
+    def rules(self, manifest: Manifest) -> tuple[Rule, ...]:
+        rules = []
+        for index, table in enumerate(manifest.recipe):
+            quantizers = {
+                role: self._quantizer(q, ("recipe", index, role))
+                for role in ROLES
+                if (q := getattr(table, role)) is not None
+            }
+            rules.append(Rule(table.layers, **quantizers))
+        return tuple(rules)
+
+    def _quantizer(self, table: QuantizerTable, location: Location) -> Quantizer:
+        return Quantizer(
+            format=self.format(table.format, (*location, "format")),
+            rounding=table.rounding,
+            scaling=Scaling(table.scaling, table.scale_rounding, table.history, table.margin),
+            overflow=table.overflow,
+            straight_through=table.straight_through,
+        )
+
+    def format(self, choice: str | InlineFormat, location: Location) -> Format:
+        """A registered or inline format that has been looked at: its table is computed here, not at step 0."""
+        try:
+            if isinstance(choice, InlineFormat):
+                return Minifloat(**choice.model_dump())
+            found: Format = self.registry.get("format", choice)
+            if not found.is_identity:
+                _ = found.grid
+        except AltgradError as error:
+            raise self.error(location, error) from None
+        except Exception as error:  # a stranger's decode: whatever it raises is its own failure
+            raise self.error(location, f'format "{choice}" cannot decode: {type(error).__name__}: {error}') from None
+        return found
+
+
+def _check_intervention(resolved: Resolved, location: Location, intervention: Intervention) -> None:
+    name, reads = type(intervention).name, intervention.reads
+    reporting = [monitor for monitor in resolved.monitors if reads in monitor.readings()]
+    events = {monitor.on for monitor in reporting} | ({RUN_READINGS[reads]} if reads in RUN_READINGS else set())
+    if not events:
+        raise resolved.error(location, f'{name} reads "{reads}", which nothing reports{_who_reports(resolved, reads)}')
+    early = [action.__name__ for action in intervention.acts if action in BEFORE_THE_UPDATE]
+    if early and events != {Backpropagated}:
+        raise resolved.error(
+            location, f'{name} acts with {early[0]}, which comes too late after "{reads}"; it needs a Backpropagated reading'
+        )
+    for target in intervention.names_formats():
+        _check_target(resolved, location, target)
+
+
+def _check_target(resolved: Resolved, location: Location, target: str) -> None:
+    """A format to switch to must exist and have a grid."""
+    inline = {q.target.name for rule in resolved.rules for role in ROLES if (q := getattr(rule, role)) is not None}
+    if target.lower() in inline:
+        return
+    found = _Finder(resolved.source, resolved.registry).format(target, (*location, "to"))
+    if found.is_identity:
+        raise resolved.error((*location, "to"), f'"{target}" is the identity: nothing can be switched to it')
+
+
+def _who_reports(resolved: Resolved, reading: str) -> str:
+    able = [e.name for e in resolved.registry if e.kind == "monitor" and reading in e.item.readings()]
+    if able:
+        return f'; add [[monitor]] use = "{able[0]}"'
+    known: Sequence[str] = sorted({*RUN_READINGS, *(name for m in resolved.monitors for name in m.readings())})
+    return suggestion(reading, known)

@@ -1,0 +1,104 @@
+"""A run: everything a manifest names, built and joined; and its whole state as files."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from altgrad_core.contracts.dataset import TokenData
+from altgrad_core.errors import RunError
+from altgrad_core.running.batches import Batches
+from altgrad_core.running.packing import load_model_file, model_file, packed_files, unpacked_files
+from altgrad_core.running.plan import Plan
+from altgrad_core.running.resolve import Resolved
+
+
+@dataclass
+class Progress:
+    """How far a run has come, and what it must remember of its way; every field is saved."""
+
+    step: int = 0
+    rate_factor: float = 1.0
+    loss: float | None = None
+    validation_loss: float | None = None
+    best_loss: float | None = None
+    best_step: int | None = None
+    switches: int = 0
+    skipped: int = 0
+    stopped: str | None = None
+    reason: str | None = None
+    records_size: int = 0
+
+
+@dataclass
+class Run:
+    """An assembled run. Its parts are ordinary objects; the loop calls them in order."""
+
+    resolved: Resolved
+    model: nn.Module
+    data: TokenData
+    batches: Batches
+    plan: Plan
+    optimizer: Optimizer
+    device: torch.device
+    progress: Progress = field(default_factory=Progress)
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps in all."""
+        return self.resolved.manifest.run.steps
+
+    @property
+    def name(self) -> str:
+        """The name of the run: that of the manifest, or of its file."""
+        return self.resolved.manifest.run.name or self.resolved.source.path.stem
+
+    def parameters(self) -> int:
+        """The number of trained parameters."""
+        return sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+
+    def checkpoint_bytes(self) -> int:
+        """About how large one checkpoint will be: the model and two moments of every parameter."""
+        model = sum(t.numel() * t.element_size() for t in self.model.state_dict().values())
+        return model + 2 * sum(p.numel() * p.element_size() for p in self.model.parameters()) + 100_000
+
+    def files(self) -> dict[str, bytes]:
+        """The whole state of the run."""
+        return {
+            "model.safetensors": model_file(self.model),
+            **packed_files("optimizer", self.optimizer.state_dict()),
+            **packed_files("observers", self._observers_state()),
+            "plan.json": json.dumps(self.plan.state_dict(), indent=1).encode(),
+            "progress.json": json.dumps(vars(self.progress)).encode(),
+        }
+
+    def restore(self, files: dict[str, bytes]) -> None:
+        """Continue from `files`.
+
+        Raises:
+            RunError: they are of another model, recipe or version.
+        """
+        try:
+            self.plan.load_state_dict(json.loads(files["plan.json"]))
+            load_model_file(self.model, files["model.safetensors"])
+            self.optimizer.load_state_dict(unpacked_files("optimizer", files))
+            self._load_observers(unpacked_files("observers", files))
+            self.progress = Progress(**json.loads(files["progress.json"]))
+        except (KeyError, ValueError, TypeError) as error:
+            raise RunError(f"the checkpoint does not fit this run: {type(error).__name__}: {error}") from None
+
+    def _observers_state(self) -> dict[str, list[dict[str, Any]]]:
+        return {
+            "monitors": [monitor.state_dict() for monitor in self.resolved.monitors],
+            "interventions": [intervention.state_dict() for intervention in self.resolved.interventions],
+        }
+
+    def _load_observers(self, state: dict[str, list[dict[str, Any]]]) -> None:
+        for group, members in (("monitors", self.resolved.monitors), ("interventions", self.resolved.interventions)):
+            for member, saved in zip(members, state[group], strict=True):
+                member.load_state_dict(saved)

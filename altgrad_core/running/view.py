@@ -1,0 +1,72 @@
+"""What events show of a run: weights around a step and operands, computed once and only when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from torch import Tensor, nn
+
+from altgrad_core.contracts.events import OperandFacts, Weight
+from altgrad_core.contracts.monitor import Monitor
+from altgrad_core.running.plan import Plan
+from altgrad_core.running.recipe import matches
+
+
+class StepView:
+    """The view of one step. `snapshot` is called before the update, for the monitors that will look after it."""
+
+    def __init__(self, layers: dict[str, nn.Module], plan: Plan) -> None:
+        self._modules, self._plan = layers, plan
+        self._before: dict[str, Tensor] = {}
+        self._rungs: dict[str, Tensor] = {}
+        self._weights: dict[str, Weight] = {}
+
+    def snapshot(self, monitors: Iterable[Monitor]) -> None:
+        """Keep what the weights are before the update, as far as these monitors declare a need for it."""
+        for monitor in monitors:
+            for path, module in self._modules.items():
+                if not monitor.needs or not matches(monitor.layers, path):
+                    continue
+                weight: Tensor = module.weight.detach()  # type: ignore[union-attr, operator, assignment]
+                if "before" in monitor.needs and path not in self._before:
+                    self._before[path] = weight.clone()
+                if "rungs" in monitor.needs and path not in self._rungs and (operand := self._operand(path)):
+                    self._rungs[path] = operand.geometry.rung(weight)
+
+    def weights(self, layers: str) -> Iterator[Weight]:
+        """See `Event.weights`."""
+        for path in self._modules:
+            if matches(layers, path):
+                if path not in self._weights:
+                    self._weights[path] = self._weight(path)
+                yield self._weights[path]
+
+    def operands(self, layers: str) -> Iterator[OperandFacts]:
+        """See `Event.operands`."""
+        for operand in self._plan.operands(layers):
+            yield OperandFacts(operand.path, operand.role, operand.format, operand.scale, operand.tally)
+
+    def _weight(self, path: str) -> Weight:
+        parameter: nn.Parameter = self._modules[path].weight  # type: ignore[assignment]
+        operand = self._operand(path)
+        return Weight(
+            path=path,
+            after=parameter.detach(),
+            gradient=None if parameter.grad is None else parameter.grad.detach(),
+            before=self._before.get(path),
+            geometry=operand.geometry if operand else None,
+            rungs_before=self._rungs.get(path),
+        )
+
+    def _operand(self, path: str):  # type: ignore[no-untyped-def]
+        operand = self._plan.layers.get(path, {}).get("weight")
+        return None if operand is None or operand.format.is_identity else operand
+
+
+def watched_layers(model: nn.Module) -> dict[str, nn.Module]:
+    """Every layer with a weight matrix, by path; tied weights appear under each path that uses them."""
+    return {
+        path: module
+        for path, module in model.named_modules()
+        if isinstance(weight := getattr(module, "weight", None), nn.Parameter) and weight.dim() >= 2
+    }

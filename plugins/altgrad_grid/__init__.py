@@ -1,0 +1,58 @@
+"""The grid optimizer: momentum in real units, steps in whole or fractional rungs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from altgrad_core import Geometry, OptimizerSpec, hookimpl
+from pydantic import Field, NonNegativeFloat, PositiveFloat
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.optim import Optimizer
+
+
+class Grid(OptimizerSpec):
+    """Momentum whose velocity is a number of rungs, clipped; with or without a float32 master weight.
+
+    Options:
+        lr: rungs per unit of velocity.
+        momentum: v = momentum * v + g.
+        rung_clip: the most rungs in one step.
+        master: `fp32`: the master walks by fractional rungs, the weight is the nearest rung. `none`: the weight itself
+            moves by whole rungs, rounded stochastically; its scale is fixed at the start with a binade of headroom.
+        normalize: `rms`: divide the velocity by its root mean square over the tensor. `none`: do not.
+        weight_decay: a fraction per step, following the schedule but not the rate.
+        plain_lr: the rate of AdamW for parameters that are not quantized.
+    """
+
+    name: ClassVar = "grid"
+
+    lr: PositiveFloat = 6.0
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    rung_clip: PositiveFloat = 10.0
+    master: Literal["fp32", "none"] = "fp32"
+    normalize: Literal["none", "rms"] = "none"
+    weight_decay: NonNegativeFloat = 1e-4
+    plain_lr: PositiveFloat = 1e-3
+
+    def build(self, groups: list[dict[str, Any]], geometry: Mapping[Tensor, Geometry]) -> Optimizer:
+        """A `GridOptimizer`; weights with a geometry and all others stand in groups of their own."""
+        from altgrad_grid.optimizer import GridOptimizer
+
+        return GridOptimizer(
+            self.split(groups, geometry, lr=self.plain_lr, weight_decay=0.01),
+            geometry=geometry,
+            lr=self.lr,
+            momentum=self.momentum,
+            rung_clip=self.rung_clip,
+            master=self.master,
+            normalize=self.normalize,
+            weight_decay=self.weight_decay,
+        )
+
+
+@hookimpl
+def altgrad_optimizers() -> Iterable[type[OptimizerSpec]]:
+    yield Grid

@@ -1,0 +1,66 @@
+"""ManifoldAdamW: Adam's direction, walked along the rungs of the weight's own grid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from altgrad_core import Geometry, OptimizerSpec, hookimpl
+from pydantic import Field, NonNegativeFloat, PositiveFloat
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.optim import Optimizer
+
+
+class ManifoldAdamW(OptimizerSpec):
+    """AdamW whose steps are measured in the format's own grid.
+
+    Options:
+        precondition: `rungs`: the weight walks along the rungs of its grid. `gradient`: the gradient is multiplied by
+            the local spacing before Adam's moments, and the step is in real units; a control, which Adam nearly
+            cancels. `off`: AdamW, bit for bit.
+        walk: of `rungs`. `exact`: along the piecewise-linear map. `linear`: one step of the local spacing; a control.
+        lr: with `rungs`, in `lr_unit` per step; otherwise in real units.
+        lr_unit: `binades` (2 ** mantissa bits rungs; rungs for a format without binades) or `rungs`.
+        weight_decay: with `rungs`, a fraction per step, following the schedule but not the rate (default 1e-4);
+            otherwise multiplied by the rate, as torch does it (default 0.01).
+        plain_lr: the rate of AdamW for parameters that are not quantized (default 1e-3; `lr` for `gradient`, `off`).
+    """
+
+    name: ClassVar = "manifold-adamw"
+
+    precondition: Literal["rungs", "gradient", "off"] = "rungs"
+    walk: Literal["exact", "linear"] = "exact"
+    lr: PositiveFloat = 0.1
+    lr_unit: Literal["binades", "rungs"] = "binades"
+    plain_lr: PositiveFloat | None = None
+    beta1: float = Field(default=0.9, ge=0, lt=1)
+    beta2: float = Field(default=0.999, ge=0, lt=1)
+    eps: PositiveFloat = 1e-8
+    weight_decay: NonNegativeFloat | None = None
+
+    def build(self, groups: list[dict[str, Any]], geometry: Mapping[Tensor, Geometry]) -> Optimizer:
+        """A `ManifoldAdamW` optimizer; weights with a geometry and all others stand in groups of their own."""
+        from altgrad_manifold.optimizer import ManifoldAdamW as Walker
+
+        in_rungs = self.precondition == "rungs"
+        decay = self.weight_decay
+        plain_lr = self.plain_lr or (1e-3 if in_rungs else self.lr)
+        plain_decay = 0.01 if in_rungs or decay is None else decay
+        return Walker(
+            self.split(groups, geometry, lr=plain_lr, weight_decay=plain_decay),
+            geometry=geometry,
+            lr=self.lr,
+            betas=(self.beta1, self.beta2),
+            eps=self.eps,
+            weight_decay=decay if decay is not None else 1e-4 if in_rungs else 0.01,
+            precondition=self.precondition,
+            walk=self.walk,
+            lr_unit=self.lr_unit,
+        )
+
+
+@hookimpl
+def altgrad_optimizers() -> Iterable[type[OptimizerSpec]]:
+    yield ManifoldAdamW

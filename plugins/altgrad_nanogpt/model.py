@@ -1,0 +1,107 @@
+"""GPT-2 in plain torch, after Radford et al. 2019 and Karpathy's nanoGPT."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from altgrad_nanogpt import NanoGPT
+
+INIT_STD = 0.02
+
+
+class Attention(nn.Module):
+    """Causal self-attention over several heads."""
+
+    def __init__(self, options: NanoGPT) -> None:
+        super().__init__()
+        width = options.n_embd
+        self.heads, self.dropout = options.n_head, options.dropout
+        self.qkv = nn.Linear(width, 3 * width, bias=options.bias)
+        self.c_proj = nn.Linear(width, width, bias=options.bias)
+        self.drop = nn.Dropout(options.dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """From and to shape (batch, time, width)."""
+        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self.qkv(x).chunk(3, dim=-1))
+        dropout = self.dropout if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)
+        return self.drop(self.c_proj(mixed.transpose(1, 2).flatten(-2)))  # type: ignore[no-any-return]
+
+
+class MLP(nn.Module):
+    """Two linear layers with GELU between them, four times as wide inside."""
+
+    def __init__(self, options: NanoGPT) -> None:
+        super().__init__()
+        self.fc = nn.Linear(options.n_embd, 4 * options.n_embd, bias=options.bias)
+        self.c_proj = nn.Linear(4 * options.n_embd, options.n_embd, bias=options.bias)
+        self.drop = nn.Dropout(options.dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """From and to shape (batch, time, width)."""
+        return self.drop(self.c_proj(F.gelu(self.fc(x))))  # type: ignore[no-any-return]
+
+
+class Block(nn.Module):
+    """Attention, then an MLP, each normalizing its input and adding to the residual stream."""
+
+    def __init__(self, options: NanoGPT) -> None:
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(options.n_embd, bias=options.bias)
+        self.attn = Attention(options)
+        self.ln_2 = nn.LayerNorm(options.n_embd, bias=options.bias)
+        self.mlp = MLP(options)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """From and to shape (batch, time, width)."""
+        x = x + self.attn(self.ln_1(x))
+        return x + self.mlp(self.ln_2(x))  # type: ignore[no-any-return]
+
+
+class GPT(nn.Module):
+    """Predicts every next token from the tokens up to it."""
+
+    def __init__(self, vocabulary: int, options: NanoGPT) -> None:
+        super().__init__()
+        width = options.n_embd
+        self.wte = nn.Embedding(vocabulary, width)
+        self.wpe = nn.Embedding(options.block_size, width)
+        self.drop = nn.Dropout(options.dropout)
+        self.blocks = nn.ModuleList(Block(options) for _ in range(options.n_layer))
+        self.ln_f = nn.LayerNorm(width, bias=options.bias)
+        self.lm_head = nn.Linear(width, vocabulary, bias=False)
+        if options.tied:
+            self.lm_head.weight = self.wte.weight
+        _initialize(self)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Logits, shape (batch, time, vocabulary), of tokens, int64 of shape (batch, time).
+
+        Raises:
+            ValueError: the sequence is longer than the model has positions.
+        """
+        time, longest = tokens.shape[-1], self.wpe.num_embeddings
+        if time > longest:
+            raise ValueError(
+                f"a sequence of {time} tokens, longer than block_size {longest}; cut it or raise block_size"
+            )
+        x = self.drop(self.wte(tokens) + self.wpe(torch.arange(time, device=tokens.device)))
+        for block in self.blocks:
+            x = block(x)
+        return self.lm_head(self.ln_f(x))  # type: ignore[no-any-return]
+
+
+def _initialize(model: GPT) -> None:
+    """GPT-2's: normal with 0.02, less for what adds to the residual stream, so that its variance stays near 1."""
+    residual_std = INIT_STD / math.sqrt(2 * len(model.blocks))
+    for path, module in model.named_modules():
+        if isinstance(module, nn.Linear | nn.Embedding):
+            nn.init.normal_(module.weight, std=residual_std if path.endswith("c_proj") else INIT_STD)
+        if isinstance(module, nn.Linear) and module.bias is not None:
+            nn.init.zeros_(module.bias)
