@@ -108,66 +108,79 @@ def _nearest_block(x, out, scale, inverse, divides, facts, limit, beyond):
 @_compile
 def quantize_stochastic(x, out, scale, inverse, divides, facts, key):
     """As `quantize_nearest`, saturating, with each element rounded up by chance; `key` names the random stream."""
-    shift, offset, normal, largest, top, magic, quantum, gap, negative_zero = facts
-    normal32, largest32 = np.int32(normal), np.int32(largest)
-    cell = np.int64(1 << shift)
-    scale32, inverse32 = np.float32(scale), np.float32(inverse)
-    zero_sign = _SIGN if negative_zero else np.int32(0)
-    bits_in, bits_out = x.view(np.int32), out.view(np.int32)
-    words = np.zeros(4, np.uint32)
-    amax = np.int32(0)
+    amax = _ZERO
     overflows, underflows, nans, infinities = 0, 0, 0, 0
-    for i in range(x.size):
-        if i % 4 == 0:
-            philox(key, i // 4, words)
-        bits = bits_in[i]
-        raw = bits & _MAGNITUDE
-        if raw > _INFINITY:
-            nans += 1
-            bits_out[i] = bits
-            continue
-        infinities += raw == _INFINITY
-        amax = max(amax, raw if raw < _INFINITY else np.int32(0))
-        value = as_float(raw)
-        scaled = value / scale32 if divides else value * inverse32
-        magnitude = as_bits(scaled)
-        overflows += magnitude > largest32
-        clipped = min(magnitude, largest32)
-        if clipped >= normal32:
-            rung = np.int64(clipped >> shift)
-            part = np.float64(np.int64(clipped) & (cell - 1)) / cell
-        else:
-            position = np.float64(as_float(clipped)) / quantum
-            rung = np.int64(position)
-            part = position - rung
-        draw = np.int64(words[i % 4] >> np.uint32(8))
-        if bits >= 0:
-            away = draw + np.int64(part * 16777216.0) >= 16777216
-        else:
-            away = draw < np.int64(np.ceil(part * 16777216.0))
-        rung += away
-        if clipped >= normal32:
-            rounded = np.int32(rung << shift)
-        else:
-            rounded = as_bits(rung * quantum)
-        underflows += (rounded == 0) and (raw > 0)
-        result = as_bits(as_float(rounded) * scale32)
-        bits_out[i] = result | ((bits & _SIGN) if rounded > 0 else (bits & _SIGN & zero_sign))
+    words = np.empty(BLOCK, np.uint32)
+    for start in range(0, x.size, BLOCK):
+        stop = start + BLOCK
+        philox(key, start // 4, words)
+        top, over, under, nan, infinite = _stochastic_block(
+            x[start:stop], out[start:stop], scale, inverse, divides, facts, words
+        )
+        amax = max(amax, top)
+        overflows += over
+        underflows += under
+        nans += nan
+        infinities += infinite
     return amax, overflows, underflows, nans, infinities
 
 
 @_compile
+def _stochastic_block(x, out, scale, inverse, divides, facts, words):
+    shift, offset, normal, largest, top, magic, quantum, gap, negative_zero = facts
+    shift32, normal32, largest32 = np.int32(shift), np.int32(normal), np.int32(largest)
+    below_rung, to_24_bits = np.int32((1 << shift) - 1), np.int32(24 - shift)
+    scale32, inverse32 = np.float32(scale), np.float32(inverse)
+    per_quantum, one = 1.0 / quantum, np.int32(1 << 24)
+    zero_sign = _SIGN if negative_zero else _ZERO
+    bits_in, bits_out = x.view(np.int32), out.view(np.int32)
+    amax, over, under, nan, infinite = _ZERO, _ZERO, _ZERO, _ZERO, _ZERO
+    for i in range(bits_in.size):
+        bits = bits_in[i]
+        raw = bits & _MAGNITUDE
+        sign = bits & _SIGN
+        amax = max(amax, raw if raw < _INFINITY else _ZERO)
+        value = as_float(raw)
+        magnitude = as_bits(value / scale32 if divides else value * inverse32)
+        clipped = min(magnitude, largest32)
+        is_normal = clipped >= normal32
+        position = 0.0 if is_normal else np.float64(as_float(clipped)) * per_quantum
+        rung = np.int32(position)
+        part = (position - rung) * 16777216.0
+        down = np.int32(part)
+        up = down + (_ONE if part > down else _ZERO)
+        exact = (clipped & below_rung) << to_24_bits
+        draw = np.int32(words[i] >> np.uint32(8))
+        away_up = draw + (exact if is_normal else down) >= one
+        away_down = draw < (exact if is_normal else up)
+        step = _ONE if (away_up if bits >= _ZERO else away_down) else _ZERO
+        high = (clipped & ~below_rung) + (step << shift32)
+        low = as_bits(np.float32((rung + step) * quantum))
+        rounded = high if is_normal else low
+        result = as_bits(as_float(rounded) * scale32)
+        result = result | (sign if rounded > _ZERO else sign & zero_sign)
+        bits_out[i] = bits if raw > _INFINITY else result
+        over += _ONE if (magnitude > largest32) & (raw <= _INFINITY) else _ZERO
+        under += _ONE if (rounded == _ZERO) & (raw > _ZERO) else _ZERO
+        nan += _ONE if raw > _INFINITY else _ZERO
+        infinite += _ONE if raw == _INFINITY else _ZERO
+    return amax, over, under, nan, infinite
+
+
+@_compile
 def philox(key, counter, words):
-    """Four 32-bit words of Philox 4x32 into `words`, uint32 of shape (4,)."""
-    low, high = np.uint32(key & 0xFFFFFFFF), np.uint32(key >> 32)
-    a, b = np.uint32(counter & 0xFFFFFFFF), np.uint32(counter >> 32)
-    c, d = np.uint32(0), np.uint32(0)
-    for _ in range(ROUNDS):
-        first, third = _M0 * np.uint64(a), _M1 * np.uint64(c)
-        a, c = np.uint32(third >> np.uint64(32)) ^ b ^ low, np.uint32(first >> np.uint64(32)) ^ d ^ high
-        b, d = np.uint32(third), np.uint32(first)
-        low, high = np.uint32(low + _W0), np.uint32(high + _W1)
-    words[0], words[1], words[2], words[3] = a, b, c, d
+    """Words of Philox 4x32 into `words`, uint32 of shape (4 n,): those of `counter` and the n - 1 after it."""
+    first_low, first_high = np.uint32(key & 0xFFFFFFFF), np.uint32(key >> 32)
+    for n in range(words.size // 4):
+        low, high = first_low, first_high
+        a, b = np.uint32((counter + n) & 0xFFFFFFFF), np.uint32((counter + n) >> 32)
+        c, d = np.uint32(0), np.uint32(0)
+        for _ in range(ROUNDS):
+            first, third = _M0 * np.uint64(a), _M1 * np.uint64(c)
+            a, c = np.uint32(third >> np.uint64(32)) ^ b ^ low, np.uint32(first >> np.uint64(32)) ^ d ^ high
+            b, d = np.uint32(third), np.uint32(first)
+            low, high = np.uint32(low + _W0), np.uint32(high + _W1)
+        words[4 * n], words[4 * n + 1], words[4 * n + 2], words[4 * n + 3] = a, b, c, d
 
 
 @_compile

@@ -1,0 +1,1 @@
+"""Public laws and strategies for the tests of plugin authors."""
