@@ -44,8 +44,7 @@ def run(
     if dry_run:
         print_plan(assemble(resolved), as_json=json)
         return
-    name = resolved.manifest.run.name or manifest.stem
-    directory = RunDirectory(out if out is not None else Path("runs", name))
+    directory = RunDirectory(out if out is not None else Path("runs", resolved.name))
     with watching(resolved.manifest.run.steps) as show:
         outcome = begin(resolved, directory, overwrite=overwrite, show=show)
     print_outcome(outcome, as_json=json)

@@ -47,8 +47,8 @@ class RunDirectory:
         """
         if self.is_finished:
             raise ManifestError(
-                f"{self.path}: this run is finished; look at {self.summary}, choose another directory with --out, "
-                "or pass --overwrite to delete it and begin anew"
+                f"{self.path}: a finished run of another manifest is here; look at {self.summary}, "
+                "choose another directory with --out, or pass --overwrite to delete it and begin anew"
             )
         if self.is_begun:
             raise ManifestError(

@@ -46,6 +46,11 @@ class Resolved:
     trackers: tuple[TrackerSpec, ...]
     registry: Registry
 
+    @property
+    def name(self) -> str:
+        """The name of the run: that of the manifest, or of its file."""
+        return self.manifest.run.name or self.source.path.stem
+
     def error(self, location: Location, message: str) -> ManifestError:
         """A mistake in the manifest, with file, line and key."""
         return ManifestError(problem_at(self.source, location, message))

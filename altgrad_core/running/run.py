@@ -55,8 +55,8 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The name of the run: that of the manifest, or of its file."""
-        return self.resolved.manifest.run.name or self.resolved.source.path.stem
+        """The name of the run."""
+        return self.resolved.name
 
     def parameters(self) -> int:
         """The number of trained parameters."""

@@ -53,17 +53,20 @@ def begin(resolved: Resolved, directory: RunDirectory, *, overwrite: bool, show:
     """Run a manifest from step 0 in a fresh directory.
 
     Raises:
-        ManifestError: there is a run in the directory already, or the manifest cannot be assembled.
+        ManifestError: there is an unfinished or a different run in the directory, or the manifest cannot be assembled.
         RunError: the directory is in use or full, or the run crashed.
     """
+    described = tomlkit.dumps(resolved_manifest(resolved))
     with directory:
         if overwrite:
             directory.clear()
+        if directory.is_finished and directory.resolved.read_text() == described:
+            return _already(directory)
         directory.refuse_to_overwrite()
         run = assemble(resolved)
         write_whole(directory.manifest, resolved.source.text.encode())
         write_json(directory.environment, describe_environment(run.device, resolved.registry))
-        write_whole(directory.resolved, tomlkit.dumps(resolved_manifest(run)).encode())
+        write_whole(directory.resolved, described.encode())
         mark_latest(directory.path)
         return _train(run, directory, show, resumed=False)
 
@@ -79,8 +82,7 @@ def resume(directory: RunDirectory, registry: Registry, *, strict: bool, show: S
         raise ManifestError(f"{directory.path}: no run has been started here; start one with: altgrad run MANIFEST")
     with directory:
         if directory.is_finished:
-            summary = json.loads(directory.summary.read_text())
-            return Outcome("already " + summary["status"], directory.path, 0, summary)
+            return _already(directory)
         run = assemble(resolve(load_manifest(directory.resolved), registry))
         before = json.loads(directory.environment.read_text()) if directory.environment.exists() else {}
         changes = differences(before, describe_environment(run.device, registry))
@@ -91,11 +93,16 @@ def resume(directory: RunDirectory, registry: Registry, *, strict: bool, show: S
         return _train(run, directory, show, resumed=True)
 
 
-def resolved_manifest(run: Run) -> dict[str, Any]:
+def _already(directory: RunDirectory) -> Outcome:
+    """The outcome of a run that ended before this command."""
+    summary = json.loads(directory.summary.read_text())
+    return Outcome("already " + summary["status"], directory.path, 0, summary)
+
+
+def resolved_manifest(resolved: Resolved) -> dict[str, Any]:
     """The manifest with every default written out: all that is needed to run it again, wherever it is read."""
-    resolved = run.resolved
     manifest = resolved.manifest.model_dump(mode="json", exclude_none=True)
-    manifest["run"]["name"] = run.name
+    manifest["run"]["name"] = resolved.name
     model_options = getattr(resolved.model, "options", None)
     written = resolved.model.model_dump(mode="json", exclude_none=True) if model_options is None else model_options
     for key, options in (
@@ -159,7 +166,7 @@ class _Closing:
 
 
 def _connect(run: Run, directory: RunDirectory) -> list[tuple[str, Tracker]]:
-    facts = RunFacts(run.name, directory.path, resolved_manifest(run))
+    facts = RunFacts(run.name, directory.path, resolved_manifest(run.resolved))
     return [(spec.name, spec.build(facts)) for spec in run.resolved.trackers]
 
 

@@ -97,8 +97,8 @@ class Unhashable(LNS8):
         ),
         (
             Restless(),
-            'format "lns8", law: decode gives a float for every code, the same each time. Code 0 gave 257.0, '
-            "then 258.0.",
+            'format "lns8", law: decode gives a float for every code, the same each time. Code 0 gave 1.0, '
+            "then 2.0.",
         ),
         (
             Wide(),

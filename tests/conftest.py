@@ -1,0 +1,118 @@
+"""What tests share: a tiny manifest, and the real command line in this process or in one of its own."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import torch
+
+os.environ["OMP_NUM_THREADS"] = "1"  # for processes that tests start; several tests share the cores
+os.environ["COLUMNS"] = "200"
+
+TINY = """
+[run]
+name = "tiny"
+seed = 3
+steps = 6
+checkpoint_every = 2
+evaluate_every = 3
+evaluate_batches = 1
+
+[model]
+use = "nanogpt"
+n_layer = 1
+n_head = 2
+n_embd = 16
+block_size = 16
+
+[data]
+use = "synthetic"
+vocabulary = 16
+tokens = 5000
+batch_size = 2
+
+[optimizer]
+use = "manifold-adamw"
+lr = 0.1
+
+[[recipe]]
+layers = "blocks.*"
+weight = { format = "e4m3" }
+activation = { format = "e4m3", scaling = "delayed" }
+gradient = { format = "e5m2", rounding = "stochastic" }
+
+[[monitor]]
+use = "flips"
+every = 2
+
+[[monitor]]
+use = "stable-rank"
+every = 3
+
+[[intervention]]
+use = "stop-on-nonfinite"
+
+[[intervention]]
+use = "stop-on-divergence"
+"""
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command returned and printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    torch.set_num_threads(1)
+    yield
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    """A manifest that runs in a second or two."""
+    path = tmp_path / "tiny.toml"
+    path.write_text(TINY)
+    return path
+
+
+@pytest.fixture
+def altgrad() -> Callable[..., Said]:
+    """Run the command line in this process: `altgrad("run", path)`."""
+    from altgrad_core.cli.main import main
+
+    def run(*arguments: object) -> Said:
+        out, err, code = io.StringIO(), io.StringIO(), 0
+        with mock.patch.object(sys, "argv", ["altgrad", *map(str, arguments)]), redirect_stdout(out), redirect_stderr(err):
+            try:
+                main()
+            except SystemExit as stop:
+                code = int(stop.code or 0) if not isinstance(stop.code, str) else 1
+        return Said(code, out.getvalue(), err.getvalue())
+
+    return run
+
+
+@pytest.fixture
+def altgrad_process() -> Callable[..., Said]:
+    """Run the command line in a process of its own."""
+
+    def run(*arguments: object, **options: object) -> Said:
+        command = [sys.executable, "-m", "altgrad_core.cli.main", *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, **options)  # type: ignore[call-overload]
+        return Said(done.returncode, done.stdout, done.stderr)
+
+    return run
