@@ -96,7 +96,11 @@ def altgrad() -> Callable[..., Said]:
 
     def run(*arguments: object) -> Said:
         out, err, code = io.StringIO(), io.StringIO(), 0
-        with mock.patch.object(sys, "argv", ["altgrad", *map(str, arguments)]), redirect_stdout(out), redirect_stderr(err):
+        with (
+            mock.patch.object(sys, "argv", ["altgrad", *map(str, arguments)]),
+            redirect_stdout(out),
+            redirect_stderr(err),
+        ):
             try:
                 main()
             except SystemExit as stop:

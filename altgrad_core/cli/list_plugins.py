@@ -26,7 +26,7 @@ def list_plugins(
 
     wanted = kind.lower().removesuffix("s") if kind else None
     if wanted is not None and wanted not in KINDS:
-        raise ManifestError(f'--kind {kind}: no such kind; one of {", ".join(KINDS)}')
+        raise ManifestError(f"--kind {kind}: no such kind; one of {', '.join(KINDS)}")
     rows = plugin_rows(installed(), wanted)
     if json:
         print(json_module.dumps(rows, indent=2))
@@ -82,7 +82,9 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
         shown = "" if row["kind"] == previous else row["kind"]
         previous = row["kind"]
         summary = row["summary"] + (f" [yellow]({row['warning']})[/]" if "warning" in row else "")
-        table.add_row(f"[bold]{shown}[/]", f"[cyan]{row['name']}[/]", f"{row['distribution']} {row['version']}", summary)
+        table.add_row(
+            f"[bold]{shown}[/]", f"[cyan]{row['name']}[/]", f"{row['distribution']} {row['version']}", summary
+        )
     console.print(table)
     for row in (row for row in rows if row["status"] == "broken"):
         source = f"{row['distribution']} {row['version']} ({row['plugin']})"

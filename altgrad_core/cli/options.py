@@ -18,9 +18,7 @@ StepsOption = Annotated[int | None, typer.Option(help="Train only so many steps.
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def settings(
-    given: list[str] | None, *, device: str | None = None, steps: int | None = None
-) -> list[str]:
+def settings(given: list[str] | None, *, device: str | None = None, steps: int | None = None) -> list[str]:
     """`--set` values, with `--device` and `--steps` as the settings they stand for."""
     extra = [f'run.device="{device}"'] if device is not None else []
     extra += [f"run.steps={steps}"] if steps is not None else []

@@ -29,13 +29,16 @@ def altgrad_formats() -> Iterable[Format]:  # type: ignore[empty-body]
         ```python
         from altgrad_core import Format, hookimpl
 
+
         class Thirds(Format):
             "Thirds from -1 to 1, in three bits."
+
             name = "thirds"
             bits = 3
 
             def decode(self, code: int) -> float:
                 return (code - 3) / 3 if code < 7 else float("nan")
+
 
         @hookimpl
         def altgrad_formats():
@@ -55,8 +58,10 @@ def altgrad_optimizers() -> Iterable[type[OptimizerSpec]]:  # type: ignore[empty
         from altgrad_core import OptimizerSpec, hookimpl
         from pydantic import PositiveFloat
 
+
         class PlainSGD(OptimizerSpec):
             "Gradient descent without momentum."
+
             name: ClassVar = "plain-sgd"
             lr: PositiveFloat = 0.1
 
@@ -64,6 +69,7 @@ def altgrad_optimizers() -> Iterable[type[OptimizerSpec]]:  # type: ignore[empty
                 import torch
 
                 return torch.optim.SGD(groups, lr=self.lr)
+
 
         @hookimpl
         def altgrad_optimizers():
@@ -82,12 +88,15 @@ def altgrad_monitors() -> Iterable[type[Monitor]]:  # type: ignore[empty-body]
 
         from altgrad_core import Monitor, hookimpl
 
+
         class LargestWeight(Monitor):
             "Largest magnitude of every watched weight, after the update."
+
             name: ClassVar = "largest-weight"
 
             def observe(self, event):
                 return {w.path: float(w.after.abs().max()) for w in event.weights(self.layers)}
+
 
         @hookimpl
         def altgrad_monitors():
@@ -106,8 +115,10 @@ def altgrad_interventions() -> Iterable[type[Intervention]]:  # type: ignore[emp
 
         from altgrad_core import Intervention, Stop, hookimpl
 
+
         class StopWhenGood(Intervention):
             "Stop once the validation loss is below a goal."
+
             name: ClassVar = "stop-when-good"
             reads: ClassVar = "validation-loss"
             acts: ClassVar = (Stop,)
@@ -116,6 +127,7 @@ def altgrad_interventions() -> Iterable[type[Intervention]]:  # type: ignore[emp
             def decide(self, step, readings):
                 if readings["*"] < self.goal:
                     yield Stop(because=f"validation loss {readings['*']:.3f} < {self.goal}")
+
 
         @hookimpl
         def altgrad_interventions():
@@ -134,14 +146,17 @@ def altgrad_models() -> Iterable[type[ModelSpec]]:  # type: ignore[empty-body]
 
         from altgrad_core import ModelSpec, hookimpl
 
+
         class Bigram(ModelSpec):
             "Predicts each token from the one before it."
+
             name: ClassVar = "bigram"
 
             def build(self, vocabulary):
                 from torch import nn
 
                 return nn.Sequential(nn.Embedding(vocabulary, 16), nn.Linear(16, vocabulary))
+
 
         @hookimpl
         def altgrad_models():
@@ -160,14 +175,17 @@ def altgrad_datasets() -> Iterable[type[DatasetSpec]]:  # type: ignore[empty-bod
 
         from altgrad_core import DatasetSpec, TokenData, hookimpl
 
+
         class Counting(DatasetSpec):
             "Counts from 0 to 9, over and over."
+
             name: ClassVar = "counting"
 
             def build(self):
                 import numpy as np
 
                 return TokenData(train=np.arange(100_000) % 10, validation=np.arange(10_000) % 10, vocabulary=10)
+
 
         @hookimpl
         def altgrad_datasets():
@@ -186,6 +204,7 @@ def altgrad_trackers() -> Iterable[type[TrackerSpec]]:  # type: ignore[empty-bod
 
         from altgrad_core import Tracker, TrackerSpec, hookimpl
 
+
         class LineCount(Tracker):
             def __init__(self, path):
                 self.path, self.lines = path, 0
@@ -197,12 +216,15 @@ def altgrad_trackers() -> Iterable[type[TrackerSpec]]:  # type: ignore[empty-bod
                 self.path.write_text(str(self.lines))
                 return f"{self.lines} lines counted"
 
+
         class LineCounter(TrackerSpec):
             "Counts the records of a run."
+
             name: ClassVar = "line-count"
 
             def build(self, run):
                 return LineCount(run.directory / "lines.txt")
+
 
         @hookimpl
         def altgrad_trackers():

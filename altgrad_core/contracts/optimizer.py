@@ -32,9 +32,7 @@ class OptimizerSpec(Options):
         """
 
     @staticmethod
-    def split(
-        groups: list[dict[str, Any]], geometry: Mapping[Tensor, Geometry], **plain: Any
-    ) -> list[dict[str, Any]]:
+    def split(groups: list[dict[str, Any]], geometry: Mapping[Tensor, Geometry], **plain: Any) -> list[dict[str, Any]]:
         """Each group as two: parameters on a grid (`plain=False`), and all others (`plain=True`, with the keys `plain`).
 
         A key that the group has itself, such as the `weight_decay` of 0 for biases, stays as it is; `lr` does not.

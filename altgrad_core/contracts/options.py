@@ -12,7 +12,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
 class Table(BaseModel):
     """Typed fields that refuse what they cannot use: unknown keys, wrong types, NaN and infinities."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        strict=True, extra="forbid", allow_inf_nan=False, frozen=True, arbitrary_types_allowed=True
+    )
 
 
 class Options(Table):

@@ -38,9 +38,7 @@ def problem_at(source: ManifestFile, location: Location, message: str) -> str:
     return f"{source.where(location)}: {name}: {message}" if name else f"{source.path}: {message}"
 
 
-def _problem(
-    details: ErrorDetails, model: type[BaseModel], data: Any, source: ManifestFile, location: Location
-) -> str:
+def _problem(details: ErrorDetails, model: type[BaseModel], data: Any, source: ManifestFile, location: Location) -> str:
     inner = _without_tags(details["loc"], data)
     message = _message(details, _table_at(model, inner), inner, model.__dict__.get("name") or "")
     return problem_at(source, (*location, *inner), message)
@@ -52,7 +50,7 @@ def _without_tags(loc: tuple[int | str, ...], data: Any) -> Location:
     for position, part in enumerate(loc):
         is_last = position == len(loc) - 1
         if isinstance(data, dict) and (part in data or is_last):
-            data = data.get(part)  # type: ignore[arg-type]
+            data = data.get(part)
         elif isinstance(data, list) and isinstance(part, int) and part < len(data):
             data = data[part]
         else:
@@ -83,8 +81,14 @@ def _message(details: ErrorDetails, table: type[BaseModel], location: Location, 
         return f"missing{_described(table, str(location[-1]))}"
     if kind == "value_error":
         return str(details["msg"]).removeprefix("Value error, ")
-    expected = details["msg"].removeprefix("Input should be ").removeprefix("Value should be ")
-    return f"expected {expected}, got {_shown(got)}"
+    return f"expected {_expected(details)}, got {_shown(got)}"
+
+
+def _expected(details: ErrorDetails) -> str:
+    if details["type"] == "string_pattern_mismatch":
+        return f"text that matches {details['ctx']['pattern']}"
+    text = str(details["msg"]).removeprefix("Input should be ")
+    return f"a value {text}" if text.startswith(("greater", "less")) else text
 
 
 def _unknown_key(key: str, fields: Mapping[str, Any], plugin: str) -> str:
@@ -103,8 +107,9 @@ def _described(table: type[BaseModel], key: str) -> str:
     if (inner := _model_in(info.annotation)) is not None:
         needed = [name for name, field in inner.model_fields.items() if field.is_required()]
         return f"; expected a table [{key}]" + (f" with {', '.join(needed)}" if needed else "")
-    name = getattr(info.annotation, "__name__", str(info.annotation))
-    return f"; expected {name}"
+    kinds = {str: "text", int: "an integer", float: "a number", bool: "true or false"}
+    kind = kinds.get(info.annotation)  # type: ignore[arg-type]
+    return f"; expected {kind}" if kind else ""
 
 
 def _shown(value: Any) -> str:

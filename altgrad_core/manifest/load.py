@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -137,7 +137,7 @@ def _load_yaml(text: str) -> Any:
         raise ValueError(str(error).replace("\n", " ")) from None
 
 
-_PARSERS = {".json": json.loads, ".yaml": _load_yaml, ".yml": _load_yaml}
+_PARSERS: dict[str, Callable[[str], Any]] = {".json": json.loads, ".yaml": _load_yaml, ".yml": _load_yaml}
 
 
 def _merged(base: Data, over: Data) -> Data:
@@ -148,7 +148,9 @@ def _merged(base: Data, over: Data) -> Data:
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)
-        mergeable = isinstance(value, dict) and isinstance(old, dict) and value.get("use", old.get("use")) == old.get("use")
+        mergeable = (
+            isinstance(value, dict) and isinstance(old, dict) and value.get("use", old.get("use")) == old.get("use")
+        )
         merged[key] = _merged(old, value) if mergeable else value  # type: ignore[arg-type]
     return merged
 
@@ -194,10 +196,14 @@ def _refuse_unusable(source: ManifestFile, value: Any, location: Location) -> No
         for index, inner in enumerate(value):
             _refuse_unusable(source, inner, (*location, index))
     elif isinstance(value, float) and not math.isfinite(value):
-        raise ManifestError(f"{source.where(location)}: {dotted(location)}: {value} is not allowed; expected a finite number")
+        raise ManifestError(
+            f"{source.where(location)}: {dotted(location)}: {value} is not allowed; expected a finite number"
+        )
     elif not isinstance(value, str | int | float | bool | None):
         kind = type(value).__name__
-        raise ManifestError(f"{source.where(location)}: {dotted(location)}: a {kind} ({value}) is no option of anything here")
+        raise ManifestError(
+            f"{source.where(location)}: {dotted(location)}: a {kind} ({value}) is no option of anything here"
+        )
 
 
 def dotted(location: Iterable[str | int]) -> str:

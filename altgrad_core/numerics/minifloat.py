@@ -59,7 +59,9 @@ class Minifloat(Format):
         if self.exponent_bits == 0 and (self.subnormals != "yes" or self.specials == "ieee"):
             refuse('without exponent bits only subnormals = "yes" and specials other than "ieee" make sense')
         if self.specials in ("fnuz", "p3109") and not (self.signed and self.subnormals != "none"):
-            refuse(f'specials = "{self.specials}" puts NaN at the code of -0, so the format must be signed and have a zero')
+            refuse(
+                f'specials = "{self.specials}" puts NaN at the code of -0, so the format must be signed and have a zero'
+            )
         if self._top_exponent > 127 or self._quantum_exponent < -149:
             span = f"from 2**{self._quantum_exponent} to below 2**{self._top_exponent + 1}"
             refuse(f"its values, {span}, do not fit in float32 (2**-149 to below 2**128)")

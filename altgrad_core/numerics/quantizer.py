@@ -118,7 +118,7 @@ def fake_quantize(
         raise FormatError("delayed scaling needs a history from step to step: use quantize_model")
     scale = quantizer.scale_of(amax_of(x, quantizer.target))
     rounded, _ = quantizer.quantize(x, scale=scale, key=key)
-    return StraightThroughRound.apply(x, rounded, clip_bound(quantizer, scale))  # type: ignore[no-any-return]
+    return StraightThroughRound.apply(x, rounded, clip_bound(quantizer, scale))
 
 
 def clip_bound(quantizer: Quantizer, scale: Tensor) -> Tensor | None:
@@ -163,7 +163,9 @@ def encode(
         raise FormatError(f'format "{format.name}" is the identity: it has no codes')
     nans = x.isnan()
     if format.nan_code is None and bool(nans.any()):
-        raise FormatError(f'encode: {int(nans.sum())} NaN among {x.numel()} values, and "{format.name}" has no NaN code')
+        raise FormatError(
+            f'encode: {int(nans.sum())} NaN among {x.numel()} values, and "{format.name}" has no NaN code'
+        )
     unit = torch.ones((), device=x.device)
     wide = x if x.dtype == torch.float64 else x.to(torch.float32)
     rounded, _ = quantize(

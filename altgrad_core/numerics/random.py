@@ -9,7 +9,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, device
 
 ROUNDS = 7
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
@@ -23,14 +23,14 @@ def derive_key(seed: int, *stream: str | int) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
 
 
-def philox_words(key: int, count: int, *, device: str | object = "cpu") -> Tensor:
+def philox_words(key: int, count: int, *, device: device | str = "cpu") -> Tensor:
     """The first `count` 32-bit words of the stream `key`, as int64 of shape (count,).
 
     Elements 4n to 4n + 3 are the four words of counter n, so an element's word depends on its number alone.
     """
     import torch
 
-    counters = torch.arange((count + 3) // 4, dtype=torch.int64, device=device)  # type: ignore[call-overload]
+    counters = torch.arange((count + 3) // 4, dtype=torch.int64, device=device)
     zero = torch.zeros_like(counters)
     words = [counters & _LOW, counters >> 32, zero, zero]
     low_key, high_key = key & _LOW, (key >> 32) & _LOW

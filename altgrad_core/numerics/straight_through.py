@@ -22,9 +22,9 @@ class StraightThroughRound(torch.autograd.Function):
         return rounded.view_as(rounded)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         inside = ctx.saved_tensors
-        return (gradient * inside[0] if inside else gradient), None, None
+        return (gradient.where(inside[0], 0.0) if inside else gradient), None, None
 
 
 class GradientRound(torch.autograd.Function):
@@ -36,5 +36,5 @@ class GradientRound(torch.autograd.Function):
         return x.view_as(x)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return ctx.rounds(gradient), None

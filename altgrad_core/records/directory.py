@@ -69,11 +69,15 @@ class RunDirectory:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
         except Timeout:
-            raise RunError(f"{self.path}: another process is writing to this run directory; wait for it to end") from None
+            raise RunError(
+                f"{self.path}: another process is writing to this run directory; wait for it to end"
+            ) from None
         except (NotADirectoryError, FileExistsError):
             raise RunError(f"{self.path}: is not a directory; choose another place with --out") from None
         except OSError as error:
-            raise RunError(f"{self.path}: cannot be written to: {error.strerror}; choose another place with --out") from None
+            raise RunError(
+                f"{self.path}: cannot be written to: {error.strerror}; choose another place with --out"
+            ) from None
         return self
 
     def __exit__(

@@ -130,7 +130,9 @@ def _without_clashes(plugins: list[Plugin]) -> Iterator[Plugin]:
         for offer in plugin.offers:
             claims.setdefault((offer.kind, offer.name), []).append(plugin)
     for plugin in plugins:
-        reason = next((r for offer in plugin.offers if (r := _clash(plugin, offer, claims[offer.kind, offer.name]))), None)
+        reason = next(
+            (r for offer in plugin.offers if (r := _clash(plugin, offer, claims[offer.kind, offer.name]))), None
+        )
         if reason is None:
             yield plugin
         else:

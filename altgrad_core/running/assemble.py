@@ -32,13 +32,7 @@ def assemble(resolved: Resolved) -> Run:
         torch.set_num_threads(manifest.run.threads)
     torch.backends.cuda.matmul.allow_tf32 = False
     data = _build_data(resolved)
-    batches = Batches(
-        data,
-        block_size=resolved.model.block_size,
-        batch_size=manifest.data.batch_size,
-        accumulate=manifest.data.accumulate,
-        seed=manifest.run.seed,
-    )
+    batches = _build_batches(resolved, data)
     model = _build_model(resolved, data.vocabulary).to(device)
     _check_patterns(resolved, model)
     find = lambda name: resolved.registry.get("format", name)  # noqa: E731 - a name for one argument
@@ -67,6 +61,20 @@ def _build_data(resolved: Resolved) -> TokenData:
     return data
 
 
+def _build_batches(resolved: Resolved, data: TokenData) -> Batches:
+    table = resolved.manifest.data
+    try:
+        return Batches(
+            data,
+            block_size=resolved.model.block_size,
+            batch_size=table.batch_size,
+            accumulate=table.accumulate,
+            seed=resolved.manifest.run.seed,
+        )
+    except ManifestError as error:
+        raise resolved.error(("data",), str(error)) from None
+
+
 def _build_model(resolved: Resolved, vocabulary: int) -> nn.Module:
     torch.manual_seed(derive_key(resolved.manifest.run.seed, "init"))
     try:
@@ -76,7 +84,9 @@ def _build_model(resolved: Resolved, vocabulary: int) -> nn.Module:
     except Exception as error:  # sizes that do not fit together, found by the model itself
         raise ManifestError(problem_at(resolved.source, ("model",), f"{type(error).__name__}: {error}")) from error
     if not isinstance(model, nn.Module):
-        raise PluginError(f'model "{resolved.model.name}": build returned {type(model).__name__}; expected an nn.Module')
+        raise PluginError(
+            f'model "{resolved.model.name}": build returned {type(model).__name__}; expected an nn.Module'
+        )
     return model
 
 

@@ -57,4 +57,4 @@ def detach(layer: nn.Linear) -> None:
     """Make a quantized layer an ordinary one again."""
     if isinstance(layer, QuantizedLinear):
         del layer.operands
-        layer.__class__ = nn.Linear
+        layer.__class__ = nn.Linear  # type: ignore[assignment]

@@ -26,7 +26,7 @@ class Batches:
         for split, tokens in (("train", data.train), ("validation", data.validation)):
             if len(tokens) <= block_size:
                 raise ManifestError(
-                    f"data: the {split} split has {len(tokens)} tokens, shorter than one block of {block_size} tokens and "
+                    f"the {split} split has {len(tokens)} tokens, shorter than one block of {block_size} tokens and "
                     "the token after it; give more text or a smaller model.block_size"
                 )
         self._data, self._block, self._batch, self._seed = data, block_size, batch_size, seed
@@ -57,16 +57,18 @@ class Batches:
 
     def _start(self, sequence: int) -> int:
         epoch, place = divmod(sequence, self.blocks)
-        offset, order = _epoch_order(self._seed, epoch, self.blocks, len(self._data.train) - 1 - self.blocks * self._block)
+        offset, order = _epoch_order(
+            self._seed, epoch, self.blocks, len(self._data.train) - 1 - self.blocks * self._block
+        )
         return offset + int(order[place]) * self._block
 
-    def _blocks_at(self, tokens: np.ndarray, starts: list[int]) -> Batch:  # type: ignore[type-arg]
+    def _blocks_at(self, tokens: np.ndarray, starts: list[int]) -> Batch:
         rows = np.stack([tokens[start : start + self._block + 1] for start in starts]).astype(np.int64)
         block = torch.from_numpy(rows)
         return block[:, :-1].contiguous(), block[:, 1:].contiguous()
 
 
 @lru_cache(maxsize=2)
-def _epoch_order(seed: int, epoch: int, blocks: int, slack: int) -> tuple[int, np.ndarray]:  # type: ignore[type-arg]
+def _epoch_order(seed: int, epoch: int, blocks: int, slack: int) -> tuple[int, np.ndarray]:
     random = np.random.Generator(np.random.Philox(derive_key(seed, "data", epoch)))
     return int(random.integers(slack + 1)), random.permutation(blocks)

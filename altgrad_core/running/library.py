@@ -58,7 +58,7 @@ def build(spec: OptimizerSpec, params: Sequence[Param]) -> Optimizer:
     """The optimizer of a spec; `initial_lr` is set in every group, vectors get no weight decay."""
     geometry: dict[Tensor, Geometry] = {param.tensor: param.geometry for param in params if param.geometry is not None}
     trained = [param.tensor for param in params if param.tensor.requires_grad]
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"params": [p for p in trained if p.dim() >= 2]},
         {"params": [p for p in trained if p.dim() < 2], "weight_decay": 0.0},
     ]
@@ -72,7 +72,7 @@ def build(spec: OptimizerSpec, params: Sequence[Param]) -> Optimizer:
 
 def _with_formats(rule: Rule) -> Rule:
     quantizers = {role: _with_format(q) for role in ROLES if (q := getattr(rule, role)) is not None}
-    return replace(rule, **quantizers)
+    return Rule(rule.layers, **quantizers)
 
 
 def _with_format(quantizer: Quantizer) -> Quantizer:

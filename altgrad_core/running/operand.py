@@ -50,11 +50,11 @@ class Operand:
     def apply(self, x: Tensor, *, training: bool) -> Tensor:
         """The quantized operand, with the straight-through gradient."""
         rounded, scale = self._round(x, training)
-        return StraightThroughRound.apply(x, rounded, clip_bound(self.quantizer, scale))  # type: ignore[no-any-return]
+        return StraightThroughRound.apply(x, rounded, clip_bound(self.quantizer, scale))
 
     def apply_to_gradient(self, y: Tensor, *, training: bool) -> Tensor:
         """`y` itself; the gradient that comes back through it is quantized."""
-        return GradientRound.apply(y, lambda gradient: self._round(gradient, training)[0])  # type: ignore[no-any-return]
+        return GradientRound.apply(y, lambda gradient: self._round(gradient, training)[0])
 
     def measure(self, x: Tensor) -> None:
         """Take the scale of `x` before any forward pass, so that the geometry is defined from the start."""

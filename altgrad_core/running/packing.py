@@ -39,7 +39,9 @@ def pack(state: Any, tensors: Tensors, name: str) -> Any:
         return {"float": repr(state)}
     if state is None or isinstance(state, bool | int | float | str):
         return state
-    raise TypeError(f"{name} is a {type(state).__name__}; state is plain data (numbers, strings, lists, dicts) and tensors")
+    raise TypeError(
+        f"{name} is a {type(state).__name__}; state is plain data (numbers, strings, lists, dicts) and tensors"
+    )
 
 
 def unpack(packed: Any, tensors: Tensors) -> Any:

@@ -67,7 +67,7 @@ class Plan:
         """The live grid of every quantized weight."""
         modules = dict(self.model.named_modules())
         return {
-            modules[path].weight: operands["weight"].geometry  # type: ignore[misc]
+            modules[path].weight: operands["weight"].geometry
             for path, operands in self.layers.items()
             if "weight" in operands and not operands["weight"].format.is_identity
         }
@@ -98,7 +98,7 @@ class Plan:
         """Make every layer of the model an ordinary one again."""
         modules = dict(self.model.named_modules())
         for path in self.layers:
-            detach(modules[path])  # type: ignore[arg-type]
+            detach(modules[path])
 
     def state_dict(self) -> dict[str, Any]:
         """Formats in force, scales and histories, as plain data."""
@@ -123,5 +123,7 @@ class Plan:
                 try:
                     format = self.format(saved["format"])
                 except AltgradError as error:
-                    raise RunError(f"the saved plan has the {role} of {path} in a format that is missing: {error}") from None
+                    raise RunError(
+                        f"the saved plan has the {role} of {path} in a format that is missing: {error}"
+                    ) from None
                 self.layers[path][role].load_state_dict(saved, format)

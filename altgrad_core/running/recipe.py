@@ -58,6 +58,6 @@ def unmatched(pattern: str, paths: Sequence[str]) -> str | None:
     if not paths:
         return f'no layer matches "{pattern}": the model has no linear layer'
     near = difflib.get_close_matches(pattern, paths, n=1)
-    guess = f'; did you mean "{near[0]}"?' if near else ""
+    guess = f'; did you mean "{near[0]}"?' if near else ";"
     listed = ", ".join(paths[:MOST_NAMES]) + (f" and {len(paths) - MOST_NAMES} more" if len(paths) > MOST_NAMES else "")
-    return f'no layer matches "{pattern}"{guess} The layers are: {listed}'
+    return f'no layer matches "{pattern}"{guess} the layers are: {listed}'

@@ -110,7 +110,9 @@ class _Finder:
             reason = f"{type(error).__name__}: {error}"
             raise self.error(("model", "use"), f'cannot import "{table.use}": {reason}') from None
         if not callable(factory):
-            raise self.error(("model", "use"), f'"{table.use}" is {factory!r}; expected a function that makes an nn.Module')
+            raise self.error(
+                ("model", "use"), f'"{table.use}" is {factory!r}; expected a function that makes an nn.Module'
+            )
         options = dict(table.options)
         self._check_factory_options(factory, options, table.use)
         block_size = options.get("block_size", 128)
@@ -174,7 +176,8 @@ def _check_intervention(resolved: Resolved, location: Location, intervention: In
     early = [action.__name__ for action in intervention.acts if action in BEFORE_THE_UPDATE]
     if early and events != {Backpropagated}:
         raise resolved.error(
-            location, f'{name} acts with {early[0]}, which comes too late after "{reads}"; it needs a Backpropagated reading'
+            location,
+            f'{name} acts with {early[0]}, which comes too late after "{reads}"; it needs a Backpropagated reading',
         )
     for target in intervention.names_formats():
         _check_target(resolved, location, target)

@@ -117,7 +117,7 @@ def resolved_manifest(resolved: Resolved) -> dict[str, Any]:
         ("tracker", resolved.trackers),
     ):
         manifest[key] = [
-            {"use": member.name, **member.model_dump(mode="json", exclude_none=True)}  # type: ignore[attr-defined]
+            {"use": member.name, **member.model_dump(mode="json", exclude_none=True)}
             for member in members
         ]
     return manifest
@@ -151,7 +151,9 @@ def _train(run: Run, directory: RunDirectory, show: Show, *, resumed: bool) -> O
                 ) from error
             except AltgradError:
                 raise
-            except Exception as error:  # whatever a plugin or torch raises in the loop ends here, with the traceback on file
+            except (
+                Exception
+            ) as error:  # whatever a plugin or torch raises in the loop ends here, with the traceback on file
                 raise _crashed(run, directory, error) from error
 
 

@@ -27,7 +27,7 @@ class StepView:
             for path, module in self._modules.items():
                 if not monitor.needs or not matches(monitor.layers, path):
                     continue
-                weight: Tensor = module.weight.detach()  # type: ignore[union-attr, operator, assignment]
+                weight: Tensor = module.weight.detach()  # type: ignore[operator]
                 if "before" in monitor.needs and path not in self._before:
                     self._before[path] = weight.clone()
                 if "rungs" in monitor.needs and path not in self._rungs and (operand := self._operand(path)):

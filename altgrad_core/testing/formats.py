@@ -161,9 +161,7 @@ def overflow_saturates(format: Format) -> Iterator[str]:
     below = torch.stack([torch.nextafter(low, torch.tensor(-math.inf)), low * 2 - 1, torch.tensor(-math.inf)])
     for x, end in ((above, grid.highest), (below, grid.lowest)):
         for rounding, key in (("nearest-even", None), ("stochastic", KEY)):
-            got, tally = quantize(
-                x, format, scale=torch.ones(()), rounding=rounding, overflow="saturate", key=key
-            )
+            got, tally = quantize(x, format, scale=torch.ones(()), rounding=rounding, overflow="saturate", key=key)
             yield from _differences(f"By {rounding}, value", x, got, torch.full_like(got, end))
             if tally is None or int(tally.overflow) != len(x):
                 yield f"{x.tolist()} gave the tally {tally}, expected {len(x)} overflows."

@@ -32,8 +32,9 @@ class Flips(Monitor):
         from altgrad_movement.counts import count_movement
 
         for weight in event.weights(self.layers):
-            if weight.rungs_before is not None and weight.gradient is not None:
-                self._add(weight, count_movement(weight.rungs_before, weight.rungs_after, weight.gradient))
+            before, after, gradient = weight.rungs_before, weight.rungs_after, weight.gradient
+            if before is not None and after is not None and gradient is not None:
+                self._add(weight, count_movement(before, after, gradient))
         return self._report() if self.is_due(event.step) else {}
 
     def _add(self, weight: Weight, counts: tuple[int, int, int]) -> None:

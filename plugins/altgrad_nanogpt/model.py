@@ -31,7 +31,7 @@ class Attention(nn.Module):
         q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self.qkv(x).chunk(3, dim=-1))
         dropout = self.dropout if self.training else 0.0
         mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)
-        return self.drop(self.c_proj(mixed.transpose(1, 2).flatten(-2)))  # type: ignore[no-any-return]
+        return self.drop(self.c_proj(mixed.transpose(1, 2).flatten(-2)))
 
 
 class MLP(nn.Module):
@@ -45,7 +45,7 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """From and to shape (batch, time, width)."""
-        return self.drop(self.c_proj(F.gelu(self.fc(x))))  # type: ignore[no-any-return]
+        return self.drop(self.c_proj(F.gelu(self.fc(x))))
 
 
 class Block(nn.Module):
@@ -61,7 +61,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """From and to shape (batch, time, width)."""
         x = x + self.attn(self.ln_1(x))
-        return x + self.mlp(self.ln_2(x))  # type: ignore[no-any-return]
+        return x + self.mlp(self.ln_2(x))
 
 
 class GPT(nn.Module):
@@ -94,7 +94,7 @@ class GPT(nn.Module):
         x = self.drop(self.wte(tokens) + self.wpe(torch.arange(time, device=tokens.device)))
         for block in self.blocks:
             x = block(x)
-        return self.lm_head(self.ln_f(x))  # type: ignore[no-any-return]
+        return self.lm_head(self.ln_f(x))
 
 
 def _initialize(model: GPT) -> None:

@@ -22,14 +22,14 @@ class TensorBoardFiles(Tracker):
                 f'tracker "tensorboard": {error}; install it with: pip install "altgrad[tensorboard]"'
             ) from None
         self._directory = directory
-        self._writer = SummaryWriter(str(directory))  # type: ignore[no-untyped-call]
+        self._writer = SummaryWriter(str(directory))
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Add the main numbers of one record."""
         for tag, number in scalars(record).items():
-            self._writer.add_scalar(tag, number, record["step"])  # type: ignore[no-untyped-call]
+            self._writer.add_scalar(tag, number, record["step"])
 
     def close(self, status: str) -> str:
         """Finish the file; how to look at it."""
-        self._writer.close()  # type: ignore[no-untyped-call]
+        self._writer.close()
         return f"tensorboard --logdir {shlex.quote(str(self._directory))}"

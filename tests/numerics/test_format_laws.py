@@ -97,8 +97,7 @@ class Unhashable(LNS8):
         ),
         (
             Restless(),
-            'format "lns8", law: decode gives a float for every code, the same each time. Code 0 gave 1.0, '
-            "then 2.0.",
+            'format "lns8", law: decode gives a float for every code, the same each time. Code 0 gave 1.0, then 2.0.',
         ),
         (
             Wide(),
@@ -147,5 +146,7 @@ def test_a_wrong_fast_path_is_found(monkeypatch):
 
     monkeypatch.setattr(kernels, "quantize", clipped_at_one)
     format = next(format for format in altgrad_formats() if format.name == "e2m1")
-    with pytest.raises(AssertionError, match=r'law: Where a fast path takes the format.*value 1\.5 gave 1\.0, expected 1\.5'):
+    with pytest.raises(
+        AssertionError, match=r"law: Where a fast path takes the format.*value 1\.5 gave 1\.0, expected 1\.5"
+    ):
         check_format(format)

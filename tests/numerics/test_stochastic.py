@@ -129,7 +129,10 @@ def test_a_finite_value_saturates_even_where_dividing_by_the_scale_gives_infinit
     x = torch.tensor([3e38, -3e38, math.inf])
     how = {"scale": torch.tensor(2.0**-20), "rounding": "stochastic", "overflow": "specials", "key": KEY}
     for values in (x, x[:2]):  # the last is left to the fast path
-        got, expected = quantize(values, FORMATS["e5m2"], **how)[0], reference.quantize(values, FORMATS["e5m2"], **how)[0]
+        got, expected = (
+            quantize(values, FORMATS["e5m2"], **how)[0],
+            reference.quantize(values, FORMATS["e5m2"], **how)[0],
+        )
         assert got.tolist() == expected.tolist()
         assert (got[:2] * 2.0**20).tolist() == [57344.0, -57344.0]
 
