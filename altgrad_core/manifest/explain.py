@@ -87,7 +87,7 @@ def _message(details: ErrorDetails, table: type[BaseModel], location: Location, 
 def _expected(details: ErrorDetails) -> str:
     if details["type"] == "string_pattern_mismatch":
         return f"text that matches {details['ctx']['pattern']}"
-    text = str(details["msg"]).removeprefix("Input should be ")
+    text = str(details["msg"]).removeprefix("Input should be ").split(", got ")[0]
     return f"a value {text}" if text.startswith(("greater", "less")) else text
 
 
@@ -104,6 +104,8 @@ def _described(table: type[BaseModel], key: str) -> str:
     info = table.model_fields.get(key)
     if info is None:
         return ""
+    if info.description:
+        return f"; expected {info.description}"
     if (inner := _model_in(info.annotation)) is not None:
         needed = [name for name, field in inner.model_fields.items() if field.is_required()]
         return f"; expected a table [{key}]" + (f" with {', '.join(needed)}" if needed else "")

@@ -98,7 +98,7 @@ FormatChoice = Annotated[
 class QuantizerTable(Table):
     """How one operand is quantized."""
 
-    format: FormatChoice
+    format: FormatChoice = Field(description="the name of a format, or a table of its facts")
     rounding: RoundingName = "nearest-even"
     scaling: ScalingName = "amax"
     scale_rounding: ScaleRounding = "up"

@@ -19,8 +19,8 @@ class Format(ABC):
     """A finite set of codes and the real value of each; an immutable value, importable without torch.
 
     A subclass gives `name`, `decode`, and `bits` where it is not 8. `decode(code)` returns a float for every code
-    from 0 to 2 ** bits - 1: finite, an infinity or NaN. `mantissa_bits` is given only where a binade of the format
-    always holds 2 ** mantissa_bits rungs; it sets the unit "binade" for optimizers.
+    from 0 to 2 ** bits - 1: finite, an infinity or NaN. `mantissa_bits` is given only where every binade of the format
+    above its smallest normal value holds 2 ** mantissa_bits rungs; optimizers then can measure rates in binades.
     """
 
     name: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -52,9 +53,14 @@ class Geometry:
 
     @property
     def rungs_per_binade(self) -> int | None:
-        """2 ** mantissa bits, or None where the format has no binades."""
-        bits = self.format.mantissa_bits
-        return None if bits is None else int(2**bits)
+        """The rungs in (largest / 2, largest], or None where the format has no mantissa bits.
+
+        It is 2 ** mantissa bits for every format with exponent bits, and the same for E0M7 and E1M6, which are one grid.
+        """
+        if self.format.mantissa_bits is None:
+            return None
+        grid = self.format.grid
+        return len(grid) - bisect_right(grid.values, grid.highest / 2)
 
     @property
     def lowest_rung(self) -> int:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from altgrad_core.errors import FormatError
 from altgrad_core.numerics.format import Format
-from altgrad_core.numerics.minifloat import Minifloat
+from altgrad_core.numerics.minifloat import Minifloat, Specials, Subnormals
 from altgrad_core.testing.formats import landmarks
 
 MOST_EXPONENT_BITS = 8  # one more and the values cannot fit in float32
@@ -52,9 +52,17 @@ def minifloats(draw: st.DrawFn, *, most_bits: int = 10) -> Minifloat:
     signed = draw(st.booleans())
     width = draw(st.integers(2, most_bits)) - signed
     exponent_bits = draw(st.integers(0, min(width, MOST_EXPONENT_BITS)))
-    subnormals = draw(st.sampled_from(["yes", "no", "none"] if exponent_bits else ["yes"]))
-    kinds = ["finite", "fn"] + ["ieee"] * (exponent_bits > 0)
-    specials = draw(st.sampled_from(kinds + ["fnuz", "p3109"] * (signed and subnormals != "none")))
+    kinds: tuple[Subnormals, ...] = ("yes", "no", "none") if exponent_bits else ("yes",)
+    subnormals = draw(st.sampled_from(kinds))
+    has_minus_zero = signed and subnormals != "none"
+    possible: dict[Specials, bool] = {
+        "finite": True,
+        "fn": True,
+        "ieee": exponent_bits > 0,
+        "fnuz": has_minus_zero,
+        "p3109": has_minus_zero,
+    }
+    specials = draw(st.sampled_from([name for name, fits in possible.items() if fits]))
     mantissa_bits = width - exponent_bits
     lowest_bias, highest_bias = max(2**exponent_bits - 1, 1) - 127, 149 - mantissa_bits
     bias = draw(st.integers(lowest_bias, highest_bias))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from altgrad_core import Float32, Format, Minifloat, hookimpl
 
@@ -14,8 +14,8 @@ class Facts(NamedTuple):
     exponent_bits: int
     mantissa_bits: int
     bias: int
-    specials: str
-    subnormals: str = "yes"
+    specials: Literal["finite", "fn", "ieee", "fnuz", "p3109"]
+    subnormals: Literal["yes", "no", "none"] = "yes"
     signed: bool = True
 
 

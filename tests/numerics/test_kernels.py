@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -108,7 +109,7 @@ def first_bits_of_each_rung(format):
     """For each non-negative rung the bits of the lowest float32 that rounds to it, by exact fractions."""
     values = format.grid.values[format.grid.origin :]
     first = [0]
-    for rung, (low, high) in enumerate(zip(values, values[1:], strict=False), start=1):
+    for rung, (low, high) in enumerate(pairwise(values), start=1):
         middle = (Fraction(low) + Fraction(high)) / 2
         near = np.float32(float(middle))
         bits = int(near.view(np.int32))
@@ -124,7 +125,7 @@ def test_all_float32_values_round_to_the_rung_of_exact_fractions(name):
     format = FORMATS[name]
     values, edges = first_bits_of_each_rung(format)
     seen = 0
-    for value, start, stop in zip(values, edges, edges[1:], strict=False):
+    for value, (start, stop) in zip(values, pairwise(edges), strict=True):
         for begin in range(start, stop, 1 << 24):
             bits = torch.arange(begin, min(stop, begin + (1 << 24)), dtype=torch.int64).to(torch.int32)
             for sign in (1.0, -1.0):

@@ -1,0 +1,150 @@
+"""A user's mistake gets exit code 2 and one message: where, what came, what was expected, what to try."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+LAYERS = "blocks.0.attn.qkv, blocks.0.attn.c_proj, blocks.0.mlp.fc, blocks.0.mlp.c_proj, lm_head"
+OPTIMIZERS = "adamw, grid, manifold-adamw"
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("optimizer.use=adamm", 'optimizer.use: no optimizer "adamm"; did you mean "adamw"?'),
+        ("optimizer.use=zzz", f'optimizer.use: no optimizer "zzz"; there is {OPTIMIZERS}'),
+        ("optimizer.lrr=1", 'optimizer.lrr: manifold-adamw has no option "lrr"; did you mean "lr"?'),
+        ("optimizer.lr='a'", 'optimizer.lr: expected a valid number, got "a"'),
+        ("optimizer.lr=-1", "optimizer.lr: expected a value greater than 0, got -1"),
+        ("model.use=nanogtp", 'model.use: no model "nanogtp"; did you mean "nanogpt"?'),
+        ("data.use=python-doc", 'data.use: no dataset "python-doc"; did you mean "python-docs"?'),
+        ("monitor.0.use=flip", 'monitor[0].use: no monitor "flip"; did you mean "flips"?'),
+        ("monitor.0.every=0", "monitor[0].every: expected a value greater than 0, got 0"),
+        ("intervention.0.use=x", 'intervention[0].use: no intervention "x"; there is '
+         "stop-on-nonfinite, stop-on-divergence, widen-stalled"),
+        ("tracker=[{use='wandbb'}]", 'tracker[0].use: no tracker "wandbb"; did you mean "wandb"?'),
+        ("recipe.0.weight.format=e4m4", 'recipe[0].weight.format: no format "e4m4"; did you mean "e4m3"?'),
+        ("recipe.0.weight.rounding=up", "recipe[0].weight.rounding: expected 'nearest-even' or 'stochastic', got \"up\""),
+        ("recipe.0.weight.format={exponent_bits=9,mantissa_bits=9}",
+         'recipe[0].weight.format: format "e9m9b255-finite": 19 bits in all; 2 to 16 are possible'),
+        ("recipe.0.weight.format={exponent_bits=4}", "recipe[0].weight.format.mantissa_bits: missing; expected an integer"),
+        ("recipe.0.layers=block.*", f'recipe[0].layers: no layer matches "block.*"; the layers are: {LAYERS}'),
+        ("recipe.0.layers=lm_hed", f'recipe[0].layers: no layer matches "lm_hed"; did you mean "lm_head"? the layers are: {LAYERS}'),
+        ("monitor.0.layers=q*", f'monitor[0].layers: no layer matches "q*"; the layers are: wte, wpe, {LAYERS}'),
+        ("intervention=[{use='widen-stalled'}]", "intervention[0].to: missing; expected text"),
+        ("model.use=nowhere:make", 'model.use: cannot import "nowhere:make": ModuleNotFoundError: No module named \'nowhere\''),
+        ("model.use=math:nothing", "model.use: cannot import \"math:nothing\": AttributeError: module 'math' has no attribute 'nothing'"),
+        ("model.use=math:pi", 'model.use: "math:pi" is 3.141592653589793; expected a function that makes an nn.Module'),
+        ("run.device=cuba", "run.device: expected 'auto', 'cpu' or 'cuda', got \"cuba\""),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_is_explained(altgrad: Callable[..., Any], tiny: Path, setting: str, said: str) -> None:
+    result = altgrad("check", tiny, "--set", setting)
+    assert (result.code, result.out, result.err) == (2, "", f"altgrad: --set: {said}\n")
+
+
+def test_errors_in_the_file_carry_its_line(altgrad: Callable[..., Any], tiny: Path) -> None:
+    tiny.write_text(tiny.read_text().replace('format = "e5m2"', 'format = "e5m3"'))
+    line = next(i for i, text in enumerate(tiny.read_text().splitlines(), start=1) if "e5m3" in text)
+    result = altgrad("check", tiny)
+    assert result.err == f'altgrad: {tiny}:{line}: recipe[0].gradient.format: no format "e5m3"; did you mean "e5m2"?\n'
+
+
+def test_more_heads_than_fit_are_refused(altgrad: Callable[..., Any], tiny: Path) -> None:
+    result = altgrad("check", tiny, "--set", "model.n_head=3")
+    said = "model: n_embd 16 is not divisible by n_head 3; nearest n_head that fits: 2 or 4"
+    assert (result.code, result.err) == (2, f"altgrad: {tiny}:10: {said}\n")
+
+
+def test_an_intervention_that_nothing_informs_is_refused_with_the_monitor_to_add(
+    altgrad: Callable[..., Any], tiny: Path
+) -> None:
+    settings = ["--set", "monitor=[]", "--set", "intervention=[{use='widen-stalled', to='e3m4'}]"]
+    result = altgrad("check", tiny, *settings)
+    said = 'intervention[0]: widen-stalled reads "flip-rate", which nothing reports; add [[monitor]] use = "flips"'
+    assert (result.code, result.err) == (2, f"altgrad: --set: {said}\n")
+
+
+def test_switching_to_the_identity_is_refused(altgrad: Callable[..., Any], tiny: Path) -> None:
+    result = altgrad("check", tiny, "--set", "intervention=[{use='widen-stalled', to='fp32'}]")
+    said = 'intervention[0].to: "fp32" is the identity: nothing can be switched to it'
+    assert (result.code, result.err) == (2, f"altgrad: --set: {said}\n")
+
+
+def test_data_shorter_than_one_block_is_refused(altgrad: Callable[..., Any], tiny: Path) -> None:
+    result = altgrad("check", tiny, "--set", "data.tokens=40")
+    said = (
+        "data: the validation split has 4 tokens, shorter than one block of 16 tokens and the token after it; "
+        "give more text or a smaller model.block_size"
+    )
+    assert (result.code, result.err) == (2, f"altgrad: {tiny}:17: {said}\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, 'no file matches "a.txt" (looked in {folder}); paths are relative to the manifest, and "**/*.txt" searches all folders below'),
+        (b"", "{folder}/a.txt is empty; remove it from the list or put text in it"),
+    ],
+)  # fmt: skip
+def test_text_files_that_are_absent_or_empty_are_named(
+    altgrad: Callable[..., Any], tiny: Path, content: bytes | None, said: str
+) -> None:
+    if content is not None:
+        (tiny.parent / "a.txt").write_bytes(content)
+    result = altgrad("check", tiny, "--set", "data={use='text-files', paths=['a.txt']}")
+    expected = f"altgrad: {tiny}: data.paths[0]: {said.format(folder=tiny.parent)}\n"
+    assert (result.code, result.err) == (2, expected)
+
+
+def test_cuda_where_there_is_none_is_refused(altgrad: Callable[..., Any], tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    result = altgrad("run", tiny, "--device", "cuda")
+    said = "device cuda: this machine has no CUDA device that torch can use; try --device cpu"
+    assert (result.code, result.err) == (2, f"altgrad: {said}\n")
+
+
+def test_an_unknown_format_to_show_is_guessed_at(altgrad: Callable[..., Any]) -> None:
+    result = altgrad("show", "e4m4")
+    assert (result.code, result.err) == (2, 'altgrad: no format "e4m4"; did you mean "e4m3"?\n')
+
+
+def test_an_unknown_kind_to_list_is_answered_with_the_kinds(altgrad: Callable[..., Any]) -> None:
+    result = altgrad("list-plugins", "--kind", "colour")
+    kinds = "format, optimizer, monitor, intervention, model, dataset, tracker"
+    assert (result.code, result.err) == (2, f"altgrad: --kind colour: no such kind; one of {kinds}\n")
+
+
+def test_an_unknown_option_of_a_command_is_a_wrong_command_line(altgrad: Callable[..., Any]) -> None:
+    result = altgrad("run", "--colour")
+    assert result.code == 2
+    assert "No such option: --colour" in result.err
+
+
+def test_nothing_is_written_by_a_refused_run(altgrad: Callable[..., Any], tiny: Path, tmp_path: Path) -> None:
+    assert altgrad("run", tiny, "--out", tmp_path / "run", "--set", "optimizer.lrr=1").code == 2
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "factory",
+    [
+        "def make(vocab_size): raise ValueError('sizes do not fit')",
+        "def make(vocab_size): return 3",
+    ],
+)
+def test_a_model_that_cannot_be_made_is_explained(
+    altgrad: Callable[..., Any], tiny: Path, monkeypatch: pytest.MonkeyPatch, factory: str
+) -> None:
+    name = f"bad_model_{abs(hash(factory))}"
+    (tiny.parent / f"{name}.py").write_text(factory)
+    monkeypatch.syspath_prepend(str(tiny.parent))
+    result = altgrad("check", tiny, "--set", f"model={{use='{name}:make'}}")
+    reasons = ("model: ValueError: sizes do not fit", "model.use: the factory returned int; expected a torch.nn.Module")
+    assert result.code == 2
+    assert any(result.err.endswith(f"{reason}\n") for reason in reasons)
+    assert "Traceback" not in result.err
