@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -50,19 +51,26 @@ class RunDirectory:
                 f"{self.path}: a finished run of another manifest is here; look at {self.summary}, "
                 "choose another directory with --out, or pass --overwrite to delete it and begin anew"
             )
-        if self.is_begun:
+        if self.is_begun or self.records.exists() or self.checkpoints.exists():
             raise ManifestError(
                 f"{self.path}: an unfinished run is here; continue it with: altgrad resume {self.path}\n"
                 "or choose another directory with --out, or pass --overwrite to delete it and begin anew"
             )
 
     def clear(self) -> None:
-        """Delete the run that is here, and nothing that is not a run's; the lock stays."""
-        for path in (self.manifest, self.resolved, self.environment, self.summary, self.failure):
+        """Delete the run that is here, and nothing that is not a run's; the lock stays.
+
+        `resolved.toml` goes last: cut short, this leaves an unfinished run, never old checkpoints for a new one to find.
+        """
+        self.summary.unlink(missing_ok=True)
+        for checkpoint in self.checkpoints.glob("step-*"):
+            shutil.rmtree(checkpoint)
+        for path in (*self.path.glob("records.jsonl.tail-*"), self.records, self.clock, self.failure):
             path.unlink(missing_ok=True)
-        for path in [*self.path.glob("records.jsonl*"), *self.path.glob("clock.jsonl*")]:
-            path.unlink()
-        shutil.rmtree(self.checkpoints, ignore_errors=True)
+        for path in (self.manifest, self.environment, self.resolved):
+            path.unlink(missing_ok=True)
+        with suppress(OSError):  # a link, or not empty: then it stays
+            self.checkpoints.rmdir()
 
     def __enter__(self) -> RunDirectory:
         try:

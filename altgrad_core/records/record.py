@@ -11,8 +11,11 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from altgrad_core.errors import RunError
 
 Record = Mapping[str, Any]
 _NAMES = {math.inf: "Infinity", -math.inf: "-Infinity"}
@@ -52,8 +55,13 @@ class RecordFile:
 
     def append(self, record: Record) -> None:
         """Write one line and hand it to the operating system, so that it survives the end of this process."""
-        self._file.write(encode_record(record).encode() + b"\n")
-        self._file.flush()
+        line = encode_record(record).encode() + b"\n"
+        try:
+            self._file.write(line)
+            self._file.flush()
+        except OSError as error:
+            error.filename = str(self.path)
+            raise
 
     def sync(self) -> int:
         """Wait until everything is on the disk; the size in bytes."""
@@ -62,17 +70,27 @@ class RecordFile:
         return self.size
 
     def cut_back(self, size: int) -> None:
-        """Drop everything after `size` bytes; what is dropped is kept beside the file, as `NAME.tail-SIZE`."""
+        """Drop everything after `size` bytes; what is dropped is kept beside the file, as `NAME.tail-SIZE`.
+
+        Raises:
+            RunError: the file is shorter than that.
+        """
         self._file.flush()
         raw = self.path.read_bytes()
+        if len(raw) < size:
+            raise RunError(
+                f"{self.path}: has {len(raw)} bytes, but {size} had been written when the checkpoint was; "
+                "put the whole file back, or remove the checkpoints that are newer than it"
+            )
         if len(raw) > size:
             self.path.with_name(f"{self.path.name}.tail-{size}").write_bytes(raw[size:])
             self._file.truncate(size)
         self._file.seek(0, os.SEEK_END)
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file. What it cannot write now it could not write before, and said so then."""
+        with suppress(OSError):
+            self._file.close()
 
 
 def read_records(path: Path) -> Iterator[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from altgrad_core.contracts.tracker import Tracker
 from altgrad_core.records.directory import RunDirectory
@@ -53,12 +54,13 @@ class Records:
             except Exception as error:  # a tracker is a sink: its failure is noted, never passed on
                 farewell = f"closing failed: {type(error).__name__}: {error}"
             if farewell:
-                self.noticed({"kind": "tracker", "tracker": name, "message": farewell})
+                with suppress(OSError):  # the run is over, and so may be the disk
+                    self.noticed({"kind": "tracker", "tracker": name, "message": farewell})
         self._truth.close()
         self._clock.close()
 
     def _copy(self, record: Record) -> None:
-        self._show(record)
+        self._tell(record)
         for name, tracker in list(self._trackers):
             if self._failures[name] >= MOST_FAILURES:
                 continue
@@ -72,4 +74,11 @@ class Records:
         end = "; it is left out from here on" if self._failures[name] == MOST_FAILURES else ""
         message = f"tracker {name} failed: {type(error).__name__}: {error}{end}"
         self._clock.append({"kind": "warning", "message": message})
-        self._show({"kind": "warning", "message": message})
+        self._tell({"kind": "warning", "message": message})
+
+    def _tell(self, record: Record) -> None:
+        """Show a record; a terminal that is gone is not told again, and the run never notices."""
+        try:
+            self._show(record)
+        except OSError:
+            self._show = lambda record: None

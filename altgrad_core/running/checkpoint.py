@@ -5,6 +5,7 @@ Order: files, fsync; `checkpoint.json` with their sizes and SHA-256, fsync; rena
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -26,9 +27,11 @@ def write_checkpoint(root: Path, step: int, files: Mapping[str, bytes]) -> Path:
     """Write and verify `root/step-N`; a failure removes what was begun and leaves everything else alone.
 
     Raises:
-        OSError: the disk refused.
+        OSError: the disk refused, or does not give back what was written.
     """
-    root.mkdir(parents=True, exist_ok=True)
+    if not root.is_dir():
+        root.mkdir(parents=True)
+        sync_directory(root.parent)
     final, beside = root / f"step-{step}", root / f"step-{step}.tmp"
     shutil.rmtree(beside, ignore_errors=True)
     try:
@@ -37,11 +40,11 @@ def write_checkpoint(root: Path, step: int, files: Mapping[str, bytes]) -> Path:
             _write_through(beside / name, content)
         _write_through(beside / SEAL, _seal({name: _fact(content) for name, content in files.items()}))
         sync_directory(beside)
+        _verify(beside)
         if final.exists():  # of a run that was begun anew, or a damaged one that was passed over
             shutil.rmtree(final)
         beside.rename(final)
         sync_directory(root)
-        read_checkpoint(final)
     except OSError:
         shutil.rmtree(beside, ignore_errors=True)
         raise
@@ -93,9 +96,14 @@ def newest_checkpoint(root: Path) -> tuple[int, dict[str, bytes], list[str]] | N
     return None
 
 
-def prune(root: Path, *, keep: int, also: Iterable[int]) -> None:
-    """Remove all but the newest `keep` checkpoints and those of the steps `also`."""
-    for step in checkpoint_steps(root)[keep:]:
+def prune(root: Path, *, newest: int, keep: int, also: Iterable[int]) -> None:
+    """Remove what killed writes left, and all but `keep` checkpoints up to step `newest` and those of the steps `also`.
+
+    Checkpoints of later steps were passed over as damaged; they count for nothing, and stay until written anew.
+    """
+    for leftover in root.glob("step-*.tmp"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    for step in [step for step in checkpoint_steps(root) if step <= newest][keep:]:
         if step not in set(also):
             shutil.rmtree(root / f"step-{step}", ignore_errors=True)
 
@@ -106,16 +114,25 @@ def _seal(files: Mapping[str, object]) -> bytes:
     return json.dumps({"files": files, "sha256": hashlib.sha256(facts.encode()).hexdigest()}, sort_keys=True).encode()
 
 
+def _verify(path: Path) -> None:
+    try:
+        read_checkpoint(path)
+    except RunError as error:
+        raise OSError(errno.EIO, f"what was written cannot be read back: {error}") from error
+
+
 def _read_seal(path: Path) -> dict[str, dict[str, object]]:
     try:
         with (path / SEAL).open("rb") as file:
             raw = file.read(MOST_SEAL_BYTES)
         files = json.loads(raw)["files"]
-        is_whole = raw == _seal(files) and all(_FILE.fullmatch(name) for name in files)
+        is_whole = raw == _seal(files) and all(
+            _FILE.fullmatch(name) and fact.keys() == {"bytes", "sha256"} for name, fact in files.items()
+        )
     except OSError as error:
         raise RunError(f"{path}: {SEAL} cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise RunError(f"{path}: {SEAL} is damaged") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        is_whole, files = False, {}
     if not is_whole:
         raise RunError(f"{path}: {SEAL} is damaged")
     return dict(files)

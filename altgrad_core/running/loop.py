@@ -34,7 +34,7 @@ class Loop:
     def begin(self) -> None:
         """Announce a fresh run, and save it, so that a full or read-only disk is known before the first step."""
         self._emit(Began(0, self._view()), {})
-        self.saver.save()
+        self.saver.save(is_required=True)
 
     def train(self) -> str:
         """Go on from where the run stands; how it ended: `finished`, `diverged`, `stopped` or `interrupted`."""
@@ -51,6 +51,8 @@ class Loop:
         loss = self._backpropagate(step)
         norm = float(torch.nn.utils.get_total_norm([p.grad for p in run.model.parameters() if p.grad is not None]))
         run.progress.loss = loss
+        if math.isfinite(loss):
+            run.progress.sound_step = step - 1
         record = {"kind": "step", "step": step, "loss": loss, "learning_rate": rate, "gradient_norm": norm}
         self.records.happened({**record, "epoch": run.batches.epoch(step)})
         own = {"loss": loss, "relative-loss": loss / math.log(run.data.vocabulary), "gradient-norm": norm}
@@ -91,9 +93,9 @@ class Loop:
 
     def _after(self, step: int) -> None:
         table = self.run.resolved.manifest.run
-        is_last = step == self.run.steps or self.run.progress.stopped is not None
-        if is_last or (table.evaluate_every and step % table.evaluate_every == 0):
+        if self._is_last(step) or (table.evaluate_every and step % table.evaluate_every == 0):
             self._evaluate(step)
+        is_last = self._is_last(step)  # the evaluation may have stopped the run
         if step % max(1, self.run.steps // CLOCK_LINES) == 0 or is_last:
             seconds = time.perf_counter() - self._began
             tokens = (step - self._first) * self.run.batches.tokens_per_step
@@ -101,7 +103,10 @@ class Loop:
                 {"kind": "clock", "step": step, "seconds": seconds, "tokens_per_second": tokens / seconds}
             )
         if is_last or (table.checkpoint_every and step % table.checkpoint_every == 0):
-            self.saver.save()
+            self.saver.save(is_required=is_last)
+
+    def _is_last(self, step: int) -> bool:
+        return step == self.run.steps or self.run.progress.stopped is not None
 
     def _evaluate(self, step: int) -> None:
         run = self.run
@@ -114,7 +119,7 @@ class Loop:
                 total, rows = total + float(self._loss(*batch)) * len(batch[0]), rows + len(batch[0])
         run.model.train()
         loss = total / rows
-        perplexity = math.exp(loss) if loss < 700 else math.inf
+        perplexity = perplexity_of(loss)
         run.progress.validation_loss = loss
         if math.isfinite(loss) and (run.progress.best_loss is None or loss < run.progress.best_loss):
             run.progress.best_loss, run.progress.best_step = loss, step
@@ -124,8 +129,9 @@ class Loop:
     def _end(self) -> str:
         progress = self.run.progress
         status = progress.stopped or "finished"
-        if status == "finished" and progress.loss is not None and not math.isfinite(progress.loss):
-            status, progress.reason = "diverged", f"the loss is {progress.loss} at the last step"
+        for name, loss in (("validation loss", progress.validation_loss), ("loss", progress.loss)):
+            if status != "stopped" and progress.stopped is None and loss is not None and not math.isfinite(loss):
+                status, progress.reason = "diverged", f"the {name} is {loss} at the last step"
         self._emit(Ended(progress.step, self._view(), status), {})
         return status
 
@@ -149,3 +155,8 @@ class Loop:
 
     def _key(self, *stream: str | int) -> int:
         return derive_key(self.run.resolved.manifest.run.seed, *stream)
+
+
+def perplexity_of(loss: float) -> float:
+    """exp(loss), infinite where that is beyond a float; NaN stays NaN."""
+    return math.inf if loss >= 700 else math.exp(loss)

@@ -20,7 +20,13 @@ from altgrad_core.running.resolve import Resolved
 
 @dataclass
 class Progress:
-    """How far a run has come, and what it must remember of its way; every field is saved."""
+    """How far a run has come, and what it must remember of its way; every field is saved.
+
+    Attributes:
+        best_step: the step of the lowest validation loss.
+        sound_step: the last step whose weights gave a finite training loss, at the step after it.
+        records_size: bytes of `records.jsonl` when this was saved.
+    """
 
     step: int = 0
     rate_factor: float = 1.0
@@ -28,6 +34,7 @@ class Progress:
     validation_loss: float | None = None
     best_loss: float | None = None
     best_step: int | None = None
+    sound_step: int = 0
     switches: int = 0
     skipped: int = 0
     stopped: str | None = None
@@ -86,10 +93,10 @@ class Run:
         try:
             self.plan.load_state_dict(json.loads(files["plan.json"]))
             load_model_file(self.model, files["model.safetensors"])
-            self.optimizer.load_state_dict(unpacked_files("optimizer", files))
+            _load_optimizer(self.optimizer, unpacked_files("optimizer", files))
             self._load_observers(unpacked_files("observers", files))
             self.progress = Progress(**json.loads(files["progress.json"]))
-        except (KeyError, ValueError, TypeError) as error:
+        except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise RunError(f"the checkpoint does not fit this run: {type(error).__name__}: {error}") from None
 
     def _observers_state(self) -> dict[str, list[dict[str, Any]]]:
@@ -102,3 +109,14 @@ class Run:
         for group, members in (("monitors", self.resolved.monitors), ("interventions", self.resolved.interventions)):
             for member, saved in zip(members, state[group], strict=True):
                 member.load_state_dict(saved)
+
+
+def _load_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
+    """`load_state_dict`, but exact: torch casts state to the type of its parameter, here it keeps the type it was saved in."""
+    optimizer.load_state_dict(state)
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for index, saved in state["state"].items():
+        own = optimizer.state[parameters[index]]
+        for name, value in saved.items():
+            if isinstance(value, torch.Tensor) and isinstance(own.get(name), torch.Tensor) and own[name].dtype != value.dtype:
+                own[name] = value.to(own[name].device)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 
 from altgrad_core.errors import RunError
 from altgrad_core.records.directory import RunDirectory
 from altgrad_core.records.sinks import Records
-from altgrad_core.running.checkpoint import newest_checkpoint, prune, write_checkpoint
+from altgrad_core.running.checkpoint import checkpoint_steps, newest_checkpoint, prune, write_checkpoint
 from altgrad_core.running.run import Run
 
 MOST_FAILURES = 3
@@ -19,6 +20,7 @@ class Saver:
     def __init__(self, run: Run, directory: RunDirectory, records: Records) -> None:
         self._run, self._directory, self._records = run, directory, records
         self._failures = 0
+        self._saved: int | None = None
 
     def check_room(self) -> None:
         """Refuse to begin where the checkpoints will not fit.
@@ -27,31 +29,33 @@ class Saver:
             RunError: too little free space.
         """
         kept = self._run.resolved.manifest.run.keep_checkpoints + 1  # a new one is whole before an old one goes
-        needed = kept * self._run.checkpoint_bytes()
+        missing = max(1, kept - len(checkpoint_steps(self._directory.checkpoints)))
+        needed = missing * self._run.checkpoint_bytes()
         free = shutil.disk_usage(self._directory.path).free
         if free < needed:
             raise RunError(
-                f"{self._directory.path}: {_megabytes(free)} free, but {kept} checkpoints need about {_megabytes(needed)}; "
+                f"{self._directory.path}: {_megabytes(free)} free, but {missing} checkpoints need about {_megabytes(needed)}; "
                 "free some space, or choose another disk with --out"
             )
 
-    def save(self) -> None:
-        """Write a checkpoint of this step, then remove those no longer kept.
+    def save(self, *, is_required: bool = False) -> None:
+        """Write a checkpoint of this step, unless there is one, then remove those no longer kept.
 
         Raises:
-            RunError: it failed several times in a row.
+            RunError: it failed and is required, because the run begins or ends here, or failed several times in a row.
         """
         step = self._run.progress.step
+        if step == self._saved:
+            return
         try:
             self._run.progress.records_size = self._records.sync()
             path = write_checkpoint(self._directory.checkpoints, step, self._run.files())
         except OSError as error:
-            self._failed(step, error)
+            self._failed(step, error, is_required)
             return
-        self._failures = 0
-        best = self._run.progress.best_step
+        self._failures, self._saved = 0, step
         keep = self._run.resolved.manifest.run.keep_checkpoints
-        prune(self._directory.checkpoints, keep=keep, also=() if best is None else (best,))
+        prune(self._directory.checkpoints, newest=step, keep=keep, also=self._treasured())
         self._records.noticed({"kind": "saved", "step": step, "path": str(path)})
 
     def restore(self) -> int | None:
@@ -70,19 +74,31 @@ class Saver:
         except RunError as error:
             raise RunError(f"{self._directory.checkpoints / f'step-{step}'}: {error}") from None
         self._records.cut_back(self._run.progress.records_size)
+        self._saved = step
         for problem in passed_over:
             self._records.noticed({"kind": "warning", "message": f"{problem}; using step-{step} instead"})
         return step
 
-    def _failed(self, step: int, error: OSError) -> None:
+    def _treasured(self) -> set[int]:
+        """The steps of the best checkpoint and of the last one whose weights are known to give a finite loss."""
+        progress = self._run.progress
+        sound = [step for step in checkpoint_steps(self._directory.checkpoints) if step <= progress.sound_step]
+        return {*sound[:1], *([] if progress.best_step is None else [progress.best_step])}
+
+    def _failed(self, step: int, error: OSError, is_required: bool) -> None:
         self._failures += 1
-        what = f"{self._directory.checkpoints}: the checkpoint of step {step} could not be written: {error.strerror}"
-        if self._failures >= MOST_FAILURES:
-            raise RunError(
-                f"{what}; {self._failures} failures in a row. Older checkpoints are kept. Free some space, then: "
-                f"altgrad resume {self._directory.path}"
-            )
+        reason = error.strerror or error
+        what = f"{self._directory.checkpoints}: the checkpoint of step {step} could not be written: {reason}"
+        if is_required or self._failures >= MOST_FAILURES:
+            in_a_row = f"; {self._failures} failures in a row" if self._failures > 1 else ""
+            raise RunError(f"{what}{in_a_row}. {how_to_go_on(error, self._directory)}") from error
         self._records.noticed({"kind": "warning", "message": f"{what}; the run goes on and tries again"})
+
+
+def how_to_go_on(error: OSError, directory: RunDirectory) -> str:
+    """What to do about a disk that refuses."""
+    remedy = "Free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Put that right"
+    return f"What was saved before is kept. {remedy}, then: altgrad resume {directory.path}"
 
 
 def _megabytes(size: int) -> str:
