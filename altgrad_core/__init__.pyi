@@ -1,19 +1,117 @@
 """Every public name, and the room it lives in. The front door reads this file; so do type checkers and editors."""
 
+from .contracts.actions import (
+    Action as Action,
+)
+from .contracts.actions import (
+    ClipGradients as ClipGradients,
+)
+from .contracts.actions import (
+    ScaleLearningRate as ScaleLearningRate,
+)
+from .contracts.actions import (
+    SkipStep as SkipStep,
+)
+from .contracts.actions import (
+    Stop as Stop,
+)
+from .contracts.actions import (
+    SwitchFormat as SwitchFormat,
+)
+from .contracts.dataset import (
+    DatasetSpec as DatasetSpec,
+)
+from .contracts.dataset import (
+    TokenData as TokenData,
+)
+from .contracts.events import (
+    WHOLE_MODEL as WHOLE_MODEL,
+)
+from .contracts.events import (
+    Backpropagated as Backpropagated,
+)
+from .contracts.events import (
+    Began as Began,
+)
+from .contracts.events import (
+    Ended as Ended,
+)
+from .contracts.events import (
+    Evaluated as Evaluated,
+)
+from .contracts.events import (
+    Event as Event,
+)
+from .contracts.events import (
+    OperandFacts as OperandFacts,
+)
+from .contracts.events import (
+    Updated as Updated,
+)
+from .contracts.events import (
+    Weight as Weight,
+)
+from .contracts.intervention import (
+    Intervention as Intervention,
+)
+from .contracts.model import (
+    ModelSpec as ModelSpec,
+)
+from .contracts.monitor import (
+    Monitor as Monitor,
+)
+from .contracts.monitor import (
+    Readings as Readings,
+)
+from .contracts.optimizer import (
+    OptimizerSpec as OptimizerSpec,
+)
+from .contracts.options import (
+    ManifestPath as ManifestPath,
+)
+from .contracts.options import (
+    Options as Options,
+)
+from .contracts.plugin import (
+    hookimpl as hookimpl,
+)
+from .contracts.tracker import (
+    RunFacts as RunFacts,
+)
+from .contracts.tracker import (
+    Tracker as Tracker,
+)
+from .contracts.tracker import (
+    TrackerSpec as TrackerSpec,
+)
 from .errors import (
     AltgradError as AltgradError,
+)
+from .errors import (
     FormatError as FormatError,
+)
+from .errors import (
     ManifestError as ManifestError,
+)
+from .errors import (
     PluginError as PluginError,
+)
+from .errors import (
     RunError as RunError,
 )
 from .numerics.adamw import (
     adam_direction as adam_direction,
+)
+from .numerics.adamw import (
     adamw_step as adamw_step,
+)
+from .numerics.adamw import (
     begin_moments as begin_moments,
 )
 from .numerics.format import (
     Float32 as Float32,
+)
+from .numerics.format import (
     Format as Format,
 )
 from .numerics.geometry import (
@@ -27,8 +125,14 @@ from .numerics.minifloat import (
 )
 from .numerics.quantizer import (
     Quantizer as Quantizer,
+)
+from .numerics.quantizer import (
     decode as decode,
+)
+from .numerics.quantizer import (
     encode as encode,
+)
+from .numerics.quantizer import (
     fake_quantize as fake_quantize,
 )
 from .numerics.random import (
@@ -40,57 +144,13 @@ from .numerics.scaling import (
 from .numerics.tally import (
     Tally as Tally,
 )
-from .contracts.actions import (
-    Action as Action,
-    ClipGradients as ClipGradients,
-    ScaleLearningRate as ScaleLearningRate,
-    SkipStep as SkipStep,
-    Stop as Stop,
-    SwitchFormat as SwitchFormat,
-)
-from .contracts.dataset import (
-    DatasetSpec as DatasetSpec,
-    TokenData as TokenData,
-)
-from .contracts.events import (
-    WHOLE_MODEL as WHOLE_MODEL,
-    Backpropagated as Backpropagated,
-    Began as Began,
-    Ended as Ended,
-    Evaluated as Evaluated,
-    Event as Event,
-    OperandFacts as OperandFacts,
-    Updated as Updated,
-    Weight as Weight,
-)
-from .contracts.intervention import (
-    Intervention as Intervention,
-)
-from .contracts.model import (
-    ModelSpec as ModelSpec,
-)
-from .contracts.monitor import (
-    Monitor as Monitor,
-    Readings as Readings,
-)
-from .contracts.optimizer import (
-    OptimizerSpec as OptimizerSpec,
-)
-from .contracts.options import (
-    ManifestPath as ManifestPath,
-    Options as Options,
-)
-from .contracts.plugin import (
-    hookimpl as hookimpl,
-)
-from .contracts.tracker import (
-    RunFacts as RunFacts,
-    Tracker as Tracker,
-    TrackerSpec as TrackerSpec,
-)
 from .running.library import (
     build_optimizer as build_optimizer,
+)
+from .running.library import (
     load_format as load_format,
+)
+from .running.library import (
     quantize_model as quantize_model,
 )
 from .running.plan import (

@@ -9,7 +9,7 @@ from altgrad_core.errors import FormatError
 from altgrad_core.numerics import kernels, reference
 from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.rounding import ROUNDINGS, RoundingName, round_to_index
-from altgrad_core.numerics.scaling import ScaleRounding, Scaling, ScalingName, scale_for
+from altgrad_core.numerics.scaling import Scaling, ScalingName, scale_for
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -141,7 +141,7 @@ def _without_clashes(plugins: list[Plugin]) -> Iterator[Plugin]:
 
 def _clash(plugin: Plugin, offer: Offer, claimants: list[Plugin]) -> str | None:
     owner = claimants[0] if claimants[0].distribution == CORE_DISTRIBUTION else None
-    if len(claimants) == 1 or owner is plugin and claimants.count(plugin) == 1:
+    if len(claimants) == 1 or (owner is plugin and claimants.count(plugin) == 1):
         return None
     others = [claimant.source for claimant in claimants if claimant is not plugin] or [f"{plugin.source} itself"]
     return f'the {offer.kind} name "{offer.name}" is also offered by {", ".join(others)}'

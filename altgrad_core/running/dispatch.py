@@ -60,7 +60,7 @@ class Dispatch:
         """The readings of one monitor; one that fails is recorded and the run goes on."""
         try:
             return dict(_by_reading(monitor, monitor.observe(event)))
-        except Exception as error:  # a stranger's code: its failure is a record
+        except (Exception, SystemExit) as error:  # a stranger's code: its failure is a record
             reason = f"{type(error).__name__}: {error}"
             record = {"kind": "monitor-failed", "step": event.step, "monitor": monitor.name, "reason": reason}
             self._records.happened(record)
@@ -74,7 +74,7 @@ class Dispatch:
     def _decided(intervention: Intervention, step: int, values: Values) -> list[Action]:
         try:
             actions = list(intervention.decide(step, dict(values)) or ())
-        except Exception as error:  # a guard that cannot decide must not be passed over
+        except (Exception, SystemExit) as error:  # a guard that cannot decide must not be passed over
             reason = f"{type(error).__name__}: {error}"
             raise RunError(f"intervention {intervention.name} failed at step {step}: {reason}") from error
         for action in actions:

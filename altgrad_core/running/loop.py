@@ -130,7 +130,7 @@ class Loop:
         progress = self.run.progress
         status = progress.stopped or "finished"
         for name, loss in (("validation loss", progress.validation_loss), ("loss", progress.loss)):
-            if status != "stopped" and progress.stopped is None and loss is not None and not math.isfinite(loss):
+            if progress.stopped is None and loss is not None and not math.isfinite(loss):
                 status, progress.reason = "diverged", f"the {name} is {loss} at the last step"
         self._emit(Ended(progress.step, self._view(), status), {})
         return status

@@ -118,5 +118,9 @@ def _load_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
     for index, saved in state["state"].items():
         own = optimizer.state[parameters[index]]
         for name, value in saved.items():
-            if isinstance(value, torch.Tensor) and isinstance(own.get(name), torch.Tensor) and own[name].dtype != value.dtype:
+            if (
+                isinstance(value, torch.Tensor)
+                and isinstance(own.get(name), torch.Tensor)
+                and own[name].dtype != value.dtype
+            ):
                 own[name] = value.to(own[name].device)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 import traceback
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,15 +18,15 @@ from altgrad_core.errors import AltgradError, ManifestError, RunError
 from altgrad_core.manifest.load import load_manifest
 from altgrad_core.records.directory import RunDirectory, mark_latest
 from altgrad_core.records.files import write_json, write_whole
-from altgrad_core.records.record import Record
+from altgrad_core.records.record import Record, encode_record
 from altgrad_core.records.sinks import Records
 from altgrad_core.registry.registry import Registry
 from altgrad_core.running.assemble import assemble
 from altgrad_core.running.environment import describe_environment, differences
-from altgrad_core.running.loop import Loop
+from altgrad_core.running.loop import Loop, perplexity_of
 from altgrad_core.running.resolve import Resolved, resolve
 from altgrad_core.running.run import Run
-from altgrad_core.running.saving import Saver
+from altgrad_core.running.saving import Saver, how_to_go_on
 from altgrad_core.running.signals import Signals
 
 Show = Callable[[Record], None]
@@ -57,13 +56,14 @@ def begin(resolved: Resolved, directory: RunDirectory, *, overwrite: bool, show:
         RunError: the directory is in use or full, or the run crashed.
     """
     described = tomlkit.dumps(resolved_manifest(resolved))
-    with directory:
+    with directory, _explained(directory):
+        if not overwrite:
+            if directory.is_finished and directory.is_begun and directory.resolved.read_text() == described:
+                return _already(directory)
+            directory.refuse_to_overwrite()
+        run = assemble(resolved)
         if overwrite:
             directory.clear()
-        if directory.is_finished and directory.resolved.read_text() == described:
-            return _already(directory)
-        directory.refuse_to_overwrite()
-        run = assemble(resolved)
         write_whole(directory.manifest, resolved.source.text.encode())
         write_json(directory.environment, describe_environment(run.device, resolved.registry))
         write_whole(directory.resolved, described.encode())
@@ -80,11 +80,11 @@ def resume(directory: RunDirectory, registry: Registry, *, strict: bool, show: S
     """
     if not directory.is_begun:
         raise ManifestError(f"{directory.path}: no run has been started here; start one with: altgrad run MANIFEST")
-    with directory:
+    with directory, _explained(directory):
         if directory.is_finished:
             return _already(directory)
         run = assemble(resolve(load_manifest(directory.resolved), registry))
-        before = json.loads(directory.environment.read_text()) if directory.environment.exists() else {}
+        before = _read_json(directory.environment) if directory.environment.exists() else {}
         changes = differences(before, describe_environment(run.device, registry))
         if changes and strict:
             raise RunError(f"{directory.path}: --strict, and the environment differs: " + "; ".join(changes))
@@ -95,8 +95,26 @@ def resume(directory: RunDirectory, registry: Registry, *, strict: bool, show: S
 
 def _already(directory: RunDirectory) -> Outcome:
     """The outcome of a run that ended before this command."""
-    summary = json.loads(directory.summary.read_text())
+    summary = _read_json(directory.summary)
     return Outcome("already " + summary["status"], directory.path, 0, summary)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text()))
+    except (ValueError, TypeError, RecursionError):
+        raise RunError(f"{path}: is damaged: no JSON object; remove it to go on without it") from None
+
+
+@contextmanager
+def _explained(directory: RunDirectory) -> Iterator[None]:
+    """What the disk refuses ends a run with one message."""
+    try:
+        yield
+    except OSError as error:
+        place, reason = error.filename or directory.path, error.strerror or error
+        hint = f". {how_to_go_on(error, directory)}" if directory.is_begun else ""
+        raise RunError(f"{place}: {reason}{hint}") from error
 
 
 def resolved_manifest(resolved: Resolved) -> dict[str, Any]:
@@ -117,8 +135,7 @@ def resolved_manifest(resolved: Resolved) -> dict[str, Any]:
         ("tracker", resolved.trackers),
     ):
         manifest[key] = [
-            {"use": member.name, **member.model_dump(mode="json", exclude_none=True)}
-            for member in members
+            {"use": member.name, **member.model_dump(mode="json", exclude_none=True)} for member in members
         ]
     return manifest
 
@@ -141,15 +158,10 @@ def _train(run: Run, directory: RunDirectory, show: Show, *, resumed: bool) -> O
                     loop.begin()
                 ending.status = loop.train()
                 if ending.status == "interrupted":
-                    saver.save()
+                    saver.save(is_required=True)
                     return Outcome("interrupted", directory.path, signals.exit_code, {})
                 return _finish(run, directory, records, ending.status, time.perf_counter() - started)
-            except OSError as error:
-                raise RunError(
-                    f"{error.filename or directory.path}: {error.strerror}; the checkpoints are kept. "
-                    f"Then: altgrad resume {directory.path}"
-                ) from error
-            except AltgradError:
+            except (OSError, AltgradError):
                 raise
             except (
                 Exception
@@ -169,7 +181,15 @@ class _Closing:
 
 def _connect(run: Run, directory: RunDirectory) -> list[tuple[str, Tracker]]:
     facts = RunFacts(run.name, directory.path, resolved_manifest(run.resolved))
-    return [(spec.name, spec.build(facts)) for spec in run.resolved.trackers]
+    connected = []
+    for spec in run.resolved.trackers:
+        try:
+            connected.append((spec.name, spec.build(facts)))
+        except AltgradError:
+            raise
+        except Exception as error:  # a stranger's code, before the first step
+            raise RunError(f'tracker "{spec.name}": cannot begin: {type(error).__name__}: {error}') from error
+    return connected
 
 
 def began(run: Run) -> dict[str, Any]:
@@ -203,14 +223,14 @@ def _finish(run: Run, directory: RunDirectory, records: Records, status: str, se
         "step": progress.step,
         "loss": progress.loss,
         "validation_loss": loss,
-        "perplexity": None if loss is None else math.exp(loss) if loss < 700 else math.inf,
+        "perplexity": None if loss is None else perplexity_of(loss),
         "best_validation_loss": progress.best_loss,
         "switches": progress.switches,
         "skipped_steps": progress.skipped,
     }
     records.happened({"kind": "ended", **ended})
     summary = {
-        **{key: str(v) if isinstance(v, float) and not math.isfinite(v) else v for key, v in ended.items()},
+        **json.loads(encode_record(ended)),
         "name": run.name,
         "parameters": run.parameters(),
         "tokens": progress.step * run.batches.tokens_per_step,
@@ -218,7 +238,9 @@ def _finish(run: Run, directory: RunDirectory, records: Records, status: str, se
         "data": run.data.facts,
         "formats": sorted_facts(run),
     }
-    if status != "finished":
+    if status == "finished":
+        directory.failure.unlink(missing_ok=True)  # of an attempt that crashed
+    else:
         write_whole(directory.failure, _failure(run, status, progress.reason or "").encode())
     records.sync()
     write_json(directory.summary, summary)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
+from contextlib import suppress
 from types import FrameType, TracebackType
 
 _WATCHED = (signal.SIGINT, signal.SIGTERM)
@@ -39,4 +39,6 @@ class Signals:
             os._exit(128 + number)
         self.received = number
         name = signal.Signals(number).name
-        print(f"\n{name}: finishing this step, then saving; once more to stop at once", file=sys.stderr, flush=True)
+        said = f"\n{name}: finishing this step, then saving; once more to stop at once\n"
+        with suppress(OSError):  # and not print, which refuses to be entered again while it is writing
+            os.write(2, said.encode())

@@ -3,6 +3,7 @@
 ```python
 from altgrad_core.testing import check_optimizer
 
+
 def test_my_optimizer_keeps_the_laws():
     check_optimizer(MyOptimizer, momentum=0.5)
 ```

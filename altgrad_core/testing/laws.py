@@ -22,7 +22,10 @@ def check_laws(who: str, laws: Iterable[Law], subject: Any) -> None:
         try:
             with torch.random.fork_rng(devices=[]):
                 breach = next(law(subject), None)
+        except AssertionError as error:
+            raise AssertionError(f"{who}, law: {text} {error}") from error
         except Exception as error:
-            raise AssertionError(f"{who}, law: {text} It raised {type(error).__name__}: {error}") from error
+            notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
+            raise AssertionError(f"{who}, law: {text} It raised {type(error).__name__}: {error}{notes}") from error
         if breach is not None:
             raise AssertionError(f"{who}, law: {text} {breach}")

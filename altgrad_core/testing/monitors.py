@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from typing import Any, get_args
 
@@ -140,16 +139,21 @@ class _Watch(Dispatch):
         decisions = super().emit(event, own)
         for failure in self.tape.of("monitor-failed"):
             _raise_again(self.monitors[0], states[0], event, failure["reason"])
-        self.breaches += [f"At {type(event).__name__} {event.step}: {b}" for b in self.law(before, everything(self.run))]
+        self.breaches += [
+            f"At {type(event).__name__} {event.step}: {b}" for b in self.law(before, everything(self.run))
+        ]
         return decisions
 
 
 def _raise_again(monitor: Monitor, state: dict[str, Any], event: Event, reason: str) -> None:
     """Repeat a failed observation, for its traceback."""
     monitor.load_state_dict(state)
-    monitor.observe(event)
-    where = f"at {type(event).__name__} {event.step}"
-    raise AssertionError(re.sub(r"^\w+: ", "", f"{reason} ({where})"))
+    try:
+        monitor.observe(event)
+    except Exception as error:
+        error.add_note(f"at {type(event).__name__} {event.step}")
+        raise
+    raise AssertionError(f"At {type(event).__name__} {event.step} it failed with {reason}.")
 
 
 def _untouched(before: Any, after: Any) -> Iterator[str]:

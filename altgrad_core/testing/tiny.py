@@ -161,7 +161,7 @@ class _NoDisk:
     run: Run
     until: int
 
-    def save(self) -> None:
+    def save(self, **options: object) -> None:
         """Nothing."""
 
     @property
@@ -200,7 +200,7 @@ def everything(run: Run) -> dict[str, Any]:
 
 def generators() -> dict[str, Any]:
     """The state of the generators that are shared by everybody."""
-    kind, keys, *rest = np.random.get_state()  # noqa: NPY002 - the shared one is what is watched
+    kind, keys, *rest = np.random.get_state()
     return {
         "torch's default generator": bits(torch.get_rng_state()),
         "numpy's global generator": (kind, bytes(keys), *rest),  # type: ignore[arg-type]

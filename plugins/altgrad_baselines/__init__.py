@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from altgrad_core import Geometry, OptimizerSpec, hookimpl
 from pydantic import Field, NonNegativeFloat, PositiveFloat
+
+from altgrad_core import Geometry, OptimizerSpec, hookimpl
 
 if TYPE_CHECKING:
     from torch import Tensor

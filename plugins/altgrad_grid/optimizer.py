@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from altgrad_core import Geometry, adamw_step, begin_moments
 from torch import Tensor
+
+from altgrad_core import Geometry, adamw_step, begin_moments
 
 
 class GridOptimizer(torch.optim.Optimizer):

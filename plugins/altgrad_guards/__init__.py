@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
-from altgrad_core import Action, Intervention, Stop, SwitchFormat, hookimpl
 from pydantic import PositiveFloat, PositiveInt
+
+from altgrad_core import Action, Intervention, Stop, SwitchFormat, hookimpl
 
 
 class StopOnNonfinite(Intervention):

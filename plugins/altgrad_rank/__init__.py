@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
 
-from altgrad_core import Monitor, Readings, Updated, hookimpl
 from pydantic import PositiveInt
+
+from altgrad_core import Monitor, Readings, Updated, hookimpl
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -101,7 +101,9 @@ def test_text_files_that_are_absent_or_empty_are_named(
     assert (result.code, result.err) == (2, expected)
 
 
-def test_cuda_where_there_is_none_is_refused(altgrad: Callable[..., Any], tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cuda_where_there_is_none_is_refused(
+    altgrad: Callable[..., Any], tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     result = altgrad("run", tiny, "--device", "cuda")
     said = "device cuda: this machine has no CUDA device that torch can use; try --device cpu"

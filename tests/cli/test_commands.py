@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import altgrad_core
 import pytest
+
+import altgrad_core
 from altgrad_core.records.record import read_records
 
 
@@ -17,7 +18,15 @@ def test_a_run_leaves_everything_it_promises(altgrad: Callable[..., Any], tiny: 
     assert result.code == 0
     assert "tiny: finished after 6 steps" in result.out
     names = {path.name for path in (tmp_path / "run").iterdir()} - {"run.lock"}
-    expected = {"manifest.toml", "resolved.toml", "env.json", "records.jsonl", "clock.jsonl", "summary.json", "checkpoints"}
+    expected = {
+        "manifest.toml",
+        "resolved.toml",
+        "env.json",
+        "records.jsonl",
+        "clock.jsonl",
+        "summary.json",
+        "checkpoints",
+    }
     assert names == expected
     assert (tmp_path / "run" / "manifest.toml").read_text() == tiny.read_text()
     assert sorted(p.name for p in (tmp_path / "run" / "checkpoints").iterdir()) == ["step-4", "step-6"]
@@ -36,7 +45,9 @@ def test_records_tell_the_run_in_order(altgrad: Callable[..., Any], tiny: Path, 
     }
 
 
-def test_progress_goes_to_stderr_and_the_result_to_stdout(altgrad: Callable[..., Any], tiny: Path, tmp_path: Path) -> None:
+def test_progress_goes_to_stderr_and_the_result_to_stdout(
+    altgrad: Callable[..., Any], tiny: Path, tmp_path: Path
+) -> None:
     result = altgrad("run", tiny, "--out", tmp_path / "run", "--json")
     told = json.loads(result.out)
     assert told["status"] == "finished"
@@ -116,7 +127,8 @@ def test_e0m7_and_e1m6_give_bit_identical_runs(altgrad: Callable[..., Any], tiny
         formats = [f"recipe.0.{role}.format={name}" for role in ("weight", "activation", "gradient")]
         altgrad("run", tiny, "--out", tmp_path / name, *(part for f in formats for part in ("--set", f)))
     lines = [
-        [r for r in read_records(tmp_path / name / "records.jsonl") if r["kind"] != "began"] for name in ("e0m7", "e1m6")
+        [r for r in read_records(tmp_path / name / "records.jsonl") if r["kind"] != "began"]
+        for name in ("e0m7", "e1m6")
     ]
     assert len(lines[0]) > 20
     assert lines[0] == lines[1]

@@ -7,16 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from altgrad_core import AltgradError
 from altgrad_core.manifest.load import ManifestFile, load_manifest
 from altgrad_core.registry.registry import installed
 from altgrad_core.running.resolve import resolve
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-leaves = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8)
+leaves = (
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8)
+)
 values = st.recursive(
-    leaves, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3), max_leaves=8
+    leaves,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=8,
 )
 KEYS = ("run", "model", "data", "optimizer", "recipe", "monitor", "intervention", "tracker", "use", "format", "weight",
         "layers", "steps", "lr", "schedule", "kind")  # fmt: skip
@@ -55,7 +60,11 @@ def test_mutations_of_a_valid_manifest_are_resolved_or_refused(tmp_path: Path, t
         text = valid
         for _ in range(chance.randint(1, 4)):
             place, length = chance.randrange(len(text)), chance.randint(0, 6)
-            text = text[:place] + chance.choice(["", '"', "[", "=", "-1", "x", "\n", "9e999", "{", "'", "#"]) + text[place + length :]
+            text = (
+                text[:place]
+                + chance.choice(["", '"', "[", "=", "-1", "x", "\n", "9e999", "{", "'", "#"])
+                + text[place + length :]
+            )
         path.write_text(text)
         try:
             source = load_manifest(path)

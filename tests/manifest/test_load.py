@@ -8,6 +8,7 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+
 from altgrad_core import ManifestError
 from altgrad_core.manifest.load import ManifestFile, dotted, load_manifest
 
@@ -76,7 +77,9 @@ def test_errors_point_to_the_line_of_the_file_a_key_comes_from(tmp_path: Path) -
 def test_a_missing_manifest_lists_those_beside_it(tmp_path: Path) -> None:
     other = written(tmp_path, "x = 1")
     assert refusal(tmp_path / "n.toml") == f"{tmp_path}/n.toml: no such file; manifests there: {other}"
-    assert refusal(tmp_path / "a" / "n.toml") == f"{tmp_path}/a/n.toml: no such file; there is no manifest in {tmp_path}/a"
+    assert (
+        refusal(tmp_path / "a" / "n.toml") == f"{tmp_path}/a/n.toml: no such file; there is no manifest in {tmp_path}/a"
+    )
 
 
 def test_a_missing_extended_manifest_names_the_file_that_asks_for_it(tmp_path: Path) -> None:

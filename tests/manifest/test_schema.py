@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 import pytest
+
 from altgrad_core import ManifestError
 from altgrad_core.manifest.explain import validated
 from altgrad_core.manifest.load import load_manifest

@@ -88,7 +88,7 @@ def value_at(u: Tensor, format: Format, *, scale: Tensor) -> Tensor:
 def _compiled() -> ModuleType | None:
     try:
         from altgrad_core.numerics.kernels import cpu
-    except Exception as error:  # noqa: BLE001 - a broken compiler of any kind leaves the reference, which is always right
+    except Exception as error:  # a broken compiler of any kind leaves the reference, which is always right
         warnings.warn(f"Numba cannot run here ({error}); quantizing by the slow reference path", stacklevel=2)
         return None
     return cpu

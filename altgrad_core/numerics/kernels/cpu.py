@@ -73,7 +73,14 @@ def quantize_nearest(x, out, scale, inverse, divides, facts, limit, beyond):
 
 @_compile
 def _nearest_block(x, out, scale, inverse, divides, facts, limit, beyond):
-    shift, offset, normal, largest, top, magic, quantum, gap, negative_zero = facts
+    shift, offset, normal, largest, magic = (
+        facts.shift,
+        facts.offset,
+        facts.normal_bits,
+        facts.largest_bits,
+        facts.magic,
+    )
+    negative_zero = facts.keeps_negative_zero
     shift32, normal32, largest32 = np.int32(shift), np.int32(normal), np.int32(largest)
     limit32, beyond32 = np.int32(limit), np.int32(beyond)
     odd = np.int32(offset & 1)
@@ -127,7 +134,13 @@ def quantize_stochastic(x, out, scale, inverse, divides, facts, key):
 
 @_compile
 def _stochastic_block(x, out, scale, inverse, divides, facts, words):
-    shift, offset, normal, largest, top, magic, quantum, gap, negative_zero = facts
+    shift, normal, largest, quantum, negative_zero = (
+        facts.shift,
+        facts.normal_bits,
+        facts.largest_bits,
+        facts.quantum,
+        facts.keeps_negative_zero,
+    )
     shift32, normal32, largest32 = np.int32(shift), np.int32(normal), np.int32(largest)
     below_rung, to_24_bits = np.int32((1 << shift) - 1), np.int32(24 - shift)
     scale32, inverse32 = np.float32(scale), np.float32(inverse)
@@ -186,7 +199,13 @@ def philox(key, counter, words):
 @_compile
 def nearest_rung(x, out, scale, inverse, divides, facts):
     """The rung number nearest to x / scale, ties to even, into `out`, int32 of shape (n,); NaN gives rung 0."""
-    shift, offset, normal, largest, top, magic, quantum, gap, negative_zero = facts
+    shift, offset, normal, largest, magic = (
+        facts.shift,
+        facts.offset,
+        facts.normal_bits,
+        facts.largest_bits,
+        facts.magic,
+    )
     shift32, normal32, largest32 = np.int32(shift), np.int32(normal), np.int32(largest)
     odd, offset32 = np.int32(offset & 1), np.int32(offset)
     half = np.int32((1 << shift) >> 1) - np.int32(1)
@@ -209,7 +228,14 @@ def nearest_rung(x, out, scale, inverse, divides, facts):
 @_compile
 def position(x, out, scale, inverse, divides, facts):
     """The rung position of x / scale, interpolated and continued beyond the ends, into `out`, float64 of shape (n,)."""
-    shift, offset, normal, largest, top, magic, quantum, gap, negative_zero = facts
+    shift, offset, normal, largest, top = (
+        facts.shift,
+        facts.offset,
+        facts.normal_bits,
+        facts.largest_bits,
+        facts.top_rung,
+    )
+    quantum, gap = facts.quantum, facts.last_gap
     scale32, inverse32 = np.float32(scale), np.float32(inverse)
     normal32, largest32 = np.int32(normal), np.int32(largest)
     second = np.float64(as_float(largest)) - gap
@@ -229,7 +255,7 @@ def position(x, out, scale, inverse, divides, facts):
 @_compile
 def value_at(u, out, scale, facts):
     """The inverse of `position`: scale times the value at rung position `u`, float64, into `out`, float32."""
-    shift, offset, normal, largest, top, magic, quantum, gap, negative_zero = facts
+    shift, offset, normal, top, quantum = facts.shift, facts.offset, facts.normal_bits, facts.top_rung, facts.quantum
     scale64 = np.float64(np.float32(scale))
     first_normal = np.float64((normal >> shift) - offset) if normal < NEVER else np.inf
     last_cell, per_binade = np.float64(top - 1), 1.0 / np.float64(1 << (23 - shift))

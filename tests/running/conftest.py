@@ -1,0 +1,149 @@
+"""What tests of runs share: a short manifest with everything random and stateful in it, begun and resumed in this process."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from altgrad_core.manifest.load import load_manifest
+from altgrad_core.records.directory import RunDirectory
+from altgrad_core.records.record import Record, read_records
+from altgrad_core.registry.registry import Registry, installed
+from altgrad_core.running.checkpoint import checkpoint_steps
+from altgrad_core.running.resolve import resolve
+from altgrad_core.running.session import Outcome, begin, resume
+
+SHORT = """
+[run]
+name = "short"
+seed = 11
+steps = 20
+checkpoint_every = 3
+evaluate_every = 4
+evaluate_batches = 2
+device = "cpu"
+
+[model]
+use = "nanogpt"
+n_layer = 1
+n_head = 2
+n_embd = 8
+block_size = 8
+dropout = 0.1
+
+[data]
+use = "synthetic"
+vocabulary = 16
+tokens = 400
+batch_size = 2
+accumulate = 2
+
+[optimizer]
+use = "manifold-adamw"
+lr = 0.1
+clip_norm = 1.0
+schedule = { kind = "cosine", warmup = 3 }
+
+[[recipe]]
+layers = "blocks.*"
+weight = { format = "e5m2" }
+activation = { format = "e4m3", scaling = "delayed", history = 4 }
+gradient = { format = "e5m2", rounding = "stochastic", scaling = "delayed", history = 3 }
+
+[[monitor]]
+use = "flips"
+every = 3
+
+[[monitor]]
+use = "stable-rank"
+every = 5
+
+[[intervention]]
+use = "widen-stalled"
+to = "e3m4"
+below = 1.0
+patience = 1
+"""
+
+
+def _nothing(record: Record) -> None:
+    """Show nobody."""
+
+
+def interrupt_at(step: int) -> Callable[[Record], None]:
+    """Something to show records to that raises SIGTERM, a real one, in the middle of a step."""
+
+    def show(record: Record) -> None:
+        if record["kind"] == "step" and record["step"] == step:
+            signal.raise_signal(signal.SIGTERM)
+
+    return show
+
+
+@dataclass
+class Runs:
+    """Begins and resumes runs of one manifest; `offers` are things that no package offers."""
+
+    folder: Path
+    text: str = SHORT
+    offers: dict[str, Any] = field(default_factory=dict)
+
+    def registry(self) -> Registry:
+        """Everything installed, and `offers`."""
+        from altgrad_core.registry.discover import Offer, Plugin
+
+        offered = tuple(Offer(kind, item.name, item) for kind, items in self.offers.items() for item in items)
+        return Registry([*installed().plugins, Plugin("here", "tests", "0", offered)]) if offered else installed()
+
+    def begin(self, name: str = "run", *settings: str, show: Any = None, at: int = 0, overwrite: bool = False) -> Outcome:
+        """Begin a run in the directory `name`, interrupted in step `at` if that is not 0."""
+        manifest = self.folder / "short.toml"
+        manifest.write_text(self.text)
+        resolved = resolve(load_manifest(manifest, settings), self.registry())
+        shown = interrupt_at(at) if at else show or _nothing
+        return begin(resolved, RunDirectory(self.folder / name), overwrite=overwrite, show=shown)
+
+    def resume(self, name: str = "run", *, show: Any = None, at: int = 0, strict: bool = False) -> Outcome:
+        """Continue the run in the directory `name`, interrupted in step `at` if that is not 0."""
+        shown = interrupt_at(at) if at else show or _nothing
+        return resume(RunDirectory(self.folder / name), self.registry(), strict=strict, show=shown)
+
+    def records(self, name: str = "run") -> list[dict[str, Any]]:
+        """The records of a run."""
+        return list(read_records(self.folder / name / "records.jsonl"))
+
+    def clock(self, name: str = "run") -> list[dict[str, Any]]:
+        """The records of a run that depend on the day."""
+        return list(read_records(self.folder / name / "clock.jsonl"))
+
+    def steps(self, name: str = "run") -> list[int]:
+        """The steps of its checkpoints, newest first."""
+        return checkpoint_steps(self.folder / name / "checkpoints")
+
+    def result(self, name: str = "run") -> dict[str, bytes]:
+        """Everything a run promises to be the same: the records and every file of the newest checkpoint."""
+        directory = self.folder / name
+        newest = directory / "checkpoints" / f"step-{self.steps(name)[0]}"
+        return {
+            "records.jsonl": (directory / "records.jsonl").read_bytes(),
+            **{file.name: file.read_bytes() for file in sorted(newest.iterdir())},
+        }
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Runs:
+    """Runs of the short manifest."""
+    return Runs(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shared_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
+    """Runs of the short manifest in a folder that the tests of one file share."""
+    yield Runs(tmp_path_factory.mktemp("shared"))
+
+
