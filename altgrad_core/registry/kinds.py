@@ -57,7 +57,10 @@ class Kind:
             raise PluginError(f"{self.hook} yielded {item.__name__}, which does not define {missing}")
         name = getattr(item, "name", None)
         if not isinstance(name, str) or not NAME.fullmatch(name.lower()):
-            raise PluginError(f"{self.hook} yielded {item!r} with the name {name!r}; expected a name such as my-name.2")
+            raise PluginError(
+                f"{self.hook} yielded {item!r} with the name {name!r}; expected lower-case letters, digits, '.', '_', '-', "
+                + ('set by name: ClassVar = "my-name"' if self.offers == "subclasses" else 'set by name = "my-name"')
+            )
         return name.lower()
 
 

@@ -190,11 +190,11 @@ LAWS: tuple[Law, ...] = (
     rate_is_an_option,
     it_takes_every_parameter,
     state_is_plain_data,
+    randomness_is_torchs,
     closures_are_called,
     missing_gradients_are_skipped,
     rate_zero_moves_nothing,
     hard_weights_stay_finite,
-    randomness_is_torchs,
     state_is_saved_whole,
     it_descends,
 )

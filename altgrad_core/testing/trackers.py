@@ -51,7 +51,7 @@ def every_record_is_taken(spec: TrackerSpec) -> Iterator[str]:
                 yield f"build returned {tracker!r}; expected a Tracker."
                 return
             for record in RECORDS:
-                tracker.write(record)
+                tracker.write(copy.deepcopy(record))
             farewell = tracker.close(status)
         if farewell is not None and not isinstance(farewell, str):
             yield f"close returned {farewell!r}."

@@ -52,7 +52,7 @@ schedule = { kind = "cosine", warmup = 3 }
 [[recipe]]
 layers = "blocks.*"
 weight = { format = "e5m2" }
-activation = { format = "e4m3", scaling = "delayed", history = 4 }
+activation = { format = "e4m3", scaling = "delayed", history = 4, scale_rounding = "exact" }
 gradient = { format = "e5m2", rounding = "stochastic", scaling = "delayed", history = 3 }
 
 [[monitor]]

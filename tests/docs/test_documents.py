@@ -1,0 +1,63 @@
+"""What the documents show is executed: every Python block, every manifest, every command named in a table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from altgrad_core import testing
+from altgrad_core.cli.main import app
+from altgrad_core.registry.kinds import KINDS
+
+ROOT = Path(__file__).parents[2]
+CHECKS = {
+    "format": testing.check_format,
+    "optimizer": testing.check_optimizer,
+    "monitor": testing.check_monitor,
+    "intervention": testing.check_intervention,
+}
+
+
+def python_blocks(document: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(), flags=re.DOTALL)
+
+
+def offers(block: str) -> Iterator[tuple[str, Any]]:
+    names: dict[str, Any] = {"__name__": "documented"}
+    exec(compile(block, "documented", "exec", dont_inherit=True), names)
+    for kind in KINDS.values():
+        if kind.hook in names:
+            yield from ((kind.name, item) for item in names[kind.hook]())
+
+
+def test_the_script_of_the_readme_runs() -> None:
+    (block,) = python_blocks("README.md")
+    exec(compile(block, "README.md", "exec", dont_inherit=True), {})
+
+
+@pytest.mark.parametrize("block", [b for b in python_blocks("CONTRIBUTING.md") if "@hookimpl" in b])
+def test_every_plugin_of_the_guide_keeps_its_laws(block: str) -> None:
+    offered = list(offers(block))
+    assert offered
+    for kind, item in offered:
+        assert KINDS[kind].check(item)
+        CHECKS[kind](item)
+
+
+@pytest.mark.parametrize("manifest", sorted(ROOT.glob("examples/*.toml")), ids=lambda path: path.name)
+def test_every_example_manifest_trains(altgrad: Callable[..., Any], manifest: Path, tmp_path: Path) -> None:
+    settings = ["--steps", "2", "--set", "run.evaluate_batches=1", "--set", "data.batch_size=2"]
+    assert altgrad("run", manifest, "--out", tmp_path / "run", *settings).code == 0
+
+
+def test_the_readme_names_every_command() -> None:
+    commands = {command.name for command in app.registered_commands}
+    assert set(re.findall(r"^\| `altgrad ([a-z-]+)", (ROOT / "README.md").read_text(), flags=re.MULTILINE)) == commands
+
+
+def test_the_guide_names_every_hook() -> None:
+    named = re.findall(r"^\| `(altgrad_[a-z]+)`", (ROOT / "CONTRIBUTING.md").read_text(), flags=re.MULTILINE)
+    assert named == [KINDS[kind].hook for kind in ("format", "optimizer", "monitor", "intervention", "model", "dataset", "tracker")]

@@ -1,0 +1,66 @@
+"""Every law over every installed plugin, third parties' included."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from altgrad_core import testing
+from altgrad_core.registry.kinds import KINDS
+from altgrad_core.registry.registry import Entry, installed
+
+OPTIONS: dict[tuple[str, str], dict[str, Any]] = {
+    ("dataset", "text-files"): {"paths": [Path(__file__).absolute()]},  # required
+    ("intervention", "widen-stalled"): {"to": "e3m4"},  # required
+    ("model", "nanogpt"): {"n_layer": 2, "n_head": 2, "n_embd": 16, "block_size": 16},  # small
+    ("tracker", "wandb"): {"mode": "disabled"},  # no network
+}
+NEEDS = {("tracker", "wandb"): "wandb", ("tracker", "tensorboard"): "tensorboard"}
+ENTRIES = list(installed())
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=[f"{entry.kind}-{entry.name}" for entry in ENTRIES])
+def test_it_keeps_the_laws_of_its_kind(entry: Entry) -> None:
+    if (entry.kind, entry.name) in NEEDS:
+        pytest.importorskip(NEEDS[entry.kind, entry.name])
+    check = getattr(testing, f"check_{entry.kind}")
+    check(entry.item, **OPTIONS.get((entry.kind, entry.name), {}))
+
+
+@pytest.mark.parametrize("options", [{"master": "none"}, {"normalize": "rms", "lr": 0.05}], ids=str)
+def test_the_grid_optimizer_keeps_the_laws_in_its_other_modes(options: dict[str, Any]) -> None:
+    testing.check_optimizer(installed().get("optimizer", "grid"), **options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"walk": "linear"},
+        {"lr_unit": "rungs", "lr": 0.5},
+        {"precondition": "gradient", "lr": 1e-3},
+        {"precondition": "off", "lr": 1e-3},
+    ],
+    ids=str,
+)
+def test_manifold_adamw_keeps_the_laws_in_its_other_modes(options: dict[str, Any]) -> None:
+    testing.check_optimizer(installed().get("optimizer", "manifold-adamw"), **options)
+
+
+@pytest.mark.parametrize("options", [{"dropout": 0.2}, {"bias": True}, {"tied": False}], ids=str)
+def test_nanogpt_keeps_the_laws_in_its_other_shapes(options: dict[str, Any]) -> None:
+    testing.check_model(installed().get("model", "nanogpt"), **OPTIONS["model", "nanogpt"], **options)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_there_is_a_check_for_every_kind_of_noun(kind: str) -> None:
+    assert f"check_{kind}" in testing.__all__
+
+
+def test_no_plugin_here_is_broken() -> None:
+    assert {plugin.source: plugin.broken for plugin in installed().broken} == {}
+
+
+def test_the_table_of_options_names_plugins_that_exist() -> None:
+    assert set(OPTIONS) | set(NEEDS) <= {(entry.kind, entry.name) for entry in ENTRIES}

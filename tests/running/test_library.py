@@ -1,0 +1,68 @@
+"""The pieces that a training script of one's own uses."""
+
+from __future__ import annotations
+
+import altgrad_core as ag
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import nn
+
+
+def test_a_format_is_loaded_by_name_in_any_case_or_made_of_facts() -> None:
+    assert ag.load_format("E4M3") is ag.load_format("e4m3")
+    assert ag.load_format(exponent_bits=4, mantissa_bits=3, bias=8).largest == 240.0
+
+
+def test_an_unknown_format_is_guessed_at() -> None:
+    with pytest.raises(ag.PluginError, match='no format "e4m4"; did you mean "e4m3"?'):
+        ag.load_format("e4m4")
+
+
+def test_a_quantizer_of_a_name_says_that_it_is_only_a_name() -> None:
+    with pytest.raises(ag.FormatError) as caught:
+        ag.Quantizer("e4m3").fake_quantize(torch.ones(2))
+    assert str(caught.value) == '"e4m3" is only a name here; pass load_format("e4m3")'
+
+
+@pytest.mark.parametrize("name", ["adamw", "manifold-adamw", "grid"])
+@pytest.mark.parametrize("format", ["e0m7", "e4m3", "e7m0", "bf16", "fp32"])
+def test_every_optimizer_trains_in_a_loop_of_ones_own(name: str, format: str) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 32), nn.Tanh(), nn.Linear(32, 1))
+    plan = ag.quantize_model(model, [ag.Rule("*", weight=ag.Quantizer(format), gradient=ag.Quantizer("e5m2"))])
+    rates = {"adamw": 0.01, "manifold-adamw": 0.1, "grid": 0.1 if format == "e7m0" else 6.0}  # a rung of e7m0 is a doubling
+    optimizer = ag.build_optimizer(name, plan.params(), lr=rates[name])
+    x = torch.randn(64, 8)
+    target = x.sum(1, keepdim=True).tanh()
+    losses = []
+    for _ in range(150):
+        loss = (model(x) - target).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        plan.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_an_unknown_option_of_an_optimizer_is_refused() -> None:
+    model = nn.Sequential(nn.Linear(2, 2))
+    plan = ag.quantize_model(model, [ag.Rule("*", weight=ag.Quantizer("e4m3"))])
+    with pytest.raises(ValidationError, match="lrr"):
+        ag.build_optimizer("adamw", plan.params(), lrr=1)
+
+
+def test_vectors_get_no_weight_decay() -> None:
+    model = nn.Sequential(nn.Linear(2, 2))
+    plan = ag.quantize_model(model, [ag.Rule("*", weight=ag.Quantizer("e4m3"))])
+    optimizer = ag.build_optimizer("adamw", plan.params(), weight_decay=0.3)
+    assert [(len(g["params"]), g["weight_decay"]) for g in optimizer.param_groups] == [(1, 0.3), (1, 0.0)]
+
+
+def test_frozen_parameters_are_not_given_to_the_optimizer() -> None:
+    model = nn.Sequential(nn.Linear(2, 2))
+    model[0].bias.requires_grad_(False)
+    plan = ag.quantize_model(model, [ag.Rule("*", weight=ag.Quantizer("e4m3"))])
+    optimizer = ag.build_optimizer("manifold-adamw", plan.params())
+    assert [p.shape for group in optimizer.param_groups for p in group["params"]] == [(2, 2)]
