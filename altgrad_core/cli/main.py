@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from typing import Annotated
 
 import typer
@@ -44,6 +45,7 @@ def options(
 
 def main() -> None:
     """Entry point. Exit codes: 1 the world failed, 2 the manifest or command line is wrong; see README for the others."""
+    warnings.formatwarning = lambda message, *_, **__: f"altgrad: warning: {message}\n"
     try:
         app()
     except AltgradError as error:

@@ -29,7 +29,7 @@ class Standing:
     def take(self, record: Record) -> None:
         """Update from one record."""
         kind = record["kind"]
-        if kind == "began":
+        if kind in ("began", "resumed"):
             self.steps = record["steps"]
         elif kind == "step":
             self._take_step(record)

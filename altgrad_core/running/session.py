@@ -150,7 +150,7 @@ def _train(run: Run, directory: RunDirectory, show: Show, *, resumed: bool) -> O
             try:
                 restored = saver.restore() if resumed else None
                 if resumed:
-                    records.noticed({"kind": "resumed", "step": restored or 0})
+                    records.noticed({"kind": "resumed", "step": restored or 0, "steps": run.steps})
                 saver.check_room()
                 loop = Loop(run, records, saver, signals)
                 if restored is None:

@@ -155,7 +155,7 @@ def _sequences(intervention: Intervention) -> dict[str, Sequence]:
         "whole numbers": lambda step: step,
         "wild numbers": lambda step: random.choice((random.expovariate(1.0), *wild)),
     }
-    layers = {"*": (WHOLE_MODEL,)}
+    layers: dict[str, tuple[str, ...]] = {"*": (WHOLE_MODEL,)}
     if intervention.reads not in RUN_READINGS:
         layers |= {"layers": ("blocks.0", "blocks.1"), "layers that come and go": ()}
     return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import zip_longest
 from typing import Any, get_args
 
 import torch
@@ -96,7 +97,7 @@ def state_is_saved_whole(monitor: Monitor) -> Iterator[str]:
     first, second = _run(_fresh(monitor, every=4)), _run(_fresh(monitor, every=4))
     tape = train(first, until=6)
     second.restore(first.files())
-    for uninterrupted, continued in zip(whole, _readings(train(second, tape)), strict=False):
+    for uninterrupted, continued in zip_longest(whole, _readings(train(second, tape)), fillvalue="nothing"):
         if uninterrupted != continued:
             yield f"It reported {continued}, expected {uninterrupted}."
 

@@ -35,4 +35,5 @@ class AdamW(OptimizerSpec):
 
 @hookimpl
 def altgrad_optimizers() -> Iterable[type[OptimizerSpec]]:
+    """The optimizers of this package."""
     yield AdamW

@@ -56,4 +56,5 @@ class Grid(OptimizerSpec):
 
 @hookimpl
 def altgrad_optimizers() -> Iterable[type[OptimizerSpec]]:
+    """The optimizer of this package."""
     yield Grid

@@ -76,6 +76,7 @@ class WidenStalled(Intervention):
 
 @hookimpl
 def altgrad_interventions() -> Iterable[type[Intervention]]:
+    """The interventions of this package."""
     yield StopOnNonfinite
     yield StopOnDivergence
     yield WidenStalled

@@ -64,4 +64,5 @@ class ManifoldAdamW(OptimizerSpec):
 
 @hookimpl
 def altgrad_optimizers() -> Iterable[type[OptimizerSpec]]:
+    """The optimizer of this package."""
     yield ManifoldAdamW

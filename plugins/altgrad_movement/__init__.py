@@ -60,4 +60,5 @@ class Flips(Monitor):
 
 @hookimpl
 def altgrad_monitors() -> Iterable[type[Monitor]]:
+    """The monitors of this package."""
     yield Flips

@@ -42,4 +42,5 @@ class StableRank(Monitor):
 
 @hookimpl
 def altgrad_monitors() -> Iterable[type[Monitor]]:
+    """The monitor of this package."""
     yield StableRank

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from altgrad_core import testing
 from altgrad_core.cli.main import app
 from altgrad_core.registry.kinds import KINDS
@@ -60,4 +61,6 @@ def test_the_readme_names_every_command() -> None:
 
 def test_the_guide_names_every_hook() -> None:
     named = re.findall(r"^\| `(altgrad_[a-z]+)`", (ROOT / "CONTRIBUTING.md").read_text(), flags=re.MULTILINE)
-    assert named == [KINDS[kind].hook for kind in ("format", "optimizer", "monitor", "intervention", "model", "dataset", "tracker")]
+    assert named == [
+        KINDS[kind].hook for kind in ("format", "optimizer", "monitor", "intervention", "model", "dataset", "tracker")
+    ]

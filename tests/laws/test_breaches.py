@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from itertools import count
 from typing import Any, ClassVar
 
 import numpy as np
@@ -676,6 +677,7 @@ def data_of(data: Any) -> type[DatasetSpec]:
 
 
 TEN = np.arange(10)
+COUNT = count()
 
 
 @pytest.mark.parametrize(
@@ -695,7 +697,7 @@ TEN = np.arange(10)
             "Building it moves no shared random generator. It moved numpy's global generator.",
         ),
         (
-            lambda count=iter(range(9)): TokenData(TEN, TEN[next(count) :], 10),
+            lambda: TokenData(TEN, TEN[next(COUNT) :], 10),
             "The validation split was another the second time.",
         ),
     ],

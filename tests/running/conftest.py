@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,6 +96,16 @@ class Runs:
     text: str = SHORT
     offers: dict[str, Any] = field(default_factory=dict)
 
+    def manifest(self, *changes: tuple[str, str]) -> Path:
+        """The manifest as a file, after replacing text in it."""
+        text = self.text
+        for old, new in changes:
+            assert old in text
+            text = text.replace(old, new)
+        path = self.folder / "short.toml"
+        path.write_text(text)
+        return path
+
     def registry(self) -> Registry:
         """Everything installed, and `offers`."""
         from altgrad_core.registry.discover import Offer, Plugin
@@ -100,11 +113,11 @@ class Runs:
         offered = tuple(Offer(kind, item.name, item) for kind, items in self.offers.items() for item in items)
         return Registry([*installed().plugins, Plugin("here", "tests", "0", offered)]) if offered else installed()
 
-    def begin(self, name: str = "run", *settings: str, show: Any = None, at: int = 0, overwrite: bool = False) -> Outcome:
+    def begin(
+        self, name: str = "run", *settings: str, show: Any = None, at: int = 0, overwrite: bool = False
+    ) -> Outcome:
         """Begin a run in the directory `name`, interrupted in step `at` if that is not 0."""
-        manifest = self.folder / "short.toml"
-        manifest.write_text(self.text)
-        resolved = resolve(load_manifest(manifest, settings), self.registry())
+        resolved = resolve(load_manifest(self.manifest(), settings), self.registry())
         shown = interrupt_at(at) if at else show or _nothing
         return begin(resolved, RunDirectory(self.folder / name), overwrite=overwrite, show=shown)
 
@@ -135,6 +148,56 @@ class Runs:
         }
 
 
+@dataclass
+class Process:
+    """The command line in a process of its own, whose stderr is read while it runs."""
+
+    arguments: tuple[object, ...]
+
+    def __post_init__(self) -> None:
+        command = [sys.executable, "-u", "-m", "altgrad_core.cli.main", *map(str, self.arguments)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        self._process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        )
+        self.err = ""
+
+    def wait_for(self, text: str) -> None:
+        """Read stderr until a line has `text` in it; fails if the process ends before that."""
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            self.err += line
+            if text in line:
+                return
+        raise AssertionError(f"the process ended without {text!r}: {self.err}")
+
+    def send(self, number: int) -> None:
+        """Send a signal."""
+        self._process.send_signal(number)
+
+    def end(self) -> int:
+        """Wait for its end; the exit code, negative for a signal that killed it."""
+        _, rest = self._process.communicate(timeout=120)
+        self.err += rest
+        return self._process.returncode
+
+
+@pytest.fixture
+def process() -> Iterator[Callable[..., Process]]:
+    """Start the command line in the background: `process("run", manifest)`. What still runs at the end is killed."""
+    started: list[Process] = []
+
+    def start(*arguments: object) -> Process:
+        started.append(Process(arguments))
+        return started[-1]
+
+    yield start
+    for one in started:
+        if one._process.poll() is None:
+            one.send(signal.SIGKILL)
+            one.end()
+
+
 @pytest.fixture
 def runs(tmp_path: Path) -> Runs:
     """Runs of the short manifest."""
@@ -145,5 +208,3 @@ def runs(tmp_path: Path) -> Runs:
 def shared_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
     """Runs of the short manifest in a folder that the tests of one file share."""
     yield Runs(tmp_path_factory.mktemp("shared"))
-
-

@@ -31,7 +31,11 @@ def test_every_optimizer_trains_in_a_loop_of_ones_own(name: str, format: str) ->
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(8, 32), nn.Tanh(), nn.Linear(32, 1))
     plan = ag.quantize_model(model, [ag.Rule("*", weight=ag.Quantizer(format), gradient=ag.Quantizer("e5m2"))])
-    rates = {"adamw": 0.01, "manifold-adamw": 0.1, "grid": 0.1 if format == "e7m0" else 6.0}  # a rung of e7m0 is a doubling
+    rates = {
+        "adamw": 0.01,
+        "manifold-adamw": 0.1,
+        "grid": 0.1 if format == "e7m0" else 6.0,
+    }  # a rung of e7m0 is a doubling
     optimizer = ag.build_optimizer(name, plan.params(), lr=rates[name])
     x = torch.randn(64, 8)
     target = x.sum(1, keepdim=True).tanh()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 
-import altgrad_core as ag
 import pytest
 import torch
+from torch import nn
+
+import altgrad_core as ag
 from altgrad_core.numerics.quantizer import fake_quantize
 from altgrad_core.running.attach import QuantizedLinear
 from altgrad_core.running.recipe import matches
-from torch import nn
 
 E4M3, E5M2 = ag.load_format("e4m3"), ag.load_format("e5m2")
 

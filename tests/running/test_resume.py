@@ -225,7 +225,9 @@ def _progress(**changes: Any) -> Callable[[Files], Files]:
 def _without_weights(files: Files) -> Files:
     from safetensors.torch import load, save
 
-    return {"model.safetensors": save({name: torch.zeros_like(t) for name, t in load(files["model.safetensors"]).items()})}
+    return {
+        "model.safetensors": save({name: torch.zeros_like(t) for name, t in load(files["model.safetensors"]).items()})
+    }
 
 
 LEFT_OUT: dict[str, Callable[[Files], Files]] = {

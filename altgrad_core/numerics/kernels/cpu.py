@@ -13,7 +13,21 @@ from altgrad_core.numerics.kernels.facts import NEVER
 from altgrad_core.numerics.random import MULTIPLIERS, ROUNDS, WEYL
 
 BLOCK = 4096  # elements between two sums of the 32-bit counters
-_compile = numba.njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
+
+
+def _compiler():
+    """The compiler, with a cache on disk wherever a place for one can be written to."""
+    if numba.config.DISABLE_JIT:
+        raise RuntimeError("its compiler is switched off by NUMBA_DISABLE_JIT")
+    options = {"nogil": True, "error_model": "numpy", "boundscheck": False}
+    try:
+        numba.njit(cache=True, **options)(_compiler)  # looks for the place; nothing is compiled
+    except RuntimeError:
+        return numba.njit(**options)
+    return numba.njit(cache=True, **options)
+
+
+_compile = _compiler()
 _MAGNITUDE, _SIGN, _INFINITY = np.int32(0x7FFFFFFF), np.int32(-0x80000000), np.int32(NEVER)
 _ZERO, _ONE = np.int32(0), np.int32(1)
 _M0, _M1 = np.uint64(MULTIPLIERS[0]), np.uint64(MULTIPLIERS[1])

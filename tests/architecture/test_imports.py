@@ -1,0 +1,145 @@
+"""Who may import whom, read from the syntax trees."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+
+from altgrad_core.registry.kinds import KINDS
+
+ROOT = Path(__file__).parents[2]
+CORE = ROOT / "altgrad_core"
+PLUGINS = sorted(path.parent for path in (ROOT / "plugins").glob("*/__init__.py"))
+HEAVY = {"torch", "numpy", "numba", "wandb", "tiktoken", "safetensors", "tensorboard"}
+
+MAY_IMPORT = {
+    "errors": set(),
+    "numerics": {"errors"},
+    "contracts": {"numerics", "errors"},
+    "registry": {"contracts", "numerics", "errors"},
+    "manifest": {"contracts", "numerics", "errors"},
+    "records": {"contracts", "numerics", "errors"},
+    "running": {"registry", "manifest", "records", "contracts", "numerics", "errors"},
+    "experiments": {"running", "registry", "manifest", "records", "contracts", "numerics", "errors"},
+    "cli": {"experiments", "running", "registry", "manifest", "records", "contracts", "numerics", "errors"},
+    "testing": {"running", "registry", "manifest", "records", "contracts", "numerics", "errors"},
+}
+LIGHT = ("contracts", "registry", "manifest", "errors.py", "__init__.py", "numerics/format.py", "numerics/minifloat.py", "numerics/grid.py")  # fmt: skip
+
+
+@lru_cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(), str(path))
+
+
+def imports(node: ast.AST, *, at_load: bool = False) -> Iterator[str]:
+    """Every module that is imported below a node; `at_load`: only by lines that run when the module is loaded."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            yield from (alias.name for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            assert child.level == 0, "imports are absolute"
+            yield child.module or ""
+            yield from (f"{child.module}.{alias.name}" for alias in child.names)
+        elif at_load and isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        elif at_load and isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            yield from imports(ast.Module(child.orelse, []), at_load=True)
+        else:
+            yield from imports(child, at_load=at_load)
+
+
+def room(module: str) -> str | None:
+    """The room of `altgrad_core.ROOM.file`; the front door has none."""
+    parts = module.split(".")
+    return parts[1] if parts[0] == "altgrad_core" and len(parts) > 1 else None
+
+
+def python_files(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.rglob("*.py")) if "__pycache__" not in path.parts]
+
+
+def relative(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(CORE).parts[0].removesuffix(".py")
+
+
+FILES = [path for path in python_files(CORE) if path != CORE / "__init__.py"]
+PLUGIN_FILES = [path for plugin in PLUGINS for path in python_files(plugin)]
+
+
+def test_every_room_has_its_place_in_the_order() -> None:
+    assert {room_of(path) for path in FILES} <= set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("path", FILES, ids=relative)
+def test_a_room_imports_only_the_rooms_below_it(path: Path) -> None:
+    own = room_of(path)
+    used = {found for module in imports(tree(path)) if (found := room(module)) in MAY_IMPORT}
+    assert used - {own} <= MAY_IMPORT[own]
+
+
+@pytest.mark.parametrize("path", FILES, ids=relative)
+def test_a_room_does_not_go_through_the_front_door(path: Path) -> None:
+    names = {"altgrad_core.__version__"}  # which lives there
+    through = {m for m in imports(tree(path)) if room(m) not in MAY_IMPORT and m.startswith("altgrad_core.")}
+    assert through <= names
+
+
+@pytest.mark.parametrize("path", FILES, ids=relative)
+def test_the_core_names_no_plugin(path: Path) -> None:
+    text = path.read_text()
+    hooks = {kind.hook for kind in KINDS.values()}  # one of our packages has the name of its hook
+    assert [plugin.name for plugin in PLUGINS if plugin.name in text and plugin.name not in hooks] == []
+
+
+@pytest.mark.parametrize("path", [*FILES, *PLUGIN_FILES], ids=relative)
+def test_nobody_imports_the_folder_of_the_plugins(path: Path) -> None:
+    assert [module for module in imports(tree(path)) if module.split(".")[0] == "plugins"] == []
+
+
+@pytest.mark.parametrize("path", PLUGIN_FILES, ids=relative)
+def test_a_plugin_imports_the_front_door_and_itself_alone(path: Path) -> None:
+    own = path.relative_to(ROOT / "plugins").parts[0]
+    ours = {module for module in imports(tree(path)) if module.split(".")[0].startswith("altgrad")}
+    assert {m.split(".")[0] for m in ours} <= {"altgrad_core", own}
+    assert {m for m in ours if room(m) in MAY_IMPORT} == set()
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in FILES if relative(p).removeprefix("altgrad_core/").startswith(LIGHT)], ids=relative
+)
+def test_a_light_file_loads_nothing_heavy(path: Path) -> None:
+    assert {module.split(".")[0] for module in imports(tree(path), at_load=True)} & HEAVY == set()
+
+
+@pytest.mark.parametrize("path", [plugin / "__init__.py" for plugin in PLUGINS], ids=relative)
+def test_an_entry_point_module_loads_nothing_heavy(path: Path) -> None:
+    assert {module.split(".")[0] for module in imports(tree(path), at_load=True)} & HEAVY == set()
+
+
+def test_loading_the_light_rooms_loads_neither_torch_nor_numpy() -> None:
+    light = [p for p in FILES if relative(p).removeprefix("altgrad_core/").startswith(LIGHT)]
+    modules = [relative(path).removesuffix(".py").removesuffix("/__init__").replace("/", ".") for path in light]
+    modules += ["altgrad_core", "altgrad_core.testing", "altgrad_core.cli.main", *(plugin.name for plugin in PLUGINS)]
+    code = f"import importlib, sys\nfor m in {modules}: importlib.import_module(m)\nprint(sorted(set({HEAVY}) & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_the_conformance_checks_load_no_test_framework() -> None:
+    code = (
+        "import sys\nfrom altgrad_core import testing\nchecks = [getattr(testing, name) for name in testing.__all__]\n"
+        "print(len(checks), sorted({'pytest', 'hypothesis'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("7 []\n", "")

@@ -1,0 +1,305 @@
+"""Broken plugins are listed with the reason, and harm nobody else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from altgrad_core.registry.discover import Plugin
+from altgrad_core.registry.registry import Registry, installed
+
+GOOD = """
+    from altgrad_core import Format, hookimpl
+
+    class Thirds(Format):
+        "Thirds from -1 to 1."
+        name = "thirds"
+        bits = 3
+        def decode(self, code):
+            return (code - 3) / 3
+
+    @hookimpl
+    def altgrad_formats():
+        yield Thirds()
+"""
+FORMAT = """
+    from altgrad_core import Format, Minifloat, hookimpl
+
+    def named(name):
+        return Minifloat(4, 3, name=name)
+"""
+MONITOR = """
+    from typing import ClassVar
+    from altgrad_core import Monitor, hookimpl
+
+    class Largest(Monitor):
+        "Largest weight."
+        name: ClassVar = "largest"
+        def observe(self, event):
+            return {}
+"""
+
+BROKEN = {
+    "import error": (
+        "import no_such_module_anywhere",
+        "ModuleNotFoundError: No module named 'no_such_module_anywhere'",
+    ),
+    "syntax error": ("def", "SyntaxError: invalid syntax (sad_plugin.py, line 1)"),
+    "exit": ("import sys\nsys.exit('I need a licence')", "called sys.exit(I need a licence) while loading"),
+    "wrong signature": (
+        FORMAT + "\n    @hookimpl\n    def altgrad_formats(config):\n        yield named('x')",
+        "Plugin 'sad_plugin' for hook 'altgrad_formats' hookimpl definition: altgrad_formats(config) Argument(s) "
+        "{'config'} are declared in the hookimpl but can not be found in the hookspec",
+    ),
+    "unknown hook": (
+        FORMAT + "\n    @hookimpl\n    def altgrad_format():\n        yield named('x')",
+        "unknown hook 'altgrad_format' in plugin",
+    ),
+    "raising hook": (
+        FORMAT + "\n    @hookimpl\n    def altgrad_formats():\n        yield named('x')\n        raise KeyError('y')",
+        "KeyError: 'y'",
+    ),
+    "exit in a hook": (
+        FORMAT + "\n    @hookimpl\n    def altgrad_formats():\n        raise SystemExit(3)",
+        "called sys.exit(3) while loading",
+    ),
+    "no iterable": (
+        FORMAT + "\n    @hookimpl\n    def altgrad_formats():\n        return named('x')",
+        "TypeError: altgrad_formats returned <format x>; expected an iterable: yield each item",
+    ),
+    "nothing": (
+        FORMAT + "\n    @hookimpl\n    def altgrad_formats():\n        pass",
+        "TypeError: altgrad_formats returned None; expected an iterable: yield each item",
+    ),
+    "class in place of an instance": (
+        FORMAT + "\n    @hookimpl\n    def altgrad_formats():\n        yield Minifloat",
+        "PluginError: altgrad_formats yielded <class 'altgrad_core.numerics.minifloat.Minifloat'>; expected an instance of "
+        "Format",
+    ),
+    "instance in place of a class": (
+        MONITOR + "\n    @hookimpl\n    def altgrad_monitors():\n        yield Largest()",
+        "PluginError: altgrad_monitors yielded Largest(every=1, start=0, end=None, layers='*'); expected a subclass of "
+        "Monitor",
+    ),
+    "noun of another kind": (
+        MONITOR + "\n    @hookimpl\n    def altgrad_optimizers():\n        yield Largest",
+        "PluginError: altgrad_optimizers yielded <class 'sad_plugin.Largest'>; expected a subclass of OptimizerSpec",
+    ),
+    "abstract class": (
+        "from typing import ClassVar\nfrom altgrad_core import Monitor, hookimpl\n"
+        "class Half(Monitor):\n    name: ClassVar = 'half'\n"
+        "@hookimpl\ndef altgrad_monitors():\n    yield Half",
+        "PluginError: altgrad_monitors yielded Half, which does not define observe",
+    ),
+    "bad name": (
+        FORMAT + "\n    @hookimpl\n    def altgrad_formats():\n        yield named('my format!')",
+        "PluginError: altgrad_formats yielded <format my format!> with the name 'my format!'; expected lower-case "
+        "letters, digits, '.', '_', '-', set by name = \"my-name\"",
+    ),
+    "no name": (
+        MONITOR.replace('        name: ClassVar = "largest"\n', "")
+        + "\n    @hookimpl\n    def altgrad_monitors():\n        yield Largest",
+        "PluginError: altgrad_monitors yielded <class 'sad_plugin.Largest'> with the name ''; expected lower-case "
+        "letters, digits, '.', '_', '-', set by name: ClassVar = \"my-name\"",
+    ),
+    "one name twice": (
+        FORMAT + "\n    @hookimpl\n    def altgrad_formats():\n        yield named('x')\n        yield named('X')",
+        'the format name "x" is also offered by sad-plugin 1.2 (sad_plugin) itself',
+    ),
+    "name of a built-in": (
+        FORMAT + "\n    @hookimpl\n    def altgrad_formats():\n        yield named('E4M3')",
+        'the format name "e4m3" is also offered by altgrad 0.1.0 (minifloat)',
+    ),
+    "keyboard-like exception group": (
+        "raise ExceptionGroup('two', [ValueError(1), ValueError(2)])",
+        "ExceptionGroup: two",
+    ),
+}
+
+
+MARKUP = pytest.mark.xfail(strict=True, reason="list-plugins hands a stranger's text to rich as markup")
+
+
+def plugin(registry: Registry, distribution: str) -> Plugin:
+    """The only plugin of a distribution."""
+    (found,) = [p for p in registry.plugins if p.distribution == distribution]
+    return found
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_broken_plugin_is_listed_with_its_reason_and_the_others_work(case: str, install: Callable[..., Path]) -> None:
+    source, reason = BROKEN[case]
+    before = {(entry.kind, entry.name) for entry in installed()}
+    install("sad-plugin", source)
+    install("good-plugin", GOOD, version="0.3")
+    registry = installed()
+    sad = plugin(registry, "sad-plugin")
+    assert sad.broken is not None and sad.broken.startswith(reason)
+    assert "\n" not in sad.broken
+    assert sad.source == "sad-plugin 1.2 (sad_plugin)"
+    assert registry.broken == (sad,)
+    assert {(entry.kind, entry.name) for entry in registry} == before | {("format", "thirds")}
+    assert registry.get("format", "thirds").decode(0) == -1.0
+
+
+def test_of_two_strangers_with_one_name_neither_wins(install: Callable[..., Path]) -> None:
+    install("good-plugin", GOOD)
+    install("other-plugin", GOOD, version="7")
+    registry = installed()
+    assert {p.source: p.broken for p in registry.broken} == {
+        "good-plugin 1.2 (good_plugin)": 'the format name "thirds" is also offered by other-plugin 7 (other_plugin)',
+        "other-plugin 7 (other_plugin)": 'the format name "thirds" is also offered by good-plugin 1.2 (good_plugin)',
+    }
+    assert "thirds" not in registry.names("format")
+
+
+def test_a_hook_that_is_not_marked_offers_nothing(install: Callable[..., Path]) -> None:
+    install("good-plugin", GOOD.replace("@hookimpl\n", "\n"))
+    assert plugin(installed(), "good-plugin").offers == ()
+
+
+def test_the_listing_shows_broken_plugins(install: Callable[..., Path], altgrad: Callable[..., Any]) -> None:
+    install("sad-plugin", "import no_such_module_anywhere")
+    install("good-plugin", GOOD)
+    said = altgrad("list-plugins")
+    assert said.code == 0
+    assert (
+        "broken sad-plugin 1.2 (sad_plugin): ModuleNotFoundError: No module named 'no_such_module_anywhere'" in said.out
+    )
+    assert [line.split()[:3] for line in said.out.splitlines() if "thirds" in line] == [
+        ["thirds", "good-plugin", "1.2"]
+    ]
+
+
+def test_the_listing_as_json_shows_broken_plugins(install: Callable[..., Path], altgrad: Callable[..., Any]) -> None:
+    install("sad-plugin", "import no_such_module_anywhere")
+    install("good-plugin", GOOD)
+    rows = json.loads(altgrad("list-plugins", "--json").out)
+    assert [row for row in rows if row["status"] == "broken"] == [
+        {
+            "kind": None,
+            "name": None,
+            "plugin": "sad_plugin",
+            "distribution": "sad-plugin",
+            "version": "1.2",
+            "status": "broken",
+            "reason": "ModuleNotFoundError: No module named 'no_such_module_anywhere'",
+        }
+    ]
+    assert [row for row in rows if row["distribution"] == "good-plugin"] == [
+        {
+            "kind": "format",
+            "name": "thirds",
+            "plugin": "good_plugin",
+            "distribution": "good-plugin",
+            "version": "1.2",
+            "status": "ok",
+            "summary": "Thirds from -1 to 1.",
+        }
+    ]
+
+
+@MARKUP
+def test_a_reason_with_square_brackets_is_printed_as_it_is(
+    install: Callable[..., Path], altgrad: Callable[..., Any]
+) -> None:
+    install("sad-plugin", "raise ValueError('expected [red] or [/red], got [bold]')")
+    said = altgrad("list-plugins")
+    assert said.code == 0
+    assert "broken sad-plugin 1.2 (sad_plugin): ValueError: expected [red] or [/red], got [bold]" in said.out
+
+
+@MARKUP
+def test_a_summary_with_square_brackets_is_printed_as_it_is(
+    install: Callable[..., Path], altgrad: Callable[..., Any]
+) -> None:
+    install("good-plugin", GOOD.replace("Thirds from -1 to 1.", "Thirds in [-1, 1], see [/link]."))
+    said = altgrad("list-plugins", "--kind", "format")
+    assert said.code == 0
+    assert "Thirds in [-1, 1], see [/link]." in said.out
+
+
+def test_a_manifest_that_needs_a_broken_plugin_is_told_why(
+    install: Callable[..., Path], altgrad: Callable[..., Any], tiny: Path
+) -> None:
+    install("sad-plugin", "import no_such_module_anywhere")
+    tiny.write_text(tiny.read_text().replace('"flips"', '"spectrum"'))
+    said = altgrad("run", tiny, "--out", tiny.parent / "out")
+    assert said.code == 2
+    (line,) = [number for number, text in enumerate(tiny.read_text().splitlines(), 1) if "spectrum" in text]
+    assert said.err == (
+        f'altgrad: {tiny}:{line}: monitor[0].use: no monitor "spectrum"; there is '
+        f"{', '.join(installed().names('monitor'))} (plugins that could not be loaded: sad-plugin 1.2 (sad_plugin): "
+        "ModuleNotFoundError: No module named 'no_such_module_anywhere')\n"
+    )
+
+
+def test_a_manifest_that_needs_nothing_of_a_broken_plugin_runs(
+    install: Callable[..., Path], altgrad: Callable[..., Any], tiny: Path
+) -> None:
+    install("sad-plugin", "raise SystemExit")
+    assert altgrad("run", tiny, "--out", tiny.parent / "out", "--steps", 1).code == 0
+
+
+def test_a_near_miss_is_guessed() -> None:
+    with pytest.raises(Exception, match="no monitor") as caught:
+        installed().get("monitor", "flip")
+    assert str(caught.value) == 'no monitor "flip"; did you mean "flips"?'
+
+
+@pytest.mark.parametrize("chosen", ["", "nothing, at-all"])
+def test_third_parties_can_be_left_out(
+    chosen: str, install: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install("good-plugin", GOOD)
+    monkeypatch.setenv("ALTGRAD_LOAD_PLUGINS", chosen)
+    assert {p.distribution for p in installed().plugins} == {"altgrad"}
+    assert "e4m3" in installed().names("format")
+
+
+@pytest.mark.parametrize("chosen", ["good-plugin", "good_plugin", "x, good-plugin ,y"])
+def test_third_parties_can_be_chosen_by_distribution_or_entry_point(
+    chosen: str, install: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install("good-plugin", GOOD)
+    install("sad-plugin", "raise ValueError")
+    monkeypatch.setenv("ALTGRAD_LOAD_PLUGINS", chosen)
+    assert [p.distribution for p in installed().plugins if p.distribution != "altgrad"] == ["good-plugin"]
+
+
+def test_the_order_is_the_same_everywhere(install: Callable[..., Path]) -> None:
+    install("zebra", "")
+    install("ape", "")
+    names = [(p.distribution, p.name) for p in installed().plugins]
+    core = [pair for pair in names if pair[0] == "altgrad"]
+    assert names == [*sorted(core), ("ape", "ape"), ("zebra", "zebra")]
+
+
+def test_listing_imports_neither_torch_nor_numpy(
+    install: Callable[..., Path], altgrad_process: Callable[..., Any]
+) -> None:
+    install(
+        "last-plugin",  # its close function runs as the process ends
+        """
+        import atexit, sys
+        heavy = ("torch", "numpy", "numba", "wandb", "tiktoken", "safetensors", "tensorboard")
+        atexit.register(lambda: print(sorted(set(heavy) & set(sys.modules)), file=sys.stderr))
+        """,
+    )
+    said = altgrad_process("list-plugins", "--json")
+    assert (said.code, said.err) == (0, "[]\n")
+    assert [row for row in json.loads(said.out) if row.get("warning")] == []
+
+
+def test_a_plugin_that_imports_torch_is_flagged(
+    install: Callable[..., Path], altgrad_process: Callable[..., Any]
+) -> None:
+    install("slow-plugin", GOOD.replace("from altgrad_core", "import torch\n    from altgrad_core"))
+    rows = json.loads(altgrad_process("list-plugins", "--json").out)
+    assert [(row["name"], row["warning"]) for row in rows if "warning" in row] == [
+        ("thirds", "its entry-point module imports torch, which slows every command")
+    ]

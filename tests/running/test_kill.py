@@ -1,0 +1,63 @@
+"""Kill it whenever you like: resumed until it is done, the run is the one that was never killed."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.running.conftest import Process, Runs
+
+LONG = (("steps = 20", "steps = 60"), ("checkpoint_every = 3", "checkpoint_every = 2"))
+LONGER = (("steps = 20", "steps = 300"), ("checkpoint_every = 3", "checkpoint_every = 7"))
+
+
+def _killed_in_forks(runs: Runs, *, kills: int, seed: int) -> dict[str, Any]:
+    manifest = runs.manifest(*LONG)
+    command = [sys.executable, Path(__file__).with_name("kill_forks.py"), manifest, runs.folder / "run", kills, seed]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=900, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    counted: dict[str, Any] = json.loads(done.stdout)
+    return counted
+
+
+def test_fifty_kills_at_random_times_change_nothing(runs: Runs) -> None:
+    counted = _killed_in_forks(runs, kills=50, seed=1)
+    assert (counted["kills"], counted["differences"]) == (50, 0)
+    assert counted["runs"] >= 1
+    assert counted["fell"]["between"] + counted["fell"]["in a checkpoint"] >= 25
+
+
+@pytest.mark.slow
+def test_five_hundred_kills_at_random_times_change_nothing(runs: Runs) -> None:
+    counted = _killed_in_forks(runs, kills=500, seed=2)
+    assert (counted["kills"], counted["differences"]) == (500, 0)
+    assert counted["fell"]["in a checkpoint"] >= 20
+
+
+@pytest.mark.parametrize("kills", [6, pytest.param(20, marks=pytest.mark.slow)])
+def test_the_command_line_killed_and_resumed_until_it_is_done_leaves_the_same_run(
+    kills: int, runs: Runs, process: Callable[..., Process]
+) -> None:
+    choose, manifest, directory = random.Random(kills), runs.manifest(*LONGER), runs.folder / "run"
+    for count in range(kills):
+        command = ("resume", directory) if count else ("run", manifest, "--out", directory)
+        one = process(*command)
+        one.wait_for("resumed at step" if count else "step 1/")
+        time.sleep(choose.uniform(0, 1.5 / kills))
+        one.send(signal.SIGKILL)
+        assert one.end() == -signal.SIGKILL
+    last = process("resume", directory)
+    assert last.end() == 0
+    runs.text = manifest.read_text()
+    runs.begin("whole")
+    assert runs.result("run") == runs.result("whole")
