@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -73,16 +74,17 @@ def _order(point: EntryPoint) -> tuple[bool, str, str]:
 
 
 def _distribution(point: EntryPoint) -> str:
-    return point.dist.name if point.dist else "unknown"
+    return (point.dist.name if point.dist else None) or "unknown"  # a half-removed distribution has no name
 
 
 def _load(point: EntryPoint) -> Plugin:
-    version = point.dist.version if point.dist else "unknown"
+    version = (point.dist.version if point.dist else None) or "unknown"
     had_torch, start = "torch" in sys.modules, time.perf_counter()
     offers: tuple[Offer, ...] = ()
     broken = None
     try:
-        offers = tuple(_offers_of(point.load()))
+        with redirect_stdout(sys.stderr):  # stdout is for results
+            offers = tuple(_offers_of(point.load()))
     except (Exception, SystemExit) as error:  # a plugin is a stranger's code: whatever it raises is its own failure
         broken = _reason(error)
     return Plugin(

@@ -205,7 +205,7 @@ class _Bench(NamedTuple):
 
     what: str
     model: nn.Module
-    plan: Plan | None
+    plan: Plan
     optimizer: Optimizer
 
     def backpropagate(self) -> float:

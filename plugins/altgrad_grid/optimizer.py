@@ -16,7 +16,7 @@ class GridOptimizer(torch.optim.Optimizer):
 
     `master="fp32"`: the parameter is the master and walks exactly, w' = u^-1(u(w) - r); the forward pass rounds it.
     `master="none"`: the parameter stays on the grid, at a scale fixed when the optimizer is made (twice that of its
-    first amax), and moves by r rounded stochastically to a whole number of rungs; at the ends it stays.
+    first amax) and when its format is switched, and moves by r rounded stochastically to a whole number of rungs; at the ends it stays.
 
     Args:
         params: parameters or groups; a group with `plain=True` holds parameters without a grid, which take AdamW.
@@ -75,8 +75,8 @@ class GridOptimizer(torch.optim.Optimizer):
     @torch.no_grad()
     def _settle(self, parameter: Tensor) -> None:
         """Fix the scale of a parameter without a master, and bring it to the grid."""
-        scale = 2 * self.geometry[parameter].scale
-        self.state[parameter]["scale"] = scale.clone()
+        state, scale = self.state[parameter], 2 * self.geometry[parameter].scale
+        state["scale"], state["largest"] = scale.clone(), self.geometry[parameter].format.largest
         grid = self.geometry[parameter].at(scale)
         parameter.copy_(grid.value(grid.rung(parameter)).to(parameter.dtype))
 
@@ -89,6 +89,8 @@ class GridOptimizer(torch.optim.Optimizer):
             walked = grid.value(grid.position(parameter) - rungs).to(parameter.dtype)
             parameter.copy_(torch.where(rungs == 0, parameter, walked))
             return
+        if self.state[parameter]["largest"] != self.geometry[parameter].format.largest:
+            self._settle(parameter)  # another format is in force, and the old scale is not for it
         grid = self.geometry[parameter].at(self.state[parameter]["scale"])
         at = grid.rung(parameter)
         if decay:

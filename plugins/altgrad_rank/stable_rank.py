@@ -22,11 +22,13 @@ def stable_rank(
         (None, None) where the weight is not finite; (0.0, None) where it is zero.
     """
     matrix = weight.detach().flatten(1).float()
-    total = matrix.square().sum()
-    if not torch.isfinite(total):
+    amax = matrix.abs().max()
+    if not torch.isfinite(amax):
         return None, None
-    if total == 0:
+    if amax == 0:
         return 0.0, None
+    matrix = matrix / amax  # so that no square overflows or vanishes
+    total = matrix.square().sum()
     vector = _first_vector(matrix.shape[1], matrix.device) if start is None else start.to(matrix.device)
     largest = torch.zeros((), device=matrix.device)
     for _ in range(iterations):

@@ -271,6 +271,28 @@ def test_third_parties_can_be_chosen_by_distribution_or_entry_point(
     assert [p.distribution for p in installed().plugins if p.distribution != "altgrad"] == ["good-plugin"]
 
 
+def test_a_half_removed_distribution_harms_nobody(install: Callable[..., Path], site: Path) -> None:
+    for name in ("ghost", "wraith"):
+        folder = site / f"{name}-1.dist-info"
+        folder.mkdir()
+        (folder / "entry_points.txt").write_text(f"[altgrad]\n{name} = {name}\n")
+    install("good-plugin", GOOD)
+    assert {p.source: p.broken for p in installed().broken} == {
+        "unknown unknown (ghost)": "ModuleNotFoundError: No module named 'ghost'",
+        "unknown unknown (wraith)": "ModuleNotFoundError: No module named 'wraith'",
+    }
+    assert "thirds" in installed().names("format")
+
+
+def test_what_a_plugin_prints_while_it_loads_does_not_spoil_the_json(
+    install: Callable[..., Path], altgrad_process: Callable[..., Any]
+) -> None:
+    install("loud-plugin", "print('thank you for installing')")
+    said = altgrad_process("list-plugins", "--json")
+    assert said.err == "thank you for installing\n"
+    assert json.loads(said.out)
+
+
 def test_the_order_is_the_same_everywhere(install: Callable[..., Path]) -> None:
     install("zebra", "")
     install("ape", "")

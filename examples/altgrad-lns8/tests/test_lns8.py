@@ -1,7 +1,8 @@
 """The format keeps every law, and a few values by hand."""
 
-from altgrad_core.testing import check_format
 from altgrad_lns8 import LNS8
+
+from altgrad_core.testing import check_format
 
 
 def test_it_keeps_every_law_of_a_format() -> None:

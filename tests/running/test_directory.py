@@ -1,0 +1,289 @@
+"""One run in one directory: who may begin there, who may go on, and what --overwrite deletes."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from altgrad_core.errors import ManifestError, RunError
+from altgrad_core.records.directory import RunDirectory
+
+if TYPE_CHECKING:
+    from tests.conftest import Said
+    from tests.running.conftest import Process, Runs
+
+
+def test_a_directory_in_use_is_refused_at_once(
+    runs: Runs, process: Callable[..., Process], altgrad: Callable[..., Said]
+) -> None:
+    manifest, run = runs.manifest(("steps = 20", "steps = 100000")), runs.folder / "run"
+    first = process("run", manifest, "--out", run)
+    first.wait_for("step 1/")
+    for command in (("run", manifest, "--out", run), ("run", manifest, "--out", run, "--overwrite"), ("resume", run)):
+        began = time.monotonic()
+        said = altgrad(*command)
+        assert time.monotonic() - began < 1
+        assert (said.code, said.err) == (
+            1,
+            f"altgrad: {run}: another process is writing to this run directory; wait for it to end\n",
+        )
+
+
+RACE = """
+import sys
+from pathlib import Path
+from altgrad_core.errors import RunError
+from altgrad_core.records.directory import RunDirectory
+for race in range(20):
+    sys.stdin.readline()
+    try:
+        with RunDirectory(Path(sys.argv[1], str(race))):
+            print("won", flush=True)
+            sys.stdin.readline()
+    except RunError:
+        print("lost", flush=True)
+        sys.stdin.readline()
+"""
+
+
+def test_of_two_processes_that_race_for_a_directory_one_wins(tmp_path: Path) -> None:
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-c", RACE, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    results = []
+    for _ in range(20):
+        for racer in racers:
+            print(file=racer.stdin, flush=True)
+        results.append(sorted(racer.stdout.readline().strip() for racer in racers))  # type: ignore[union-attr]
+        for racer in racers:
+            print(file=racer.stdin, flush=True)
+    for racer in racers:
+        racer.communicate()
+    assert results == [["lost", "won"]] * 20
+
+
+def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
+    program = (
+        f"import os; from filelock import FileLock; FileLock({str(tmp_path / 'run.lock')!r}).acquire(); os._exit(9)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=False)
+    with RunDirectory(tmp_path):
+        pass
+
+
+def test_run_where_an_unfinished_run_is_ends_with_2_and_says_how_to_continue(
+    runs: Runs, altgrad: Callable[..., Said]
+) -> None:
+    runs.begin(at=5)
+    before = _contents(runs.folder / "run")
+    said = altgrad("run", runs.manifest(), "--out", runs.folder / "run")
+    assert (said.code, said.err) == (
+        2,
+        f"altgrad: {runs.folder}/run: an unfinished run is here; continue it with: altgrad resume {runs.folder}/run\n"
+        "or choose another directory with --out, or pass --overwrite to delete it and begin anew\n",
+    )
+    assert _contents(runs.folder / "run") == before
+
+
+def test_run_where_only_records_or_checkpoints_are_left_is_refused(runs: Runs) -> None:
+    runs.begin(at=5)
+    (runs.folder / "run" / "resolved.toml").unlink()
+    with pytest.raises(ManifestError, match="an unfinished run is here"):
+        runs.begin()
+
+
+def test_a_finished_run_of_the_same_manifest_shows_its_summary(runs: Runs, altgrad: Callable[..., Said]) -> None:
+    run = runs.folder / "run"
+    first = altgrad("run", runs.manifest(), "--out", run)
+    before = _contents(run)
+    for command in (("run", runs.manifest(), "--out", run), ("resume", run)):
+        said = altgrad(*command)
+        assert (said.code, said.err) == (0, "")
+        assert said.out == first.out.replace("short: finished", "short: already finished")
+    assert _contents(run) == before
+
+
+def test_a_finished_run_of_another_manifest_ends_with_2(runs: Runs, altgrad: Callable[..., Said]) -> None:
+    run = runs.folder / "run"
+    runs.begin()
+    said = altgrad("run", runs.manifest(), "--out", run, "--set", "run.seed=12")
+    assert (said.code, said.err) == (
+        2,
+        f"altgrad: {run}: a finished run of another manifest is here; look at {run}/summary.json, "
+        "choose another directory with --out, or pass --overwrite to delete it and begin anew\n",
+    )
+
+
+def test_overwrite_deletes_the_run_and_nothing_else(runs: Runs) -> None:
+    run = runs.folder / "run"
+    runs.begin("run", "run.seed=12", at=7)
+    (run / "records.jsonl.tail-5").write_text("a tail")
+    (run / "failure.md").write_text("failed")
+    strangers = ["notes.txt", "records.jsonl.mine", "clock.jsonl.mine", "checkpoints/notes.txt", "plots/loss.png"]
+    for name in strangers:
+        (run / name).parent.mkdir(exist_ok=True)
+        (run / name).write_text("mine")
+    runs.begin(overwrite=True)
+    runs.begin("whole")
+    ours = {path for path in _contents(run) if path not in strangers}
+    assert ours == set(_contents(runs.folder / "whole"))
+    assert all((run / name).read_text() == "mine" for name in strangers)
+    assert runs.result() == runs.result("whole")
+
+
+def test_overwrite_deletes_checkpoints_that_lie_on_another_disk(runs: Runs) -> None:
+    run = runs.folder / "run"
+    runs.begin("run", "run.seed=12", at=7)
+    (run / "checkpoints").rename(runs.folder / "elsewhere")
+    (run / "checkpoints").symlink_to(runs.folder / "elsewhere")
+    runs.begin(overwrite=True, at=2)
+    assert runs.steps() == [2, 0]
+
+
+@pytest.mark.parametrize("steps", range(1, 9))
+def test_killed_while_it_overwrites_nothing_of_the_old_run_gets_into_the_new_one(
+    steps: int, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs.begin("run", "run.seed=12", at=7)
+    (runs.folder / "run" / "summary.json").write_text("{}")
+    left = [steps]
+
+    def counted(honest: object) -> Callable[..., None]:
+        def delete(*arguments: object, **options: object) -> None:
+            left[0] -= 1
+            if left[0] < 0:
+                raise KeyboardInterrupt
+            honest(*arguments, **options)  # type: ignore[operator]
+
+        return delete
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", counted(Path.unlink))
+        patch.setattr("shutil.rmtree", counted(__import__("shutil").rmtree))
+        try:
+            runs.begin(overwrite=True)
+        except KeyboardInterrupt:
+            with pytest.raises(ManifestError, match="an unfinished run is here"):
+                runs.begin()
+    runs.begin(overwrite=True)
+    runs.begin("whole")
+    assert runs.result() == runs.result("whole")
+
+
+def test_a_manifest_that_cannot_be_assembled_deletes_nothing(runs: Runs) -> None:
+    runs.begin()
+    before = _contents(runs.folder / "run")
+    runs.text = runs.text.replace('layers = "blocks.*"', 'layers = "blocs.*"')
+    with pytest.raises(ManifestError, match='no layer matches "blocs'):
+        runs.begin(overwrite=True)
+    assert _contents(runs.folder / "run") == before
+
+
+def test_resume_of_nothing_ends_with_2(tmp_path: Path, altgrad: Callable[..., Said]) -> None:
+    for place in (tmp_path, tmp_path / "nowhere"):
+        said = altgrad("resume", place)
+        assert (said.code, said.err) == (
+            2,
+            f"altgrad: {place}: no run has been started here; start one with: altgrad run MANIFEST\n",
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_in_place_of_the_directory_ends_with_1(runs: Runs, altgrad: Callable[..., Said]) -> None:
+    (runs.folder / "run").write_text("a file")
+    said = altgrad("run", runs.manifest(), "--out", runs.folder / "run")
+    assert (said.code, said.err) == (
+        1,
+        f"altgrad: {runs.folder}/run: is not a directory; choose another place with --out\n",
+    )
+
+
+@pytest.mark.parametrize("name", ["env.json", "summary.json"])
+def test_a_damaged_file_is_named(name: str, runs: Runs) -> None:
+    runs.begin(at=5)
+    (runs.folder / "run" / name).write_text('{"half')
+    with pytest.raises(RunError) as caught:
+        runs.resume()
+    assert str(caught.value) == f"{runs.folder}/run/{name}: is damaged: no JSON object; remove it to go on without it"
+
+
+def test_latest_points_at_the_newest_run_and_replaces_nothing_else(runs: Runs) -> None:
+    runs.begin("one", at=1)
+    runs.begin("two", at=1)
+    assert (runs.folder / "latest").readlink() == Path("two")
+    (runs.folder / "latest").unlink()
+    (runs.folder / "latest").mkdir()
+    runs.begin("three", at=1)
+    assert not (runs.folder / "latest").is_symlink()
+
+
+def test_another_environment_is_named_and_refused_if_asked(
+    runs: Runs, altgrad: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = runs.folder / "run"
+    runs.begin(at=5)
+    environment = json.loads((run / "env.json").read_text())
+    torch_here = environment["versions"]["torch"]
+    environment["threads"] = 96
+    environment["versions"]["torch"] = "2.0"
+    environment["plugins"]["gone"] = "gone 1.0"
+    (run / "env.json").write_text(json.dumps(environment))
+    changes = [
+        "plugins gone was gone 1.0 and is absent",
+        "threads was 96 and is 1",
+        f"versions torch was 2.0 and is {torch_here}",
+    ]
+    before = _contents(run)
+    strict = altgrad("resume", run, "--strict")
+    assert (strict.code, strict.err) == (
+        1,
+        f"altgrad: {run}: --strict, and the environment differs: {'; '.join(changes)}\n",
+    )
+    assert _contents(run) == before
+    said = altgrad("resume", run)
+    warned = re.findall(r"^warning: (.*)$", said.err, re.MULTILINE)
+    assert (said.code, warned) == (
+        0,
+        [f"{change}; the result may differ from an uninterrupted run's" for change in changes],
+    )
+
+
+def test_the_same_environment_is_no_reason_to_warn(runs: Runs, altgrad: Callable[..., Said]) -> None:
+    runs.begin(at=5)
+    said = altgrad("resume", runs.folder / "run", "--strict")
+    assert said.code == 0
+    assert "warning" not in said.err
+
+
+def test_a_tracker_that_cannot_begin_is_named(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    from altgrad_core.contracts.tracker import TrackerSpec
+
+    class Sad(TrackerSpec):
+        """Never begins."""
+
+        name = "sad"
+
+        def build(self, run: object) -> object:  # type: ignore[override]
+            raise KeyError("key")
+
+    runs.offers = {"tracker": [Sad]}
+    runs.text += '\n[[tracker]]\nuse = "sad"\n'
+    with pytest.raises(RunError) as caught:
+        runs.begin()
+    assert str(caught.value) == "tracker \"sad\": cannot begin: KeyError: 'key'"
+
+
+def _contents(directory: Path) -> dict[str, bytes]:
+    files = (path for path in directory.rglob("*") if path.is_file())
+    return {str(path.relative_to(directory)): path.read_bytes() for path in files}
