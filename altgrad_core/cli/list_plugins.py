@@ -73,6 +73,7 @@ def _slowness(loads_torch: bool, seconds: float) -> dict[str, str]:
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     console = Console()
@@ -81,11 +82,11 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     for row in (row for row in rows if row["status"] == "ok"):
         shown = "" if row["kind"] == previous else row["kind"]
         previous = row["kind"]
-        summary = row["summary"] + (f" [yellow]({row['warning']})[/]" if "warning" in row else "")
+        summary = escape(row["summary"]) + (f" [yellow]({row['warning']})[/]" if "warning" in row else "")
         table.add_row(
             f"[bold]{shown}[/]", f"[cyan]{row['name']}[/]", f"{row['distribution']} {row['version']}", summary
         )
     console.print(table)
     for row in (row for row in rows if row["status"] == "broken"):
         source = f"{row['distribution']} {row['version']} ({row['plugin']})"
-        console.print(f"[red]broken[/] {source}: {row['reason']}", highlight=False)
+        console.print(f"[red]broken[/] {escape(source)}: {escape(row['reason'])}", highlight=False, soft_wrap=True)

@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from altgrad_core.running.session import Outcome
@@ -28,10 +29,10 @@ def _print_summary(outcome: Outcome) -> None:
     step = summary["step"]
     console.print(f"[bold]{summary['name']}[/]: {outcome.status} after {step} steps", highlight=False)
     if summary["reason"]:
-        console.print(summary["reason"], highlight=False)
+        console.print(summary["reason"], highlight=False, markup=False)
     table = Table(box=None, pad_edge=False, show_header=False)
     for name, value in _rows(summary):
-        table.add_row(name, value)
+        table.add_row(name, escape(value))
     console.print(table)
     console.print(f"records and checkpoints: {outcome.directory}", highlight=False, soft_wrap=True)
 

@@ -15,6 +15,7 @@ import pluggy
 
 from altgrad_core.contracts import hookspecs
 from altgrad_core.contracts.plugin import PROJECT
+from altgrad_core.errors import PluginError
 from altgrad_core.registry.kinds import KINDS
 
 CORE_DISTRIBUTION = "altgrad"
@@ -84,6 +85,8 @@ def _load(point: EntryPoint) -> Plugin:
     broken = None
     try:
         with redirect_stdout(sys.stderr):  # stdout is for results
+            if point.pattern.match(point.value) is None:
+                raise PluginError(f'the entry point "{point.value}" is not of the form "module" or "module:attribute"')
             offers = tuple(_offers_of(point.load()))
     except (Exception, SystemExit) as error:  # a plugin is a stranger's code: whatever it raises is its own failure
         broken = _reason(error)

@@ -8,12 +8,12 @@ import time
 import torch
 from torch.nn import functional
 
-from altgrad_core.contracts.actions import SkipStep
+from altgrad_core.contracts.actions import BEFORE_THE_UPDATE, SkipStep
 from altgrad_core.contracts.events import Backpropagated, Began, Ended, Evaluated, Event, Updated
 from altgrad_core.numerics.random import derive_key
 from altgrad_core.records.sinks import Records
 from altgrad_core.running.apply import apply, clip_gradients
-from altgrad_core.running.dispatch import Dispatch
+from altgrad_core.running.dispatch import Decision, Dispatch
 from altgrad_core.running.run import Run
 from altgrad_core.running.saving import Saver
 from altgrad_core.running.signals import Signals
@@ -56,14 +56,18 @@ class Loop:
         record = {"kind": "step", "step": step, "loss": loss, "learning_rate": rate, "gradient_norm": norm}
         self.records.happened({**record, "epoch": run.batches.epoch(step)})
         own = {"loss": loss, "relative-loss": loss / math.log(run.data.vocabulary), "gradient-norm": norm}
-        skips = self._emit(Backpropagated(step, self._view(), loss, norm), own)
+        decisions = self.dispatch.emit(Backpropagated(step, self._view(), loss, norm), own)
+        early = [decision for decision in decisions if isinstance(decision.action, BEFORE_THE_UPDATE)]
+        self._carry_out(early, step)
         view = self._view()
         view.snapshot(self.dispatch.shown(Updated, step))
-        if not skips:
+        if not any(isinstance(decision.action, SkipStep) for decision in early):
             self._update(step)
         run.plan.step()
         run.progress.step = step
-        self._emit(Updated(step, view, loss, rate), {"learning-rate": rate})
+        late = [decision for decision in decisions if decision not in early]
+        late += self.dispatch.emit(Updated(step, view, loss, rate), {"learning-rate": rate})
+        self._carry_out(late, step)
         run.optimizer.zero_grad()
         self._after(step)
 
@@ -135,13 +139,13 @@ class Loop:
         self._emit(Ended(progress.step, self._view(), status), {})
         return status
 
-    def _emit(self, event: Event, own: dict[str, float]) -> bool:
-        """Show an event and carry out what is decided; whether the step is to be skipped."""
-        skips = False
-        for decision in self.dispatch.emit(event, own):
-            self.records.happened(apply(decision, self.run, event.step))
-            skips = skips or isinstance(decision.action, SkipStep)
-        return skips
+    def _emit(self, event: Event, own: dict[str, float]) -> None:
+        """Show an event and carry out what is decided."""
+        self._carry_out(self.dispatch.emit(event, own), event.step)
+
+    def _carry_out(self, decisions: list[Decision], step: int) -> None:
+        for decision in decisions:
+            self.records.happened(apply(decision, self.run, step))
 
     def _set_learning_rate(self, step: int) -> float:
         """Set every group's rate for this step; that of the first group."""

@@ -39,6 +39,7 @@ class Operand:
         self.tally: Tally | None = None
         self.geometry = Geometry(lambda: (self.format, self.scale))
         self._moment = moment
+        self._amax = torch.zeros((), device=device)
         self._history = torch.zeros(0, device=device)
         self._pending: Tensor | None = None
 
@@ -58,7 +59,8 @@ class Operand:
 
     def measure(self, x: Tensor) -> None:
         """Take the scale of `x` before any forward pass, so that the geometry is defined from the start."""
-        self.scale = self.quantizer.scale_of(amax_of(x, self.format))
+        self._amax = amax_of(x, self.format)
+        self.scale = self.quantizer.scale_of(self._amax)
 
     def advance(self) -> None:
         """An optimizer step is over: its largest amax becomes one entry of the history."""
@@ -68,17 +70,19 @@ class Operand:
             self._pending = None
 
     def switch(self, format: Format) -> None:
-        """Use another format from the next pass on; the history of amax stays valid."""
+        """Use another format, at the scale of the last amax until the next pass; the history stays valid."""
         self.quantizer = replace(self.quantizer, format=format)
+        self.scale = self.quantizer.scale_of(self._amax)
 
     def state_dict(self) -> dict[str, Any]:
         """The format in force, the scale and the history, as plain data."""
-        return {"format": self.format.name, "scale": float(self.scale), "history": self._history.tolist()}
+        history = self._history.tolist()
+        return {"format": self.format.name, "scale": float(self.scale), "amax": float(self._amax), "history": history}
 
     def load_state_dict(self, state: dict[str, Any], format: Format) -> None:
         """Restore what `state_dict` returned."""
         self.switch(format)
-        self.scale = self.scale.new_tensor(state["scale"])
+        self.scale, self._amax = self.scale.new_tensor(state["scale"]), self.scale.new_tensor(state["amax"])
         self._history = self._history.new_tensor(state["history"])
 
     @property
@@ -91,7 +95,7 @@ class Operand:
         scale = self.quantizer.scale_of(amax)
         rounded, tally = self.quantizer.quantize(x.detach(), scale=scale, key=self._key())
         if training:
-            self.scale, self.tally = scale, tally
+            self.scale, self._amax, self.tally = scale, amax, tally
             if is_delayed:
                 seen = amax if tally is None else tally.amax
                 self._pending = seen if self._pending is None else torch.maximum(self._pending, seen)

@@ -166,18 +166,6 @@ def hard_weights_stay_finite(spec: OptimizerSpec) -> Iterator[str]:
                         yield f"{bench.what}: {name}, which was {what}, became non-finite by the gradient {gradient:g}."
 
 
-def closures_are_called(spec: OptimizerSpec) -> Iterator[str]:
-    """step(closure) calls the closure with gradients enabled, returns its loss, and steps as step() does."""
-    plain, closed = _bench(spec), _bench(spec)
-    plain.train(steps=2)
-    for step in range(2):
-        torch.manual_seed(step)
-        returned = closed.optimizer.step(closed.backpropagate)
-        if returned is None:
-            yield "It returned None."
-    yield from (f"{name} was another than after step()." for name in closed.differs(plain.values()))
-
-
 HARD: dict[str, Callable[[Tensor, Format], Tensor]] = {
     "zero": lambda w, format: torch.zeros_like(w),
     "at the ends of the grid": lambda w, format: w.sign() * format.largest,
@@ -191,7 +179,6 @@ LAWS: tuple[Law, ...] = (
     it_takes_every_parameter,
     state_is_plain_data,
     randomness_is_torchs,
-    closures_are_called,
     missing_gradients_are_skipped,
     rate_zero_moves_nothing,
     hard_weights_stay_finite,

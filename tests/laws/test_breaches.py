@@ -191,22 +191,16 @@ class Climbs(Broken):
             group["maximize"] = True
 
 
-class CallsNoClosure(Broken):
-    def step(self, closure: Any = None) -> Any:
-        return super().step()
-
-
 @pytest.mark.parametrize(
     ("optimizer", "breach"),
     [
         (KeepsGeometryInState, "state_dict holds plain data and tensors alone"),
-        (IgnoresTheRate, "step(closure) calls the closure with gradients enabled"),
+        (IgnoresTheRate, 'It takes its rate from group["lr"]'),
         (MovesWithoutGradient, "A parameter without a gradient does not move"),
         (DividesByTheWeight, "Zero gradients, zero weights, and weights at and beyond the ends of the grid"),
         (HasAMemoryOfItsOwn, "A fresh optimizer that loads a saved state goes on, bit for bit"),
         (UsesNumpysGenerator, "Random numbers come from torch's default generator alone"),
         (Climbs, "Over 60 steps the loss of a tiny model falls"),
-        (CallsNoClosure, "step(closure) calls the closure with gradients enabled"),
     ],
 )
 def test_an_optimizer_with_one_fault_is_caught(optimizer: type[Broken], breach: str) -> None:

@@ -121,9 +121,6 @@ BROKEN = {
 }
 
 
-MARKUP = pytest.mark.xfail(strict=True, reason="list-plugins hands a stranger's text to rich as markup")
-
-
 def plugin(registry: Registry, distribution: str) -> Plugin:
     """The only plugin of a distribution."""
     (found,) = [p for p in registry.plugins if p.distribution == distribution]
@@ -203,7 +200,6 @@ def test_the_listing_as_json_shows_broken_plugins(install: Callable[..., Path], 
     ]
 
 
-@MARKUP
 def test_a_reason_with_square_brackets_is_printed_as_it_is(
     install: Callable[..., Path], altgrad: Callable[..., Any]
 ) -> None:
@@ -213,7 +209,6 @@ def test_a_reason_with_square_brackets_is_printed_as_it_is(
     assert "broken sad-plugin 1.2 (sad_plugin): ValueError: expected [red] or [/red], got [bold]" in said.out
 
 
-@MARKUP
 def test_a_summary_with_square_brackets_is_printed_as_it_is(
     install: Callable[..., Path], altgrad: Callable[..., Any]
 ) -> None:

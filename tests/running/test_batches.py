@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+
 from altgrad_core import ManifestError, TokenData
 from altgrad_core.running.batches import Batches
 

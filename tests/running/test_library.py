@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import altgrad_core as ag
 import pytest
 import torch
 from pydantic import ValidationError
 from torch import nn
+
+import altgrad_core as ag
 
 
 def test_a_format_is_loaded_by_name_in_any_case_or_made_of_facts() -> None:
