@@ -113,14 +113,14 @@ def test_a_signal_in_a_long_step_waits_for_its_end_and_a_second_one_does_not(
 
 
 def test_a_signal_while_stderr_is_blocked_is_remembered(runs: Runs) -> None:
-    """A handler that prints would be entered in the middle of a print, which Python refuses with RuntimeError."""
+    """The main thread is in the middle of a write that cannot end when the signal comes."""
     read, write = os.pipe()
     fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 4096)
     os.write(write, b"x" * 4096)
     program = f"""
 import os, signal, sys, threading
 from altgrad_core.running.signals import Signals
-threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGTERM)).start()
+threading.Timer(0.5, lambda: signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)).start()
 threading.Timer(1.0, lambda: os.read({read}, 4096)).start()
 with Signals() as signals:
     print("y" * 2000, file=sys.stderr, flush=True)
