@@ -27,6 +27,10 @@ class Options(Table):
         """The first docstring line, shown by `altgrad list-plugins`."""
         return first_line(cls.__doc__ if "__doc__" in vars(cls) else "")
 
+    def written(self) -> dict[str, Any]:
+        """The options as a manifest would have them, every default written out."""
+        return self.model_dump(mode="json", exclude_none=True)
+
 
 class Stateful(Options):
     """Options whose private attributes (`_name = default`) are state: saved in checkpoints and restored exactly.

@@ -53,6 +53,8 @@ def _build_data(resolved: Resolved) -> TokenData:
         raise ManifestError(f"{resolved.source.path}: {error}") from None
     if not isinstance(data, TokenData):
         raise PluginError(f'data set "{resolved.data.name}": build returned {type(data).__name__}; expected TokenData')
+    if data.vocabulary < 2:
+        raise PluginError(f'data set "{resolved.data.name}": its vocabulary is {data.vocabulary}; expected 2 or more')
     highest = max(int(split.max()) if len(split) else 0 for split in (data.train, data.validation))
     if highest >= data.vocabulary:
         raise PluginError(

@@ -25,6 +25,10 @@ class FactoryModel(ModelSpec):
     factory: Callable[..., Any]
     options: dict[str, Any]
 
+    def written(self) -> dict[str, Any]:
+        """The options of the factory, as the manifest has them."""
+        return dict(self.options)
+
     def build(self, vocabulary: int) -> nn.Module:
         """Call the factory."""
         known = {"vocabulary": vocabulary, "vocab_size": vocabulary, "block_size": self.block_size}

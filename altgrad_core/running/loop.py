@@ -65,7 +65,7 @@ class Loop:
             self._update(step)
         run.plan.step()
         run.progress.step = step
-        late = [decision for decision in decisions if decision not in early]
+        late = [decision for decision in decisions if not isinstance(decision.action, BEFORE_THE_UPDATE)]
         late += self.dispatch.emit(Updated(step, view, loss, rate), {"learning-rate": rate})
         self._carry_out(late, step)
         run.optimizer.zero_grad()

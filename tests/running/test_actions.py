@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
-import altgrad_core as ag
 import pytest
+
+import altgrad_core as ag
 from altgrad_core.manifest.load import load_manifest
 from altgrad_core.records.directory import RunDirectory
 from altgrad_core.records.record import read_records

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from altgrad_core.errors import ManifestError, RunError
+from altgrad_core.contracts.tracker import TrackerSpec
+from altgrad_core.errors import ManifestError, PluginError, RunError
 from altgrad_core.records.directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -266,22 +267,33 @@ def test_the_same_environment_is_no_reason_to_warn(runs: Runs, altgrad: Callable
     assert "warning" not in said.err
 
 
-def test_a_tracker_that_cannot_begin_is_named(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
-    from altgrad_core.contracts.tracker import TrackerSpec
-
+def tracked(runs: Runs, failure: Exception) -> None:
     class Sad(TrackerSpec):
         """Never begins."""
 
         name = "sad"
 
         def build(self, run: object) -> object:  # type: ignore[override]
-            raise KeyError("key")
+            raise failure
 
     runs.offers = {"tracker": [Sad]}
     runs.text += '\n[[tracker]]\nuse = "sad"\n'
-    with pytest.raises(RunError) as caught:
+
+
+def test_a_run_goes_on_without_a_tracker_that_cannot_begin(runs: Runs) -> None:
+    tracked(runs, KeyError("key"))
+    told: list[str] = []
+    outcome = runs.begin(show=lambda record: told.append(record.get("message", "")))
+    assert outcome.status == "finished"
+    assert [message for message in told if message] == ["tracker sad is left out: KeyError: 'key'"]
+
+
+def test_a_tracker_whose_package_is_missing_is_refused_before_anything_is_written(runs: Runs) -> None:
+    tracked(runs, PluginError('sad needs tears: pip install "altgrad[tears]"'))
+    with pytest.raises(PluginError) as caught:
         runs.begin()
-    assert str(caught.value) == "tracker \"sad\": cannot begin: KeyError: 'key'"
+    assert str(caught.value) == 'sad needs tears: pip install "altgrad[tears]"'
+    assert {path.name for path in (runs.folder / "run").iterdir()} <= {"run.lock"}
 
 
 def _contents(directory: Path) -> dict[str, bytes]:

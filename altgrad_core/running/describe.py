@@ -1,0 +1,84 @@
+"""What a run says of itself: its resolved manifest, its first and last record, its summary, its failure report."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from altgrad_core.records.record import encode_record
+from altgrad_core.running.loop import perplexity_of
+from altgrad_core.running.resolve import Resolved
+from altgrad_core.running.run import Run
+
+
+def resolved_manifest(resolved: Resolved) -> dict[str, Any]:
+    """The manifest with every default written out: all that is needed to run it again, wherever it is read."""
+    manifest = resolved.manifest.model_dump(mode="json", exclude_none=True)
+    manifest["run"]["name"] = resolved.name
+    for key in ("model", "data", "optimizer"):
+        manifest[key] = {**manifest[key], **getattr(resolved, key).written()}
+    for key in ("monitor", "intervention", "tracker"):
+        members = getattr(resolved, f"{key}s")
+        manifest[key] = [{"use": member.name, **member.written()} for member in members]
+    return manifest
+
+
+def began(run: Run) -> dict[str, Any]:
+    """The first record: what the run is."""
+    return {
+        "kind": "began",
+        "name": run.name,
+        "seed": run.resolved.manifest.run.seed,
+        "steps": run.steps,
+        "tokens_per_step": run.batches.tokens_per_step,
+        "vocabulary": run.data.vocabulary,
+        **_facts(run),
+    }
+
+
+def ended(run: Run, status: str) -> dict[str, Any]:
+    """The last record: how the run ended."""
+    progress = run.progress
+    return {
+        "kind": "ended",
+        "status": status,
+        "reason": progress.reason,
+        "step": progress.step,
+        "loss": progress.loss,
+        "validation_loss": progress.validation_loss,
+        "perplexity": None if progress.validation_loss is None else perplexity_of(progress.validation_loss),
+        "best_validation_loss": progress.best_loss,
+        "switches": progress.switches,
+        "skipped_steps": progress.skipped,
+    }
+
+
+def summary(run: Run, status: str, *, seconds: float) -> dict[str, Any]:
+    """The content of `summary.json`; `seconds` are those of this process."""
+    told = json.loads(encode_record(ended(run, status)))  # spells NaN and infinities as the records do
+    del told["kind"]
+    tokens = run.progress.step * run.batches.tokens_per_step
+    return {**told, "name": run.name, "tokens": tokens, "seconds_in_this_process": round(seconds, 3), **_facts(run)}
+
+
+def failure(run: Run, status: str, reason: str, *, trace: str = "") -> str:
+    """The content of `failure.md`."""
+    progress = run.progress
+    lines = [
+        f"# {run.name}: {status} at step {progress.step} of {run.steps}",
+        "",
+        reason,
+        "",
+        f"Last training loss {progress.loss}, last validation loss {progress.validation_loss}.",
+    ]
+    return "\n".join(lines + (["", "```text", trace.rstrip(), "```"] if trace else [])) + "\n"
+
+
+def _facts(run: Run) -> dict[str, Any]:
+    """What does not change during a run, but for formats that are switched."""
+    formats = {operand.format.name: operand.format.facts() for operand in run.plan.operands()}
+    return {
+        "parameters": run.parameters(),
+        "data": run.data.facts,
+        "formats": [formats[name] for name in sorted(formats)],
+    }
