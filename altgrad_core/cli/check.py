@@ -74,6 +74,6 @@ def plan_facts(run: Run) -> dict[str, Any]:
         "device": str(run.device),
         "checkpoint_bytes": run.checkpoint_bytes(),
         "layers": layers,
-        "monitors": [monitor.name for monitor in run.resolved.monitors],
-        "interventions": [intervention.name for intervention in run.resolved.interventions],
+        "monitors": [monitor.name for monitor in run.monitors],
+        "interventions": [intervention.name for intervention in run.interventions],
     }

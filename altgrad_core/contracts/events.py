@@ -26,7 +26,7 @@ class Weight:
     Attributes:
         path: the layer, such as `blocks.0.attn.qkv`.
         after: the weight now, detached; shape (out, in). Read it, never write it.
-        gradient: the gradient the optimizer saw, of the same shape, or None.
+        gradient: of the same shape, or None: as the optimizer saw it, or at `Backpropagated`, before it is clipped.
         before: the weight before the step; only for monitors with `needs = {"before"}`, else None.
         geometry: the grid at the scale in force when the step was taken; None where the weight is not quantized.
         rungs_before: the nearest rung of every element before the step, int32; only with `needs = {"rungs"}`.
@@ -52,7 +52,7 @@ class OperandFacts:
     Attributes:
         path, role, format: which layer, which operand, and the format in force.
         scale: the scale it was quantized at, float32 of shape ().
-        tally: amax and the counts of that pass; None before the first.
+        tally: amax and the counts of all training passes of that step; None before the first.
     """
 
     path: str

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import NonNegativeInt, PositiveInt
 
-from altgrad_core.contracts.events import Event, Updated
+from altgrad_core.contracts.events import Began, Ended, Event, Updated
 from altgrad_core.contracts.options import Stateful
 
 Readings = dict[str, Any]
@@ -61,5 +61,6 @@ class Monitor(Stateful):
         return self.is_active(step) and step % self.every == 0
 
     def is_shown(self, step: int) -> bool:
-        """Whether it observes `step`."""
-        return self.is_active(step) if self.sees_every_step else self.is_due(step)
+        """Whether it observes `step`; the beginning and the end of a run are no matter of `every`."""
+        is_unpaced = self.sees_every_step or self.on in (Began, Ended)
+        return self.is_active(step) if is_unpaced else self.is_due(step)

@@ -62,12 +62,18 @@ def load_manifest(path: Path, settings: Iterable[str] = ()) -> ManifestFile:
         _assign(data, location, value, setting)
         given.append(location)
     loaded = ManifestFile(path, text, data, tuple(lines), frozenset(given))
-    _refuse_unusable(loaded, data, ())
+    try:
+        _refuse_unusable(loaded, data, ())
+    except RecursionError:
+        raise ManifestError(f"{path}: nested too deeply, or it holds itself") from None
     return loaded
 
 
 def _follow(path: Path, trail: tuple[Path, ...]) -> tuple[Data, str, list[tuple[Path, dict[Location, int]]]]:
-    real = path.resolve()
+    try:
+        real = path.resolve()
+    except ValueError:
+        raise ManifestError(f"{str(path)!r}: is no path of a file") from None
     if real in trail:
         circle = " -> ".join(str(step) for step in (*trail[trail.index(real) :], real))
         raise ManifestError(f"{path}: extends itself: {circle}; remove one `extends`")
@@ -159,7 +165,9 @@ def _parse_setting(setting: str) -> tuple[Location, Any]:
     key, equals, text = setting.partition("=")
     if not equals or not key.strip():
         raise ManifestError(f"--set {setting}: expected KEY=VALUE, such as --set optimizer.lr=0.01")
-    location = tuple(int(part) if part.isdigit() else part for part in key.strip().split("."))
+    location = tuple(
+        int(part) if part.isdecimal() and part.isascii() and len(part) < 6 else part for part in key.strip().split(".")
+    )
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):
@@ -199,7 +207,9 @@ def _refuse_unusable(source: ManifestFile, value: Any, location: Location) -> No
         raise ManifestError(
             f"{source.where(location)}: {dotted(location)}: {value} is not allowed; expected a finite number"
         )
-    elif not isinstance(value, str | int | float | bool | None):
+    elif value is None:
+        raise ManifestError(f"{source.where(location)}: {dotted(location)}: null is no value; leave the key out")
+    elif not isinstance(value, str | int | float | bool):
         kind = type(value).__name__
         raise ManifestError(
             f"{source.where(location)}: {dotted(location)}: a {kind} ({value}) is no option of anything here"

@@ -25,7 +25,7 @@ class RunTable(Table):
     evaluate_every: PositiveInt | None = None
     evaluate_batches: PositiveInt = 8
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    threads: PositiveInt | None = None
+    threads: PositiveInt | None = Field(default=None, le=4096)
 
 
 class UseTable(Table):
@@ -103,7 +103,7 @@ class QuantizerTable(Table):
     scaling: ScalingName = "amax"
     scale_rounding: ScaleRounding = "up"
     history: PositiveInt = 16
-    margin: int = 0
+    margin: int = Field(default=0, ge=-126, le=126)
     overflow: Overflow = "saturate"
     straight_through: StraightThrough = "identity"
 

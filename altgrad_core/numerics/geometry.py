@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from altgrad_core.numerics import kernels
 from altgrad_core.numerics.rounding import grid_tensor, round_to_index
@@ -17,39 +17,61 @@ if TYPE_CHECKING:
     from altgrad_core.numerics.grid import Grid
 
 
+class Source(Protocol):
+    """What a geometry is a view of: something that has a format and a scale, now."""
+
+    @property
+    def format(self) -> Format: ...
+
+    @property
+    def scale(self) -> Tensor: ...
+
+    def fix_scale(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """A format at a scale that never changes."""
+
+    format: Format
+    scale: Tensor
+
+    def fix_scale(self) -> None:
+        """Nothing to do."""
+
+
 class Geometry:
-    """A live, read-only view of the grid of one tensor: the format's rungs times the scale of the last forward pass.
+    """A live view of the grid of one tensor: the format's rungs times the scale of the last forward pass.
 
     Rung 0 is zero; rungs count upwards and downwards from there. Positions are float64, values float32.
     """
 
-    def __init__(self, read: Callable[[], tuple[Format, Tensor]]) -> None:
-        self._read = read
+    def __init__(self, source: Source) -> None:
+        self._source = source
 
     @classmethod
     def of(cls, format: Format, scale: Tensor | float = 1.0) -> Geometry:
         """The geometry of a format at a fixed scale."""
         import torch
 
-        fixed = torch.as_tensor(scale, dtype=torch.float32)
-        return cls(lambda: (format, fixed))
-
-    def at(self, scale: Tensor | float) -> Geometry:
-        """The same live format at a fixed scale."""
-        import torch
-
-        fixed = torch.as_tensor(scale, dtype=torch.float32)
-        return Geometry(lambda: (self.format, fixed))
+        return cls(Fixed(format, torch.as_tensor(scale, dtype=torch.float32)))
 
     @property
     def format(self) -> Format:
         """The format in force."""
-        return self._read()[0]
+        return self._source.format
 
     @property
     def scale(self) -> Tensor:
         """The scale in force, float32 of shape ()."""
-        return self._read()[1]
+        return self._source.scale
+
+    def fix_scale(self) -> None:
+        """For weights that live on the grid itself: keep the scale from now on, with one binade of headroom.
+
+        Forward passes then use it too, so a weight on the grid is left as it is. Without scaling there is no headroom.
+        """
+        self._source.fix_scale()
 
     @property
     def rungs_per_binade(self) -> int | None:
@@ -74,21 +96,21 @@ class Geometry:
 
     def facts(self) -> dict[str, Any]:
         """Plain data for a fused kernel: the grid's values (float64 tensor), the origin and the scale."""
-        format, scale = self._read()
+        format, scale = self.format, self.scale
         return {"values": grid_tensor(format.grid, scale.device), "origin": format.grid.origin, "scale": scale}
 
     def rung(self, w: Tensor) -> Tensor:
         """The number of the nearest rung, ties to even; int32, of the shape of `w`."""
         import torch
 
-        format, scale = self._read()
+        format, scale = self.format, self.scale
         if kernels.supports(w, format):
             return kernels.nearest_rung(w, format, scale=scale)
         return (round_to_index(_scaled(w, scale), format.grid) - format.grid.origin).to(torch.int32)
 
     def position(self, w: Tensor) -> Tensor:
         """u(w): the rung number, linearly interpolated, continued beyond the ends with the last gap; float64."""
-        format, scale = self._read()
+        format, scale = self.format, self.scale
         if kernels.supports(w, format):
             return kernels.position(w, format, scale=scale)
         values, gaps = grid_tensor(format.grid, w.device), _gaps(format.grid, w.device)
@@ -101,7 +123,7 @@ class Geometry:
         """The inverse of `position`, float32, of the shape of `u`."""
         import torch
 
-        format, scale = self._read()
+        format, scale = self.format, self.scale
         u = u.double()
         if u.device.type == "cpu" and kernels.supports(torch.empty(0), format):
             return kernels.value_at(u, format, scale=scale)
@@ -114,7 +136,7 @@ class Geometry:
         """S(w): the width of the cell that holds w, on a grid point that of the cell away from zero; float32."""
         import torch
 
-        format, scale = self._read()
+        format, scale = self.format, self.scale
         values, gaps = grid_tensor(format.grid, w.device), _gaps(format.grid, w.device)
         scaled = _scaled(w, scale).double()
         away_below = (torch.searchsorted(values, scaled.contiguous()) - 1).clamp(0, len(gaps) - 1)

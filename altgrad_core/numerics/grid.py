@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from altgrad_core.errors import FormatError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Grid:
     """Rungs of a format, from the lowest to the highest.
 

@@ -36,6 +36,7 @@ class Minifloat(Format):
     name: str = ""
 
     def __post_init__(self) -> None:
+        self._check_bits()
         if self.bias is None:
             object.__setattr__(self, "bias", 2 ** (self.exponent_bits - 1) - 1 if self.exponent_bits else 1)
         if not self.name:
@@ -48,14 +49,15 @@ class Minifloat(Format):
         bias = str(self.bias).replace("-", "n")
         return f"e{self.exponent_bits}m{self.mantissa_bits}b{bias}-{self.specials}{extra}"
 
+    def _check_bits(self) -> None:
+        split = f"{self.exponent_bits} exponent and {self.mantissa_bits} mantissa bits"
+        if self.exponent_bits < 0 or self.mantissa_bits < 0 or not 2 <= self.bits <= MOST_BITS:
+            raise FormatError(f"a format of {split} has {self.bits} bits in all; 2 to {MOST_BITS} are possible")
+
     def _check(self) -> None:
         def refuse(why: str) -> None:
             raise FormatError(f'format "{self.name}": {why}')
 
-        if self.exponent_bits < 0 or self.mantissa_bits < 0:
-            refuse("exponent_bits and mantissa_bits cannot be negative")
-        if not 2 <= self.bits <= MOST_BITS:
-            refuse(f"{self.bits} bits in all; 2 to {MOST_BITS} are possible")
         if self.exponent_bits == 0 and (self.subnormals != "yes" or self.specials == "ieee"):
             refuse('without exponent bits only subnormals = "yes" and specials other than "ieee" make sense')
         if self.specials in ("fnuz", "p3109") and not (self.signed and self.subnormals != "none"):

@@ -132,7 +132,7 @@ def quantize(
     """Q(x / scale) * scale and the counts, by the fast path where there is one."""
     if format.is_identity:
         return x.detach(), None
-    path = kernels if kernels.supports(x, format) else reference
+    path = kernels if kernels.supports(x, format, rounding) else reference
     if rounding == "stochastic" and key is None:
         raise FormatError("stochastic rounding needs a key: pass key=derive_key(seed, stream, step)")
     return path.quantize(x, format, scale=scale, rounding=rounding, overflow=overflow, key=key)

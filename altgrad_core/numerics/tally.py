@@ -26,3 +26,10 @@ class Tally(NamedTuple):
     underflow: Tensor | int
     nan: Tensor | int
     infinite: Tensor | int
+
+    def plus(self, other: Tally) -> Tally:
+        """The counts of both passes together."""
+        import torch
+
+        counts = (mine + theirs for mine, theirs in zip(self[2:], other[2:], strict=True))
+        return Tally(self.elements + other.elements, torch.maximum(self.amax, other.amax), *counts)

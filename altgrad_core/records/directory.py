@@ -95,7 +95,9 @@ class RunDirectory:
 
 
 def mark_latest(path: Path) -> None:
-    """Point `latest` beside the run at it; a file system without links goes without."""
+    """Point `runs/latest` at a run in `runs`; a file system without links goes without."""
+    if path.absolute().parent.name != "runs":
+        return
     link = path.parent / "latest"
     fresh = path.parent / f".latest.{os.getpid()}"
     try:

@@ -44,8 +44,10 @@ def _plain(value: Any) -> Any:
 class RecordFile:
     """An append-only file of records."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, drop_torn_line: bool = False) -> None:
         self.path = path
+        if drop_torn_line:
+            _drop_torn_line(path)
         self._file = path.open("ab")
 
     @property
@@ -91,6 +93,13 @@ class RecordFile:
         """Close the file. What it cannot write now it could not write before, and said so then."""
         with suppress(OSError):
             self._file.close()
+
+
+def _drop_torn_line(path: Path) -> None:
+    """Remove a last line without an end, which a kill can leave, so that the next one does not continue it."""
+    raw = path.read_bytes() if path.exists() else b""
+    if raw and not raw.endswith(b"\n"):
+        os.truncate(path, raw.rfind(b"\n") + 1)
 
 
 def read_records(path: Path) -> Iterator[dict[str, Any]]:

@@ -22,7 +22,7 @@ class Records:
         self, directory: RunDirectory, *, trackers: Sequence[tuple[str, Tracker]], show: Callable[[Record], None]
     ) -> None:
         self._truth = RecordFile(directory.records)
-        self._clock = RecordFile(directory.clock)
+        self._clock = RecordFile(directory.clock, drop_torn_line=True)
         self._trackers = list(trackers)
         self._failures = {name: 0 for name, _ in trackers}
         self._show = show

@@ -33,9 +33,10 @@ def _effect(action: Action, run: Run) -> dict[str, Any]:
     if isinstance(action, SwitchFormat):
         switched = run.plan.switch(action.layer, action.role, action.to)
         run.progress.switches += len(switched)
-        return {"layer": action.layer, "role": action.role, "to": action.to, "changed": [s._asdict() for s in switched]}
+        facts = run.plan.format(action.to).facts()
+        changed = [switch._asdict() for switch in switched]
+        return {"layer": action.layer, "role": action.role, "to": action.to, "format": facts, "changed": changed}
     if isinstance(action, SkipStep):
-        run.progress.skipped += 1
         return {}
     if isinstance(action, ClipGradients):
         norm = clip_gradients(run, action.max_norm, action.layer)
@@ -49,9 +50,10 @@ def _effect(action: Action, run: Run) -> dict[str, Any]:
 
 def clip_gradients(run: Run, max_norm: float, pattern: str = "*") -> float:
     """Scale the gradients of the matching layers down to a total L2 norm; the norm before."""
-    chosen = [
-        parameter
-        for path, parameter in run.model.named_parameters()
-        if pattern == "*" or matches(pattern, path.rpartition(".")[0])
-    ]
-    return float(torch.nn.utils.clip_grad_norm_(chosen, max_norm))
+    chosen = {
+        parameter: None  # each once, though tied layers share it
+        for path, layer in run.model.named_modules()
+        if pattern == "*" or matches(pattern, path)
+        for parameter in layer.parameters(recurse=False)
+    }
+    return float(torch.nn.utils.clip_grad_norm_(list(chosen), max_norm))

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import nn
 
 from altgrad_core.contracts.dataset import TokenData
-from altgrad_core.errors import AltgradError, FormatError, ManifestError, PluginError
-from altgrad_core.manifest.explain import problem_at
+from altgrad_core.errors import AltgradError, ManifestError, PluginError
+from altgrad_core.manifest.lines import Location
 from altgrad_core.numerics.random import derive_key
 from altgrad_core.running.attach import linear_layers
 from altgrad_core.running.batches import Batches
-from altgrad_core.running.environment import choose_device
+from altgrad_core.running.environment import choose_device, prepare
 from altgrad_core.running.library import build
 from altgrad_core.running.plan import Plan
 from altgrad_core.running.recipe import unmatched
 from altgrad_core.running.resolve import Resolved
 from altgrad_core.running.run import Run
+from altgrad_core.running.view import watched_layers
 
 
 def assemble(resolved: Resolved) -> Run:
@@ -28,39 +32,72 @@ def assemble(resolved: Resolved) -> Run:
     """
     manifest = resolved.manifest
     device = choose_device(manifest.run.device)
-    if manifest.run.threads is not None:
-        torch.set_num_threads(manifest.run.threads)
-    torch.backends.cuda.matmul.allow_tf32 = False
+    prepare(device, threads=manifest.run.threads)
     data = _build_data(resolved)
     batches = _build_batches(resolved, data)
     model = _build_model(resolved, data.vocabulary).to(device)
     _check_patterns(resolved, model)
-    find = lambda name: resolved.registry.get("format", name)  # noqa: E731 - a name for one argument
-    plan = Plan(model, resolved.rules, seed=manifest.run.seed, find=find)
+    plan = _located(resolved, ("recipe",), lambda: _plan(resolved, model))
+    optimizer = _located(resolved, ("optimizer",), lambda: build(resolved.optimizer, plan.params()))
+    return Run(
+        resolved=resolved,
+        model=model,
+        data=data,
+        batches=batches,
+        plan=plan,
+        optimizer=optimizer,
+        device=device,
+        monitors=tuple(monitor.model_copy(deep=True) for monitor in resolved.monitors),
+        interventions=tuple(intervention.model_copy(deep=True) for intervention in resolved.interventions),
+    )
+
+
+def _located(resolved: Resolved, location: Location, make: Callable[[], Any]) -> Any:
+    """What `make` makes; whatever a plugin raises becomes a mistake at this place of the manifest."""
     try:
-        optimizer = build(resolved.optimizer, plan.params())
-    except (TypeError, ValueError) as error:
-        if isinstance(error, AltgradError) and not isinstance(error, FormatError):
-            raise
-        raise resolved.error(("optimizer",), f"{resolved.optimizer.name}: {error}") from error
-    return Run(resolved, model, data, batches, plan, optimizer, device)
+        return make()
+    except PluginError:
+        raise
+    except AltgradError as error:
+        raise resolved.error(location, str(error)) from error
+    except (Exception, SystemExit) as error:  # a stranger's code, before the first step
+        raise resolved.error(location, f"{type(error).__name__}: {error}") from error
+
+
+def _plan(resolved: Resolved, model: nn.Module) -> Plan:
+    return Plan(
+        model,
+        resolved.rules,
+        seed=resolved.manifest.run.seed,
+        find=lambda name: resolved.registry.get("format", name),
+    )
 
 
 def _build_data(resolved: Resolved) -> TokenData:
     try:
         data = resolved.data.build()
-    except ManifestError as error:
+    except ManifestError as error:  # it names its own key, such as data.paths[1]
         raise ManifestError(f"{resolved.source.path}: {error}") from None
-    if not isinstance(data, TokenData):
-        raise PluginError(f'data set "{resolved.data.name}": build returned {type(data).__name__}; expected TokenData')
-    if data.vocabulary < 2:
-        raise PluginError(f'data set "{resolved.data.name}": its vocabulary is {data.vocabulary}; expected 2 or more')
-    highest = max(int(split.max()) if len(split) else 0 for split in (data.train, data.validation))
-    if highest >= data.vocabulary:
-        raise PluginError(
-            f'data set "{resolved.data.name}": token {highest} is outside its vocabulary of {data.vocabulary}'
-        )
+    except (Exception, SystemExit) as error:
+        raise resolved.error(("data",), f"{type(error).__name__}: {error}") from error
+    if (problem := _data_problem(data)) is not None:
+        raise PluginError(f'data set "{resolved.data.name}": {problem}')
     return data
+
+
+def _data_problem(data: object) -> str | None:
+    """Why this is not what a data set builds."""
+    if not isinstance(data, TokenData):
+        return f"build returned {type(data).__name__}; expected TokenData"
+    if data.vocabulary < 2:
+        return f"its vocabulary is {data.vocabulary}; expected 2 or more"
+    for tokens in (data.train, data.validation):
+        if tokens.ndim != 1 or tokens.dtype.kind not in "iu":
+            return f"tokens are {tokens.dtype} of shape {tokens.shape}; expected integers of shape (tokens,)"
+        for extreme in (tokens.min(), tokens.max()) if len(tokens) else ():
+            if not 0 <= extreme < data.vocabulary:
+                return f"token {extreme} is outside its vocabulary of {data.vocabulary}"
+    return None
 
 
 def _build_batches(resolved: Resolved, data: TokenData) -> Batches:
@@ -79,28 +116,19 @@ def _build_batches(resolved: Resolved, data: TokenData) -> Batches:
 
 def _build_model(resolved: Resolved, vocabulary: int) -> nn.Module:
     torch.manual_seed(derive_key(resolved.manifest.run.seed, "init"))
-    try:
-        model = resolved.model.build(vocabulary)
-    except AltgradError:
-        raise
-    except Exception as error:  # sizes that do not fit together, found by the model itself
-        raise ManifestError(problem_at(resolved.source, ("model",), f"{type(error).__name__}: {error}")) from error
+    model = _located(resolved, ("model",), lambda: resolved.model.build(vocabulary))
     if not isinstance(model, nn.Module):
-        raise PluginError(
-            f'model "{resolved.model.name}": build returned {type(model).__name__}; expected an nn.Module'
-        )
+        made = f"{type(model).__name__} {model!r}"
+        raise resolved.error(("model", "use"), f"{resolved.model.name} built {made}; expected a torch.nn.Module")
     return model
 
 
 def _check_patterns(resolved: Resolved, model: nn.Module) -> None:
     """Every layer pattern of the manifest must match something."""
-    linear = list(linear_layers(model))
+    linear, watched = list(linear_layers(model)), list(watched_layers(model))
     for index, rule in enumerate(resolved.rules):
         if (problem := unmatched(rule.layers, linear)) is not None:
             raise resolved.error(("recipe", index, "layers"), problem)
-    from altgrad_core.running.view import watched_layers
-
-    watched = list(watched_layers(model))
     for index, monitor in enumerate(resolved.monitors):
         if monitor.layers != "*" and (problem := unmatched(monitor.layers, watched)) is not None:
             raise resolved.error(("monitor", index, "layers"), problem)

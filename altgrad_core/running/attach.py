@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from altgrad_core.contracts.actions import Role
 from altgrad_core.errors import ManifestError
@@ -36,7 +37,9 @@ def linear_layers(model: nn.Module) -> dict[str, nn.Linear]:
     return {
         path: module
         for path, module in model.named_modules()
-        if isinstance(module, nn.Linear) and type(module).forward in (nn.Linear.forward, QuantizedLinear.forward)
+        if isinstance(module, nn.Linear)
+        and type(module).forward in (nn.Linear.forward, QuantizedLinear.forward)
+        and not isinstance(module, NonDynamicallyQuantizableLinear)  # attention reads its weight and never calls it
     }
 
 

@@ -10,6 +10,26 @@ from altgrad_core.running.loop import perplexity_of
 from altgrad_core.running.resolve import Resolved
 from altgrad_core.running.run import Run
 
+SUMMARY_KEYS = frozenset(
+    [
+        "status",
+        "reason",
+        "step",
+        "loss",
+        "validation_loss",
+        "perplexity",
+        "best_validation_loss",
+        "switches",
+        "skipped_steps",
+        "name",
+        "tokens",
+        "seconds_in_this_process",
+        "parameters",
+        "data",
+        "formats",
+    ]
+)
+
 
 def resolved_manifest(resolved: Resolved) -> dict[str, Any]:
     """The manifest with every default written out: all that is needed to run it again, wherever it is read."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from altgrad_core.contracts.actions import Action
 from altgrad_core.contracts.events import WHOLE_MODEL, Event
-from altgrad_core.contracts.intervention import RUN_READINGS, Intervention
+from altgrad_core.contracts.intervention import Intervention
 from altgrad_core.contracts.monitor import Monitor
 from altgrad_core.errors import RunError
 from altgrad_core.records.sinks import Records
@@ -103,8 +103,3 @@ def _plain_number(value: Any) -> float | int:
     if isinstance(value, Tensor):
         value = value.item()
     return value if isinstance(value, int) else float(value)
-
-
-def is_run_reading(name: str) -> bool:
-    """Whether the run reports this reading by itself."""
-    return name in RUN_READINGS

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
 
 from altgrad_core.errors import ManifestError
-from altgrad_core.registry.registry import Registry
+from altgrad_core.registry.discover import Plugin
 
 _WATCHED = ("altgrad", "torch", "numpy", "numba", "safetensors")
 
@@ -26,8 +27,19 @@ def choose_device(wanted: str) -> torch.device:
     return torch.device("cuda" if has_cuda and wanted != "cpu" else "cpu")
 
 
-def describe_environment(device: torch.device, registry: Registry) -> dict[str, Any]:
-    """Versions, device, threads and plugins, as plain data."""
+def prepare(device: torch.device, *, threads: int | None) -> None:
+    """Set torch up for numbers that repeat: threads, float32 products in full, deterministic kernels."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.mha.set_fastpath_enabled(False)  # it would pass by the layers it is made of
+    if device.type == "cuda":
+        torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def describe_environment(device: torch.device, plugins: Iterable[Plugin]) -> dict[str, Any]:
+    """Versions, device, threads, and the plugins that a run uses, as plain data."""
     is_cuda = device.type == "cuda"
     return {
         "python": platform.python_version(),
@@ -37,7 +49,7 @@ def describe_environment(device: torch.device, registry: Registry) -> dict[str, 
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "versions": {name: found for name in _WATCHED if (found := _version(name)) is not None},
-        "plugins": {plugin.name: f"{plugin.distribution} {plugin.version}" for plugin in registry.plugins},
+        "plugins": {plugin.name: f"{plugin.distribution} {plugin.version}" for plugin in plugins},
     }
 
 

@@ -27,7 +27,7 @@ class Loop:
 
     def __init__(self, run: Run, records: Records, saver: Saver, signals: Signals) -> None:
         self.run, self.records, self.saver, self.signals = run, records, saver, signals
-        self.dispatch = Dispatch(run.resolved.monitors, run.resolved.interventions, records)
+        self.dispatch = Dispatch(run.monitors, run.interventions, records)
         self._layers = watched_layers(run.model)
         self._began, self._first = time.perf_counter(), run.progress.step
 
@@ -59,14 +59,13 @@ class Loop:
         decisions = self.dispatch.emit(Backpropagated(step, self._view(), loss, norm), own)
         early = [decision for decision in decisions if isinstance(decision.action, BEFORE_THE_UPDATE)]
         self._carry_out(early, step)
-        view = self._view()
-        view.snapshot(self.dispatch.shown(Updated, step))
-        if not any(isinstance(decision.action, SkipStep) for decision in early):
-            self._update(step)
+        late = [decision for decision in decisions if not isinstance(decision.action, BEFORE_THE_UPDATE)]
+        if any(isinstance(decision.action, SkipStep) for decision in early):
+            run.progress.skipped += 1
+        else:
+            late += self._update(step, loss, rate)
         run.plan.step()
         run.progress.step = step
-        late = [decision for decision in decisions if not isinstance(decision.action, BEFORE_THE_UPDATE)]
-        late += self.dispatch.emit(Updated(step, view, loss, rate), {"learning-rate": rate})
         self._carry_out(late, step)
         run.optimizer.zero_grad()
         self._after(step)
@@ -88,12 +87,16 @@ class Loop:
         logits = self.run.model(tokens.to(self.run.device))
         return functional.cross_entropy(logits.flatten(0, 1).float(), targets.to(self.run.device).flatten())
 
-    def _update(self, step: int) -> None:
+    def _update(self, step: int, loss: float, rate: float) -> list[Decision]:
+        """Clip and take the optimizer's step; what is decided on seeing it."""
+        view = self._view()
+        view.snapshot(self.dispatch.shown(Updated, step))
         clip_norm = self.run.resolved.manifest.optimizer.clip_norm
         if clip_norm is not None:
             clip_gradients(self.run, clip_norm)
         torch.manual_seed(self._key("optimizer", step))
         self.run.optimizer.step()
+        return self.dispatch.emit(Updated(step, view, loss, rate), {"learning-rate": rate})
 
     def _after(self, step: int) -> None:
         table = self.run.resolved.manifest.run
@@ -124,9 +127,10 @@ class Loop:
         run.model.train()
         loss = total / rows
         perplexity = perplexity_of(loss)
-        run.progress.validation_loss = loss
-        if math.isfinite(loss) and (run.progress.best_loss is None or loss < run.progress.best_loss):
-            run.progress.best_loss, run.progress.best_step = loss, step
+        run.progress.validation_loss, run.progress.evaluated_step = loss, step
+        if math.isfinite(loss):
+            best = run.progress.best_loss
+            run.progress.best_loss = loss if best is None else min(loss, best)
         self.records.happened({"kind": "evaluation", "step": step, "loss": loss, "perplexity": perplexity})
         self._emit(Evaluated(step, self._view(), loss), {"validation-loss": loss, "perplexity": perplexity})
 

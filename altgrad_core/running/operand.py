@@ -37,8 +37,9 @@ class Operand:
         self.path, self.role, self.quantizer = path, role, quantizer
         self.scale = torch.ones((), device=device)
         self.tally: Tally | None = None
-        self.geometry = Geometry(lambda: (self.format, self.scale))
-        self._moment = moment
+        self.geometry = Geometry(self)
+        self._moment, self._tally_step = moment, -1
+        self._is_fixed = False
         self._amax = torch.zeros((), device=device)
         self._history = torch.zeros(0, device=device)
         self._pending: Tensor | None = None
@@ -66,40 +67,69 @@ class Operand:
         """An optimizer step is over: its largest amax becomes one entry of the history."""
         if self._pending is not None:
             kept = self._history[-(self.quantizer.scale_rule.history - 1) :] if self._keeps_more else self._history[:0]
-            self._history = torch.cat([kept, self._pending.reshape(1)])
+            self._history = torch.cat([kept.to(self._pending.device), self._pending.reshape(1)])
             self._pending = None
 
     def switch(self, format: Format) -> None:
         """Use another format, at the scale of the last amax until the next pass; the history stays valid."""
         self.quantizer = replace(self.quantizer, format=format)
-        self.scale = self.quantizer.scale_of(self._amax)
+        self.scale = self._fixed_scale() if self._is_fixed else self.quantizer.scale_of(self._amax)
+
+    def fix_scale(self) -> None:
+        """See `Geometry.fix_scale`."""
+        self._is_fixed, self.scale = True, self._fixed_scale()
 
     def state_dict(self) -> dict[str, Any]:
-        """The format in force, the scale and the history, as plain data."""
-        history = self._history.tolist()
-        return {"format": self.format.name, "scale": float(self.scale), "amax": float(self._amax), "history": history}
+        """The format in force, the scale, the history and the last counts, as plain data."""
+        return {
+            "format": self.format.facts(),
+            "scale": float(self.scale),
+            "is_fixed": self._is_fixed,
+            "amax": float(self._amax),
+            "history": self._history.tolist(),
+            "tally": None
+            if self.tally is None
+            else [float(self.tally.amax), *(int(n) for n in (self.tally[0], *self.tally[2:]))],
+        }
 
     def load_state_dict(self, state: dict[str, Any], format: Format) -> None:
         """Restore what `state_dict` returned."""
         self.switch(format)
         self.scale, self._amax = self.scale.new_tensor(state["scale"]), self.scale.new_tensor(state["amax"])
-        self._history = self._history.new_tensor(state["history"])
+        self._is_fixed, self._history = state["is_fixed"], self._history.new_tensor(state["history"])
+        if state["tally"] is not None:
+            amax, elements, *counts = state["tally"]
+            self.tally = Tally(elements, self.scale.new_tensor(amax), *counts)
 
     @property
     def _keeps_more(self) -> bool:
         return self.quantizer.scale_rule.history > 1
 
+    def _fixed_scale(self) -> Tensor:
+        """The scale of the last amax with one binade of headroom; 1 without scaling."""
+        headroom = 1.0 if self.quantizer.scale_rule.kind == "none" else 2.0
+        return self.quantizer.scale_of(self._amax) * headroom
+
     def _round(self, x: Tensor, training: bool) -> tuple[Tensor, Tensor]:
-        is_delayed = self.quantizer.scale_rule.kind == "delayed"
-        amax = self._history.max() if is_delayed and len(self._history) else amax_of(x, self.format)
-        scale = self.quantizer.scale_of(amax)
+        looks_back = self.quantizer.scale_rule.kind == "delayed" and len(self._history) > 0
+        amax = self._history.max() if looks_back else amax_of(x, self.format)
+        scale = self.scale if self._is_fixed else self.quantizer.scale_of(amax)
         rounded, tally = self.quantizer.quantize(x.detach(), scale=scale, key=self._key())
         if training:
-            self.scale, self._amax, self.tally = scale, amax, tally
-            if is_delayed:
-                seen = amax if tally is None else tally.amax
-                self._pending = seen if self._pending is None else torch.maximum(self._pending, seen)
+            self.scale, self._amax = scale, amax
+            self._remember(x, tally)
         return rounded, scale
+
+    def _remember(self, x: Tensor, tally: Tally | None) -> None:
+        """Count a training pass: with the others of its step, and in the step's largest amax."""
+        if tally is not None and self.tally is not None and self._tally_step == self._moment.step:
+            self.tally = self.tally.plus(tally)
+        else:
+            self.tally = tally
+        self._tally_step = self._moment.step
+        if self.quantizer.scale_rule.kind == "delayed":
+            seen = amax_of(x, self.format) if tally is None else tally.amax
+            self._pending = seen if self._pending is None else torch.maximum(self._pending, seen)
 
     def _key(self) -> int | None:
         if self.quantizer.rounding != "stochastic":

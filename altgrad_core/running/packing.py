@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from typing import Any
 
 import torch
@@ -26,6 +27,8 @@ def pack(state: Any, tensors: Tensors, name: str) -> Any:
     if isinstance(state, Tensor):
         tensors[name] = state.detach().cpu().clone().contiguous()
         return {"tensor": name}
+    if isinstance(state, Counter):
+        return {"counter": pack(dict(state), tensors, name)}
     if isinstance(state, dict):
         if all(isinstance(key, str) for key in state):
             return {"table": {key: pack(value, tensors, f"{name}.{key}") for key, value in state.items()}}
@@ -36,7 +39,7 @@ def pack(state: Any, tensors: Tensors, name: str) -> Any:
         members = sorted(state) if kind == "set" else state
         return {kind: [pack(value, tensors, f"{name}.{index}") for index, value in enumerate(members)]}
     if isinstance(state, float) and not math.isfinite(state):
-        return {"float": repr(state)}
+        return {"float": repr(float(state))}
     if state is None or isinstance(state, bool | int | float | str):
         return state
     raise TypeError(
@@ -51,6 +54,8 @@ def unpack(packed: Any, tensors: Tensors) -> Any:
     ((kind, content),) = packed.items()
     if kind == "tensor":
         return tensors[content]
+    if kind == "counter":
+        return Counter(unpack(content, tensors))
     if kind == "table":
         return {key: unpack(value, tensors) for key, value in content.items()}
     if kind == "pairs":

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from altgrad_core.contracts.actions import Role
-from altgrad_core.errors import AltgradError, RunError
+from altgrad_core.errors import AltgradError, ManifestError, RunError
 from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.geometry import Geometry
 from altgrad_core.running.attach import attach, detach, linear_layers
@@ -46,7 +46,9 @@ class Plan:
             path: {role: Operand(path, role, q, self.moment, layers[path].weight.device) for role, q in roles.items()}
             for path, roles in assign(rules, list(layers)).items()
         }
-        self._formats = {operand.format.name: operand.format for operand in self.operands()}
+        self._formats: dict[str, Format] = {}
+        for operand in self.operands():
+            self._know(operand.format)
         for path, operands in self.layers.items():
             attach(layers[path], operands)
             if "weight" in operands:
@@ -64,13 +66,24 @@ class Plan:
         return [Param(path, tensor, geometry.get(tensor)) for path, tensor in self.model.named_parameters()]
 
     def geometry(self) -> dict[Tensor, Geometry]:
-        """The live grid of every quantized weight."""
+        """The live grid of every quantized weight.
+
+        Raises:
+            ManifestError: layers that share one weight quantize it differently.
+        """
         modules = dict(self.model.named_modules())
-        return {
-            modules[path].weight: operands["weight"].geometry
-            for path, operands in self.layers.items()
-            if "weight" in operands and not operands["weight"].format.is_identity
-        }
+        found: dict[Tensor, Operand] = {}
+        for path, operands in self.layers.items():
+            weight = modules[path].weight
+            mine = operands.get("weight")
+            if mine is None or mine.format.is_identity or not isinstance(weight, Tensor):
+                continue
+            other = found.setdefault(weight, mine)
+            if other.quantizer != mine.quantizer:
+                raise ManifestError(
+                    f"{other.path} and {mine.path} share one weight, but their rules quantize it differently"
+                )
+        return {weight: operand.geometry for weight, operand in found.items()}
 
     def step(self) -> None:
         """An optimizer step is over."""
@@ -94,6 +107,14 @@ class Plan:
             self._formats[name.lower()] = self._find(name)
         return self._formats[name.lower()]
 
+    def _know(self, format: Format) -> None:
+        known = self._formats.setdefault(format.name, format)
+        if known.facts() != format.facts():
+            raise ManifestError(
+                f'two formats of this recipe are called "{format.name}": {known.facts()} and {format.facts()}; '
+                "give one of them another name"
+            )
+
     def remove(self) -> None:
         """Make every layer of the model an ordinary one again."""
         modules = dict(self.model.named_modules())
@@ -101,29 +122,36 @@ class Plan:
             detach(modules[path])
 
     def state_dict(self) -> dict[str, Any]:
-        """Formats in force, scales and histories, as plain data."""
-        return {
+        """Formats in force, scales, histories and counts, as plain data."""
+        operands = {
             path: {role: operand.state_dict() for role, operand in operands.items()}
             for path, operands in self.layers.items()
         }
+        return {"step": self.moment.step, "operands": operands}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned.
 
         Raises:
-            RunError: it is of another plan, or names a format that is not installed.
+            RunError: it is of another plan, or names a format that is not installed or is another one here.
         """
         ours = {(path, role) for path, operands in self.layers.items() for role in operands}
-        theirs = {(path, role) for path, roles in state.items() for role in roles}
+        theirs = {(path, role) for path, roles in state["operands"].items() for role in roles}
         if ours != theirs:
             path, role = sorted(ours ^ theirs)[0]
             raise RunError(f"the saved plan is of another recipe: they differ in the {role} of {path}")
-        for path, roles in state.items():
+        self.moment.step = state["step"]
+        for path, roles in state["operands"].items():
             for role, saved in roles.items():
-                try:
-                    format = self.format(saved["format"])
-                except AltgradError as error:
-                    raise RunError(
-                        f"the saved plan has the {role} of {path} in a format that is missing: {error}"
-                    ) from None
-                self.layers[path][role].load_state_dict(saved, format)
+                self.layers[path][role].load_state_dict(
+                    saved, self._saved_format(saved["format"], f"the {role} of {path}")
+                )
+
+    def _saved_format(self, facts: dict[str, Any], where: str) -> Format:
+        try:
+            format = self.format(facts["name"])
+        except AltgradError as error:
+            raise RunError(f"the saved plan has {where} in a format that is missing: {error}") from None
+        if format.facts() != facts:
+            raise RunError(f"the saved plan has {where} in {facts}, but that format is {format.facts()} here")
+        return format

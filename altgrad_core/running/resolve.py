@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from altgrad_core.contracts.actions import BEFORE_THE_UPDATE, ROLES
@@ -26,6 +28,7 @@ from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.minifloat import Minifloat
 from altgrad_core.numerics.quantizer import Quantizer
 from altgrad_core.numerics.scaling import Scaling
+from altgrad_core.registry.discover import Plugin
 from altgrad_core.registry.registry import Registry, suggestion
 from altgrad_core.running.factory import FactoryModel
 from altgrad_core.running.recipe import Rule
@@ -45,6 +48,7 @@ class Resolved:
     interventions: tuple[Intervention, ...]
     trackers: tuple[TrackerSpec, ...]
     registry: Registry
+    plugins: tuple[Plugin, ...]
 
     @property
     def name(self) -> str:
@@ -77,6 +81,7 @@ def resolve(source: ManifestFile, registry: Registry) -> Resolved:
         ),
         trackers=tuple(find.options("tracker", t, ("tracker", i)) for i, t in enumerate(manifest.tracker)),
         registry=registry,
+        plugins=tuple(find.used.values()),
     )
     for index, intervention in enumerate(resolved.interventions):
         _check_intervention(resolved, ("intervention", index), intervention)
@@ -87,6 +92,13 @@ def resolve(source: ManifestFile, registry: Registry) -> Resolved:
 class _Finder:
     source: ManifestFile
     registry: Registry
+    used: dict[str, Plugin] = field(default_factory=dict)
+
+    def get(self, kind: str, name: str) -> Any:
+        """An installed thing; its plugin is noted as used."""
+        entry = self.registry.entry(kind, name)
+        self.used[entry.plugin.name] = entry.plugin
+        return entry.item
 
     def error(self, location: Location, message: object) -> ManifestError:
         return ManifestError(problem_at(self.source, location, str(message)))
@@ -94,7 +106,7 @@ class _Finder:
     def options(self, kind: str, table: UseTable, location: Location) -> Any:
         """The options in `table` as the plugin of this kind that `use` names."""
         try:
-            cls: type[Options] = self.registry.get(kind, table.use)
+            cls: type[Options] = self.get(kind, table.use)
         except AltgradError as error:
             raise self.error((*location, "use"), error) from None
         return validated(cls, table.options, self.source, location)
@@ -104,6 +116,8 @@ class _Finder:
             spec: ModelSpec = self.options("model", table, ("model",))
             return spec
         module_name, _, attribute = table.use.partition(":")
+        if (here := str(Path.cwd())) not in sys.path:
+            sys.path.append(here)  # as for `python -m`: a module of one's own, beside the manifest
         try:
             factory = getattr(import_module(module_name), attribute)
         except (Exception, SystemExit) as error:  # a stranger's module: whatever it raises is its own failure
@@ -121,7 +135,10 @@ class _Finder:
         return FactoryModel(factory=factory, options=options, block_size=block_size)
 
     def _check_factory_options(self, factory: Any, options: dict[str, Any], name: str) -> None:
-        parameters = inspect.signature(factory).parameters
+        try:
+            parameters = inspect.signature(factory).parameters
+        except ValueError:
+            raise self.error(("model", "use"), f"{name} does not tell its parameters; wrap it in a function") from None
         if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
             return
         for key in options:
@@ -157,7 +174,7 @@ class _Finder:
         try:
             if isinstance(choice, InlineFormat):
                 return Minifloat(**choice.model_dump())
-            found: Format = self.registry.get("format", choice)
+            found: Format = self.get("format", choice)
             if not found.is_identity:
                 _ = found.grid
         except AltgradError as error:

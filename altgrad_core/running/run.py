@@ -11,6 +11,8 @@ from torch import nn
 from torch.optim import Optimizer
 
 from altgrad_core.contracts.dataset import TokenData
+from altgrad_core.contracts.intervention import Intervention
+from altgrad_core.contracts.monitor import Monitor
 from altgrad_core.errors import RunError
 from altgrad_core.running.batches import Batches
 from altgrad_core.running.packing import load_model_file, model_file, packed_files, unpacked_files
@@ -23,7 +25,9 @@ class Progress:
     """How far a run has come, and what it must remember of its way; every field is saved.
 
     Attributes:
-        best_step: the step of the lowest validation loss.
+        best_loss: the lowest validation loss.
+        best_step, best_saved: the step of the checkpoint with the lowest validation loss, and that loss.
+        evaluated_step: when the validation loss was last measured.
         sound_step: the last step whose weights gave a finite training loss, at the step after it.
         records_size: bytes of `records.jsonl` when this was saved.
     """
@@ -34,6 +38,8 @@ class Progress:
     validation_loss: float | None = None
     best_loss: float | None = None
     best_step: int | None = None
+    best_saved: float | None = None
+    evaluated_step: int | None = None
     sound_step: int = 0
     switches: int = 0
     skipped: int = 0
@@ -53,6 +59,8 @@ class Run:
     plan: Plan
     optimizer: Optimizer
     device: torch.device
+    monitors: tuple[Monitor, ...]
+    interventions: tuple[Intervention, ...]
     progress: Progress = field(default_factory=Progress)
 
     @property
@@ -101,12 +109,12 @@ class Run:
 
     def _observers_state(self) -> dict[str, list[dict[str, Any]]]:
         return {
-            "monitors": [monitor.state_dict() for monitor in self.resolved.monitors],
-            "interventions": [intervention.state_dict() for intervention in self.resolved.interventions],
+            "monitors": [monitor.state_dict() for monitor in self.monitors],
+            "interventions": [intervention.state_dict() for intervention in self.interventions],
         }
 
     def _load_observers(self, state: dict[str, list[dict[str, Any]]]) -> None:
-        for group, members in (("monitors", self.resolved.monitors), ("interventions", self.resolved.interventions)):
+        for group, members in (("monitors", self.monitors), ("interventions", self.interventions)):
             for member, saved in zip(members, state[group], strict=True):
                 member.load_state_dict(saved)
 

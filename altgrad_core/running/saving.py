@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import shutil
 
 from altgrad_core.errors import RunError
@@ -47,6 +48,7 @@ class Saver:
         step = self._run.progress.step
         if step == self._saved:
             return
+        self._note_the_best(step)
         try:
             self._run.progress.records_size = self._records.sync()
             path = write_checkpoint(self._directory.checkpoints, step, self._run.files())
@@ -78,6 +80,12 @@ class Saver:
         for problem in passed_over:
             self._records.noticed({"kind": "warning", "message": f"{problem}; using step-{step} instead"})
         return step
+
+    def _note_the_best(self, step: int) -> None:
+        progress = self._run.progress
+        loss = progress.validation_loss if progress.evaluated_step == step else None
+        if loss is not None and math.isfinite(loss) and (progress.best_saved is None or loss < progress.best_saved):
+            progress.best_saved, progress.best_step = loss, step
 
     def _treasured(self) -> set[int]:
         """The steps of the best checkpoint and of the last one whose weights are known to give a finite loss."""

@@ -6,7 +6,7 @@ import json
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from altgrad_core.records.record import Record
 from altgrad_core.records.sinks import Records
 from altgrad_core.registry.registry import Registry
 from altgrad_core.running.assemble import assemble
-from altgrad_core.running.describe import began, ended, failure, resolved_manifest, summary
+from altgrad_core.running.describe import SUMMARY_KEYS, began, ended, failure, resolved_manifest, summary
 from altgrad_core.running.environment import describe_environment, differences
 from altgrad_core.running.loop import Loop
 from altgrad_core.running.resolve import Resolved, resolve
@@ -31,7 +31,21 @@ from altgrad_core.running.saving import Saver, how_to_go_on
 from altgrad_core.running.signals import Signals
 
 Show = Callable[[Record], None]
-Connected = list[tuple[str, Tracker]]
+
+
+@dataclass(frozen=True)
+class Audience:
+    """Who is told of a run: a person, trackers; and what is to be said once the records are open."""
+
+    show: Show
+    trackers: list[tuple[str, Tracker]]
+    warnings: list[str]
+
+    def close(self) -> None:
+        """Let go of trackers that were connected in vain."""
+        for _, tracker in self.trackers:
+            with suppress(Exception):  # as at any other time, a tracker's failure is its own
+                tracker.close("crashed")
 
 
 @dataclass(frozen=True)
@@ -57,21 +71,21 @@ def begin(resolved: Resolved, directory: RunDirectory, *, overwrite: bool, show:
         ManifestError: there is an unfinished or a different run in the directory, or the manifest cannot be assembled.
         RunError: the directory is in use or full, or the run crashed.
     """
-    described = tomlkit.dumps(resolved_manifest(resolved))
+    described = tomlkit.dumps(resolved_manifest(resolved)).encode()
     with directory, _explained(directory):
         if not overwrite:
-            if directory.is_finished and directory.is_begun and directory.resolved.read_text() == described:
+            if directory.is_finished and directory.is_begun and directory.resolved.read_bytes() == described:
                 return _already(directory)
             directory.refuse_to_overwrite()
         run = assemble(resolved)
-        trackers = _connect(run, directory, show)
+        audience = _gather(run, directory, show)
         if overwrite:
             directory.clear()
         write_whole(directory.manifest, resolved.source.text.encode())
-        write_json(directory.environment, describe_environment(run.device, resolved.registry))
-        write_whole(directory.resolved, described.encode())
+        write_json(directory.environment, describe_environment(run.device, resolved.plugins))
+        write_whole(directory.resolved, described)
         mark_latest(directory.path)
-        return _train(run, directory, trackers, show, resumed=False)
+        return _train(run, directory, audience, resumed=False)
 
 
 def resume(directory: RunDirectory, registry: Registry, *, strict: bool, show: Show) -> Outcome:
@@ -88,17 +102,19 @@ def resume(directory: RunDirectory, registry: Registry, *, strict: bool, show: S
             return _already(directory)
         run = assemble(resolve(load_manifest(directory.resolved), registry))
         before = _read_json(directory.environment) if directory.environment.exists() else {}
-        changes = differences(before, describe_environment(run.device, registry))
+        changes = differences(before, describe_environment(run.device, run.resolved.plugins))
         if changes and strict:
             raise RunError(f"{directory.path}: --strict, and the environment differs: " + "; ".join(changes))
-        for change in changes:
-            show({"kind": "warning", "message": f"{change}; the result may differ from an uninterrupted run's"})
-        return _train(run, directory, _connect(run, directory, show), show, resumed=True)
+        audience = _gather(run, directory, show)
+        audience.warnings.extend(f"{change}; the result may differ from an uninterrupted run's" for change in changes)
+        return _train(run, directory, audience, resumed=True)
 
 
 def _already(directory: RunDirectory) -> Outcome:
     """The outcome of a run that ended before this command."""
     told = _read_json(directory.summary)
+    if not told.keys() >= SUMMARY_KEYS:
+        raise RunError(f"{directory.summary}: is damaged: it lacks {', '.join(sorted(SUMMARY_KEYS - told.keys()))}")
     return Outcome("already " + told["status"], directory.path, 0, told)
 
 
@@ -120,13 +136,15 @@ def _explained(directory: RunDirectory) -> Iterator[None]:
         raise RunError(f"{place}: {reason}{hint}") from error
 
 
-def _train(run: Run, directory: RunDirectory, trackers: Connected, show: Show, *, resumed: bool) -> Outcome:
+def _train(run: Run, directory: RunDirectory, audience: Audience, *, resumed: bool) -> Outcome:
     """Train to the end, or to an interruption; records and trackers are closed in any case."""
     status, started = "crashed", time.perf_counter()
     with Signals() as signals:
-        records = Records(directory, trackers=trackers, show=show)
+        records = Records(directory, trackers=audience.trackers, show=audience.show)
         saver = Saver(run, directory, records)
         try:
+            for message in audience.warnings:
+                records.noticed({"kind": "warning", "message": message})
             status = _begin_or_restore(run, saver, records, signals, resumed=resumed).train()
             if status == "interrupted":
                 saver.save(is_required=True)
@@ -134,7 +152,7 @@ def _train(run: Run, directory: RunDirectory, trackers: Connected, show: Show, *
             return _finish(run, directory, records, status, seconds=time.perf_counter() - started)
         except (OSError, AltgradError):
             raise
-        except Exception as error:  # whatever a plugin or torch raises in the loop ends here, its traceback on file
+        except (Exception, SystemExit) as error:  # whatever a plugin or torch raises ends here, its traceback on file
             raise _crashed(run, directory, error) from error
         finally:
             records.close(status)
@@ -153,23 +171,24 @@ def _begin_or_restore(run: Run, saver: Saver, records: Records, signals: Signals
     return loop
 
 
-def _connect(run: Run, directory: RunDirectory, show: Show) -> Connected:
+def _gather(run: Run, directory: RunDirectory, show: Show) -> Audience:
     """The trackers that can be connected to; the others are warned of, and left out.
 
     Raises:
         PluginError: a package that a tracker needs is not installed.
     """
     facts = RunFacts(run.name, directory.path, resolved_manifest(run.resolved))
-    connected = []
+    audience = Audience(show, [], [])
     for spec in run.resolved.trackers:
         try:
-            connected.append((spec.name, spec.build(facts)))
+            audience.trackers.append((spec.name, spec.build(facts)))
         except PluginError:
+            audience.close()
             raise
         except (Exception, SystemExit) as error:  # a tracker is a sink: the run goes on without it
             reason = str(error) if isinstance(error, AltgradError) else f"{type(error).__name__}: {error}"
-            show({"kind": "warning", "message": f"tracker {spec.name} is left out: {reason}"})
-    return connected
+            audience.warnings.append(f"tracker {spec.name} is left out: {reason}")
+    return audience
 
 
 def _finish(run: Run, directory: RunDirectory, records: Records, status: str, *, seconds: float) -> Outcome:
@@ -184,7 +203,7 @@ def _finish(run: Run, directory: RunDirectory, records: Records, status: str, *,
     return Outcome(status, directory.path, 0 if status == "finished" else 4, told)
 
 
-def _crashed(run: Run, directory: RunDirectory, error: Exception) -> RunError:
+def _crashed(run: Run, directory: RunDirectory, error: BaseException) -> RunError:
     reason = f"{type(error).__name__}: {error}"
     report = failure(run, "crashed", reason, trace=traceback.format_exc())
     try:

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from altgrad_core.contracts.events import OperandFacts, Weight
 from altgrad_core.contracts.monitor import Monitor
+from altgrad_core.numerics.geometry import Geometry
+from altgrad_core.running.operand import Operand
 from altgrad_core.running.plan import Plan
 from altgrad_core.running.recipe import matches
 
@@ -54,11 +56,11 @@ class StepView:
             after=parameter.detach(),
             gradient=None if parameter.grad is None else parameter.grad.detach(),
             before=self._before.get(path),
-            geometry=operand.geometry if operand else None,
+            geometry=Geometry.of(operand.format, operand.scale) if operand else None,
             rungs_before=self._rungs.get(path),
         )
 
-    def _operand(self, path: str):  # type: ignore[no-untyped-def]
+    def _operand(self, path: str) -> Operand | None:
         operand = self._plan.layers.get(path, {}).get("weight")
         return None if operand is None or operand.format.is_identity else operand
 

@@ -130,7 +130,7 @@ class _Watch(Dispatch):
     """A dispatch that looks at what happens around every event. `breaches` is filled by `law`."""
 
     def __init__(self, run: Run, tape: Tape, law: Callable[[Any, Any], Iterator[str]]) -> None:
-        super().__init__(run.resolved.monitors, (), tape)  # type: ignore[arg-type]
+        super().__init__(run.monitors, (), tape)  # type: ignore[arg-type]
         self.run, self.tape, self.law, self.breaches = run, tape, law, list[str]()
 
     def emit(self, event: Event, own: dict[str, float]) -> list[Decision]:

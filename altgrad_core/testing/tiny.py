@@ -132,6 +132,7 @@ def tiny_run(
         interventions=tuple(interventions),
         trackers=(),
         registry=Registry([]),
+        plugins=(),
     )
     return assemble(resolved)
 

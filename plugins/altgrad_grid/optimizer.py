@@ -15,8 +15,8 @@ class GridOptimizer(torch.optim.Optimizer):
     """Momentum in rungs: v = momentum * v + g, r = clamp(lr * v, +-rung_clip).
 
     `master="fp32"`: the parameter is the master and walks exactly, w' = u^-1(u(w) - r); the forward pass rounds it.
-    `master="none"`: the parameter stays on the grid, at a scale fixed when the optimizer is made (twice that of its
-    first amax) and when its format is switched, and moves by r rounded stochastically to a whole number of rungs; at the ends it stays.
+    `master="none"`: the parameter stays on the grid, whose scale is fixed when the optimizer is made, with a binade of
+    headroom, and moves by r rounded stochastically to a whole number of rungs; at the ends it stays.
 
     Args:
         params: parameters or groups; a group with `plain=True` holds parameters without a grid, which take AdamW.
@@ -74,30 +74,24 @@ class GridOptimizer(torch.optim.Optimizer):
 
     @torch.no_grad()
     def _settle(self, parameter: Tensor) -> None:
-        """Fix the scale of a parameter without a master, and bring it to the grid."""
-        state, scale = self.state[parameter], 2 * self.geometry[parameter].scale
-        state["scale"], state["largest"] = scale.clone(), self.geometry[parameter].format.largest
-        grid = self.geometry[parameter].at(scale)
-        parameter.copy_(grid.value(grid.rung(parameter)).to(parameter.dtype))
+        """Fix the grid of a parameter without a master, and bring it there."""
+        grid = self.geometry[parameter]
+        grid.fix_scale()
+        _put(parameter, grid.value(grid.rung(parameter)))
 
     def _move(self, group: dict[str, Any], parameter: Tensor) -> None:
-        rungs = self._rungs(group, parameter)
+        grid, rungs = self.geometry[parameter], self._rungs(group, parameter)
         decay = group["weight_decay"] * group["lr"] / group["initial_lr"]
         if self.master == "fp32":
-            grid = self.geometry[parameter]
             parameter.mul_(1 - decay)
-            walked = grid.value(grid.position(parameter) - rungs).to(parameter.dtype)
-            parameter.copy_(torch.where(rungs == 0, parameter, walked))
+            walked = grid.value(grid.position(parameter) - rungs)
+            _put(parameter, torch.where(rungs == 0, parameter, walked))
             return
-        if self.state[parameter]["largest"] != self.geometry[parameter].format.largest:
-            self._settle(parameter)  # another format is in force, and the old scale is not for it
-        grid = self.geometry[parameter].at(self.state[parameter]["scale"])
         at = grid.rung(parameter)
         if decay:
-            rungs = rungs + (at - grid.position(parameter.float() * (1 - decay)))
+            rungs = rungs + (at - grid.position(parameter * (1 - decay)))
         whole = torch.floor(rungs + torch.rand(rungs.shape, dtype=rungs.dtype, device=rungs.device))
-        moved = (at - whole).clamp(grid.lowest_rung, grid.highest_rung)
-        parameter.copy_(grid.value(moved).to(parameter.dtype))
+        _put(parameter, grid.value((at - whole).clamp(grid.lowest_rung, grid.highest_rung)))
 
     def _rungs(self, group: dict[str, Any], parameter: Tensor) -> Tensor:
         """The clipped move of one parameter in rungs, float64; its velocity is updated."""
@@ -107,5 +101,10 @@ class GridOptimizer(torch.optim.Optimizer):
         velocity = state["velocity"].mul_(group["momentum"]).add_(parameter.grad)
         if self.normalize == "rms":
             size = velocity.square().mean().sqrt()
-            velocity = torch.where(size > 0, velocity / size, torch.zeros_like(velocity))
+            velocity = torch.where(size == 0, 0.0, velocity / size)  # NaN stays NaN
         return (group["lr"] * velocity.double()).clamp(-self.rung_clip, self.rung_clip)
+
+
+def _put(parameter: Tensor, value: Tensor) -> None:
+    """Set a parameter, but leave NaN as it is: a broken weight is not mended in silence."""
+    parameter.copy_(torch.where(parameter.isnan(), parameter, value.to(parameter.dtype)))

@@ -14,7 +14,7 @@ class Flips(Monitor):
     An update is an element with a non-zero gradient; a flip is one whose nearest rung differs after the step, both
     sides at the scale in force when the step was taken. A report covers all steps since the last one:
 
-    - `flips`, `updates`: exact totals since the start of the run.
+    - `flips`, `updates`: exact totals of all steps that were looked at.
     - `flip-rate`: flips per element and step.
     - `stall-ratio`: 1 - (flips among updates) / updates; 0 without updates.
     """

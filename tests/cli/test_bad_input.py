@@ -30,7 +30,7 @@ OPTIMIZERS = "adamw, grid, manifold-adamw"
         ("recipe.0.weight.format=e4m4", 'recipe[0].weight.format: no format "e4m4"; did you mean "e4m3"?'),
         ("recipe.0.weight.rounding=up", "recipe[0].weight.rounding: expected 'nearest-even' or 'stochastic', got \"up\""),
         ("recipe.0.weight.format={exponent_bits=9,mantissa_bits=9}",
-         'recipe[0].weight.format: format "e9m9b255-finite": 19 bits in all; 2 to 16 are possible'),
+         'recipe[0].weight.format: a format of 9 exponent and 9 mantissa bits has 19 bits in all; 2 to 16 are possible'),
         ("recipe.0.weight.format={exponent_bits=4}", "recipe[0].weight.format.mantissa_bits: missing; expected an integer"),
         ("recipe.0.layers=block.*", f'recipe[0].layers: no layer matches "block.*"; the layers are: {LAYERS}'),
         ("recipe.0.layers=lm_hed", f'recipe[0].layers: no layer matches "lm_hed"; did you mean "lm_head"? the layers are: {LAYERS}'),
@@ -146,7 +146,7 @@ def test_a_model_that_cannot_be_made_is_explained(
     (tiny.parent / f"{name}.py").write_text(factory)
     monkeypatch.syspath_prepend(str(tiny.parent))
     result = altgrad("check", tiny, "--set", f"model={{use='{name}:make'}}")
-    reasons = ("model: ValueError: sizes do not fit", "model.use: the factory returned int; expected a torch.nn.Module")
+    reasons = ("model: ValueError: sizes do not fit", "model.use: import path built int 3; expected a torch.nn.Module")
     assert result.code == 2
     assert any(result.err.endswith(f"{reason}\n") for reason in reasons)
     assert "Traceback" not in result.err

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import altgrad_core
+from altgrad_core import load_format
 from altgrad_core.records.record import read_records
 
 
@@ -117,6 +118,7 @@ def test_a_stalled_layer_is_widened_and_the_switch_is_recorded(
         "layer": "blocks.0.attn.qkv",
         "role": "weight",
         "to": "e3m4",
+        "format": load_format("e3m4").facts(),
         "changed": [{"layer": "blocks.0.attn.qkv", "role": "weight", "before": "e4m3", "after": "e3m4"}],
     }
     assert len(actions) == 4

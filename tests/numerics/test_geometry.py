@@ -158,17 +158,26 @@ def test_a_value_just_above_a_float32_tie_is_rounded_up_on_both_paths(monkeypatc
     assert torch.equal(geometry.value(u), expected)
 
 
+class Changing:
+    """A source whose format and scale change, as an operand's do."""
+
+    def __init__(self):
+        self.format, self.scale = FORMATS["e4m3"], torch.tensor(1.0)
+
+    def fix_scale(self):
+        self.scale = 2 * self.scale
+
+
 def test_a_geometry_is_live():
-    scale = torch.tensor(1.0)
-    in_force = [FORMATS["e4m3"]]
-    geometry = Geometry(lambda: (in_force[0], scale))
-    fixed = geometry.at(1.0)
-    w = torch.tensor([1.0])
+    source = Changing()
+    geometry, w = Geometry(source), torch.tensor([1.0])
     assert geometry.position(w).item() == 56
-    scale.fill_(2.0)
-    assert (geometry.position(w).item(), fixed.position(w).item()) == (48, 56)
-    in_force[0] = FORMATS["e7m0"]
+    source.scale = torch.tensor(2.0)
+    assert geometry.position(w).item() == 48
+    source.format = FORMATS["e7m0"]
     assert (geometry.position(w).item(), geometry.format.name, geometry.rungs_per_binade) == (62, "e7m0", 1)
+    geometry.fix_scale()
+    assert geometry.scale.item() == 4.0
 
 
 def test_facts_are_plain_arrays_for_a_fused_kernel():

@@ -11,7 +11,7 @@ from altgrad_grid import Grid
 from altgrad_grid.optimizer import GridOptimizer
 from torch import Tensor, nn
 
-from altgrad_core import Geometry, Quantizer, Rule, build_optimizer, load_format, quantize_model
+from altgrad_core import Geometry, Plan, Quantizer, Rule, Scaling, build_optimizer, load_format, quantize_model
 from altgrad_core.testing.tiny import bits, tiny_run, train
 
 EIGHT = ("e0m7", "e1m6", "e2m5", "e3m4", "e4m3", "e5m2", "e6m1", "e7m0")
@@ -91,7 +91,7 @@ def test_without_a_master_the_weight_never_leaves_the_grid(
     weight = weights_of(load_format(format))
     parameter = nn.Parameter(weight.clone())
     optimizer = optimizer_of(parameter, format=format, master="none", lr=3.0, weight_decay=1e-2)
-    rungs = set(obvious(load_format(format), 2.0).values)  # a binade of headroom
+    rungs = set(obvious(load_format(format), 1.0).values)
     assert set(parameter.tolist()) <= rungs
     generator = torch.Generator().manual_seed(0)
     for _ in range(10):
@@ -102,7 +102,7 @@ def test_without_a_master_the_weight_never_leaves_the_grid(
 @pytest.mark.parametrize("format", EIGHT)
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_without_a_master_the_weight_stays_at_the_ends(format: str, sign: float, obvious: Callable[..., Any]) -> None:
-    grid = obvious(load_format(format), 2.0)
+    grid = obvious(load_format(format), 1.0)
     parameter = nn.Parameter(torch.full((64,), grid.values[-1] * sign))
     optimizer = optimizer_of(parameter, format=format, master="none", lr=100.0)
     for _ in range(3):
@@ -113,8 +113,8 @@ def test_without_a_master_the_weight_stays_at_the_ends(format: str, sign: float,
 def test_without_a_master_whole_rungs_are_unbiased(rungs: float) -> None:
     torch.manual_seed(0)
     parameter = nn.Parameter(torch.zeros(40_000))
-    optimizer = optimizer_of(parameter, format="e0m7", scale=0.5, master="none", lr=1.0)
-    moved = -step(parameter, optimizer, torch.full((40_000,), rungs)) * 128  # the grid of scale 2 * 0.5
+    optimizer = optimizer_of(parameter, format="e0m7", master="none", lr=1.0)
+    moved = -step(parameter, optimizer, torch.full((40_000,), rungs)) * 128
     low, high = torch.tensor(rungs).floor().item(), torch.tensor(rungs).ceil().item()
     assert set(moved.tolist()) == {low, high}
     assert moved.mean().item() == pytest.approx(rungs, abs=0.012)
@@ -123,7 +123,7 @@ def test_without_a_master_whole_rungs_are_unbiased(rungs: float) -> None:
 def test_without_a_master_decay_is_unbiased_too() -> None:
     torch.manual_seed(0)
     parameter = nn.Parameter(torch.full((40_000,), 0.5))
-    optimizer = optimizer_of(parameter, format="e0m7", scale=0.5, master="none", weight_decay=0.01)
+    optimizer = optimizer_of(parameter, format="e0m7", master="none", weight_decay=0.01)
     moved = step(parameter, optimizer, torch.zeros(40_000))
     assert set(moved.tolist()) == {0.5, 0.5 - 1 / 128}
     assert moved.mean().item() == pytest.approx(0.5 * 0.99, abs=1e-4)
@@ -131,38 +131,63 @@ def test_without_a_master_decay_is_unbiased_too() -> None:
 
 def test_without_a_master_a_move_is_clipped() -> None:
     parameter = nn.Parameter(torch.zeros(8))
-    optimizer = optimizer_of(parameter, format="e0m7", scale=0.5, master="none", lr=1e6, rung_clip=7.0)
+    optimizer = optimizer_of(parameter, format="e0m7", master="none", lr=1e6, rung_clip=7.0)
     assert step(parameter, optimizer, -torch.ones(8)).tolist() == [7 / 128] * 8
 
 
-def test_without_a_master_the_scale_stays_as_it_was_at_the_start() -> None:
+def quantized(scaling: Scaling | str) -> tuple[nn.Sequential, Plan]:
     model = nn.Sequential(nn.Linear(8, 8, bias=False))
     with torch.no_grad():
         model[0].weight.copy_(torch.linspace(-1, 1, 64).view(8, 8))
-    plan = quantize_model(model, [Rule("0", weight=Quantizer(load_format("e4m3")))])
+    return model, quantize_model(model, [Rule("0", weight=Quantizer(load_format("e4m3"), scaling=scaling))])
+
+
+@pytest.mark.parametrize(
+    ("scaling", "expected"),
+    [
+        ("amax", 2 * 2.0**-8),  # 448 * 2 ** -8 = 1.75 is the least that holds 1; and a binade of headroom
+        (Scaling("amax", "exact"), 2 / 448),
+        ("none", 1.0),
+    ],
+)
+def test_without_a_master_the_scale_is_fixed_and_the_forward_pass_leaves_the_weight_as_it_is(
+    scaling: Scaling | str, expected: float
+) -> None:
+    model, plan = quantized(scaling)
     optimizer = build_optimizer("grid", plan.params(), master="none")
-    (state,) = (optimizer.state[p] for p in model.parameters())
-    assert state["scale"].item() == 2 * 2.0**-8  # 448 * 2 ** -8 = 1.75 is the least that holds 1
+    operand = plan.layers["0"]["weight"]
     for _ in range(5):
-        model(torch.eye(8)).sum().backward()
+        weight = model[0].weight.detach().clone()
+        assert torch.equal(model(torch.eye(8)).T, weight)
+        model(torch.eye(8)).square().sum().backward()
         optimizer.step()
-    assert state["scale"].item() == 2 * 2.0**-8
+        plan.step()
+    assert operand.scale.item() == pytest.approx(expected, rel=1e-7)
+
+
+def test_a_weight_that_is_nan_stays_nan() -> None:
+    parameter = nn.Parameter(torch.tensor([1.0, float("nan")]))
+    optimizer = optimizer_of(parameter, format="e4m3", master="none")
+    assert step(parameter, optimizer, torch.ones(2)).isnan().tolist() == [False, True]
+
+
+def test_a_gradient_that_is_nan_is_not_swallowed_by_the_normalization() -> None:
+    parameter = nn.Parameter(torch.ones(2))
+    optimizer = optimizer_of(parameter, format="e4m3", normalize="rms")
+    assert step(parameter, optimizer, torch.tensor([1.0, float("nan")])).isnan().any()
 
 
 @pytest.mark.parametrize("to", ["e2m5", "e5m2", "e3m4"])
 def test_without_a_master_a_switch_of_format_moves_no_weight_by_more_than_half_a_gap(
     to: str, obvious: Callable[..., Any]
 ) -> None:
-    model = nn.Sequential(nn.Linear(8, 8, bias=False))
-    with torch.no_grad():
-        model[0].weight.copy_(torch.linspace(-1, 1, 64).view(8, 8))
-    plan = quantize_model(model, [Rule("0", weight=Quantizer(load_format("e4m3")))])
+    model, plan = quantized("amax")
     optimizer = build_optimizer("grid", plan.params(), master="none", weight_decay=0.0)
     before = model[0].weight.flatten().tolist()
     plan.switch("0", "weight", to)
     (model(torch.eye(8)) * 0).sum().backward()
     optimizer.step()
-    grid = obvious(load_format(to), optimizer.state[model[0].weight]["scale"].item())
+    grid = obvious(load_format(to), plan.layers["0"]["weight"].scale.item())
     assert model[0].weight.flatten().tolist() == [grid.value(grid.rung(w)) for w in before]
 
 

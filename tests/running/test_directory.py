@@ -220,13 +220,19 @@ def test_a_damaged_file_is_named(name: str, runs: Runs) -> None:
 
 
 def test_latest_points_at_the_newest_run_and_replaces_nothing_else(runs: Runs) -> None:
-    runs.begin("one", at=1)
-    runs.begin("two", at=1)
-    assert (runs.folder / "latest").readlink() == Path("two")
-    (runs.folder / "latest").unlink()
-    (runs.folder / "latest").mkdir()
-    runs.begin("three", at=1)
-    assert not (runs.folder / "latest").is_symlink()
+    runs.begin("runs/one", at=1)
+    runs.begin("runs/two", at=1)
+    latest = runs.folder / "runs" / "latest"
+    assert latest.readlink() == Path("two")
+    latest.unlink()
+    latest.mkdir()
+    runs.begin("runs/three", at=1)
+    assert not latest.is_symlink()
+
+
+def test_no_link_is_made_outside_the_folder_of_runs(runs: Runs) -> None:
+    runs.begin("elsewhere", at=1)
+    assert not (runs.folder / "latest").exists()
 
 
 def test_another_environment_is_named_and_refused_if_asked(

@@ -22,12 +22,15 @@ if TYPE_CHECKING:
     from altgrad_core.numerics.format import Format
 
 
-def supports(x: Tensor, format: Format) -> bool:
-    """Whether the compiled CPU path takes this tensor and format."""
+ROUNDINGS = ("nearest-even", "stochastic")
+
+
+def supports(x: Tensor, format: Format, rounding: str = "nearest-even") -> bool:
+    """Whether the compiled CPU path takes this tensor, format and rounding."""
     import torch
 
     fits = x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16, torch.float16)
-    return fits and arithmetic_facts(format) is not None and _compiled() is not None
+    return fits and rounding in ROUNDINGS and arithmetic_facts(format) is not None and _compiled() is not None
 
 
 def amax(x: Tensor) -> Tensor:
