@@ -150,3 +150,30 @@ def test_a_model_that_cannot_be_made_is_explained(
     assert result.code == 2
     assert any(result.err.endswith(f"{reason}\n") for reason in reasons)
     assert "Traceback" not in result.err
+
+
+def test_a_model_that_exits_crashes_the_run_and_says_so(
+    altgrad: Callable[..., Any], tiny: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "leaving.py").write_text(
+        "import sys\nfrom torch import nn\n"
+        "class Leaves(nn.Linear):\n    def forward(self, x): sys.exit(0)\n"
+        "def make(vocab_size): return Leaves(vocab_size, vocab_size)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    settings = ["--set", "model={use='leaving:make'}", "--set", "recipe=[]", "--set", "monitor=[]"]
+    result = altgrad("run", tiny, "--out", tmp_path / "run", *settings)
+    assert result.code == 1
+    assert "altgrad: crashed after step 0: SystemExit: 0" in result.err
+    assert f"altgrad resume {tmp_path / 'run'}" in result.err
+
+
+def test_a_module_in_the_current_directory_is_found(
+    altgrad: Callable[..., Any], tiny: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "beside_the_manifest.py").write_text(
+        "from torch import nn\ndef make(vocab_size): return nn.Sequential(nn.Embedding(vocab_size, 4), nn.Linear(4, vocab_size))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    settings = ["--set", "model={use='beside_the_manifest:make'}", "--set", "recipe.0.layers='1'"]
+    assert altgrad("check", tiny, *settings).code == 0

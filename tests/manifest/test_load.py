@@ -164,3 +164,25 @@ def test_where_takes_the_longest_known_part_of_a_location() -> None:
     lines = {("a",): 1, ("a", "b"): 2}
     source = ManifestFile(Path("m.toml"), "", {}, ((Path("m.toml"), lines),))
     assert source.where(("a", "b", "c")) == "m.toml:2"
+
+
+def test_null_is_no_value(tmp_path: Path) -> None:
+    path = written(tmp_path, '{"run": {"seed": null}}', "m.json")
+    assert refusal(path) == f"{path}: run.seed: null is no value; leave the key out"
+
+
+def test_a_yaml_that_holds_itself_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("yaml")
+    path = written(tmp_path, "a: &a [*a]", "m.yaml")
+    assert refusal(path) == f"{path}: nested too deeply, or it holds itself"
+
+
+def test_a_path_that_cannot_be_one_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, 'extends = "a\\u0000b"')
+    assert refusal(path).endswith("is no path of a file")
+
+
+@pytest.mark.parametrize("key", ["run.\u00b2", "run." + "9" * 5000])
+def test_odd_digits_are_names(tmp_path: Path, key: str) -> None:
+    path = written(tmp_path, "[run]\nsteps = 3\n")
+    assert load_manifest(path, [f"{key}=1"]).data["run"][key.removeprefix("run.")] == 1

@@ -68,6 +68,8 @@ def test_skipping_leaves_weights_and_optimizer_as_they_are(tiny: Path, tmp_path:
     records = run(tiny, tmp_path / "run", "skip")
     assert action(records)["because"] == "not this one"
     assert records[-1]["skipped_steps"] == 1
+    updates = [r["values"]["blocks.0.mlp.fc"] for r in records if r["kind"] == "reading" and r["reading"] == "updates"]
+    assert updates == [2 * 1024, 3 * 1024, 5 * 1024]  # after steps 2, 4 and 6: the third was no step
     saved = tmp_path / "run" / "checkpoints"
     for name in ("model.safetensors", "optimizer.safetensors"):
         before, after, later = ((saved / f"step-{step}" / name).read_bytes() for step in (2, 3, 4))

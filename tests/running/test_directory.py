@@ -305,3 +305,20 @@ def test_a_tracker_whose_package_is_missing_is_refused_before_anything_is_writte
 def _contents(directory: Path) -> dict[str, bytes]:
     files = (path for path in directory.rglob("*") if path.is_file())
     return {str(path.relative_to(directory)): path.read_bytes() for path in files}
+
+
+def test_a_damaged_summary_is_named(runs: Runs) -> None:
+    runs.begin()
+    summary = runs.folder / "run" / "summary.json"
+    summary.write_text('{"status": "finished"}')
+    with pytest.raises(RunError) as caught:
+        runs.resume()
+    assert str(caught.value).startswith(f"{summary}: is damaged: it lacks best_validation_loss, data, formats")
+
+
+def test_a_torn_line_of_the_clock_does_not_spoil_the_next(runs: Runs) -> None:
+    runs.begin(at=5)
+    with (runs.folder / "run" / "clock.jsonl").open("ab") as file:
+        file.write(b'{"kind":"clo')
+    runs.resume()
+    assert [record["kind"] for record in runs.clock()].count("resumed") == 1

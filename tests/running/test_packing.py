@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -62,3 +64,10 @@ def test_tied_tensors_are_written_once_and_stay_tied() -> None:
     load_model_file(other, raw)
     assert torch.equal(other["a"].weight, one["a"].weight)
     assert other["a"].weight is other["b"].weight
+
+
+def test_counters_stay_counters_inside_other_containers_and_odd_infinities_come_back() -> None:
+    state = {"by layer": {"a": Counter({"x": 2})}, "limit": np.float64("inf")}
+    back = unpacked_files("state", packed_files("state", state))
+    assert back == state
+    assert back["by layer"]["a"]["missing"] == 0

@@ -181,3 +181,74 @@ def test_stochastic_rounding_differs_by_step_and_repeats_with_it() -> None:
     assert torch.equal(model(x), first)
     plan.step()
     assert not torch.equal(model(x), first)
+
+
+def test_two_formats_of_one_name_are_refused() -> None:
+    mine = ag.Minifloat(4, 3, bias=7, specials="fn", name="mine")
+    other = ag.Minifloat(2, 1, name="mine")
+    with pytest.raises(ag.ManifestError) as caught:
+        ag.quantize_model(two_layers(), [ag.Rule("*", weight=ag.Quantizer(mine), activation=ag.Quantizer(other))])
+    assert str(caught.value) == (
+        f'two formats of this recipe are called "mine": {mine.facts()} and {other.facts()}; give one of them another name'
+    )
+
+
+def test_a_saved_plan_of_a_format_that_has_changed_is_refused() -> None:
+    plan = ag.quantize_model(two_layers(), [ag.Rule("0", weight=ag.Quantizer("e4m3"))])
+    saved = plan.state_dict()
+    facts = saved["operands"]["0"]["weight"]["format"]
+    saved["operands"]["0"]["weight"]["format"] = {**facts, "bias": 8}
+    with pytest.raises(ag.RunError) as caught:
+        plan.load_state_dict(saved)
+    assert str(caught.value) == (
+        f"the saved plan has the weight of 0 in { ({**facts, 'bias': 8}) }, but that format is {facts} here"
+    )
+
+
+def test_layers_that_share_a_weight_must_quantize_it_alike() -> None:
+    model = nn.ModuleDict({"a": nn.Linear(3, 3), "b": nn.Linear(3, 3)})
+    model["b"].weight = model["a"].weight
+    plan = ag.quantize_model(
+        model, [ag.Rule("a", weight=ag.Quantizer("e4m3")), ag.Rule("b", weight=ag.Quantizer("e5m2"))]
+    )
+    with pytest.raises(ag.ManifestError) as caught:
+        plan.params()
+    assert str(caught.value) == "a and b share one weight, but their rules quantize it differently"
+
+
+def test_the_output_projection_of_attention_is_not_taken_for_a_linear_layer() -> None:
+    model = nn.ModuleDict({"attention": nn.MultiheadAttention(4, 2), "head": nn.Linear(4, 4)})
+    assert list(ag.quantize_model(model, [ag.Rule("*", weight=ag.Quantizer("e4m3"))]).layers) == ["head"]
+
+
+def test_counts_are_those_of_all_micro_batches_of_a_step() -> None:
+    layer = nn.Linear(1, 1, bias=False)
+    quantizer = ag.Quantizer("e4m3", scaling="none")
+    plan = ag.quantize_model(nn.Sequential(layer), [ag.Rule("0", activation=quantizer)])
+    operand = plan.layers["0"]["activation"]
+    for amax in (500.0, 3.0, 900.0):
+        layer(torch.tensor([[amax], [1.0]]))
+    assert (operand.tally.elements, int(operand.tally.overflow), float(operand.tally.amax)) == (6, 2, 900.0)
+    plan.step()
+    layer(torch.tensor([[5.0]]))
+    assert (operand.tally.elements, int(operand.tally.overflow), float(operand.tally.amax)) == (1, 0, 5.0)
+
+
+def test_the_history_of_the_identity_is_kept_for_a_later_switch() -> None:
+    layer = nn.Linear(1, 1, bias=False)
+    plan = ag.quantize_model(nn.Sequential(layer), [ag.Rule("0", activation=ag.Quantizer("fp32", scaling="delayed"))])
+    for amax in (1.0, 10.0, 100.0):
+        layer(torch.tensor([[amax]]))
+        plan.step()
+    assert plan.state_dict()["operands"]["0"]["activation"]["history"] == [1.0, 10.0, 100.0]
+
+
+def test_a_copy_of_a_quantized_model_has_a_geometry_of_its_own() -> None:
+    model = two_layers()
+    ag.quantize_model(model, [ag.Rule("0", weight=ag.Quantizer("e4m3"))])
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        other[0].weight.mul_(64)
+    other(torch.randn(2, 6))
+    mine, theirs = model[0].operands["weight"].geometry, other[0].operands["weight"].geometry
+    assert float(theirs.scale) == 64 * float(mine.scale)
