@@ -160,8 +160,8 @@ class _Full:
 def _break_records(patch: pytest.MonkeyPatch, name: str, number: int) -> None:
     honest = RecordFile.__init__
 
-    def begin(self: RecordFile, path: Path) -> None:
-        honest(self, path)
+    def begin(self: RecordFile, path: Path, **options: bool) -> None:
+        honest(self, path, **options)
         if path.name == name:
             self._file = _Full(self._file, 1800, number)  # type: ignore[assignment]
 

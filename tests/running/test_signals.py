@@ -45,7 +45,7 @@ def build(vocabulary, seconds=0.0):
     return Slow(vocabulary, seconds)
 """
 SLOW = """
-run = { steps = 2, device = "cpu" }
+run = { steps = 6, device = "cpu" }
 model = { use = "slow_steps:build", seconds = 1.0, block_size = 8 }
 data = { use = "synthetic", vocabulary = 16, tokens = 400, batch_size = 2 }
 optimizer = { use = "adamw", lr = 0.01 }
@@ -98,7 +98,7 @@ def test_a_signal_in_a_long_step_waits_for_its_end_and_a_second_one_does_not(
     one.wait_for("step 1/")
     one.send(signal.SIGTERM)
     assert one.end() == 143
-    assert runs.steps() == [1, 0] or runs.steps() == [0]  # in step 2, or so soon that it ended step 1
+    assert runs.steps()[0] in (1, 2)  # in step 2, or so soon that it ended step 1
     twice = process("run", slow, "--out", runs.folder / "twice", "--set", "model.seconds=60.0")
     while not (runs.folder / "twice" / "checkpoints" / "step-0").exists():
         time.sleep(0.05)
