@@ -47,6 +47,7 @@ def print_plan(run: Run, *, as_json: bool) -> None:
         f"\n{facts['name']}: {facts['steps']} steps of {facts['tokens_per_step']} tokens "
         f"({facts['epochs']:.2f} epochs), {facts['parameters']:,} parameters, "
         f"{facts['optimizer']}, on {facts['device']}\n"
+        f"monitors: {', '.join(facts['monitors']) or 'none'}; interventions: {', '.join(facts['interventions']) or 'none'}\n"
         f"a checkpoint takes about {facts['checkpoint_bytes'] / 1e6:.1f} MB"
     )
 

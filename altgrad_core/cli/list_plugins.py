@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json as json_module
-from typing import TYPE_CHECKING, Annotated, Any
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
+from pydantic.fields import FieldInfo
+from pydantic_core import to_jsonable_python
 
 from altgrad_core.cli.options import JsonOption
 from altgrad_core.errors import ManifestError
 
 if TYPE_CHECKING:
+    from altgrad_core.contracts.options import Options
     from altgrad_core.registry.registry import Registry
 
 SLOW_SECONDS = 0.5
@@ -45,6 +49,7 @@ def plugin_rows(registry: Registry, kind: str | None) -> list[dict[str, Any]]:
             "version": entry.plugin.version,
             "status": "ok",
             "summary": entry.summary,
+            **({} if entry.kind == "format" else {"options": options_of(entry.item)}),
             **_slowness(entry.plugin.loads_torch, entry.plugin.seconds),
         }
         for entry in registry
@@ -63,6 +68,29 @@ def plugin_rows(registry: Registry, kind: str | None) -> list[dict[str, Any]]:
         for plugin in registry.broken
     ]
     return rows
+
+
+def options_of(spec: type[Options]) -> dict[str, dict[str, Any]]:
+    """The type and default of every option, as a manifest would spell them."""
+    return {name: {"type": _spelled(field.annotation), **_default(field)} for name, field in spec.model_fields.items()}
+
+
+def _spelled(annotation: Any) -> str:
+    """A type in words: the choices of a literal, and no modules."""
+    parts = [part for part in get_args(annotation) if part is not type(None)]
+    if get_origin(annotation) is Literal:
+        return " or ".join(repr(part) for part in parts)
+    if get_origin(annotation) in (UnionType, Union):
+        return " or ".join(_spelled(part) for part in parts)
+    if get_origin(annotation) is Annotated:
+        return _spelled(parts[0])
+    if get_origin(annotation) is list:
+        return f"list of {_spelled(parts[0])}"
+    return getattr(annotation, "__name__", str(annotation))
+
+
+def _default(field: FieldInfo) -> dict[str, Any]:
+    return {"required": True} if field.is_required() else {"default": to_jsonable_python(field.default)}
 
 
 def _slowness(loads_torch: bool, seconds: float) -> dict[str, str]:

@@ -15,6 +15,14 @@ from altgrad_core.errors import ManifestError
 from altgrad_core.manifest.lines import Location
 from altgrad_core.manifest.load import ManifestFile, dotted
 
+_SHAPES = {
+    "list_type": "an array ([...], or for tables [[{key}]])",
+    "model_type": "a table ({{ ... }}, or [{key}])",
+    "dict_type": "a table ({{ ... }}, or [{key}])",
+    "too_short": "at least {min_length}",
+    "too_long": "at most {max_length}",
+}
+
 TableT = TypeVar("TableT", bound=Table)
 
 
@@ -87,6 +95,8 @@ def _message(details: ErrorDetails, table: type[BaseModel], location: Location, 
 def _expected(details: ErrorDetails) -> str:
     if details["type"] == "string_pattern_mismatch":
         return f"text that matches {details['ctx']['pattern']}"
+    if (told := _SHAPES.get(details["type"])) is not None:
+        return told.format(key=details["loc"][-1] if details["loc"] else "", **details.get("ctx", {}))
     text = str(details["msg"]).removeprefix("Input should be ").split(", got ")[0]
     return f"a value {text}" if text.startswith(("greater", "less")) else text
 

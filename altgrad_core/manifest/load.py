@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import tomllib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -165,6 +166,7 @@ def _parse_setting(setting: str) -> tuple[Location, Any]:
     key, equals, text = setting.partition("=")
     if not equals or not key.strip():
         raise ManifestError(f"--set {setting}: expected KEY=VALUE, such as --set optimizer.lr=0.01")
+    key = re.sub(r"\[(\d+)\]", r".\1", key)  # recipe[0].weight is recipe.0.weight
     location = tuple(
         int(part) if part.isdecimal() and part.isascii() and len(part) < 6 else part for part in key.strip().split(".")
     )

@@ -180,11 +180,21 @@ def encode(
 
 
 def decode(codes: Tensor, format: Format, *, scale: Tensor | float = 1.0) -> Tensor:
-    """The float32 values of integer `codes`, times scale; of the shape of `codes`."""
+    """The float32 values of integer `codes`, times scale; of the shape of `codes`.
+
+    Raises:
+        FormatError: a code that the format does not have, or codes that are no integers.
+    """
     import torch
 
+    if codes.is_floating_point() or codes.is_complex() or codes.dtype == torch.bool:
+        raise FormatError(f"decode: codes are {codes.dtype}; expected integers, as encode returns them")
+    numbers = codes.to(torch.int64)
+    if numbers.numel() and not (int(numbers.min()) >= 0 and int(numbers.max()) < len(format.table)):
+        extremes = f"{int(numbers.min())} to {int(numbers.max())}"
+        raise FormatError(f'decode: codes from {extremes}; "{format.name}" has codes from 0 to {len(format.table) - 1}')
     table = torch.tensor(format.table, dtype=torch.float32, device=codes.device)
-    return table[codes.to(torch.int64)] * scale
+    return table[numbers] * scale
 
 
 def _codes_of(rounded: Tensor, format: Format) -> Tensor:

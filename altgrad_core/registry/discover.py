@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
@@ -84,7 +85,8 @@ def _load(point: EntryPoint) -> Plugin:
     offers: tuple[Offer, ...] = ()
     broken = None
     try:
-        with redirect_stdout(sys.stderr):  # stdout is for results
+        with redirect_stdout(sys.stderr), warnings.catch_warnings():  # stdout is for results
+            warnings.simplefilter("ignore", UserWarning)  # pydantic's, of a field that shadows: told as a missing name
             if point.pattern.match(point.value) is None:
                 raise PluginError(f'the entry point "{point.value}" is not of the form "module" or "module:attribute"')
             offers = tuple(_offers_of(point.load()))
@@ -108,6 +110,8 @@ def _offers_of(module: object) -> Iterator[Offer]:
     manager.register(module)
     manager.check_pending()
     implemented = manager.get_hookcallers(module) or []
+    if not implemented:
+        raise PluginError("no hook is implemented: mark a function such as altgrad_formats with @hookimpl")
     for caller in implemented:
         kind = next(kind for kind in KINDS.values() if kind.hook == caller.name)
         for implementation in caller.get_hookimpls():

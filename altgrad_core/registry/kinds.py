@@ -16,8 +16,10 @@ from altgrad_core.contracts.optimizer import OptimizerSpec
 from altgrad_core.contracts.options import first_line
 from altgrad_core.contracts.tracker import TrackerSpec
 from altgrad_core.errors import PluginError
-from altgrad_core.numerics.format import Format
+from altgrad_core.numerics.format import Float32, Format
+from altgrad_core.numerics.minifloat import Minifloat
 
+QUICK_BITS = 8  # tables up to here are computed when they are listed
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 
 
@@ -55,6 +57,8 @@ class Kind:
         if isclass(item) and isabstract(item):
             missing = ", ".join(sorted(getattr(item, "__abstractmethods__", ())))
             raise PluginError(f"{self.hook} yielded {item.__name__}, which does not define {missing}")
+        if isinstance(item, Format) and not isinstance(item, Minifloat | Float32) and item.bits <= QUICK_BITS:
+            _ = item.grid  # a table that cannot be decoded is known now
         name = getattr(item, "name", None)
         if not isinstance(name, str) or not NAME.fullmatch(name.lower()):
             raise PluginError(
@@ -66,12 +70,11 @@ class Kind:
 
 def _describe_format(format: Format) -> str:
     own = type(format).__dict__.get("__doc__") or ""
-    facts = {} if format.is_identity else format.facts()
-    if "exponent_bits" not in facts:
+    if not isinstance(format, Minifloat):
         return first_line(own)
-    sign = "" if facts["signed"] else "unsigned, "
-    shape = f"{facts['exponent_bits']} exponent and {facts['mantissa_bits']} mantissa bits"
-    return f"{sign}{shape}, bias {facts['bias']}, {facts['specials']}"
+    sign = "" if format.signed else "unsigned, "
+    shape = f"{format.exponent_bits} exponent and {format.mantissa_bits} mantissa bits"
+    return f"{sign}{shape}, bias {format.bias}, {format.specials}"
 
 
 def _describe_class(cls: Any) -> str:

@@ -37,6 +37,7 @@ def assemble(resolved: Resolved) -> Run:
     batches = _build_batches(resolved, data)
     model = _build_model(resolved, data.vocabulary).to(device)
     _check_patterns(resolved, model)
+    _check_logits(resolved, model, batches.validation(1)[0][0][:1].to(device), vocabulary=data.vocabulary)
     plan = _located(resolved, ("recipe",), lambda: _plan(resolved, model))
     optimizer = _located(resolved, ("optimizer",), lambda: build(resolved.optimizer, plan.params()))
     return Run(
@@ -132,3 +133,17 @@ def _check_patterns(resolved: Resolved, model: nn.Module) -> None:
     for index, monitor in enumerate(resolved.monitors):
         if monitor.layers != "*" and (problem := unmatched(monitor.layers, watched)) is not None:
             raise resolved.error(("monitor", index, "layers"), problem)
+
+
+def _check_logits(resolved: Resolved, model: nn.Module, tokens: torch.Tensor, *, vocabulary: int) -> None:
+    """One row of tokens must come out as logits; found here, it is no crash at step 1."""
+    model.eval()
+    with torch.no_grad():
+        logits = _located(resolved, ("model",), lambda: model(tokens))
+    expected = (*tokens.shape, vocabulary)
+    if not isinstance(logits, torch.Tensor) or tuple(logits.shape) != expected:
+        came = f"a tensor of shape {tuple(logits.shape)}" if isinstance(logits, torch.Tensor) else type(logits).__name__
+        raise resolved.error(
+            ("model",), f"it returned {came}; expected logits (batch, time, vocabulary), here {expected}"
+        )
+    model.train()

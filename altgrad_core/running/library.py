@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from altgrad_core.contracts.actions import ROLES
 from altgrad_core.contracts.optimizer import OptimizerSpec
-from altgrad_core.errors import PluginError
+from altgrad_core.errors import FormatError, PluginError
 from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.geometry import Geometry
 from altgrad_core.numerics.minifloat import Minifloat
@@ -28,8 +28,11 @@ def load_format(name: str = "", **facts: Any) -> Format:
         PluginError: no installed format has this name.
         FormatError: the facts contradict each other.
     """
-    if facts:
-        return Minifloat(name=name, **facts)
+    if facts or not name:
+        try:
+            return Minifloat(name=name, **facts)
+        except TypeError as error:
+            raise FormatError(f"load_format: {error}; give a name, or exponent_bits and mantissa_bits") from None
     found: Format = installed().get("format", name)
     return found
 
@@ -43,7 +46,7 @@ def quantize_model(model: nn.Module, rules: Sequence[Rule], *, seed: int = 0) ->
     return Plan(model, [_with_formats(rule) for rule in rules], seed=seed, find=load_format)
 
 
-def build_optimizer(name: str, params: Sequence[Param], **options: Any) -> Optimizer:
+def build_optimizer(name: str, params: Iterable[Param], **options: Any) -> Optimizer:
     """An installed optimizer for the parameters of a plan, with its options.
 
     Raises:
@@ -51,6 +54,9 @@ def build_optimizer(name: str, params: Sequence[Param], **options: Any) -> Optim
         pydantic.ValidationError: an option is unknown or of the wrong type.
     """
     spec: type[OptimizerSpec] = installed().get("optimizer", name)
+    params = list(params)
+    if not all(isinstance(param, Param) for param in params):
+        raise PluginError("build_optimizer takes the parameters of a plan: build_optimizer(name, plan.params())")
     return build(spec(**options), params)
 
 
@@ -75,6 +81,8 @@ def _with_formats(rule: Rule) -> Rule:
     return Rule(rule.layers, **quantizers)
 
 
-def _with_format(quantizer: Quantizer) -> Quantizer:
+def _with_format(quantizer: Quantizer | str) -> Quantizer:
+    if isinstance(quantizer, str):
+        quantizer = Quantizer(quantizer)
     is_name = isinstance(quantizer.format, str)
     return replace(quantizer, format=load_format(quantizer.format)) if is_name else quantizer  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from altgrad_core.contracts.actions import BEFORE_THE_UPDATE, SkipStep
 from altgrad_core.contracts.events import Backpropagated, Began, Ended, Evaluated, Event, Updated
+from altgrad_core.errors import AltgradError, RunError
 from altgrad_core.numerics.random import derive_key
 from altgrad_core.records.sinks import Records
 from altgrad_core.running.apply import apply, clip_gradients
@@ -149,7 +150,11 @@ class Loop:
 
     def _carry_out(self, decisions: list[Decision], step: int) -> None:
         for decision in decisions:
-            self.records.happened(apply(decision, self.run, step))
+            try:
+                self.records.happened(apply(decision, self.run, step))
+            except AltgradError as error:
+                name, asked = decision.intervention.name, decision.action
+                raise RunError(f"intervention {name} asked at step {step} for {asked}: {error}") from error
 
     def _set_learning_rate(self, step: int) -> float:
         """Set every group's rate for this step; that of the first group."""

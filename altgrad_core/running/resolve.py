@@ -19,7 +19,7 @@ from altgrad_core.contracts.monitor import Monitor
 from altgrad_core.contracts.optimizer import OptimizerSpec
 from altgrad_core.contracts.options import Options
 from altgrad_core.contracts.tracker import TrackerSpec
-from altgrad_core.errors import AltgradError, ManifestError
+from altgrad_core.errors import AltgradError, FormatError, ManifestError
 from altgrad_core.manifest.explain import problem_at, validated
 from altgrad_core.manifest.lines import Location
 from altgrad_core.manifest.load import ManifestFile
@@ -108,7 +108,9 @@ class _Finder:
         try:
             cls: type[Options] = self.get(kind, table.use)
         except AltgradError as error:
-            raise self.error((*location, "use"), error) from None
+            is_guessed = kind != "model" or "did you mean" in str(error)
+            hint = "" if is_guessed else '; a function of your own is written "module:function"'
+            raise self.error((*location, "use"), f"{error}{hint}") from None
         return validated(cls, table.options, self.source, location)
 
     def model(self, table: UseTable) -> ModelSpec:
@@ -173,7 +175,7 @@ class _Finder:
         """A registered or inline format that has been looked at: its table is computed here, not at step 0."""
         try:
             if isinstance(choice, InlineFormat):
-                return Minifloat(**choice.model_dump())
+                return self._inline(Minifloat(**choice.model_dump()))
             found: Format = self.get("format", choice)
             if not found.is_identity:
                 _ = found.grid
@@ -182,6 +184,14 @@ class _Finder:
         except Exception as error:  # a stranger's decode: whatever it raises is its own failure
             raise self.error(location, f'format "{choice}" cannot decode: {type(error).__name__}: {error}') from None
         return found
+
+    def _inline(self, format: Format) -> Format:
+        """A format given by its facts, unless it takes the name of another."""
+        if format.name in self.registry.names("format"):
+            registered = self.registry.get("format", format.name).facts()
+            if registered != format.facts():
+                raise FormatError(f'"{format.name}" is the name of a registered format, {registered}; choose another')
+        return format
 
 
 def _check_intervention(resolved: Resolved, location: Location, intervention: Intervention) -> None:

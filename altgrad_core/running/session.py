@@ -115,7 +115,7 @@ def _already(directory: RunDirectory) -> Outcome:
     told = _read_json(directory.summary)
     if not told.keys() >= SUMMARY_KEYS:
         raise RunError(f"{directory.summary}: is damaged: it lacks {', '.join(sorted(SUMMARY_KEYS - told.keys()))}")
-    return Outcome("already " + told["status"], directory.path, 0, told)
+    return Outcome("already " + told["status"], directory.path, _exit_code(told["status"]), told)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -150,7 +150,11 @@ def _train(run: Run, directory: RunDirectory, audience: Audience, *, resumed: bo
                 saver.save(is_required=True)
                 return Outcome(status, directory.path, signals.exit_code, {})
             return _finish(run, directory, records, status, seconds=time.perf_counter() - started)
-        except (OSError, AltgradError):
+        except OSError:
+            raise
+        except AltgradError as error:
+            if error.__cause__ is not None and not isinstance(error.__cause__, OSError):
+                _report_crash(run, directory, str(error))
             raise
         except (Exception, SystemExit) as error:  # whatever a plugin or torch raises ends here, its traceback on file
             raise _crashed(run, directory, error) from error
@@ -200,17 +204,28 @@ def _finish(run: Run, directory: RunDirectory, records: Records, status: str, *,
     records.sync()
     told = summary(run, status, seconds=seconds)
     write_json(directory.summary, told)
-    return Outcome(status, directory.path, 0 if status == "finished" else 4, told)
+    return Outcome(status, directory.path, _exit_code(status), told)
+
+
+def _exit_code(status: str) -> int:
+    return 0 if status == "finished" else 4
 
 
 def _crashed(run: Run, directory: RunDirectory, error: BaseException) -> RunError:
     reason = f"{type(error).__name__}: {error}"
-    report = failure(run, "crashed", reason, trace=traceback.format_exc())
-    try:
-        write_whole(directory.failure, report.encode())
-    except OSError:
+    if not _report_crash(run, directory, reason):
         return RunError(f"crashed after step {run.progress.step}: {reason}")
     return RunError(
         f"crashed after step {run.progress.step}: {reason}\nThe traceback is in {directory.failure}; "
         f"once its cause is gone: altgrad resume {directory.path}"
     )
+
+
+def _report_crash(run: Run, directory: RunDirectory, reason: str) -> bool:
+    """Write `failure.md` with the traceback of the exception being handled; whether the disk took it."""
+    report = failure(run, "crashed", reason, trace=traceback.format_exc())
+    try:
+        write_whole(directory.failure, report.encode())
+    except OSError:
+        return False
+    return True

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from altgrad_core import load_format
+
 LAYERS = "blocks.0.attn.qkv, blocks.0.attn.c_proj, blocks.0.mlp.fc, blocks.0.mlp.c_proj, lm_head"
 OPTIMIZERS = "adamw, grid, manifold-adamw"
 
@@ -157,7 +159,7 @@ def test_a_model_that_exits_crashes_the_run_and_says_so(
 ) -> None:
     (tmp_path / "leaving.py").write_text(
         "import sys\nfrom torch import nn\n"
-        "class Leaves(nn.Linear):\n    def forward(self, x): sys.exit(0)\n"
+        "class Leaves(nn.Linear):\n    def forward(self, x): return sys.exit(0) if self.training else x[..., None].float().expand(*x.shape, 16)\n"
         "def make(vocab_size): return Leaves(vocab_size, vocab_size)\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -177,3 +179,44 @@ def test_a_module_in_the_current_directory_is_found(
     monkeypatch.chdir(tmp_path)
     settings = ["--set", "model={use='beside_the_manifest:make'}", "--set", "recipe.0.layers='1'"]
     assert altgrad("check", tiny, *settings).code == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["recipe=3"], "recipe: expected an array ([...], or for tables [[recipe]]), got 3"),
+        (["recipe[0].weight='e4m3'"], 'recipe[0].weight: expected a table ({ ... }, or [weight]), got "e4m3"'),
+        (["optimizer.schedule=cosine"], 'optimizer.schedule: expected a table ({ ... }, or [schedule]), got "cosine"'),
+        (["data={use='text-files', paths=[]}"], "data.paths: expected at least 1, got []"),
+        (["model={use='my.models.make'}"],
+         'model.use: no model "my.models.make"; there is nanogpt; a function of your own is written "module:function"'),
+    ],
+)  # fmt: skip
+def test_a_value_of_the_wrong_shape_is_answered_with_the_right_one(
+    altgrad: Callable[..., Any], tiny: Path, settings: list[str], said: str
+) -> None:
+    result = altgrad("check", tiny, *(part for setting in settings for part in ("--set", setting)))
+    assert (result.code, result.err) == (2, f"altgrad: --set: {said}\n")
+
+
+def test_an_inline_format_may_not_take_the_name_of_a_registered_one(altgrad: Callable[..., Any], tiny: Path) -> None:
+    setting = "recipe[0].weight.format={exponent_bits=2, mantissa_bits=1, name='e4m3'}"
+    result = altgrad("check", tiny, "--set", setting)
+    facts = load_format("e4m3").facts()
+    said = f'recipe[0].weight.format: "e4m3" is the name of a registered format, {facts}; choose another'
+    assert (result.code, result.err) == (2, f"altgrad: --set: {said}\n")
+
+
+def test_a_model_without_logits_is_refused_before_the_first_step(
+    altgrad: Callable[..., Any], tiny: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "too_few.py").write_text(
+        "from torch import nn\ndef make(vocab_size): return nn.Sequential(nn.Embedding(vocab_size, 4), nn.Linear(4, 3))\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    settings = ["--set", "model={use='too_few:make', block_size=16}", "--set", "recipe=[]", "--set", "monitor=[]"]
+    result = altgrad("check", tiny, *settings)
+    said = (
+        "model: it returned a tensor of shape (1, 16, 3); expected logits (batch, time, vocabulary), here (1, 16, 16)"
+    )
+    assert (result.code, result.err) == (2, f"altgrad: --set: {said}\n")

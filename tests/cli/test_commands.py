@@ -179,6 +179,7 @@ def test_the_version_is_that_of_the_package(altgrad: Callable[..., Any]) -> None
 def test_plugins_are_listed_with_what_they_are(altgrad: Callable[..., Any]) -> None:
     rows = json.loads(altgrad("list-plugins", "--kind", "optimizer", "--json").out)
     assert [row["name"] for row in rows] == ["adamw", "grid", "manifold-adamw"]
+    assert rows[2].pop("options")["precondition"] == {"type": "'rungs' or 'gradient' or 'off'", "default": "rungs"}
     assert rows[2] == {
         "kind": "optimizer",
         "name": "manifold-adamw",
@@ -188,3 +189,23 @@ def test_plugins_are_listed_with_what_they_are(altgrad: Callable[..., Any]) -> N
         "status": "ok",
         "summary": "AdamW whose steps are measured in the format's own grid.",
     }
+
+
+def test_show_tells_the_options_of_any_plugin(altgrad: Callable[..., Any]) -> None:
+    told = json.loads(altgrad("show", "widen-stalled", "--json").out)
+    assert told["options"] == {
+        "to": {"type": "str", "required": True},
+        "below": {"type": "float", "default": 0.001},
+        "patience": {"type": "int", "default": 20},
+    }
+    shown = altgrad("show", "widen-stalled").out
+    assert shown.startswith("intervention widen-stalled (altgrad ")
+    assert "patience             int, default 20" in shown
+
+
+def test_a_diverged_run_stays_diverged_when_asked_again(
+    altgrad: Callable[..., Any], tiny: Path, tmp_path: Path
+) -> None:
+    guard = "intervention=[{use='stop-on-divergence', threshold=0.1, patience=2}]"
+    codes = [altgrad("run", tiny, "--out", tmp_path / "run", "--set", guard).code for _ in range(2)]
+    assert [*codes, altgrad("resume", tmp_path / "run").code] == [4, 4, 4]

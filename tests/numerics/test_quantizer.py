@@ -225,3 +225,17 @@ def test_a_quantizer_of_a_name_says_how_to_load_it():
 def test_quantizers_are_values():
     assert Quantizer(E4M3, scaling="amax") == Quantizer(E4M3, scaling=Scaling("amax"))
     assert len({Quantizer("e4m3"), Quantizer("e4m3"), Quantizer("e5m2")}) == 2
+
+
+@pytest.mark.parametrize(
+    ("codes", "said"),
+    [
+        (torch.tensor([-1]), 'decode: codes from -1 to -1; "e4m3" has codes from 0 to 255'),
+        (torch.tensor([3, 300]), 'decode: codes from 3 to 300; "e4m3" has codes from 0 to 255'),
+        (torch.tensor([1.5]), "decode: codes are torch.float32; expected integers, as encode returns them"),
+    ],
+)
+def test_codes_that_a_format_does_not_have_are_refused(codes, said):
+    with pytest.raises(FormatError) as caught:
+        decode(codes, FORMATS["e4m3"])
+    assert str(caught.value) == said
