@@ -16,7 +16,7 @@ import pluggy
 
 from altgrad_core.contracts import hookspecs
 from altgrad_core.contracts.plugin import PROJECT
-from altgrad_core.errors import PluginError
+from altgrad_core.errors import AltgradError, PluginError
 from altgrad_core.registry.kinds import KINDS
 
 CORE_DISTRIBUTION = "altgrad"
@@ -127,7 +127,7 @@ def _reason(error: BaseException) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, SystemExit):
         return f"called sys.exit({text}) while loading"
-    if isinstance(error, pluggy.PluginValidationError):
+    if isinstance(error, pluggy.PluginValidationError | AltgradError):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 

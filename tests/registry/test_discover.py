@@ -77,33 +77,31 @@ BROKEN = {
     ),
     "class in place of an instance": (
         FORMAT + "\n    @hookimpl\n    def altgrad_formats():\n        yield Minifloat",
-        "PluginError: altgrad_formats yielded <class 'altgrad_core.numerics.minifloat.Minifloat'>; expected an instance of "
-        "Format",
+        "altgrad_formats yielded <class 'altgrad_core.numerics.minifloat.Minifloat'>; expected an instance of Format",
     ),
     "instance in place of a class": (
         MONITOR + "\n    @hookimpl\n    def altgrad_monitors():\n        yield Largest()",
-        "PluginError: altgrad_monitors yielded Largest(every=1, start=0, end=None, layers='*'); expected a subclass of "
-        "Monitor",
+        "altgrad_monitors yielded Largest(every=1, start=0, end=None, layers='*'); expected a subclass of Monitor",
     ),
     "noun of another kind": (
         MONITOR + "\n    @hookimpl\n    def altgrad_optimizers():\n        yield Largest",
-        "PluginError: altgrad_optimizers yielded <class 'sad_plugin.Largest'>; expected a subclass of OptimizerSpec",
+        "altgrad_optimizers yielded <class 'sad_plugin.Largest'>; expected a subclass of OptimizerSpec",
     ),
     "abstract class": (
         "from typing import ClassVar\nfrom altgrad_core import Monitor, hookimpl\n"
         "class Half(Monitor):\n    name: ClassVar = 'half'\n"
         "@hookimpl\ndef altgrad_monitors():\n    yield Half",
-        "PluginError: altgrad_monitors yielded Half, which does not define observe",
+        "altgrad_monitors yielded Half, which does not define observe",
     ),
     "bad name": (
         FORMAT + "\n    @hookimpl\n    def altgrad_formats():\n        yield named('my format!')",
-        "PluginError: altgrad_formats yielded <format my format!> with the name 'my format!'; expected lower-case "
+        "altgrad_formats yielded <format my format!> with the name 'my format!'; expected lower-case "
         "letters, digits, '.', '_', '-', set by name = \"my-name\"",
     ),
     "no name": (
         MONITOR.replace('        name: ClassVar = "largest"\n', "")
         + "\n    @hookimpl\n    def altgrad_monitors():\n        yield Largest",
-        "PluginError: altgrad_monitors yielded <class 'sad_plugin.Largest'> with the name ''; expected lower-case "
+        "altgrad_monitors yielded <class 'sad_plugin.Largest'> with the name ''; expected lower-case "
         "letters, digits, '.', '_', '-', set by name: ClassVar = \"my-name\"",
     ),
     "one name twice": (
@@ -113,6 +111,20 @@ BROKEN = {
     "name of a built-in": (
         FORMAT + "\n    @hookimpl\n    def altgrad_formats():\n        yield named('E4M3')",
         'the format name "e4m3" is also offered by altgrad 0.1.0 (minifloat)',
+    ),
+    "decode that raises": (
+        "from altgrad_core import Format, hookimpl\nclass Inverse(Format):\n    name = 'inverse'\n"
+        "    def decode(self, code): return 1 / code\n@hookimpl\ndef altgrad_formats(): yield Inverse()",
+        "ZeroDivisionError: division by zero",
+    ),
+    "one value": (
+        "from altgrad_core import Format, hookimpl\nclass One(Format):\n    name = 'one'\n"
+        "    def decode(self, code): return 1.0\n@hookimpl\ndef altgrad_formats(): yield One()",
+        'format "one": a format needs at least two distinct finite values, this table has 1',
+    ),
+    "no mark": (
+        FORMAT + "\n    def altgrad_formats():\n        yield named('x')",
+        "no hook is implemented: mark a function such as altgrad_formats with @hookimpl",
     ),
     "keyboard-like exception group": (
         "raise ExceptionGroup('two', [ValueError(1), ValueError(2)])",

@@ -235,6 +235,7 @@ def test_an_intervention_that_fails_ends_the_run_with_1(
     assert said.err.splitlines()[-1] == "altgrad: intervention undecided failed at step 5: KeyError: 'what'"
     assert "Traceback" not in said.err
     assert plain.steps() == [3, 0]
+    assert "KeyError: 'what'\n```" in (plain.folder / "run" / "failure.md").read_text()  # the whole traceback
 
 
 def test_an_intervention_may_do_only_what_it_declared(plain: Runs) -> None:
