@@ -5,7 +5,7 @@ from __future__ import annotations
 import json as json_module
 from typing import TYPE_CHECKING, Any
 
-from altgrad_core.cli.options import DeviceOption, JsonOption, ManifestArgument, SetOption, StepsOption, settings
+from altgrad_core.cli.options import DeviceOption, JsonOption, ManifestArgument, SetOption, StepsOption, flags
 
 if TYPE_CHECKING:
     from altgrad_core.running.run import Run
@@ -24,7 +24,7 @@ def check(
     from altgrad_core.running.assemble import assemble
     from altgrad_core.running.resolve import resolve
 
-    source = load_manifest(manifest, settings(set, device=device, steps=steps))
+    source = load_manifest(manifest, set or (), flags=flags(device=device, steps=steps))
     print_plan(assemble(resolve(source, installed())), as_json=json)
 
 

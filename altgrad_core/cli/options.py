@@ -18,8 +18,8 @@ StepsOption = Annotated[int | None, typer.Option(help="Train only so many steps.
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def settings(given: list[str] | None, *, device: str | None = None, steps: int | None = None) -> list[str]:
-    """`--set` values, with `--device` and `--steps` as the settings they stand for."""
-    extra = [f'run.device="{device}"'] if device is not None else []
-    extra += [f"run.steps={steps}"] if steps is not None else []
-    return [*(given or []), *extra]
+def flags(*, device: str | None, steps: int | None) -> dict[str, str]:
+    """The settings that `--device` and `--steps` stand for, by option."""
+    given = {"--device": None if device is None else f'run.device="{device}"'}
+    given["--steps"] = None if steps is None else f"run.steps={steps}"
+    return {option: setting for option, setting in given.items() if setting is not None}

@@ -14,7 +14,7 @@ from altgrad_core.cli.options import (
     OutOption,
     SetOption,
     StepsOption,
-    settings,
+    flags,
 )
 
 
@@ -39,7 +39,7 @@ def run(
     from altgrad_core.running.resolve import resolve
     from altgrad_core.running.session import begin
 
-    source = load_manifest(manifest, settings(set, device=device, steps=steps))
+    source = load_manifest(manifest, set or (), flags=flags(device=device, steps=steps))
     resolved = resolve(source, installed())
     if dry_run:
         print_plan(assemble(resolved), as_json=json)

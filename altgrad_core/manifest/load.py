@@ -6,7 +6,7 @@ import json
 import math
 import re
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,19 +28,20 @@ class ManifestFile:
         text: its text as given.
         data: the merged tables of it, of the files it extends, and of `--set`.
         lines: for this file and each it extends, nearest first, the path and the line of every key.
-        settings: keys given on the command line.
+        settings: keys given on the command line, with the option that gave each: `--set`, `--steps`.
     """
 
     path: Path
     text: str
     data: Data
     lines: tuple[tuple[Path, dict[Location, int]], ...] = ()
-    settings: frozenset[Location] = field(default_factory=frozenset)
+    settings: Mapping[Location, str] = field(default_factory=dict)
 
     def where(self, location: Location) -> str:
-        """`FILE:LINE`, or `--set` for a key of the command line, or `FILE` where the line is not known."""
-        if any(location[: len(given)] == given for given in self.settings):
-            return "--set"
+        """`FILE:LINE`, or the option that gave a key of the command line, or `FILE` where the line is not known."""
+        for given, option in self.settings.items():
+            if location[: len(given)] == given:
+                return option
         best: tuple[int, str] = (0, str(self.path))
         for path, lines in self.lines:
             for length in range(len(location), best[0], -1):
@@ -50,19 +51,23 @@ class ManifestFile:
         return best[1]
 
 
-def load_manifest(path: Path, settings: Iterable[str] = ()) -> ManifestFile:
+def load_manifest(path: Path, settings: Iterable[str] = (), *, flags: Mapping[str, str] | None = None) -> ManifestFile:
     """Read `path` and everything it extends, then apply `key=value` settings.
+
+    Args:
+        settings: those of `--set`.
+        flags: those that other options of the command line stand for, such as `{"--steps": "run.steps=10"}`.
 
     Raises:
         ManifestError: a file is missing, unreadable, binary, empty, not in its format, or extends itself.
     """
     data, text, lines = _follow(path, ())
-    given = []
-    for setting in settings:
+    given: dict[Location, str] = {}
+    for option, setting in [("--set", setting) for setting in settings] + list((flags or {}).items()):
         location, value = _parse_setting(setting)
         _assign(data, location, value, setting)
-        given.append(location)
-    loaded = ManifestFile(path, text, data, tuple(lines), frozenset(given))
+        given[location] = option
+    loaded = ManifestFile(path, text, data, tuple(lines), given)
     try:
         _refuse_unusable(loaded, data, ())
     except RecursionError:

@@ -220,3 +220,17 @@ def test_a_model_without_logits_is_refused_before_the_first_step(
         "model: it returned a tensor of shape (1, 16, 3); expected logits (batch, time, vocabulary), here (1, 16, 16)"
     )
     assert (result.code, result.err) == (2, f"altgrad: --set: {said}\n")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--steps", "0", "run.steps: expected a value greater than 0, got 0"),
+        ("--device", "tpu", "run.device: expected 'auto', 'cpu' or 'cuda', got \"tpu\""),
+    ],
+)
+def test_an_option_of_the_command_line_is_named_as_it_was_given(
+    altgrad: Callable[..., Any], tiny: Path, option: str, value: str, said: str
+) -> None:
+    result = altgrad("check", tiny, option, value)
+    assert (result.code, result.err) == (2, f"altgrad: {option}: {said}\n")
