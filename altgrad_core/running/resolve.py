@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -81,11 +81,13 @@ def resolve(source: ManifestFile, registry: Registry) -> Resolved:
         ),
         trackers=tuple(find.options("tracker", t, ("tracker", i)) for i, t in enumerate(manifest.tracker)),
         registry=registry,
-        plugins=tuple(find.used.values()),
+        plugins=(),
     )
     for index, intervention in enumerate(resolved.interventions):
         _check_intervention(resolved, ("intervention", index), intervention)
-    return resolved
+        for target in intervention.names_formats():
+            _check_target(resolved, ("intervention", index, "to"), target, find)
+    return replace(resolved, plugins=tuple(find.used.values()))
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ class _Finder:
     def get(self, kind: str, name: str) -> Any:
         """An installed thing; its plugin is noted as used."""
         entry = self.registry.entry(kind, name)
-        self.used[entry.plugin.name] = entry.plugin
+        self.used[entry.plugin.source] = entry.plugin
         return entry.item
 
     def error(self, location: Location, message: object) -> ManifestError:
@@ -206,18 +208,15 @@ def _check_intervention(resolved: Resolved, location: Location, intervention: In
             location,
             f'{name} acts with {early[0]}, which comes too late after "{reads}"; it needs a Backpropagated reading',
         )
-    for target in intervention.names_formats():
-        _check_target(resolved, location, target)
 
 
-def _check_target(resolved: Resolved, location: Location, target: str) -> None:
-    """A format to switch to must exist and have a grid."""
-    inline = {q.target.name for rule in resolved.rules for role in ROLES if (q := getattr(rule, role)) is not None}
-    if target.lower() in inline:
-        return
-    found = _Finder(resolved.source, resolved.registry).format(target, (*location, "to"))
+def _check_target(resolved: Resolved, location: Location, target: str, find: _Finder) -> None:
+    """A format to switch to must be one of the recipe or installed, and have a grid."""
+    quantizers = (q for rule in resolved.rules for role in ROLES if (q := getattr(rule, role)) is not None)
+    of_recipe = {quantizer.target.name: quantizer.target for quantizer in quantizers}
+    found = of_recipe.get(target.lower()) or find.format(target, location)
     if found.is_identity:
-        raise resolved.error((*location, "to"), f'"{target}" is the identity: nothing can be switched to it')
+        raise resolved.error(location, f'"{target}" is the identity: nothing can be switched to it')
 
 
 def _who_reports(resolved: Resolved, reading: str) -> str:

@@ -71,8 +71,10 @@ def test_an_intervention_that_nothing_informs_is_refused_with_the_monitor_to_add
     assert (result.code, result.err) == (2, f"altgrad: --set: {said}\n")
 
 
-def test_switching_to_the_identity_is_refused(altgrad: Callable[..., Any], tiny: Path) -> None:
-    result = altgrad("check", tiny, "--set", "intervention=[{use='widen-stalled', to='fp32'}]")
+@pytest.mark.parametrize("activation", ["e4m3", "fp32"])
+def test_switching_to_the_identity_is_refused(altgrad: Callable[..., Any], tiny: Path, activation: str) -> None:
+    settings = ["--set", f"recipe[0].activation.format={activation}"]
+    result = altgrad("check", tiny, *settings, "--set", "intervention=[{use='widen-stalled', to='fp32'}]")
     said = 'intervention[0].to: "fp32" is the identity: nothing can be switched to it'
     assert (result.code, result.err) == (2, f"altgrad: --set: {said}\n")
 
