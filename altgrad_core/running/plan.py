@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from altgrad_core.contracts.actions import Role
-from altgrad_core.errors import AltgradError, ManifestError, RunError
+from altgrad_core.errors import AltgradError, FormatError, ManifestError, RunError
 from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.geometry import Geometry
 from altgrad_core.running.attach import attach, detach, linear_layers
@@ -92,8 +92,15 @@ class Plan:
         self.moment.step += 1
 
     def switch(self, pattern: str, role: Role, name: str) -> list[Switch]:
-        """Move one role of the matching layers to another format; the operands that changed."""
+        """Move one role of the matching layers to another format; the operands that changed.
+
+        Raises:
+            PluginError: there is no such format.
+            FormatError: it is the identity, which has no grid for an optimizer to walk on.
+        """
         format = self.format(name)
+        if format.is_identity:
+            raise FormatError(f'"{name}" is the identity: nothing can be switched to it')
         switched = []
         for operand in self.operands(pattern):
             if operand.role == role and operand.format != format:

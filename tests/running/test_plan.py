@@ -252,3 +252,10 @@ def test_a_copy_of_a_quantized_model_has_a_geometry_of_its_own() -> None:
     other(torch.randn(2, 6))
     mine, theirs = model[0].operands["weight"].geometry, other[0].operands["weight"].geometry
     assert float(theirs.scale) == 64 * float(mine.scale)
+
+
+def test_nothing_is_switched_to_the_identity() -> None:
+    plan = ag.quantize_model(two_layers(), [ag.Rule("*", weight=ag.Quantizer("e4m3"))])
+    with pytest.raises(ag.FormatError) as caught:
+        plan.switch("0", "weight", "fp32")
+    assert str(caught.value) == '"fp32" is the identity: nothing can be switched to it'
