@@ -51,7 +51,7 @@ class OperandFacts:
 
     Attributes:
         path, role, format: which layer, which operand, and the format in force.
-        scale: the scale it was quantized at, float32 of shape ().
+        scale: the scale it was quantized at, float32 of shape (), or one of each block of each row.
         tally: amax and the counts of all training passes of that step; None before the first.
     """
 

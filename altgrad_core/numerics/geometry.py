@@ -24,17 +24,17 @@ class Source(Protocol):
     def format(self) -> Format: ...
 
     @property
-    def scale(self) -> Tensor: ...
+    def scales(self) -> Tensor: ...
 
     def fix_scale(self) -> None: ...
 
 
 @dataclass(frozen=True)
 class Fixed:
-    """A format at a scale that never changes."""
+    """A format at scales that never change; they broadcast to the tensor."""
 
     format: Format
-    scale: Tensor
+    scales: Tensor
 
     def fix_scale(self) -> None:
         """Nothing to do."""
@@ -51,7 +51,7 @@ class Geometry:
 
     @classmethod
     def of(cls, format: Format, scale: Tensor | float = 1.0) -> Geometry:
-        """The geometry of a format at a fixed scale."""
+        """The geometry of a format at a fixed scale, or at scales that broadcast to the tensor."""
         import torch
 
         return cls(Fixed(format, torch.as_tensor(scale, dtype=torch.float32)))
@@ -63,8 +63,8 @@ class Geometry:
 
     @property
     def scale(self) -> Tensor:
-        """The scale in force, float32 of shape ()."""
-        return self._source.scale
+        """The scale in force of every element, float32 of shape (), or of one that broadcasts to the tensor's."""
+        return self._source.scales
 
     def fix_scale(self) -> None:
         """For weights that live on the grid itself: keep the scale from now on, with one binade of headroom.
@@ -104,14 +104,14 @@ class Geometry:
         import torch
 
         format, scale = self.format, self.scale
-        if kernels.supports(w, format):
+        if kernels.walks(w, format):
             return kernels.nearest_rung(w, format, scale=scale)
         return (round_to_index(_scaled(w, scale), format.grid) - format.grid.origin).to(torch.int32)
 
     def position(self, w: Tensor) -> Tensor:
         """u(w): the rung number, linearly interpolated, continued beyond the ends with the last gap; float64."""
         format, scale = self.format, self.scale
-        if kernels.supports(w, format):
+        if kernels.walks(w, format):
             return kernels.position(w, format, scale=scale)
         values, gaps = grid_tensor(format.grid, w.device), _gaps(format.grid, w.device)
         scaled = _scaled(w, scale).double()
@@ -125,7 +125,7 @@ class Geometry:
 
         format, scale = self.format, self.scale
         u = u.double()
-        if u.device.type == "cpu" and kernels.supports(torch.empty(0), format):
+        if u.device.type == "cpu" and kernels.walks(torch.empty(0), format):
             return kernels.value_at(u, format, scale=scale)
         values, gaps = grid_tensor(format.grid, u.device), _gaps(format.grid, u.device)
         cell = (u.floor().long() + format.grid.origin).clamp(0, len(gaps) - 1)

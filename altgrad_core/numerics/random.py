@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 ROUNDS = 7
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+GROUP = 1024  # elements that share 256 counters
 WEYL = (0x9E3779B9, 0xBB67AE85)
 _LOW = 0xFFFFFFFF
 
@@ -26,11 +27,14 @@ def derive_key(seed: int, *stream: str | int) -> int:
 def philox_words(key: int, count: int, *, device: device | str = "cpu") -> Tensor:
     """The first `count` 32-bit words of the stream `key`, as int64 of shape (count,).
 
-    Elements 4n to 4n + 3 are the four words of counter n, so an element's word depends on its number alone.
+    Elements come in groups of 1024, and element 256 w + n of group g (w from 0 to 3, n from 0 to 255) takes word w of
+    counter 256 g + n. So an element's word depends on its number alone, and neighbours take theirs from neighbouring
+    counters, which is what vector instructions want.
     """
     import torch
 
-    counters = torch.arange((count + 3) // 4, dtype=torch.int64, device=device)
+    groups = -(-count // GROUP)
+    counters = torch.arange(groups * GROUP // 4, dtype=torch.int64, device=device)
     zero = torch.zeros_like(counters)
     words = [counters & _LOW, counters >> 32, zero, zero]
     low_key, high_key = key & _LOW, (key >> 32) & _LOW
@@ -43,4 +47,4 @@ def philox_words(key: int, count: int, *, device: device | str = "cpu") -> Tenso
             first & _LOW,
         ]
         low_key, high_key = (low_key + WEYL[0]) & _LOW, (high_key + WEYL[1]) & _LOW
-    return torch.stack(words, dim=1).flatten()[:count]
+    return torch.stack(words).unflatten(1, (groups, GROUP // 4)).transpose(0, 1).flatten()[:count]

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
     from altgrad_core.numerics.grid import Grid
 
-RoundingName = Literal["nearest-even", "stochastic"]
+RoundingName = Literal[
+    "nearest-even", "nearest-away", "toward-zero", "toward-positive", "toward-negative", "stochastic"
+]
 FRACTION_BITS = 24  # random bits of stochastic rounding
 
 
@@ -40,14 +42,45 @@ def round_to_index(x: Tensor, grid: Grid, *, rounding: str = "nearest-even", key
     return below + ROUNDINGS[rounding](inside, values[below], values[below + 1], below - grid.origin, key)
 
 
+def round_to_values(x: Tensor, grid: Grid, *, rounding: str = "nearest-even", key: int | None = None) -> Tensor:
+    """The grid value that each element of `x` rounds to, float64, of the shape of `x`; see `round_to_index`."""
+    return grid_tensor(grid, x.device)[round_to_index(x, grid, rounding=rounding, key=key)]
+
+
 def nearest_even(x: Tensor, low: Tensor, high: Tensor, rung: Tensor, key: int | None) -> Tensor:
     """Whether to go up: to the nearer value, on a tie to the even rung. `rung` is the number of `low`."""
+    nearer, tie = _is_nearer_to_high(x, low, high)
+    return nearer | (tie & (rung % 2 != 0))
+
+
+def nearest_away(x: Tensor, low: Tensor, high: Tensor, rung: Tensor, key: int | None) -> Tensor:
+    """Whether to go up: to the nearer value, on a tie away from zero."""
+    nearer, tie = _is_nearer_to_high(x, low, high)
+    return nearer | (tie & (x >= 0))
+
+
+def toward_zero(x: Tensor, low: Tensor, high: Tensor, rung: Tensor, key: int | None) -> Tensor:
+    """Whether to go up: only from below zero, or where `x` is `high` itself; never to the other side of zero."""
+    return (x >= high) | ((x < 0) & (x > low) & (high <= 0)) | ((x >= 0) & (low < 0))
+
+
+def toward_positive(x: Tensor, low: Tensor, high: Tensor, rung: Tensor, key: int | None) -> Tensor:
+    """Whether to go up: wherever `x` is not `low` itself."""
+    return x > low
+
+
+def toward_negative(x: Tensor, low: Tensor, high: Tensor, rung: Tensor, key: int | None) -> Tensor:
+    """Whether to go up: only where `x` is `high` itself."""
+    return x >= high
+
+
+def _is_nearer_to_high(x: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """Whether `x` is nearer to `high` than to `low`, and whether it is exactly half-way."""
     total = low + high
     low_part = total - high
     tail = (low - low_part) + (high - (total - low_part))  # TwoSum (Knuth): low + high is exactly total + tail
     twice = 2 * x
-    tie = (twice == total) & (tail == 0)
-    return (twice > total) | ((twice == total) & (tail < 0)) | (tie & (rung % 2 != 0))
+    return (twice > total) | ((twice == total) & (tail < 0)), (twice == total) & (tail == 0)
 
 
 def stochastic(x: Tensor, low: Tensor, high: Tensor, rung: Tensor, key: int | None) -> Tensor:
@@ -70,6 +103,10 @@ def stochastic(x: Tensor, low: Tensor, high: Tensor, rung: Tensor, key: int | No
 
 ROUNDINGS: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor, int | None], Tensor]] = {
     "nearest-even": nearest_even,
+    "nearest-away": nearest_away,
+    "toward-zero": toward_zero,
+    "toward-positive": toward_positive,
+    "toward-negative": toward_negative,
     "stochastic": stochastic,
 }
 

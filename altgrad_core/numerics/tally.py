@@ -1,4 +1,4 @@
-"""What one pass over a tensor counted."""
+"""What one pass over a tensor gives."""
 
 from __future__ import annotations
 
@@ -33,3 +33,14 @@ class Tally(NamedTuple):
 
         counts = (mine + theirs for mine, theirs in zip(self[2:], other[2:], strict=True))
         return Tally(self.elements + other.elements, torch.maximum(self.amax, other.amax), *counts)
+
+
+class Quantized(NamedTuple):
+    """Quantized values, of the shape and type of the input; the scales they are at; the counts.
+
+    The scales are float32 of shape (), or one for each block of each row. The identity format counts nothing.
+    """
+
+    values: Tensor
+    scale: Tensor
+    tally: Tally | None

@@ -11,10 +11,11 @@ from torch import Tensor
 from altgrad_core.contracts.actions import Role
 from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.geometry import Geometry
-from altgrad_core.numerics.quantizer import Quantizer, amax_of, clip_bound
+from altgrad_core.numerics.quantizer import Quantizer, amax_of
 from altgrad_core.numerics.random import derive_key
 from altgrad_core.numerics.straight_through import GradientRound, StraightThroughRound
-from altgrad_core.numerics.tally import Tally
+from altgrad_core.numerics.scaling import spread
+from altgrad_core.numerics.tally import Quantized, Tally
 
 
 @dataclass
@@ -41,6 +42,7 @@ class Operand:
         self._moment, self._tally_step = moment, -1
         self._is_fixed = False
         self._amax = torch.zeros((), device=device)
+        self._shape, self._block = torch.Size(), None  # of the last tensor
         self._history = torch.zeros(0, device=device)
         self._pending: Tensor | None = None
 
@@ -52,16 +54,23 @@ class Operand:
     def apply(self, x: Tensor, *, training: bool) -> Tensor:
         """The quantized operand, with the straight-through gradient."""
         rounded, scale = self._round(x, training)
-        return StraightThroughRound.apply(x, rounded, clip_bound(self.quantizer, scale))
+        return StraightThroughRound.apply(x, rounded, self.quantizer.clip_bound(x, scale))
 
     def apply_to_gradient(self, y: Tensor, *, training: bool) -> Tensor:
         """`y` itself; the gradient that comes back through it is quantized."""
         return GradientRound.apply(y, lambda gradient: self._round(gradient, training)[0])
 
+    @property
+    def scales(self) -> Tensor:
+        """The scale in force of every element of the last tensor, by broadcasting where that will do."""
+        return spread(self.scale, self._shape, self._block)
+
     def measure(self, x: Tensor) -> None:
         """Take the scale of `x` before any forward pass, so that the geometry is defined from the start."""
-        self._amax = amax_of(x, self.format)
-        self.scale = self.quantizer.scale_of(self._amax)
+        self._shape, self._block = x.shape, self.quantizer.block_of(x)
+        if not self.format.is_identity:
+            self._amax = amax_of(x, self.format, self._block)
+            self.scale = self.quantizer.scale_of(self._amax)
 
     def advance(self) -> None:
         """An optimizer step is over: its largest amax becomes one entry of the history."""
@@ -83,9 +92,9 @@ class Operand:
         """The format in force, the scale, the history and the last counts, as plain data."""
         return {
             "format": self.format.facts(),
-            "scale": float(self.scale),
+            "scale": self.scale.tolist(),
             "is_fixed": self._is_fixed,
-            "amax": float(self._amax),
+            "amax": self._amax.tolist(),
             "history": self._history.tolist(),
             "tally": None
             if self.tally is None
@@ -112,24 +121,25 @@ class Operand:
 
     def _round(self, x: Tensor, training: bool) -> tuple[Tensor, Tensor]:
         looks_back = self.quantizer.scale_rule.kind == "delayed" and len(self._history) > 0
-        amax = self._history.max() if looks_back else amax_of(x, self.format)
-        scale = self.scale if self._is_fixed else self.quantizer.scale_of(amax)
-        rounded, tally = self.quantizer.quantize(x.detach(), scale=scale, key=self._key())
+        scale = self.quantizer.scale_of(self._history.max()) if looks_back else None
+        done = self.quantizer.quantize(x.detach(), scale=self.scale if self._is_fixed else scale, key=self._key())
         if training:
-            self.scale, self._amax = scale, amax
-            self._remember(x, tally)
-        return rounded, scale
+            self._remember(x, done)
+        return done.values, done.scale
 
-    def _remember(self, x: Tensor, tally: Tally | None) -> None:
-        """Count a training pass: with the others of its step, and in the step's largest amax."""
-        if tally is not None and self.tally is not None and self._tally_step == self._moment.step:
-            self.tally = self.tally.plus(tally)
-        else:
-            self.tally = tally
+    def _remember(self, x: Tensor, done: Quantized) -> None:
+        """Keep of a training pass: the scale, the counts with the others of its step, the step's largest amax."""
+        self._shape, self._block = x.shape, self.quantizer.block_of(x)
+        self.scale, tally = done.scale, done.tally
+        if tally is None:
+            return
+        # Of blocks only the scales are at hand, and they bound the magnitudes.
+        self._amax = tally.amax if self._block is None else done.scale * self.format.largest
+        continues = self.tally is not None and self._tally_step == self._moment.step
+        self.tally = self.tally.plus(tally) if self.tally is not None and continues else tally
         self._tally_step = self._moment.step
         if self.quantizer.scale_rule.kind == "delayed":
-            seen = amax_of(x, self.format) if tally is None else tally.amax
-            self._pending = seen if self._pending is None else torch.maximum(self._pending, seen)
+            self._pending = tally.amax if self._pending is None else torch.maximum(self._pending, tally.amax)
 
     def _key(self) -> int | None:
         if self.quantizer.rounding != "stochastic":

@@ -56,7 +56,7 @@ class StepView:
             after=parameter.detach(),
             gradient=None if parameter.grad is None else parameter.grad.detach(),
             before=self._before.get(path),
-            geometry=Geometry.of(operand.format, operand.scale) if operand else None,
+            geometry=Geometry.of(operand.format, operand.scales) if operand else None,
             rungs_before=self._rungs.get(path),
         )
 

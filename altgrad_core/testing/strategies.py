@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from altgrad_core.errors import FormatError
 from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.minifloat import Minifloat, Specials, Subnormals
-from altgrad_core.testing.formats import landmarks
+from altgrad_core.testing.exact import landmarks
 
 MOST_EXPONENT_BITS = 8  # one more and the values cannot fit in float32
 MOST_TABLE_BITS = 6

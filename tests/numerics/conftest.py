@@ -1,4 +1,4 @@
-"""Oracles that know nothing of this project."""
+"""Oracles that know nothing of this project; and the choice of the path for tests of both."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 from gfloat import FormatInfo
 from gfloat.types import Domain
 
+from altgrad_core.numerics import kernels
 from altgrad_core.numerics.minifloat import Minifloat
 
 NAMED_BY_GFLOAT = {
@@ -47,3 +48,12 @@ def _gfloat_info(format: Minifloat) -> FormatInfo:
 def gfloat_info() -> Callable[[Minifloat], FormatInfo]:
     """The function from a Minifloat to gfloat's FormatInfo."""
     return _gfloat_info
+
+
+@pytest.fixture(params=["fast path", "reference"])
+def either_path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Runs a test twice, the second time without the compiled path; gives the name of the path."""
+    if request.param == "reference":
+        monkeypatch.setattr(kernels, "supports", lambda x, format, rounding="nearest-even": False)
+        monkeypatch.setattr(kernels, "decodes", lambda codes, format: False)
+    return request.param

@@ -8,7 +8,9 @@ import pytest
 from altgrad_minifloat import altgrad_formats
 from hypothesis import given, settings
 
+from altgrad_core.numerics import kernels, reference
 from altgrad_core.numerics.format import Format
+from altgrad_core.numerics.rounding import ROUNDINGS
 from altgrad_core.testing.formats import check_format
 from altgrad_core.testing.strategies import TableFormat, minifloats, tables
 
@@ -137,16 +139,57 @@ def test_a_broken_format_is_told_which_law_and_where(format, message):
     assert str(failure.value) == message
 
 
-def test_a_wrong_fast_path_is_found(monkeypatch):
-    from altgrad_core.numerics import kernels, reference
+E2M1 = next(format for format in altgrad_formats() if format.name == "e2m1")
 
-    def clipped_at_one(x, format, **how):
-        rounded, tally = reference.quantize(x, format, **how)
-        return rounded.clamp(max=1.0), tally
 
-    monkeypatch.setattr(kernels, "quantize", clipped_at_one)
-    format = next(format for format in altgrad_formats() if format.name == "e2m1")
-    with pytest.raises(
-        AssertionError, match=r"law: Where a fast path takes the format.*value 1\.5 gave 1\.0, expected 1\.5"
-    ):
-        check_format(format)
+def clipped_at_one(x, how, **options):
+    done = reference.quantize(x, how, **options)
+    return done._replace(values=done.values.clamp(max=1.0))
+
+
+def counting_too_much(x, how, **options):
+    done = reference.quantize(x, how, **options)
+    return done._replace(tally=done.tally._replace(overflow=done.tally.overflow + 1))
+
+
+def scaled_by_half(x, how, **options):
+    done = reference.quantize(x, how, **options)
+    return done._replace(scale=done.scale / 2)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "breach"),
+    [
+        (clipped_at_one, r"value 1\.5 gave 1\.0, expected 1\.5"),
+        (counting_too_much, r"it counted Tally\(.*\), expected Tally\("),
+        (scaled_by_half, r"it took the scales 0\.5, expected 1\.0"),
+    ],
+)
+def test_a_wrong_fast_path_is_found(wrong, breach, monkeypatch):
+    monkeypatch.setattr(kernels, "supports", lambda x, format, rounding="nearest-even": True)
+    monkeypatch.setattr(kernels, "quantize", wrong)
+    with pytest.raises(AssertionError, match="law: Where a fast path takes the format.*" + breach):
+        check_format(E2M1)
+
+
+def toward_negative_by_mistake(x, low, high, rung, key):
+    return x >= high
+
+
+@pytest.mark.parametrize(
+    ("rounding", "law"),
+    [
+        ("nearest-even", "Nearest rounding goes to the nearest rung"),
+        ("nearest-away", "Nearest rounding goes to the nearest rung"),
+        (
+            "toward-zero",
+            "Nearest rounding goes to the nearest rung.*By toward-zero, value -5.0 gave -6.0, expected -4.0",
+        ),
+        ("toward-positive", "Nearest rounding goes to the nearest rung"),
+    ],
+)
+def test_a_wrong_mode_is_found(rounding, law, monkeypatch):
+    monkeypatch.setattr(kernels, "supports", lambda x, format, rounding="nearest-even": False)
+    monkeypatch.setitem(ROUNDINGS, rounding, toward_negative_by_mistake)
+    with pytest.raises(AssertionError, match=law):
+        check_format(E2M1)

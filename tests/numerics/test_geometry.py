@@ -142,7 +142,7 @@ def test_the_fast_path_gives_the_bits_of_the_reference(name, scale, monkeypatch)
     u = torch.cat([geometry.position(w), torch.linspace(-rungs, rungs, 4999, dtype=torch.float64), w.double()])
     u = u[u.abs() < 1e9]
     fast = geometry.position(w), geometry.rung(w), geometry.value(u)
-    monkeypatch.setattr(kernels, "supports", lambda x, format: False)
+    monkeypatch.setattr(kernels, "walks", lambda x, format: False)
     slow = geometry.position(w), geometry.rung(w), geometry.value(u)
     for got, expected in zip(fast, slow, strict=True):
         assert torch.equal(got.nan_to_num(nan=12345.0), expected.nan_to_num(nan=12345.0))
@@ -154,25 +154,41 @@ def test_a_value_just_above_a_float32_tie_is_rounded_up_on_both_paths(monkeypatc
     geometry = Geometry.of(FORMATS["e4m3"])
     expected = (FORMATS["e4m3"].decode(50) + (u - 50) * 2.0**-4).float()
     assert torch.equal(geometry.value(u), expected)
-    monkeypatch.setattr(kernels, "supports", lambda x, format: False)
+    monkeypatch.setattr(kernels, "walks", lambda x, format: False)
     assert torch.equal(geometry.value(u), expected)
+
+
+@pytest.mark.usefixtures("either_path")
+@pytest.mark.parametrize("name", ["e0m7", "e4m3", "e8m0"])
+@pytest.mark.parametrize("shape", [(6, 1), (6, 50)], ids=["rows", "elements"])
+def test_each_element_is_measured_at_its_own_scale(name, shape):
+    scales = torch.tensor([1.0, 2.0**-9, 0.3, 7e-4, 2.0**20, 123.456]).view(6, 1).expand(shape)
+    w = torch.randn(6, 50, generator=torch.Generator().manual_seed(0)) * scales
+    together = Geometry.of(FORMATS[name], scales)
+    u = together.position(w)
+    for row in range(6):
+        alone = Geometry.of(FORMATS[name], scales[row, 0].item())
+        assert torch.equal(u[row], alone.position(w[row]))
+        assert torch.equal(together.rung(w)[row], alone.rung(w[row]))
+        assert torch.equal(together.value(u)[row], alone.value(u[row]))
+        assert torch.equal(together.spacing(w)[row], alone.spacing(w[row]))
 
 
 class Changing:
     """A source whose format and scale change, as an operand's do."""
 
     def __init__(self):
-        self.format, self.scale = FORMATS["e4m3"], torch.tensor(1.0)
+        self.format, self.scales = FORMATS["e4m3"], torch.tensor(1.0)
 
     def fix_scale(self):
-        self.scale = 2 * self.scale
+        self.scales = 2 * self.scales
 
 
 def test_a_geometry_is_live():
     source = Changing()
     geometry, w = Geometry(source), torch.tensor([1.0])
     assert geometry.position(w).item() == 56
-    source.scale = torch.tensor(2.0)
+    source.scales = torch.tensor(2.0)
     assert geometry.position(w).item() == 48
     source.format = FORMATS["e7m0"]
     assert (geometry.position(w).item(), geometry.format.name, geometry.rungs_per_binade) == (62, "e7m0", 1)

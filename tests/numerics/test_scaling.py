@@ -18,12 +18,14 @@ from altgrad_core.numerics.scaling import Scaling, scale_for
 from altgrad_core.testing.strategies import minifloats
 
 FORMATS = {format.name: format for format in altgrad_formats()}
+UP = Scaling()
+E4M3_SCALES = 'scale format "e4m3" is for rows or blocks, with scale rounding "up" or "exact"'
 POSITIVE_FLOAT32 = st.floats(2.0**-149, float(torch.finfo(torch.float32).max), width=32)
 
 
 def scale(amax, largest, **options):
     """scale_for one number, as a float."""
-    return scale_for(torch.tensor(amax, dtype=torch.float32), largest, **options).item()
+    return scale_for(torch.tensor(amax, dtype=torch.float32), largest, Scaling(**options)).item()
 
 
 def smallest_power_of_two(amax, largest):
@@ -49,9 +51,9 @@ def test_one_ulp_above_the_limit_the_scale_doubles(name):
             continue
         up = torch.nextafter(amax, torch.tensor(math.inf))
         down = torch.nextafter(amax, torch.tensor(0.0))
-        assert scale_for(amax, largest).item() == 2.0**k
-        assert not up.isfinite() or scale_for(up, largest).item() == 2.0 ** (k + 1)
-        assert scale_for(down, largest).item() == 2.0**k
+        assert scale_for(amax, largest, UP).item() == 2.0**k
+        assert not up.isfinite() or scale_for(up, largest, UP).item() == 2.0 ** (k + 1)
+        assert scale_for(down, largest, UP).item() == 2.0**k
 
 
 @settings(max_examples=200, deadline=None)
@@ -93,15 +95,19 @@ def test_the_exponent_stays_within_126(rounding):
 
 def test_many_amaxes_at_once_give_the_shape_they_came_in():
     amax = torch.tensor([[448.0, 0.0], [896.0, 1.0]])
-    assert scale_for(amax, 448.0).tolist() == [[1.0, 2.0**-8], [2.0, 2.0**-8]]
-    assert scale_for(amax, 448.0, rounding="exact").shape == (2, 2)
+    assert scale_for(amax, 448.0, UP).tolist() == [[1.0, 2.0**-8], [2.0, 2.0**-8]]
+    assert scale_for(amax, 448.0, Scaling(rounding="exact")).shape == (2, 2)
+
+
+def test_without_scaling_every_scale_is_one():
+    assert scale_for(torch.tensor([0.0, 3.0]), 448.0, Scaling("none")).tolist() == [1.0, 1.0]
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_nothing_saturates_at_the_scale_rounded_up(name):
     x = torch.randn(1000, generator=torch.Generator().manual_seed(0)) * 1e-3
     quantizer = Quantizer(FORMATS[name])
-    _, tally = quantizer.quantize(x.abs(), scale=quantizer.scale_of(finite_amax(x)))
+    tally = quantizer.quantize(x.abs()).tally
     assert tally is None or int(tally.overflow) == 0
 
 
@@ -116,10 +122,38 @@ def test_amax_looks_at_finite_elements_only():
     [
         ({"kind": "max"}, 'no scaling "max"; one of none, amax, delayed'),
         ({"rounding": "down"}, 'no scale rounding "down"; one of up, exact, mx-floor'),
+        ({"scale_format": "fp16"}, 'no scale format "fp16"; one of fp32, e8m0, e4m3'),
         ({"history": 0}, "scaling history is 0; at least 1 step is needed"),
+        (
+            {"kind": "delayed", "granularity": "row"},
+            'delayed scaling knows the tensor of earlier steps, not its rows: granularity "row" goes with scaling "amax"',
+        ),
+        (
+            {"kind": "delayed", "granularity": "block:32"},
+            "delayed scaling knows the tensor of earlier steps, not its rows: "
+            'granularity "block:32" goes with scaling "amax"',
+        ),
+        (
+            {"scale_format": "e8m0", "rounding": "exact"},
+            'scale format "e8m0" holds powers of two only: use scale rounding "up" or "mx-floor"',
+        ),
+        ({"scale_format": "e4m3"}, E4M3_SCALES),
+        ({"scale_format": "e4m3", "rounding": "mx-floor", "granularity": "block:16"}, E4M3_SCALES),
     ],
 )
 def test_a_scaling_that_cannot_be_is_refused(options, message):
     with pytest.raises(FormatError) as refusal:
         Scaling(**options)
     assert str(refusal.value) == message
+
+
+NO_GRANULARITIES = (
+    "|rows|Row|row |column|block|block:|block:0|block:016|block:-4|block:1.5|block:x|block:16\n|block: 16"
+)
+
+
+@pytest.mark.parametrize("granularity", [*NO_GRANULARITIES.split("|"), "block:1234567890", "block:\u0663"])
+def test_a_granularity_that_cannot_be_is_refused(granularity):
+    with pytest.raises(FormatError) as refusal:
+        Scaling(granularity=granularity)
+    assert str(refusal.value) == f'no granularity "{granularity}"; one of tensor, row, block:N, such as block:32'

@@ -1,286 +1,300 @@
-"""The CPU fast path: one pass over the tensor, compiled by Numba once per machine and cached on disk.
-
-Every kernel works on float32 bits. Integer comparisons and counters let the loops vectorize without reordering any
-floating-point operation, so the results are those of the reference, bit for bit. NaN is an integer above infinity.
-"""
+"""The compiled CPU path: from tensors, formats and quantizers to kernels of plain arrays and numbers, and back."""
 
 from __future__ import annotations
 
-import numba
+import math
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
 import numpy as np
+import torch
+from torch import Tensor
 
-from altgrad_core.numerics.kernels.facts import NEVER
-from altgrad_core.numerics.random import MULTIPLIERS, ROUNDS, WEYL
+from altgrad_core.numerics import reference
+from altgrad_core.numerics.kernels import codes as code_kernels
+from altgrad_core.numerics.kernels import deterministic, scales, steps, stochastic, walk
+from altgrad_core.numerics.kernels.bits import EXACT_HALF, HALF
+from altgrad_core.numerics.kernels.facts import NEVER, SMALLEST_NORMAL, Facts, arithmetic_facts, float_bits
+from altgrad_core.numerics.kernels.threads import in_chunks
+from altgrad_core.numerics.scaling import blocks_in, tensor_scale_for
+from altgrad_core.numerics.tally import Quantized, Tally
 
-BLOCK = 4096  # elements between two sums of the 32-bit counters
+if TYPE_CHECKING:
+    from altgrad_core.numerics.format import Format
+    from altgrad_core.numerics.quantizer import Quantizer
 
-
-def _compiler():
-    """The compiler, with a cache on disk wherever a place for one can be written to."""
-    if numba.config.DISABLE_JIT:
-        raise RuntimeError("its compiler is switched off by NUMBA_DISABLE_JIT")
-    options = {"nogil": True, "error_model": "numpy", "boundscheck": False}
-    try:
-        numba.njit(cache=True, **options)(_compiler)  # looks for the place; nothing is compiled
-    except RuntimeError:
-        return numba.njit(**options)
-    return numba.njit(cache=True, **options)
-
-
-_compile = _compiler()
-_MAGNITUDE, _SIGN, _INFINITY = np.int32(0x7FFFFFFF), np.int32(-0x80000000), np.int32(NEVER)
-_ZERO, _ONE = np.int32(0), np.int32(1)
-_M0, _M1 = np.uint64(MULTIPLIERS[0]), np.uint64(MULTIPLIERS[1])
-_W0, _W1 = np.uint32(WEYL[0]), np.uint32(WEYL[1])
+UNTAKEN = 0x7FFFFFFF  # a limit that no magnitude reaches, infinity neither: it is looked at apart
+NO_RULE, NO_LAYOUT = np.zeros(7), np.zeros(3, np.int64)
 
 
-@_compile
-def as_float(bits):
-    """The float32 with these bits."""
-    return np.int32(bits).view(np.float32)
+def knows(format: Format, rounding: str) -> bool:
+    """Whether there is a kernel for this format and mode."""
+    return arithmetic_facts(format) is not None or steps.steps_of(format, rounding) is not None
 
 
-@_compile
-def as_bits(value):
-    """The bits of a float32."""
-    return np.float32(value).view(np.int32)
+def amax(x: Tensor, block: int | None = None) -> Tensor:
+    """As `reference.finite_amax`."""
+    bits = _bits(x)
+    if block is None:
+        return torch.tensor(int(scales.amax_bits(bits)), dtype=torch.int32).view(torch.float32)
+    found = np.empty(_lines(x) * blocks_in(x.shape[-1], block), np.int32)
+    if bits.size:
+        scales.block_amax_bits(bits, np.array([block, x.shape[-1], 0]), found)
+    else:
+        found[:] = 0
+    return torch.from_numpy(found).view(torch.float32).view(*x.shape[:-1], -1 if found.size else 0)
 
 
-@_compile
-def amax_bits(x):
-    """The float32 bits of the largest finite magnitude in `x`, float32 of shape (n,); 0 where there is none."""
-    bits = x.view(np.int32)
-    largest = np.int32(0)
-    for i in range(bits.size):
-        magnitude = bits[i] & _MAGNITUDE
-        largest = max(largest, magnitude if magnitude < _INFINITY else np.int32(0))
-    return largest
+def quantize(
+    x: Tensor, how: Quantizer, *, scale: Tensor | None = None, key: int | None = None, out: Tensor | None = None
+) -> Quantized:
+    """As `reference.quantize`."""
+    block = how.block_of(x)
+    if scale is None and block is None:
+        scale = torch.ones(()) if how.scale_rule.kind == "none" else how.scale_of(amax(x, block))
+    if _leaves_specials(how):
+        return reference.quantize(x, how, scale=scale, key=key, out=out)
+    given, scale = scale, scale if scale is not None else _room_for_scales(x, block)
+    values = torch.empty(x.shape, dtype=x.dtype) if out is None else out
+    is_half = x.dtype == torch.bfloat16 and arithmetic_facts(how.target) is not None
+    direct = is_half or values.dtype == torch.float32
+    target = values if direct else torch.empty(x.shape, dtype=torch.float32)
+    source = x if is_half else x.float()
+    scheme = _scheme(source, how, scale, block, is_given=given is not None)
+    counts = _run(_bits(source), _bits(target, copy=False), how, scheme, key)
+    if how.overflow == "specials" and how.rounding == "stochastic" and counts[4]:
+        return reference.quantize(x, how, scale=scale, key=key, out=out)
+    if not direct:
+        values.copy_(target)
+    found = torch.tensor(counts[0], dtype=torch.int32).view(torch.float32)
+    return Quantized(values, scale, Tally(x.numel(), found, *counts[1:]))
 
 
-@_compile
-def quantize_nearest(x, out, scale, inverse, divides, facts, limit, beyond):
-    """Round x / scale to the nearest rung, ties to even, times scale, into `out`.
-
-    Args:
-        x, out: float32, shape (n,), may be the same.
-        inverse, divides: x * inverse replaces x / scale where `divides` is False (a power of two: the same number).
-        facts: `kernels.facts.Facts`.
-        limit, beyond: scaled magnitudes whose bits are at least `limit` become the bits `beyond`.
-
-    Returns:
-        (amax bits, overflows, underflows, NaNs, infinities), int64 counts.
-    """
-    amax = _ZERO
-    overflows, underflows, nans, infinities = 0, 0, 0, 0
-    for start in range(0, x.size, BLOCK):
-        stop = start + BLOCK
-        top, over, under, nan, infinite = _nearest_block(
-            x[start:stop], out[start:stop], scale, inverse, divides, facts, limit, beyond
-        )
-        amax = max(amax, top)
-        overflows += over
-        underflows += under
-        nans += nan
-        infinities += infinite
-    return amax, overflows, underflows, nans, infinities
+def encode(x: Tensor, how: Quantizer, *, scale: Tensor, key: int | None, out: Tensor) -> int:
+    """As `reference.encode`."""
+    if _leaves_specials(how) or (arithmetic_facts(how.target) is not None and not has_plain_codes(how.target)):
+        return reference.encode(x, how, scale=scale, key=key, out=out)
+    source = x.float()
+    if how.rounding == "stochastic":
+        if how.overflow == "specials":
+            return reference.encode(x, how, scale=scale, key=key, out=out)
+        source = quantize(source / scale, how, scale=torch.ones(()), key=key).values
+        how, scale = type(how)(how.target, "nearest-even", "none"), torch.ones(())
+    scheme = _scheme(source, how, scale, None, is_given=True)
+    return _run(_bits(source), out.view(-1).numpy(), how, scheme, key, codes=True)[3]
 
 
-@_compile
-def _nearest_block(x, out, scale, inverse, divides, facts, limit, beyond):
-    shift, offset, normal, largest, magic = (
-        facts.shift,
-        facts.offset,
-        facts.normal_bits,
-        facts.largest_bits,
-        facts.magic,
-    )
-    negative_zero = facts.keeps_negative_zero
-    shift32, normal32, largest32 = np.int32(shift), np.int32(normal), np.int32(largest)
-    limit32, beyond32 = np.int32(limit), np.int32(beyond)
-    odd = np.int32(offset & 1)
-    half = np.int32((1 << shift) >> 1) - _ONE
-    keep = ~np.int32((1 << shift) - 1)
-    magic32, scale32, inverse32 = np.float32(magic), np.float32(scale), np.float32(inverse)
-    zero_sign = _SIGN if negative_zero else _ZERO
-    bits_in, bits_out = x.view(np.int32), out.view(np.int32)
-    amax, over, under, nan, infinite = _ZERO, _ZERO, _ZERO, _ZERO, _ZERO
-    for i in range(bits_in.size):
-        bits = bits_in[i]
-        raw = bits & _MAGNITUDE
-        sign = bits & _SIGN
-        amax = max(amax, raw if raw < _INFINITY else _ZERO)
-        value = as_float(raw)
-        magnitude = as_bits(value / scale32 if divides else value * inverse32)
-        clipped = min(magnitude, largest32)
-        even = as_bits((as_float(clipped) + magic32) - magic32)
-        normal_even = (clipped + half + (((clipped >> shift32) ^ odd) & _ONE)) & keep
-        rounded = normal_even if clipped >= normal32 else even
-        rounded = beyond32 if magnitude >= limit32 else rounded
-        result = as_bits(as_float(rounded) * scale32)
-        result = result | (sign if rounded > _ZERO else sign & zero_sign)
-        bits_out[i] = bits if raw > _INFINITY else result
-        over += _ONE if (magnitude > largest32) & (raw <= _INFINITY) else _ZERO
-        under += _ONE if (rounded == _ZERO) & (raw > _ZERO) else _ZERO  # a NaN never rounds to 0: it is clipped first
-        nan += _ONE if raw > _INFINITY else _ZERO
-        infinite += _ONE if raw == _INFINITY else _ZERO
-    return amax, over, under, nan, infinite
+def decode(codes: Tensor, format: Format, *, scale: float, out: Tensor) -> None:
+    """As `reference.decode`."""
+    table = _table(format) * np.float32(scale)
+    code_kernels.decode(codes.contiguous().view(-1).numpy(), table, out.view(-1).numpy())
 
 
-@_compile
-def quantize_stochastic(x, out, scale, inverse, divides, facts, key):
-    """As `quantize_nearest`, saturating, with each element rounded up by chance; `key` names the random stream."""
-    amax = _ZERO
-    overflows, underflows, nans, infinities = 0, 0, 0, 0
-    words = np.empty(BLOCK, np.uint32)
-    for start in range(0, x.size, BLOCK):
-        stop = start + BLOCK
-        philox(key, start // 4, words)
-        top, over, under, nan, infinite = _stochastic_block(
-            x[start:stop], out[start:stop], scale, inverse, divides, facts, words
-        )
-        amax = max(amax, top)
-        overflows += over
-        underflows += under
-        nans += nan
-        infinities += infinite
-    return amax, overflows, underflows, nans, infinities
+def nearest_rung(x: Tensor, format: Format, *, scale: Tensor) -> Tensor:
+    """The number of the rung nearest to x / scale, int32, of the shape of `x`."""
+    out = torch.empty(x.shape, dtype=torch.int32)
+    walk.nearest_rung(_bits(x.float()), out.view(-1).numpy(), _each(scale, x), _walk_facts(format)[0])
+    return out
 
 
-@_compile
-def _stochastic_block(x, out, scale, inverse, divides, facts, words):
-    shift, normal, largest, quantum, negative_zero = (
-        facts.shift,
-        facts.normal_bits,
-        facts.largest_bits,
-        facts.quantum,
-        facts.keeps_negative_zero,
-    )
-    shift32, normal32, largest32 = np.int32(shift), np.int32(normal), np.int32(largest)
-    below_rung, to_24_bits = np.int32((1 << shift) - 1), np.int32(24 - shift)
-    scale32, inverse32 = np.float32(scale), np.float32(inverse)
-    per_quantum, one = 1.0 / quantum, np.int32(1 << 24)
-    zero_sign = _SIGN if negative_zero else _ZERO
-    bits_in, bits_out = x.view(np.int32), out.view(np.int32)
-    amax, over, under, nan, infinite = _ZERO, _ZERO, _ZERO, _ZERO, _ZERO
-    for i in range(bits_in.size):
-        bits = bits_in[i]
-        raw = bits & _MAGNITUDE
-        sign = bits & _SIGN
-        amax = max(amax, raw if raw < _INFINITY else _ZERO)
-        value = as_float(raw)
-        magnitude = as_bits(value / scale32 if divides else value * inverse32)
-        clipped = min(magnitude, largest32)
-        is_normal = clipped >= normal32
-        position = 0.0 if is_normal else np.float64(as_float(clipped)) * per_quantum
-        rung = np.int32(position)
-        part = (position - rung) * 16777216.0
-        down = np.int32(part)
-        up = down + (_ONE if part > down else _ZERO)
-        exact = (clipped & below_rung) << to_24_bits
-        draw = np.int32(words[i] >> np.uint32(8))
-        away_up = draw + (exact if is_normal else down) >= one
-        away_down = draw < (exact if is_normal else up)
-        step = _ONE if (away_up if bits >= _ZERO else away_down) else _ZERO
-        high = (clipped & ~below_rung) + (step << shift32)
-        low = as_bits(np.float32((rung + step) * quantum))
-        rounded = high if is_normal else low
-        result = as_bits(as_float(rounded) * scale32)
-        result = result | (sign if rounded > _ZERO else sign & zero_sign)
-        bits_out[i] = bits if raw > _INFINITY else result
-        over += _ONE if (magnitude > largest32) & (raw <= _INFINITY) else _ZERO
-        under += _ONE if (rounded == _ZERO) & (raw > _ZERO) else _ZERO
-        nan += _ONE if raw > _INFINITY else _ZERO
-        infinite += _ONE if raw == _INFINITY else _ZERO
-    return amax, over, under, nan, infinite
+def position(x: Tensor, format: Format, *, scale: Tensor) -> Tensor:
+    """The rung position of x / scale, float64, of the shape of `x`."""
+    out = torch.empty(x.shape, dtype=torch.float64)
+    walk.position(_bits(x.float()), out.view(-1).numpy(), _each(scale, x), *_walk_facts(format))
+    return out
 
 
-@_compile
-def philox(key, counter, words):
-    """Words of Philox 4x32 into `words`, uint32 of shape (4 n,): those of `counter` and the n - 1 after it."""
-    first_low, first_high = np.uint32(key & 0xFFFFFFFF), np.uint32(key >> 32)
-    for n in range(words.size // 4):
-        low, high = first_low, first_high
-        a, b = np.uint32((counter + n) & 0xFFFFFFFF), np.uint32((counter + n) >> 32)
-        c, d = np.uint32(0), np.uint32(0)
-        for _ in range(ROUNDS):
-            first, third = _M0 * np.uint64(a), _M1 * np.uint64(c)
-            a, c = np.uint32(third >> np.uint64(32)) ^ b ^ low, np.uint32(first >> np.uint64(32)) ^ d ^ high
-            b, d = np.uint32(third), np.uint32(first)
-            low, high = np.uint32(low + _W0), np.uint32(high + _W1)
-        words[4 * n], words[4 * n + 1], words[4 * n + 2], words[4 * n + 3] = a, b, c, d
+def value_at(u: Tensor, format: Format, *, scale: Tensor) -> Tensor:
+    """Scale times the value at rung position `u` (float64), float32, of the shape of `u`."""
+    out = torch.empty(u.shape, dtype=torch.float32)
+    flat = u.detach().contiguous().view(-1).numpy()
+    walk.value_at(flat, out.view(-1).numpy(), _each(scale, u), *_walk_facts(format))
+    return out
 
 
-@_compile
-def nearest_rung(x, out, scale, inverse, divides, facts):
-    """The rung number nearest to x / scale, ties to even, into `out`, int32 of shape (n,); NaN gives rung 0."""
-    shift, offset, normal, largest, magic = (
-        facts.shift,
-        facts.offset,
-        facts.normal_bits,
-        facts.largest_bits,
-        facts.magic,
-    )
-    shift32, normal32, largest32 = np.int32(shift), np.int32(normal), np.int32(largest)
-    odd, offset32 = np.int32(offset & 1), np.int32(offset)
-    half = np.int32((1 << shift) >> 1) - np.int32(1)
-    magic32, scale32, inverse32 = np.float32(magic), np.float32(scale), np.float32(inverse)
-    magic_bits = as_bits(magic32)
-    bits_in = x.view(np.int32)
-    for i in range(x.size):
-        bits = bits_in[i]
-        raw = bits & _MAGNITUDE
-        value = as_float(raw)
-        scaled = value / scale32 if divides else value * inverse32
-        clipped = min(as_bits(scaled), largest32)
-        low = as_bits(as_float(clipped) + magic32) - magic_bits
-        high = ((clipped + half + (((clipped >> shift32) ^ odd) & np.int32(1))) >> shift32) - offset32
-        rung = high if clipped >= normal32 else low
-        rung = np.int32(0) if raw > _INFINITY else rung
-        out[i] = rung if bits >= 0 else -rung
+class Scheme(NamedTuple):
+    """How a kernel scales: the scales, what shares them, the rule that makes them, and what follows for a kernel's traits."""
+
+    scales: np.ndarray
+    layout: np.ndarray
+    rule: np.ndarray
+    apiece: int
+    exact_half: bool
 
 
-@_compile
-def position(x, out, scale, inverse, divides, facts):
-    """The rung position of x / scale, interpolated and continued beyond the ends, into `out`, float64 of shape (n,)."""
-    shift, offset, normal, largest, top = (
-        facts.shift,
-        facts.offset,
-        facts.normal_bits,
-        facts.largest_bits,
-        facts.top_rung,
-    )
-    quantum, gap = facts.quantum, facts.last_gap
-    scale32, inverse32 = np.float32(scale), np.float32(inverse)
-    normal32, largest32 = np.int32(normal), np.int32(largest)
-    second = np.float64(as_float(largest)) - gap
-    per_rung = 1.0 / np.float64(1 << shift)
-    bits_in = x.view(np.int32)
-    for i in range(x.size):
-        bits = bits_in[i]
-        value = as_float(bits & _MAGNITUDE)
-        scaled = np.float32(value / scale32 if divides else value * inverse32)
-        magnitude = as_bits(scaled)
-        inner = magnitude * per_rung - offset if magnitude >= normal32 else np.float64(scaled) / quantum
-        outer = (top - 1) + (np.float64(scaled) - second) / gap
-        u = outer if magnitude > largest32 else inner
-        out[i] = u if bits >= 0 else -u
+def _scheme(x: Tensor, how: Quantizer, scale: Tensor, block: int | None, *, is_given: bool) -> Scheme:
+    array = scale.detach().reshape(-1).numpy()
+    if block is None:
+        number = float(array[0])
+        significand = math.frexp(number)[0]
+        facts = arithmetic_facts(how.target)
+        exact_half = facts is not None and facts.shift >= 16 and facts.quantum * number >= 2.0**-126
+        return Scheme(array, NO_LAYOUT, NO_RULE, 0, exact_half and significand == 0.5)
+    row = x.shape[-1] if x.shape[-1] % block else max(x.numel(), 1)  # rows of whole blocks are one long row
+    layout = np.array([block, row, 0], np.int64)
+    rule = _rule(x, how, is_given)
+    apiece = deterministic.BY_RUN if block >= scales.LONG else deterministic.BY_ELEMENT
+    return Scheme(array, layout, rule, apiece, False)
 
 
-@_compile
-def value_at(u, out, scale, facts):
-    """The inverse of `position`: scale times the value at rung position `u`, float64, into `out`, float32."""
-    shift, offset, normal, top, quantum = facts.shift, facts.offset, facts.normal_bits, facts.top_rung, facts.quantum
-    scale64 = np.float64(np.float32(scale))
-    first_normal = np.float64((normal >> shift) - offset) if normal < NEVER else np.inf
-    last_cell, per_binade = np.float64(top - 1), 1.0 / np.float64(1 << (23 - shift))
-    for i in range(u.size):
-        a = abs(u[i])
-        if a >= first_normal:
-            cell = np.int32(min(a, last_cell))
-            low = np.float64(as_float((cell + offset) << shift))
-            binade = np.float64(as_float(((cell + offset) << shift) & _INFINITY))
-            value = low + (a - cell) * (binade * per_binade)
-        else:
-            value = a * quantum
-        value = value * scale64
-        out[i] = np.float32(value if u[i] >= 0 else -value)
+def _rule(x: Tensor, how: Quantizer, is_given: bool) -> np.ndarray:
+    """See `scales.scale_at`."""
+    rule, largest = how.scale_rule, how.target.largest
+    bits = float_bits(largest)
+    kind, tensor_scale = scales.EXACT if rule.rounding == "exact" else scales.TO_POWER, 1.0
+    if is_given:
+        kind = scales.GIVEN
+    elif rule.scale_format == "e4m3":
+        kind, tensor_scale = scales.TWO_LEVEL, float(tensor_scale_for(amax(x), largest, rule))
+    margin = rule.margin if kind == scales.TO_POWER else 2.0**rule.margin
+    goes_up = rule.rounding == "up"
+    return np.array([kind, largest, bits >> 23, bits & 0x7FFFFF, margin, goes_up, tensor_scale], np.float64)
+
+
+def _run(x: np.ndarray, out: np.ndarray, how: Quantizer, scheme: Scheme, key: int | None, codes: bool = False) -> list:
+    """Run the kernel for these traits over all elements; the amax bits and the counts."""
+    format = how.target
+    facts = arithmetic_facts(format)
+    by_chance = how.rounding == "stochastic"
+    keeps_zero = format.grid.negative_zero is not None
+    arguments: tuple
+    if facts is None:
+        kernel = steps.rounds(by_chance, keeps_zero, scheme.apiece > 0, codes)
+        payload = "codes" if codes else "rungs" if by_chance else "values"
+        arguments = (_values(format), _places(format, how.rounding, payload), _steps_facts(format))
+    elif by_chance:
+        traits = (facts.is_bits, facts.shift < 23 - stochastic.MOST_COARSE, keeps_zero)
+        kernel = stochastic.rounds(*traits, _half(x, scheme), scheme.apiece > 0)
+        arguments = (_facts_array(format, how.rounding, "saturate"), np.float32(facts.quantum))
+    else:
+        specials = how.overflow == "specials" and _has_specials(format)
+        traits = (facts.is_bits, facts.is_powers, keeps_zero, specials)
+        kernel = deterministic.rounds(deterministic.MODES[how.rounding], *traits, _half(x, scheme), scheme.apiece, codes)
+        arguments = (_facts_array(format, how.rounding, how.overflow),)
+
+    def chunk(start: int, stop: int, counts: np.ndarray) -> None:
+        stream = () if facts is not None and not by_chance else (np.array([key or 0, start]),)
+        mine, layout = scheme.scales, scheme.layout
+        if scheme.apiece:
+            mine, layout = mine[start // layout[0] :] if start else mine, layout.copy()
+        kernel(x[start:stop], out[start:stop], mine, layout, scheme.rule, *arguments, *stream, counts)
+
+    unit = int(scheme.layout[0]) if scheme.apiece else 1
+    return in_chunks(chunk, x.size, unit if scheme.layout[1] in (0, x.size) else x.size)
+
+
+def _half(x: np.ndarray, scheme: Scheme) -> int:
+    return 0 if x.dtype != np.uint16 else EXACT_HALF if scheme.exact_half else HALF
+
+
+def _bits(x: Tensor, *, copy: bool = True) -> np.ndarray:
+    """The bits of a tensor, flat: int32 of float32, uint16 of bfloat16."""
+    flat = x.detach().contiguous().view(-1) if copy else x.view(-1)
+    if flat.dtype == torch.float16:
+        flat = flat.float()
+    return flat.view(torch.uint16 if flat.dtype == torch.bfloat16 else torch.int32).numpy()
+
+
+def _lines(x: Tensor) -> int:
+    return math.prod(x.shape[:-1])
+
+
+def _room_for_scales(x: Tensor, block: int | None) -> Tensor:
+    assert block is not None
+    return torch.ones(*x.shape[:-1], blocks_in(x.shape[-1], block))
+
+
+def _each(scale: Tensor, x: Tensor) -> np.ndarray:
+    """The one scale, or that of every element."""
+    flat = scale.reshape(1) if scale.numel() == 1 else scale.expand(x.shape).reshape(-1)
+    return flat.detach().contiguous().numpy()
+
+
+def _leaves_specials(how: Quantizer) -> bool:
+    """Whether overflow becomes a special value in a format whose kernel only saturates."""
+    format = how.target
+    if how.overflow == "saturate" or not _has_specials(format):
+        return False
+    facts = arithmetic_facts(format)
+    signs = {str(reference.special_beyond(format, sign)).removeprefix("-") for sign in (1, -1)}
+    return facts is None or len(signs) > 1
+
+
+@lru_cache(maxsize=256)
+def _has_specials(format: Format) -> bool:
+    return any(reference.special_beyond(format, sign) is not None for sign in (1, -1))
+
+
+@lru_cache(maxsize=256)
+def has_plain_codes(format: Format) -> bool:
+    """Whether the code of a rung is its number, with the top bit set below zero."""
+    grid, sign = format.grid, 2 ** (format.bits - 1)
+    numbers = range(-grid.origin, len(grid) - grid.origin)
+    plain = tuple(n if n >= 0 else sign - n for n in numbers)
+    return plain == grid.codes and grid.negative_zero in (None, sign)
+
+
+@lru_cache(maxsize=256)
+def _facts_array(format: Format, rounding: str, overflow: str) -> np.ndarray:
+    """See `deterministic.rounds`."""
+    facts = _known(format)
+    limits, specials, special_codes = [], [], []
+    for sign in (1, -1):
+        special = reference.special_beyond(format, sign) if overflow == "specials" else None
+        limit = None if special is None else reference.overflow_threshold(format, sign, rounding)
+        limits.append(UNTAKEN if limit is None else _limit_bits(*limit))
+        is_nan = special is None or math.isnan(special)
+        specials.append(0x7FC00000 if is_nan else NEVER)
+        special_codes.append((format.nan_code if is_nan else format.infinity_code(sign)) or 0)
+    plain = (facts.low, facts.largest, facts.shift, *limits, *specials)
+    return np.array([*plain, facts.offset, format.bits - 1, format.nan_code or 0, *special_codes], np.int32)
+
+
+def _limit_bits(threshold: float, itself: bool) -> int:
+    bits = float_bits(threshold) if threshold < 2.0**128 else NEVER
+    return bits + (not itself)
+
+
+@lru_cache(maxsize=256)
+def _steps_facts(format: Format) -> np.ndarray:
+    """See `steps.rounds`."""
+    grid = format.grid
+    lowest = steps.ordered(grid.lowest) if grid.lowest < 0 else steps.ordered(-0.0)
+    highest = steps.ordered(grid.highest) if grid.highest > 0 else steps.ordered(0.0)
+    origin = grid.codes[grid.origin] if grid.values[grid.origin] == 0 else -1
+    return np.array([lowest, highest, origin, grid.negative_zero or 0, format.nan_code or 0], np.int32)
+
+
+@lru_cache(maxsize=64)
+def _places(format: Format, rounding: str, payload: str) -> np.ndarray:
+    """See `Steps.with_payload`."""
+    found = steps.steps_of(format, rounding)
+    assert found is not None, "ask `supports` first"
+    values = _values(format)
+    payloads = {"codes": np.array(format.grid.codes), "rungs": np.arange(len(values)), "values": values.view(np.int32)}
+    return found.with_payload(payloads[payload])
+
+
+@lru_cache(maxsize=256)
+def _values(format: Format) -> np.ndarray:
+    return np.array(format.grid.values, np.float32)
+
+
+@lru_cache(maxsize=256)
+def _walk_facts(format: Format) -> tuple[np.ndarray, np.float32]:
+    """See `walk.position`."""
+    facts = _known(format)
+    low = max(facts.low, SMALLEST_NORMAL)
+    array = np.array([low, facts.largest, facts.shift, facts.offset, facts.top_rung], np.int32)
+    return array, np.float32(facts.quantum)
+
+
+@lru_cache(maxsize=256)
+def _table(format: Format) -> np.ndarray:
+    return np.array(format.table, np.float32)
+
+
+def _known(format: Format) -> Facts:
+    facts = arithmetic_facts(format)
+    assert facts is not None, "ask `supports` first"
+    return facts

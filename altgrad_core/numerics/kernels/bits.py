@@ -1,0 +1,55 @@
+"""What all compiled kernels share: the compiler, and float32 values as the integers they are made of.
+
+A kernel works on the bits of float32 values. Integer comparisons, maxima and counters let its loops vectorize without
+reordering any floating-point operation, so its results are those of the reference, bit for bit. All of this depends on
+types: Numba widens int32 arithmetic to 64 bits, which halves the vectors, so every intermediate is cast back (`I`).
+The disk cache notices a changed file, not a changed file that it calls: after editing this one, touch the others.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from altgrad_core.numerics.kernels.facts import NEVER
+
+BLOCK = 4096  # elements between two sums of the 32-bit counters: what fits in the first-level cache
+HALF = 1  # `HALF`: bfloat16 in and out, rounded on the way out
+EXACT_HALF = 2  # the same, where every result is a bfloat16 already
+
+
+def _compiler():
+    """The compiler, with a cache on disk wherever a place for one can be written to."""
+    if numba.config.DISABLE_JIT:
+        raise RuntimeError("its compiler is switched off by NUMBA_DISABLE_JIT")
+    options = {"nogil": True, "error_model": "numpy", "boundscheck": False}
+    try:
+        numba.njit(cache=True, **options)(_compiler)  # looks for the place; nothing is compiled
+    except RuntimeError:
+        return numba.njit(**options)
+    return numba.njit(cache=True, **options)
+
+
+compiled = _compiler()
+I, U, F = np.int32, np.uint32, np.float32  # noqa: E741
+MAGNITUDE, SIGN, INFINITY = np.int32(0x7FFFFFFF), np.int32(-0x80000000), np.int32(NEVER)
+ZERO, ONE, SIXTEEN = np.int32(0), np.int32(1), np.int32(16)
+
+
+@compiled
+def as_float(bits):
+    """The float32 with these bits."""
+    return np.int32(bits).view(np.float32)
+
+
+@compiled
+def as_bits(value):
+    """The bits of a float32."""
+    return np.float32(value).view(np.int32)
+
+
+@compiled
+def to_half(bits):
+    """The bfloat16 nearest to the float32 with these bits, ties to even, as uint16; not for NaN."""
+    z = U(bits)
+    return np.uint16(U(U(z + U(0x7FFF)) + U(U(z >> U(16)) & U(1))) >> U(16))

@@ -1,0 +1,293 @@
+"""Scales of rows and blocks: against gfloat's block formats, one block at a time, and exact fractions."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from functools import reduce
+from itertools import product
+
+import gfloat.formats
+import numpy as np
+import pytest
+import torch
+from altgrad_minifloat import altgrad_formats
+from gfloat import RoundMode, compute_scale_amax, decode_block, encode_block, quantize_block
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from altgrad_core.numerics.quantizer import Quantizer, fake_quantize
+from altgrad_core.numerics.scaling import Scaling
+from altgrad_core.numerics.tally import Tally
+from altgrad_core.testing.exact import round_exactly
+
+FORMATS = {format.name: format for format in altgrad_formats() if not format.is_identity}
+SIGNED = [name for name, format in FORMATS.items() if format.signed]
+E2M1, E4M3 = FORMATS["e2m1"], FORMATS["e4m3"]
+GFLOAT_BLOCKS = {
+    "e2m1": gfloat.formats.format_info_mxfp4_e2m1,
+    "e2m3": gfloat.formats.format_info_mxfp6_e2m3,
+    "e3m2": gfloat.formats.format_info_mxfp6_e3m2,
+    "e4m3": gfloat.formats.format_info_mxfp8_e4m3,
+    "e5m2": gfloat.formats.format_info_mxfp8_e5m2,
+}
+MODES = {
+    "nearest-even": RoundMode.TiesToEven,
+    "nearest-away": RoundMode.TiesToAway,
+    "toward-zero": RoundMode.TowardZero,
+    "toward-positive": RoundMode.TowardPositive,
+    "toward-negative": RoundMode.TowardNegative,
+}
+MX = Scaling(rounding="mx-floor", granularity="block:32", scale_format="e8m0")
+NVFP4 = Scaling(rounding="exact", granularity="block:16", scale_format="e4m3")
+NVFP4_UP = Scaling(rounding="up", granularity="block:16", scale_format="e4m3")
+SCALINGS = [
+    *(Scaling(rounding=rounding, granularity="row") for rounding in ("up", "exact", "mx-floor")),
+    *(Scaling(rounding=rounding, granularity="block:7") for rounding in ("up", "exact", "mx-floor")),
+    *(Scaling(granularity=granularity, scale_format="e8m0") for granularity in ("row", "block:32")),
+    *(Scaling(rounding=rounding, granularity="block:16", scale_format="e4m3") for rounding in ("up", "exact")),
+    Scaling(rounding="exact", granularity="row", scale_format="e4m3"),
+]
+
+
+def by_rule(scaling):
+    return f"{scaling.rounding}-{scaling.granularity}-{scaling.scale_format}"
+
+
+def noise(*shape, seed=0):
+    """Values whose magnitude changes from place to place, with zeros of both signs."""
+    generator = torch.Generator().manual_seed(seed)
+    powers = torch.randint(-12, 12, shape, generator=generator).double()
+    x = (torch.randn(*shape, generator=generator).double() * 2.0**powers).float()
+    return x.masked_fill(torch.rand(*shape, generator=generator) < 0.05, 0.0).copysign(x)
+
+
+def bits(x):
+    """Float32 bit patterns, every NaN alike."""
+    return x.float().nan_to_num(nan=math.pi, posinf=math.inf, neginf=-math.inf).view(torch.int32)
+
+
+def piece_by_piece(x, format, rounding, scaling, size):
+    """Each block of each row of a matrix quantized as a tensor of its own: values, scales and counts."""
+    whole = Quantizer(format, rounding, Scaling(rounding=scaling.rounding, margin=scaling.margin))
+    done = [[whole.quantize(piece) for piece in row.split(size)] for row in x]
+    values = torch.stack([torch.cat([block.values for block in row]) for row in done])
+    scales = torch.stack([torch.stack([block.scale for block in row]) for row in done])
+    return values, scales, reduce(Tally.plus, (block.tally for row in done for block in row))
+
+
+@pytest.mark.parametrize("rounding", MODES)
+@pytest.mark.parametrize("name", GFLOAT_BLOCKS)
+def test_mx_blocks_are_those_of_gfloat_code_by_code(name, rounding):
+    info, mode = GFLOAT_BLOCKS[name], MODES[rounding]
+    how = Quantizer(FORMATS[name], rounding, MX)
+    x = torch.cat([noise(6, 64), noise(2, 64, seed=1) * 2.0**60, noise(1, 64, seed=2) * 2.0**-60])
+    codes, scales = how.encode(x)
+    values = how.fake_quantize(x)
+    for row, column in product(range(len(x)), range(2)):
+        block = x[row, 32 * column : 32 * (column + 1)].double().numpy()
+        scale = compute_scale_amax(info.etype.emax, block)
+        assert scales[row, column].item() == scale
+        expected = list(encode_block(info, scale, block / scale, mode))[1:]
+        assert codes[row, 32 * column : 32 * (column + 1)].tolist() == expected
+        quantized = quantize_block(info, block, compute_scale_amax, mode)
+        np.testing.assert_array_equal(values[row, 32 * column : 32 * (column + 1)].double().numpy(), quantized)
+
+
+def test_codes_of_gfloat_decode_to_its_values():
+    info, how = GFLOAT_BLOCKS["e4m3"], Quantizer(E4M3, scaling=MX)
+    codes = torch.arange(256).view(8, 32)
+    scales = 2.0 ** torch.arange(-4.0, 4.0).view(8, 1)
+    for row in range(8):
+        expected = list(decode_block(info, [127 + row - 4, *codes[row].tolist()]))
+        np.testing.assert_array_equal(how.decode(codes, scales)[row].double().numpy(), expected)
+
+
+@pytest.mark.parametrize("granularity", ["row", "block:1", "block:5", "block:32", "block:99"])
+@pytest.mark.parametrize("scale_rounding", ["up", "exact", "mx-floor"])
+@pytest.mark.parametrize("name", ["e0m7", "e2m1", "e4m3", "e7m0", "bf16"])
+def test_every_block_is_quantized_as_if_it_were_alone(name, scale_rounding, granularity):
+    x, scaling = noise(5, 37), Scaling(rounding=scale_rounding, granularity=granularity, margin=1)
+    size = 37 if granularity == "row" else int(granularity[6:])  # the last block of a row is short
+    for rounding in MODES:
+        values, scales, tally = piece_by_piece(x, FORMATS[name], rounding, scaling, size)
+        done = Quantizer(FORMATS[name], rounding, scaling).quantize(x)
+        assert torch.equal(bits(done.values), bits(values)) and torch.equal(done.scale, scales)
+        assert [float(count) for count in done.tally] == [float(count) for count in tally]
+
+
+@pytest.mark.parametrize("scaling", SCALINGS, ids=by_rule)
+def test_random_choices_in_blocks_are_those_of_the_scaled_tensor(scaling):
+    x, how = noise(6, 100), Quantizer(E4M3, "stochastic", scaling)
+    done = how.quantize(x, key=11)
+    spread = done.scale.repeat_interleave(how.block_of(x), dim=-1)[:, :100]
+    alone = fake_quantize(x / spread, E4M3, rounding="stochastic", key=11)
+    assert torch.equal(bits(done.values), bits(alone * spread))
+
+
+def test_rows_and_blocks_run_along_the_last_dimension_of_what_is_given():
+    x, how = noise(8, 6), Quantizer(E4M3, scaling=Scaling(granularity="row"))
+    assert how.quantize(x.t()).scale.shape == (6, 1)
+    for view in (x.t(), x[:, ::2], x[:1].expand(5, 6), x.view(2, 4, 6).transpose(0, 2)):
+        assert torch.equal(how.fake_quantize(view), how.fake_quantize(view.contiguous()))
+
+
+def test_more_dimensions_are_more_rows():
+    x, how = noise(2, 3, 20), Quantizer(E4M3, scaling=Scaling(granularity="block:8"))
+    done, flat = how.quantize(x), how.quantize(x.view(6, 20))
+    assert done.scale.shape == (2, 3, 3)
+    assert torch.equal(done.values.view(6, 20), flat.values) and torch.equal(done.scale.view(6, 3), flat.scale)
+
+
+@pytest.mark.parametrize("scaling", SCALINGS, ids=by_rule)
+@pytest.mark.parametrize("shape", [(0,), (3, 0), (0, 5), (2, 0, 3)])
+def test_empty_tensors_have_no_scales_and_stay(shape, scaling):
+    how, x = Quantizer(E4M3, scaling=scaling), torch.empty(shape)
+    done = how.quantize(x)
+    assert (done.values.shape, done.scale.numel(), done.tally.elements) == (shape, 0, 0)
+    codes, scale = how.encode(x)
+    assert how.decode(codes, scale).shape == shape
+
+
+@pytest.mark.parametrize("scaling", SCALINGS, ids=by_rule)
+def test_a_scalar_has_one_scale_whatever_the_granularity(scaling):
+    how, x = Quantizer(E4M3, scaling=scaling), torch.tensor(449.0)
+    done, row = how.quantize(x), how.quantize(x.view(1))
+    assert (done.values.shape, done.scale.shape) == ((), ())
+    assert (done.values.item(), done.scale.item()) == (row.values.item(), row.scale.item())
+    codes, scale = how.encode(x)
+    assert (codes.shape, how.decode(codes, scale).item()) == ((), done.values.item())
+
+
+def test_the_row_of_a_vector_is_the_vector():
+    x = noise(50)
+    for rounding in ("up", "exact", "mx-floor"):
+        row, whole = (
+            Quantizer(E4M3, scaling=Scaling(rounding=rounding, granularity=granularity)).quantize(x)
+            for granularity in ("row", "tensor")
+        )
+        assert torch.equal(row.values, whole.values) and row.scale.tolist() == [whole.scale.item()]
+
+
+@pytest.mark.parametrize("scale_format", ["fp32", "e8m0"])
+def test_a_block_of_zeros_or_without_finite_values_is_scaled_as_if_amax_were_one(scale_format):
+    x = torch.tensor([[0.0, -0.0], [math.nan, math.inf], [896.0, -1.0], [math.nan, 448.0]])
+    done = Quantizer(E4M3, scaling=Scaling(granularity="block:2", scale_format=scale_format)).quantize(x)
+    assert done.scale.flatten().tolist() == [2.0**-8, 2.0**-8, 2.0, 1.0]
+    expected = [[0.0, -0.0], [math.nan, 1.75], [896.0, -1.0], [math.nan, 448.0]]
+    assert torch.equal(bits(done.values), bits(torch.tensor(expected)))
+    assert (int(done.tally.nan), int(done.tally.infinite), int(done.tally.overflow)) == (2, 1, 1)
+
+
+def test_a_block_of_zeros_beside_others_changes_none_of_them_at_e4m3_scales():
+    x = noise(1, 32)
+    x[:, 16:] = 0.0
+    for scaling in (NVFP4, NVFP4_UP):
+        both, alone = (Quantizer(E2M1, scaling=scaling).quantize(part) for part in (x, x[:, :16]))
+        assert torch.equal(both.values[:, :16], alone.values) and both.scale[0, 0] == alone.scale[0, 0]
+        assert both.values[:, 16:].eq(0).all() and both.scale.isfinite().all() and both.scale.gt(0).all()
+
+
+def e4m3_scales(amaxes, largest, rounding, margin):
+    """The scale of a tensor in float32 times the E4M3 value of each block, by exact fractions; none is zero."""
+    counted = [Fraction(amax) or Fraction(1) for amax in amaxes]
+    top = Fraction(max(amaxes)) or Fraction(1)
+    wanted = top / (Fraction(largest) * 448) * Fraction(2) ** margin
+    if rounding == "up":
+        tensor = next(Fraction(2) ** k for k in range(-126, 127) if wanted <= Fraction(2) ** k)
+    else:
+        tensor = Fraction(float(torch.tensor(float(wanted), dtype=torch.float32)))
+    mode = "toward-positive" if rounding == "up" else "nearest-even"
+    stored = [max(amax / Fraction(largest) * Fraction(2) ** margin / tensor, Fraction(1, 512)) for amax in counted]
+    return [Fraction(round_exactly(value, E4M3.grid, mode)) * tensor for value in stored]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    name=st.sampled_from(["e2m1", "e4m3", "e0m7", "e5m2", "binary8p3"]),
+    rounding=st.sampled_from(["up", "exact"]),
+    margin=st.integers(-2, 2),
+    amaxes=st.lists(st.one_of(st.just(0.0), st.floats(2.0**-60, 2.0**60, width=32)), min_size=1, max_size=12),
+)
+def test_e4m3_scales_are_those_of_exact_fractions(name, rounding, margin, amaxes):
+    scaling = Scaling(rounding=rounding, granularity="block:16", scale_format="e4m3", margin=margin)
+    x = torch.zeros(len(amaxes), 16)
+    x[:, 3] = -torch.tensor(amaxes)
+    expected = [float(scale) for scale in e4m3_scales(amaxes, FORMATS[name].largest, rounding, margin)]
+    got = Quantizer(FORMATS[name], scaling=scaling).quantize(x).scale
+    assert got.flatten().tolist() == torch.tensor(expected, dtype=torch.float64).float().tolist()
+
+
+def test_nvfp4_by_hand():
+    x = torch.zeros(1, 48)
+    x[0, 0], x[0, 16], x[0, 32] = 6 * 448.0, 12.5, 13.0  # the scale of the tensor is 1
+    exact, up = (Quantizer(E2M1, scaling=scaling).quantize(x) for scaling in (NVFP4, NVFP4_UP))
+    assert (exact.scale.tolist(), up.scale.tolist()) == ([[448.0, 2.0, 2.25]], [[448.0, 2.25, 2.25]])
+    assert exact.values[0, [0, 16, 32]].tolist() == [2688.0, 12.0, 13.5]  # 12.5 saturates
+    assert (int(exact.tally.overflow), int(up.tally.overflow)) == (1, 0)
+
+
+@st.composite
+def matrices(draw, *, limit=2.0**60):
+    """Small matrices of finite float32 values; their blocks may differ by any factor."""
+    rows, columns = draw(st.integers(1, 3)), draw(st.integers(1, 40))
+    value = st.one_of(st.floats(-limit, limit, width=32), st.sampled_from([0.0, 2.0**-149, -(2.0**-126), limit]))
+    return torch.tensor(draw(st.lists(value, min_size=rows * columns, max_size=rows * columns))).view(rows, columns)
+
+
+UP = [scaling for scaling in SCALINGS if scaling.rounding == "up"]
+
+
+@settings(max_examples=150, deadline=None)
+@given(x=matrices(), name=st.sampled_from(list(FORMATS)), scaling=st.sampled_from(UP))
+def test_nothing_saturates_at_scales_rounded_up(x, name, scaling):
+    x = x if FORMATS[name].signed else x.abs()
+    assert int(Quantizer(FORMATS[name], scaling=scaling).quantize(x).tally.overflow) == 0
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    x=matrices(limit=2.0**20), name=st.sampled_from(SIGNED), scaling=st.sampled_from(SCALINGS), power=st.integers(-9, 9)
+)
+def test_a_power_of_two_goes_through_unchanged(x, name, scaling, power):
+    x = x.where(x.abs() >= 2.0**-40, 0.0)  # nothing becomes subnormal
+    for rounding in ("nearest-even", "stochastic"):
+        how = Quantizer(FORMATS[name], rounding, scaling)
+        here, there = how.quantize(x, key=3), how.quantize(x * 2.0**power, key=3)
+        assert torch.equal(bits(here.values * 2.0**power), bits(there.values))
+        assert torch.equal(how.encode(x, key=3)[0], how.encode(x * 2.0**power, key=3)[0])
+
+
+@pytest.mark.parametrize("scaling", SCALINGS, ids=by_rule)
+@pytest.mark.parametrize("name", FORMATS)
+def test_decode_of_encode_is_fake_quantize_bit_for_bit(name, scaling):
+    x = torch.cat([noise(3, 50), torch.tensor([[math.inf, -math.inf, -0.0, 1e-30, 3.0]]).repeat(1, 10)])
+    for rounding, overflow in product((*MODES, "stochastic"), ("saturate", "specials")):
+        how = Quantizer(FORMATS[name], rounding, scaling, overflow)
+        codes, scale = how.encode(x, key=5)
+        assert torch.equal(bits(how.decode(codes, scale)), bits(how.fake_quantize(x, key=5)))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_the_type_stays_as_it_came(dtype):
+    x = torch.randn(4, 40, generator=torch.Generator().manual_seed(0)).to(dtype)
+    for scaling in SCALINGS:
+        how = Quantizer(E4M3, scaling=scaling)
+        y = how.fake_quantize(x)
+        assert y.dtype == dtype and how.quantize(x).scale.dtype == torch.float32
+        assert torch.equal(y.float(), how.fake_quantize(x.float()).to(dtype).float())
+
+
+def test_the_clipped_gradient_follows_the_scale_of_each_block():
+    x = torch.tensor([[460.0, 448.0, 1.0, 0.9], [7.0, 7.5, 8.0, 0.0]], requires_grad=True)
+    scaling = Scaling(rounding="mx-floor", granularity="block:2")
+    Quantizer(E4M3, scaling=scaling, straight_through="clipped").fake_quantize(x).sum().backward()
+    assert x.grad.tolist() == [[0.0, 1.0, 1.0, 1.0], [1.0, 0.0, 1.0, 1.0]]
+
+
+def test_given_scales_of_blocks_are_used_as_they_are():
+    x, how = noise(4, 40), Quantizer(E4M3, scaling=Scaling(granularity="block:16"))
+    scales = torch.full((4, 3), 0.3)
+    done = how.quantize(x, scale=scales)
+    assert torch.equal(done.values, Quantizer(E4M3).quantize(x, scale=torch.tensor(0.3)).values)
+    assert torch.equal(done.scale, scales)
