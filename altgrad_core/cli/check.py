@@ -60,8 +60,7 @@ def plan_facts(run: Run) -> dict[str, Any]:
     for path, layer in linear_layers(run.model).items():
         layers[path] = {"shape": list(layer.weight.shape)}
         for role, operand in run.plan.layers.get(path, {}).items():
-            rule = operand.quantizer.scale_rule
-            parts = [operand.format.name, rule.kind if rule.rounding == "up" else f"{rule.kind}/{rule.rounding}"]
+            parts = [operand.format.name, str(operand.quantizer.scale_rule)]
             parts += [operand.quantizer.rounding] if operand.quantizer.rounding != "nearest-even" else []
             layers[path][role] = " ".join(parts)
     return {

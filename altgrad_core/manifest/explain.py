@@ -14,7 +14,9 @@ from altgrad_core.contracts.options import Table
 from altgrad_core.errors import ManifestError
 from altgrad_core.manifest.lines import Location
 from altgrad_core.manifest.load import ManifestFile, dotted
+from altgrad_core.numerics.scaling import GRANULARITY
 
+_PATTERNS = {GRANULARITY: "tensor, row or block:N, such as block:32"}
 _SHAPES = {
     "list_type": "an array ([...], or for tables [[{key}]])",
     "model_type": "a table ({{ ... }}, or [{key}])",
@@ -94,7 +96,8 @@ def _message(details: ErrorDetails, table: type[BaseModel], location: Location, 
 
 def _expected(details: ErrorDetails) -> str:
     if details["type"] == "string_pattern_mismatch":
-        return f"text that matches {details['ctx']['pattern']}"
+        pattern = details["ctx"]["pattern"]
+        return _PATTERNS.get(pattern, f"text that matches {pattern}")
     if (told := _SHAPES.get(details["type"])) is not None:
         return told.format(key=details["loc"][-1] if details["loc"] else "", **details.get("ctx", {}))
     text = str(details["msg"]).removeprefix("Input should be ").split(", got ")[0]

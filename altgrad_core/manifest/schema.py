@@ -11,7 +11,7 @@ from altgrad_core.contracts.options import Table
 from altgrad_core.numerics.minifloat import Specials, Subnormals
 from altgrad_core.numerics.quantizer import Overflow, StraightThrough
 from altgrad_core.numerics.rounding import RoundingName
-from altgrad_core.numerics.scaling import ScaleRounding, ScalingName
+from altgrad_core.numerics.scaling import GRANULARITY, ScaleFormat, ScaleRounding, ScalingName
 
 
 class RunTable(Table):
@@ -102,6 +102,8 @@ class QuantizerTable(Table):
     rounding: RoundingName = "nearest-even"
     scaling: ScalingName = "amax"
     scale_rounding: ScaleRounding = "up"
+    granularity: str = Field(default="tensor", pattern=GRANULARITY)
+    scale_format: ScaleFormat = "fp32"
     history: PositiveInt = 16
     margin: int = Field(default=0, ge=-126, le=126)
     overflow: Overflow = "saturate"

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 ScalingName = Literal["none", "amax", "delayed"]
 ScaleRounding = Literal["up", "exact", "mx-floor"]
 ScaleFormat = Literal["fp32", "e8m0", "e4m3"]
+GRANULARITY = r"^(tensor|row|block:[1-9][0-9]{0,8})$"
 EXPONENT_LIMIT = 126
 E4M3 = Minifloat(exponent_bits=4, mantissa_bits=3, specials="fn", name="e4m3")  # of NVFP4's block scales
 
@@ -52,10 +53,21 @@ class Scaling:
         _one_of("scale format", self.scale_format, ScaleFormat)
         if self.history < 1:
             raise FormatError(f"scaling history is {self.history}; at least 1 step is needed")
-        if not re.fullmatch(r"tensor|row|block:[1-9][0-9]{0,8}", self.granularity):
+        if not re.match(GRANULARITY, self.granularity):
             raise FormatError(f'no granularity "{self.granularity}"; one of tensor, row, block:N, such as block:32')
         if (problem := self._contradiction()) is not None:
             raise FormatError(problem)
+
+    def __str__(self) -> str:
+        """The kind, and what is not as usual: `amax/exact/row`."""
+        usual = Scaling(self.kind)
+        others = (self.rounding, self.granularity, self.scale_format)
+        parts = (
+            mine
+            for mine, its in zip(others, (usual.rounding, usual.granularity, usual.scale_format), strict=True)
+            if mine != its
+        )
+        return "/".join([self.kind, *parts])
 
     def _contradiction(self) -> str | None:
         if self.granularity != "tensor" and self.kind == "delayed":

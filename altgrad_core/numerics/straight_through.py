@@ -7,6 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
+
+Rounds = Callable[[Tensor], Tensor]
+Own = tuple[Tensor, Tensor | None]
 
 
 class StraightThroughRound(torch.autograd.Function):
@@ -27,14 +31,43 @@ class StraightThroughRound(torch.autograd.Function):
         return (gradient.where(inside[0], 0.0) if inside else gradient), None, None
 
 
-class GradientRound(torch.autograd.Function):
-    """Forward: the identity. Backward: `rounds` is applied to the gradient."""
+class QuantizedProduct(torch.autograd.Function):
+    """y = Q(x) Q(W)^T + b, straight through Q; the gradient of y is rounded once, for both products of the backward.
+
+    Only the rounded operands are kept for the backward pass. The gradient of b is that of y before rounding.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, rounds: Callable[[Tensor], Tensor]) -> Tensor:
-        ctx.rounds = rounds
-        return x.view_as(x)
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, own_x: Own, own_weight: Own, rounds: Rounds | None
+    ) -> Tensor:
+        """The product of the rounded `x` (..., inputs) and `weight` (outputs, inputs).
+
+        Args:
+            own_x, own_weight: of each the rounded values, and where its gradient passes (None: everywhere).
+            rounds: rounds the gradient of the result, or None.
+        """
+        ctx.save_for_backward(*own_x, *own_weight)
+        ctx.rounds, ctx.types = rounds, (x.dtype, weight.dtype, None if bias is None else bias.dtype)
+        return functional.linear(own_x[0], own_weight[0], bias)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return ctx.rounds(gradient), None
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, x_passes, weight, weight_passes = ctx.saved_tensors
+        x, weight = x.to(gradient.dtype), weight.to(gradient.dtype)  # autocast multiplied in a type of its own
+        to_x, to_weight, to_bias = None, None, None
+        lines = gradient.reshape(-1, gradient.shape[-1])
+        if ctx.needs_input_grad[2]:
+            to_bias = lines.sum(dim=0).to(ctx.types[2])
+        rounded = gradient if ctx.rounds is None else ctx.rounds(gradient)
+        if ctx.needs_input_grad[0]:
+            to_x = _where(x_passes, (rounded @ weight).to(ctx.types[0]))
+        if ctx.needs_input_grad[1]:
+            product = rounded.reshape(lines.shape).t() @ x.reshape(-1, x.shape[-1])
+            to_weight = _where(weight_passes, product.to(ctx.types[1]))
+        return to_x, to_weight, to_bias, None, None, None
+
+
+def _where(passes: Tensor | None, gradient: Tensor) -> Tensor:
+    return gradient if passes is None else gradient.where(passes, 0.0)

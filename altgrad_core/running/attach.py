@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from altgrad_core.contracts.actions import Role
 from altgrad_core.errors import ManifestError
+from altgrad_core.numerics.straight_through import QuantizedProduct
 from altgrad_core.running.operand import Operand
 
 Operands = dict[Role, Operand]
@@ -20,16 +20,17 @@ class QuantizedLinear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """y = Q(x) Q(W)^T + b. The gradient of y is quantized once, before both backward products; b's is not."""
-        operands = self.operands
-        x, weight = input, self.weight
-        if "activation" in operands:
-            x = operands["activation"].apply(x, training=self.training)
-        if "weight" in operands:
-            weight = operands["weight"].apply(weight, training=self.training)
-        if "gradient" not in operands:
-            return functional.linear(x, weight, self.bias)
-        y = operands["gradient"].apply_to_gradient(functional.linear(x, weight), training=self.training)
-        return y if self.bias is None else y + self.bias
+        training, operands = self.training, self.operands
+        x, weight, gradient = operands.get("activation"), operands.get("weight"), operands.get("gradient")
+        y: Tensor = QuantizedProduct.apply(
+            input,
+            self.weight,
+            self.bias,
+            (input.detach(), None) if x is None else x.round(input, training=training),
+            (self.weight.detach(), None) if weight is None else weight.round_once(self.weight, training=training),
+            None if gradient is None else lambda incoming: gradient.round(incoming, training=training)[0],
+        )
+        return y
 
 
 def linear_layers(model: nn.Module) -> dict[str, nn.Linear]:

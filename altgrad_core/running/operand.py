@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
+from weakref import ref
 
 import torch
 from torch import Tensor
@@ -13,9 +15,13 @@ from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.geometry import Geometry
 from altgrad_core.numerics.quantizer import Quantizer, amax_of
 from altgrad_core.numerics.random import derive_key
-from altgrad_core.numerics.straight_through import GradientRound, StraightThroughRound
+from altgrad_core.numerics.reference import finite_amax
 from altgrad_core.numerics.scaling import spread
 from altgrad_core.numerics.tally import Quantized, Tally
+
+Rounded = tuple[Tensor, Tensor | None]
+Latest = tuple[Callable[[], Tensor | None], object, Rounded | None]
+NOTHING: Latest = (lambda: None, None, None)
 
 
 @dataclass
@@ -42,23 +48,35 @@ class Operand:
         self._moment, self._tally_step = moment, -1
         self._is_fixed = False
         self._amax = torch.zeros((), device=device)
-        self._shape, self._block = torch.Size(), None  # of the last tensor
+        self._shape: torch.Size = torch.Size()  # of the last tensor
+        self._block: int | None = None
         self._history = torch.zeros(0, device=device)
         self._pending: Tensor | None = None
+        self._latest = NOTHING  # the weight, what it was rounded under, and the result
 
     @property
     def format(self) -> Format:
         """The format in force."""
         return self.quantizer.target
 
-    def apply(self, x: Tensor, *, training: bool) -> Tensor:
-        """The quantized operand, with the straight-through gradient."""
-        rounded, scale = self._round(x, training)
-        return StraightThroughRound.apply(x, rounded, self.quantizer.clip_bound(x, scale))
+    def round(self, x: Tensor, *, training: bool) -> Rounded:
+        """The rounded values, and where a clipped straight-through gradient passes (None: everywhere)."""
+        looks_back = self.quantizer.scale_rule.kind == "delayed" and len(self._history) > 0
+        scale = self.quantizer.scale_of(self._history.max()) if looks_back else None
+        done = self.quantizer.quantize(x.detach(), scale=self.scale if self._is_fixed else scale, key=self._key())
+        if training:
+            self._remember(x, done)
+        bound = self.quantizer.clip_bound(x, done.scale)
+        return done.values, None if bound is None else x.detach().abs() <= bound
 
-    def apply_to_gradient(self, y: Tensor, *, training: bool) -> Tensor:
-        """`y` itself; the gradient that comes back through it is quantized."""
-        return GradientRound.apply(y, lambda gradient: self._round(gradient, training)[0])
+    def round_once(self, weight: Tensor, *, training: bool) -> Rounded:
+        """As `round`, for a tensor that many passes share: rounded anew only when it, or the step, has changed."""
+        state = (weight._version, weight.data_ptr(), self._moment.step, self._moment.phase, training, self.quantizer)
+        of, known, rounded = self._latest
+        if rounded is None or of() is not weight or known != state:
+            rounded = self.round(weight, training=training)
+            self._latest = ref(weight), state, rounded
+        return rounded
 
     @property
     def scales(self) -> Tensor:
@@ -73,7 +91,8 @@ class Operand:
             self.scale = self.quantizer.scale_of(self._amax)
 
     def advance(self) -> None:
-        """An optimizer step is over: its largest amax becomes one entry of the history."""
+        """An optimizer step is over: its largest amax becomes one entry of the history, rounded weights are let go."""
+        self._latest = NOTHING
         if self._pending is not None:
             kept = self._history[-(self.quantizer.scale_rule.history - 1) :] if self._keeps_more else self._history[:0]
             self._history = torch.cat([kept.to(self._pending.device), self._pending.reshape(1)])
@@ -82,11 +101,13 @@ class Operand:
     def switch(self, format: Format) -> None:
         """Use another format, at the scale of the last amax until the next pass; the history stays valid."""
         self.quantizer = replace(self.quantizer, format=format)
+        self._latest = NOTHING
         self.scale = self._fixed_scale() if self._is_fixed else self.quantizer.scale_of(self._amax)
 
     def fix_scale(self) -> None:
         """See `Geometry.fix_scale`."""
         self._is_fixed, self.scale = True, self._fixed_scale()
+        self._latest = NOTHING
 
     def state_dict(self) -> dict[str, Any]:
         """The format in force, the scale, the history and the last counts, as plain data."""
@@ -119,27 +140,20 @@ class Operand:
         headroom = 1.0 if self.quantizer.scale_rule.kind == "none" else 2.0
         return self.quantizer.scale_of(self._amax) * headroom
 
-    def _round(self, x: Tensor, training: bool) -> tuple[Tensor, Tensor]:
-        looks_back = self.quantizer.scale_rule.kind == "delayed" and len(self._history) > 0
-        scale = self.quantizer.scale_of(self._history.max()) if looks_back else None
-        done = self.quantizer.quantize(x.detach(), scale=self.scale if self._is_fixed else scale, key=self._key())
-        if training:
-            self._remember(x, done)
-        return done.values, done.scale
-
     def _remember(self, x: Tensor, done: Quantized) -> None:
         """Keep of a training pass: the scale, the counts with the others of its step, the step's largest amax."""
         self._shape, self._block = x.shape, self.quantizer.block_of(x)
         self.scale, tally = done.scale, done.tally
-        if tally is None:
-            return
-        # Of blocks only the scales are at hand, and they bound the magnitudes.
-        self._amax = tally.amax if self._block is None else done.scale * self.format.largest
-        continues = self.tally is not None and self._tally_step == self._moment.step
-        self.tally = self.tally.plus(tally) if self.tally is not None and continues else tally
-        self._tally_step = self._moment.step
-        if self.quantizer.scale_rule.kind == "delayed":
-            self._pending = tally.amax if self._pending is None else torch.maximum(self._pending, tally.amax)
+        is_delayed = self.quantizer.scale_rule.kind == "delayed"
+        if tally is not None:
+            # Of blocks only the scales are at hand, and they bound the magnitudes.
+            self._amax = tally.amax if self._block is None else done.scale * self.format.largest
+            continues = self.tally is not None and self._tally_step == self._moment.step
+            self.tally = self.tally.plus(tally) if self.tally is not None and continues else tally
+            self._tally_step = self._moment.step
+        if is_delayed:  # the identity keeps a history too, for a later switch
+            seen = finite_amax(x) if tally is None else tally.amax
+            self._pending = seen if self._pending is None else torch.maximum(self._pending, seen)
 
     def _key(self) -> int | None:
         if self.quantizer.rounding != "stochastic":

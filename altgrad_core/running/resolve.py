@@ -168,10 +168,23 @@ class _Finder:
         return Quantizer(
             format=self.format(table.format, (*location, "format")),
             rounding=table.rounding,
-            scaling=Scaling(table.scaling, table.scale_rounding, table.history, table.margin),
+            scaling=self._scaling(table, location),
             overflow=table.overflow,
             straight_through=table.straight_through,
         )
+
+    def _scaling(self, table: QuantizerTable, location: Location) -> Scaling:
+        try:
+            return Scaling(
+                kind=table.scaling,
+                rounding=table.scale_rounding,
+                history=table.history,
+                margin=table.margin,
+                granularity=table.granularity,
+                scale_format=table.scale_format,
+            )
+        except FormatError as error:  # each choice is possible, but not these together
+            raise self.error(location, error) from None
 
     def format(self, choice: str | InlineFormat, location: Location) -> Format:
         """A registered or inline format that has been looked at: its table is computed here, not at step 0."""

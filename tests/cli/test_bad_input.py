@@ -30,7 +30,12 @@ OPTIMIZERS = "adamw, grid, manifold-adamw"
          "stop-on-nonfinite, stop-on-divergence, widen-stalled"),
         ("tracker=[{use='wandbb'}]", 'tracker[0].use: no tracker "wandbb"; did you mean "wandb"?'),
         ("recipe.0.weight.format=e4m4", 'recipe[0].weight.format: no format "e4m4"; did you mean "e4m3"?'),
-        ("recipe.0.weight.rounding=up", "recipe[0].weight.rounding: expected 'nearest-even' or 'stochastic', got \"up\""),
+        ("recipe.0.weight.rounding=up", "recipe[0].weight.rounding: expected 'nearest-even', 'nearest-away', 'toward-zero', 'toward-positive', 'toward-negative' "
+         'or \'stochastic\', got "up"'),
+        ("recipe.0.weight.granularity=rows", 'recipe[0].weight.granularity: expected tensor, row or block:N, such as block:32, got "rows"'),
+        ("recipe.0.weight={format='e4m3',scaling='delayed',granularity='row'}",
+         "recipe[0].weight: delayed scaling knows the tensor of earlier steps, not its rows: granularity \"row\" goes with "
+         'scaling "amax"'),
         ("recipe.0.weight.format={exponent_bits=9,mantissa_bits=9}",
          'recipe[0].weight.format: a format of 9 exponent and 9 mantissa bits has 19 bits in all; 2 to 16 are possible'),
         ("recipe.0.weight.format={exponent_bits=4}", "recipe[0].weight.format.mantissa_bits: missing; expected an integer"),

@@ -107,8 +107,8 @@ def test_codes_of_gfloat_decode_to_its_values():
 @pytest.mark.parametrize("scale_rounding", ["up", "exact", "mx-floor"])
 @pytest.mark.parametrize("name", ["e0m7", "e2m1", "e4m3", "e7m0", "bf16"])
 def test_every_block_is_quantized_as_if_it_were_alone(name, scale_rounding, granularity):
-    x, scaling = noise(5, 37), Scaling(rounding=scale_rounding, granularity=granularity, margin=1)
-    size = 37 if granularity == "row" else int(granularity[6:])  # the last block of a row is short
+    x, scaling = noise(3, 23), Scaling(rounding=scale_rounding, granularity=granularity, margin=1)
+    size = 23 if granularity == "row" else int(granularity[6:])  # the last block of a row is short
     for rounding in MODES:
         values, scales, tally = piece_by_piece(x, FORMATS[name], rounding, scaling, size)
         done = Quantizer(FORMATS[name], rounding, scaling).quantize(x)
@@ -262,7 +262,8 @@ def test_a_power_of_two_goes_through_unchanged(x, name, scaling, power):
 @pytest.mark.parametrize("name", FORMATS)
 def test_decode_of_encode_is_fake_quantize_bit_for_bit(name, scaling):
     x = torch.cat([noise(3, 50), torch.tensor([[math.inf, -math.inf, -0.0, 1e-30, 3.0]]).repeat(1, 10)])
-    for rounding, overflow in product((*MODES, "stochastic"), ("saturate", "specials")):
+    modes = (*MODES, "stochastic") if FORMATS[name].bits <= 8 else ("nearest-even", "toward-zero", "stochastic")
+    for rounding, overflow in product(modes, ("saturate", "specials")):
         how = Quantizer(FORMATS[name], rounding, scaling, overflow)
         codes, scale = how.encode(x, key=5)
         assert torch.equal(bits(how.decode(codes, scale)), bits(how.fake_quantize(x, key=5)))

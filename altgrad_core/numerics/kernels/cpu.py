@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from altgrad_core.numerics import reference
+from altgrad_core.numerics.kernels import arrays, deterministic, scales, steps, stochastic, walk
 from altgrad_core.numerics.kernels import codes as code_kernels
-from altgrad_core.numerics.kernels import deterministic, scales, steps, stochastic, walk
 from altgrad_core.numerics.kernels.bits import EXACT_HALF, HALF
-from altgrad_core.numerics.kernels.facts import NEVER, SMALLEST_NORMAL, Facts, arithmetic_facts, float_bits
+from altgrad_core.numerics.kernels.facts import arithmetic_facts, float_bits
 from altgrad_core.numerics.kernels.threads import in_chunks
 from altgrad_core.numerics.scaling import blocks_in, tensor_scale_for
 from altgrad_core.numerics.tally import Quantized, Tally
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from altgrad_core.numerics.format import Format
     from altgrad_core.numerics.quantizer import Quantizer
 
-UNTAKEN = 0x7FFFFFFF  # a limit that no magnitude reaches, infinity neither: it is looked at apart
+Array = np.ndarray[Any, Any]
 NO_RULE, NO_LAYOUT = np.zeros(7), np.zeros(3, np.int64)
 
 
@@ -72,7 +73,7 @@ def quantize(
 
 def encode(x: Tensor, how: Quantizer, *, scale: Tensor, key: int | None, out: Tensor) -> int:
     """As `reference.encode`."""
-    if _leaves_specials(how) or (arithmetic_facts(how.target) is not None and not has_plain_codes(how.target)):
+    if _leaves_specials(how) or (arithmetic_facts(how.target) is not None and not arrays.has_plain_codes(how.target)):
         return reference.encode(x, how, scale=scale, key=key, out=out)
     source = x.float()
     if how.rounding == "stochastic":
@@ -86,21 +87,21 @@ def encode(x: Tensor, how: Quantizer, *, scale: Tensor, key: int | None, out: Te
 
 def decode(codes: Tensor, format: Format, *, scale: float, out: Tensor) -> None:
     """As `reference.decode`."""
-    table = _table(format) * np.float32(scale)
+    table = arrays.decode_table(format) * np.float32(scale)
     code_kernels.decode(codes.contiguous().view(-1).numpy(), table, out.view(-1).numpy())
 
 
 def nearest_rung(x: Tensor, format: Format, *, scale: Tensor) -> Tensor:
     """The number of the rung nearest to x / scale, int32, of the shape of `x`."""
     out = torch.empty(x.shape, dtype=torch.int32)
-    walk.nearest_rung(_bits(x.float()), out.view(-1).numpy(), _each(scale, x), _walk_facts(format)[0])
+    walk.nearest_rung(_bits(x.float()), out.view(-1).numpy(), _each(scale, x), arrays.walk_facts(format)[0])
     return out
 
 
 def position(x: Tensor, format: Format, *, scale: Tensor) -> Tensor:
     """The rung position of x / scale, float64, of the shape of `x`."""
     out = torch.empty(x.shape, dtype=torch.float64)
-    walk.position(_bits(x.float()), out.view(-1).numpy(), _each(scale, x), *_walk_facts(format))
+    walk.position(_bits(x.float()), out.view(-1).numpy(), _each(scale, x), *arrays.walk_facts(format))
     return out
 
 
@@ -108,16 +109,16 @@ def value_at(u: Tensor, format: Format, *, scale: Tensor) -> Tensor:
     """Scale times the value at rung position `u` (float64), float32, of the shape of `u`."""
     out = torch.empty(u.shape, dtype=torch.float32)
     flat = u.detach().contiguous().view(-1).numpy()
-    walk.value_at(flat, out.view(-1).numpy(), _each(scale, u), *_walk_facts(format))
+    walk.value_at(flat, out.view(-1).numpy(), _each(scale, u), *arrays.walk_facts(format))
     return out
 
 
 class Scheme(NamedTuple):
     """How a kernel scales: the scales, what shares them, the rule that makes them, and what follows for a kernel's traits."""
 
-    scales: np.ndarray
-    layout: np.ndarray
-    rule: np.ndarray
+    scales: Array
+    layout: Array
+    rule: Array
     apiece: int
     exact_half: bool
 
@@ -137,7 +138,7 @@ def _scheme(x: Tensor, how: Quantizer, scale: Tensor, block: int | None, *, is_g
     return Scheme(array, layout, rule, apiece, False)
 
 
-def _rule(x: Tensor, how: Quantizer, is_given: bool) -> np.ndarray:
+def _rule(x: Tensor, how: Quantizer, is_given: bool) -> Array:
     """See `scales.scale_at`."""
     rule, largest = how.scale_rule, how.target.largest
     bits = float_bits(largest)
@@ -151,29 +152,12 @@ def _rule(x: Tensor, how: Quantizer, is_given: bool) -> np.ndarray:
     return np.array([kind, largest, bits >> 23, bits & 0x7FFFFF, margin, goes_up, tensor_scale], np.float64)
 
 
-def _run(x: np.ndarray, out: np.ndarray, how: Quantizer, scheme: Scheme, key: int | None, codes: bool = False) -> list:
+def _run(x: Array, out: Array, how: Quantizer, scheme: Scheme, key: int | None, *, codes: bool = False) -> list[int]:
     """Run the kernel for these traits over all elements; the amax bits and the counts."""
-    format = how.target
-    facts = arithmetic_facts(format)
-    by_chance = how.rounding == "stochastic"
-    keeps_zero = format.grid.negative_zero is not None
-    arguments: tuple
-    if facts is None:
-        kernel = steps.rounds(by_chance, keeps_zero, scheme.apiece > 0, codes)
-        payload = "codes" if codes else "rungs" if by_chance else "values"
-        arguments = (_values(format), _places(format, how.rounding, payload), _steps_facts(format))
-    elif by_chance:
-        traits = (facts.is_bits, facts.shift < 23 - stochastic.MOST_COARSE, keeps_zero)
-        kernel = stochastic.rounds(*traits, _half(x, scheme), scheme.apiece > 0)
-        arguments = (_facts_array(format, how.rounding, "saturate"), np.float32(facts.quantum))
-    else:
-        specials = how.overflow == "specials" and _has_specials(format)
-        traits = (facts.is_bits, facts.is_powers, keeps_zero, specials)
-        kernel = deterministic.rounds(deterministic.MODES[how.rounding], *traits, _half(x, scheme), scheme.apiece, codes)
-        arguments = (_facts_array(format, how.rounding, how.overflow),)
+    kernel, arguments, draws = _chosen(how.target, how.rounding, how.overflow, _half(x, scheme), scheme.apiece, codes)
 
-    def chunk(start: int, stop: int, counts: np.ndarray) -> None:
-        stream = () if facts is not None and not by_chance else (np.array([key or 0, start]),)
+    def chunk(start: int, stop: int, counts: Array) -> None:
+        stream = (np.array([key or 0, start]),) if draws else ()
         mine, layout = scheme.scales, scheme.layout
         if scheme.apiece:
             mine, layout = mine[start // layout[0] :] if start else mine, layout.copy()
@@ -183,11 +167,31 @@ def _run(x: np.ndarray, out: np.ndarray, how: Quantizer, scheme: Scheme, key: in
     return in_chunks(chunk, x.size, unit if scheme.layout[1] in (0, x.size) else x.size)
 
 
-def _half(x: np.ndarray, scheme: Scheme) -> int:
+@lru_cache(maxsize=256)
+def _chosen(
+    format: Format, rounding: str, overflow: str, half: int, apiece: int, codes: bool
+) -> tuple[Callable[..., None], tuple[Any, ...], bool]:
+    """The kernel for these traits, what it is told of the format, and whether it wants a stream of random numbers."""
+    facts, by_chance = arithmetic_facts(format), rounding == "stochastic"
+    keeps_zero = format.grid.negative_zero is not None
+    if facts is None:
+        payload = "codes" if codes else "rungs" if by_chance else "values"
+        arguments = (arrays.rung_values(format), arrays.places(format, rounding, payload), arrays.steps_facts(format))
+        return steps.rounds(by_chance, keeps_zero, apiece > 0, codes), arguments, True
+    if by_chance:
+        is_fine = facts.shift < 23 - stochastic.MOST_COARSE
+        kernel = stochastic.rounds(facts.is_bits, is_fine, keeps_zero, half, apiece > 0)
+        return kernel, (arrays.rounding_facts(format, rounding, "saturate"), np.float32(facts.quantum)), True
+    traits = (facts.is_bits, facts.is_powers, keeps_zero, overflow == "specials" and arrays.has_specials(format))
+    kernel = deterministic.rounds(deterministic.MODES[rounding], *traits, half, apiece, codes)
+    return kernel, (arrays.rounding_facts(format, rounding, overflow),), False
+
+
+def _half(x: Array, scheme: Scheme) -> int:
     return 0 if x.dtype != np.uint16 else EXACT_HALF if scheme.exact_half else HALF
 
 
-def _bits(x: Tensor, *, copy: bool = True) -> np.ndarray:
+def _bits(x: Tensor, *, copy: bool = True) -> Array:
     """The bits of a tensor, flat: int32 of float32, uint16 of bfloat16."""
     flat = x.detach().contiguous().view(-1) if copy else x.view(-1)
     if flat.dtype == torch.float16:
@@ -204,7 +208,7 @@ def _room_for_scales(x: Tensor, block: int | None) -> Tensor:
     return torch.ones(*x.shape[:-1], blocks_in(x.shape[-1], block))
 
 
-def _each(scale: Tensor, x: Tensor) -> np.ndarray:
+def _each(scale: Tensor, x: Tensor) -> Array:
     """The one scale, or that of every element."""
     flat = scale.reshape(1) if scale.numel() == 1 else scale.expand(x.shape).reshape(-1)
     return flat.detach().contiguous().numpy()
@@ -213,88 +217,8 @@ def _each(scale: Tensor, x: Tensor) -> np.ndarray:
 def _leaves_specials(how: Quantizer) -> bool:
     """Whether overflow becomes a special value in a format whose kernel only saturates."""
     format = how.target
-    if how.overflow == "saturate" or not _has_specials(format):
+    if how.overflow == "saturate" or not arrays.has_specials(format):
         return False
     facts = arithmetic_facts(format)
     signs = {str(reference.special_beyond(format, sign)).removeprefix("-") for sign in (1, -1)}
     return facts is None or len(signs) > 1
-
-
-@lru_cache(maxsize=256)
-def _has_specials(format: Format) -> bool:
-    return any(reference.special_beyond(format, sign) is not None for sign in (1, -1))
-
-
-@lru_cache(maxsize=256)
-def has_plain_codes(format: Format) -> bool:
-    """Whether the code of a rung is its number, with the top bit set below zero."""
-    grid, sign = format.grid, 2 ** (format.bits - 1)
-    numbers = range(-grid.origin, len(grid) - grid.origin)
-    plain = tuple(n if n >= 0 else sign - n for n in numbers)
-    return plain == grid.codes and grid.negative_zero in (None, sign)
-
-
-@lru_cache(maxsize=256)
-def _facts_array(format: Format, rounding: str, overflow: str) -> np.ndarray:
-    """See `deterministic.rounds`."""
-    facts = _known(format)
-    limits, specials, special_codes = [], [], []
-    for sign in (1, -1):
-        special = reference.special_beyond(format, sign) if overflow == "specials" else None
-        limit = None if special is None else reference.overflow_threshold(format, sign, rounding)
-        limits.append(UNTAKEN if limit is None else _limit_bits(*limit))
-        is_nan = special is None or math.isnan(special)
-        specials.append(0x7FC00000 if is_nan else NEVER)
-        special_codes.append((format.nan_code if is_nan else format.infinity_code(sign)) or 0)
-    plain = (facts.low, facts.largest, facts.shift, *limits, *specials)
-    return np.array([*plain, facts.offset, format.bits - 1, format.nan_code or 0, *special_codes], np.int32)
-
-
-def _limit_bits(threshold: float, itself: bool) -> int:
-    bits = float_bits(threshold) if threshold < 2.0**128 else NEVER
-    return bits + (not itself)
-
-
-@lru_cache(maxsize=256)
-def _steps_facts(format: Format) -> np.ndarray:
-    """See `steps.rounds`."""
-    grid = format.grid
-    lowest = steps.ordered(grid.lowest) if grid.lowest < 0 else steps.ordered(-0.0)
-    highest = steps.ordered(grid.highest) if grid.highest > 0 else steps.ordered(0.0)
-    origin = grid.codes[grid.origin] if grid.values[grid.origin] == 0 else -1
-    return np.array([lowest, highest, origin, grid.negative_zero or 0, format.nan_code or 0], np.int32)
-
-
-@lru_cache(maxsize=64)
-def _places(format: Format, rounding: str, payload: str) -> np.ndarray:
-    """See `Steps.with_payload`."""
-    found = steps.steps_of(format, rounding)
-    assert found is not None, "ask `supports` first"
-    values = _values(format)
-    payloads = {"codes": np.array(format.grid.codes), "rungs": np.arange(len(values)), "values": values.view(np.int32)}
-    return found.with_payload(payloads[payload])
-
-
-@lru_cache(maxsize=256)
-def _values(format: Format) -> np.ndarray:
-    return np.array(format.grid.values, np.float32)
-
-
-@lru_cache(maxsize=256)
-def _walk_facts(format: Format) -> tuple[np.ndarray, np.float32]:
-    """See `walk.position`."""
-    facts = _known(format)
-    low = max(facts.low, SMALLEST_NORMAL)
-    array = np.array([low, facts.largest, facts.shift, facts.offset, facts.top_rung], np.int32)
-    return array, np.float32(facts.quantum)
-
-
-@lru_cache(maxsize=256)
-def _table(format: Format) -> np.ndarray:
-    return np.array(format.table, np.float32)
-
-
-def _known(format: Format) -> Facts:
-    facts = arithmetic_facts(format)
-    assert facts is not None, "ask `supports` first"
-    return facts

@@ -73,7 +73,13 @@ def rounds(MODE, IS_BITS, IS_POWERS, MINUS_ZERO, SPECIALS, HALF_IO, APIECE, CODE
         keep, half = I(~below_rung), I(I(ONE << shift) >> ONE)
         scale = scales[0] if scales.size else F(1.0)
         factors = np.empty(GROUP if APIECE == BY_ELEMENT else 0, np.float32)
-        offset, to_sign, nan_code, code_above, code_below = facts[7], I(I(31) - facts[8]), facts[9], facts[10], facts[11]
+        offset, to_sign, nan_code, code_above, code_below = (
+            facts[7],
+            I(I(31) - facts[8]),
+            facts[9],
+            facts[10],
+            facts[11],
+        )
         per_quantum = F(F(1.0) / as_float(I(low - I(width << I(23)))))
         amax = ZERO
         overflows, underflows, nans, infinities = 0, 0, 0, 0

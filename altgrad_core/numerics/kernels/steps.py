@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from functools import cache, lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,7 +19,6 @@ from altgrad_core.numerics.kernels.bits import (
     MAGNITUDE,
     ONE,
     SIGN,
-    SIXTEEN,
     ZERO,
     F,
     I,
@@ -33,6 +32,7 @@ from altgrad_core.numerics.kernels.philox import group_words
 from altgrad_core.numerics.kernels.scales import spread_panel
 from altgrad_core.numerics.random import GROUP
 
+Array = np.ndarray[Any, Any]
 KEY_BITS = range(12, 19)  # upper bits of a float32 that choose a place; the fewer, the more places stay in the cache
 MOST_RUNGS = 256
 FLOOR = "toward-negative"  # the staircase that stochastic rounding starts from
@@ -46,10 +46,10 @@ class Steps(NamedTuple):
         rungs: int32, shape (places,): where the values below go, counted from the lowest rung.
     """
 
-    edges: np.ndarray
-    rungs: np.ndarray
+    edges: Array
+    rungs: Array
 
-    def with_payload(self, payload: np.ndarray) -> np.ndarray:
+    def with_payload(self, payload: Array) -> Array:
         """int32, shape (4 * places,): of each place what the rungs below and above its edge stand for, and the edge."""
         below, above = self.rungs, np.minimum(self.rungs + 1, len(payload) - 1)
         return np.stack([payload[below], payload[above], self.edges, 0 * below], axis=1).astype(np.int32).reshape(-1)
@@ -68,7 +68,7 @@ def steps_of(format: Format, rounding: str) -> Steps | None:
     return next((places for places in found if places is not None), None)
 
 
-def _places(steps: np.ndarray, bits: int) -> Steps | None:
+def _places(steps: Array, bits: int) -> Steps | None:
     """The staircase by this many upper bits; None where one place would hold two steps."""
     length = 2 ** (32 - bits)
     starts = (np.arange(2**bits, dtype=np.int64) - 2 ** (bits - 1)) * length

@@ -6,16 +6,18 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
 
 from altgrad_core.numerics.random import GROUP
 
+Array = np.ndarray[Any, Any]
 WORTH_A_THREAD = 1 << 18  # elements: below, handing over the work costs more than it saves
 COUNTS = 5  # amax bits and four counts
 
-Chunk = Callable[[int, int, np.ndarray], None]
+Chunk = Callable[[int, int, Array], None]
 
 
 def in_chunks(work: Chunk, size: int, unit: int) -> list[int]:
@@ -34,7 +36,7 @@ def in_chunks(work: Chunk, size: int, unit: int) -> list[int]:
     starts = range(0, size, length)
     each = np.zeros((len(starts), COUNTS), np.int64)
     parts = [(start, min(start + length, size), mine) for start, mine in zip(starts, each, strict=True)]
-    others = [_pool(os.getpid()).submit(work, *part) for part in parts[1:]]
+    others = [_pool(os.getpid(), torch.get_num_threads()).submit(work, *part) for part in parts[1:]]
     work(*parts[0])
     for other in others:
         other.result()
@@ -42,6 +44,6 @@ def in_chunks(work: Chunk, size: int, unit: int) -> list[int]:
 
 
 @lru_cache(maxsize=1)
-def _pool(process: int) -> ThreadPoolExecutor:
-    """The threads of this process: after a fork the child makes its own."""
-    return ThreadPoolExecutor(max(1, torch.get_num_threads() - 1), thread_name_prefix="altgrad")
+def _pool(process: int, threads: int) -> ThreadPoolExecutor:
+    """The threads of this process beside the caller's: after a fork the child makes its own."""
+    return ThreadPoolExecutor(max(1, threads - 1), thread_name_prefix="altgrad")

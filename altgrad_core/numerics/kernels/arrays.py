@@ -1,0 +1,98 @@
+"""What the kernels are told of a format, as arrays; made once for each."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from altgrad_core.numerics import reference
+from altgrad_core.numerics.kernels import steps
+from altgrad_core.numerics.kernels.facts import NEVER, SMALLEST_NORMAL, Facts, arithmetic_facts, float_bits
+
+if TYPE_CHECKING:
+    from altgrad_core.numerics.format import Format
+
+Array = np.ndarray[Any, Any]
+UNTAKEN = 0x7FFFFFFF  # a limit that no magnitude reaches, infinity neither: it is looked at apart
+
+
+@lru_cache(maxsize=256)
+def has_specials(format: Format) -> bool:
+    """Whether anything lies beyond the ends of the grid."""
+    return any(reference.special_beyond(format, sign) is not None for sign in (1, -1))
+
+
+@lru_cache(maxsize=256)
+def has_plain_codes(format: Format) -> bool:
+    """Whether the code of a rung is its number, with the top bit set below zero."""
+    grid, sign = format.grid, 2 ** (format.bits - 1)
+    numbers = range(-grid.origin, len(grid) - grid.origin)
+    plain = tuple(n if n >= 0 else sign - n for n in numbers)
+    return plain == grid.codes and grid.negative_zero in (None, sign)
+
+
+def rounding_facts(format: Format, rounding: str, overflow: str) -> Array:
+    """See `deterministic.rounds`."""
+    facts = _known(format)
+    limits, specials, special_codes = [], [], []
+    for sign in (1, -1):
+        special = reference.special_beyond(format, sign) if overflow == "specials" else None
+        limit = None if special is None else reference.overflow_threshold(format, sign, rounding)
+        limits.append(UNTAKEN if limit is None else _limit_bits(*limit))
+        is_nan = special is None or math.isnan(special)
+        specials.append(0x7FC00000 if is_nan else NEVER)
+        special_codes.append((format.nan_code if is_nan else format.infinity_code(sign)) or 0)
+    plain = (facts.low, facts.largest, facts.shift, *limits, *specials)
+    return np.array([*plain, facts.offset, format.bits - 1, format.nan_code or 0, *special_codes], np.int32)
+
+
+def _limit_bits(threshold: float, itself: bool) -> int:
+    bits = float_bits(threshold) if threshold < 2.0**128 else NEVER
+    return bits + (not itself)
+
+
+def steps_facts(format: Format) -> Array:
+    """See `steps.rounds`."""
+    grid = format.grid
+    lowest = steps.ordered(grid.lowest) if grid.lowest < 0 else steps.ordered(-0.0)
+    highest = steps.ordered(grid.highest) if grid.highest > 0 else steps.ordered(0.0)
+    origin = grid.codes[grid.origin] if grid.values[grid.origin] == 0 else -1
+    return np.array([lowest, highest, origin, grid.negative_zero or 0, format.nan_code or 0], np.int32)
+
+
+def places(format: Format, rounding: str, payload: str) -> Array:
+    """See `Steps.with_payload`."""
+    found = steps.steps_of(format, rounding)
+    assert found is not None, "ask `supports` first"
+    values = rung_values(format)
+    payloads = {"codes": np.array(format.grid.codes), "rungs": np.arange(len(values)), "values": values.view(np.int32)}
+    return found.with_payload(payloads[payload])
+
+
+def rung_values(format: Format) -> Array:
+    """The grid, float32."""
+    return np.array(format.grid.values, np.float32)
+
+
+@lru_cache(maxsize=256)
+def walk_facts(format: Format) -> tuple[Array, np.float32]:
+    """See `walk.position`."""
+    facts = _known(format)
+    low = max(facts.low, SMALLEST_NORMAL)
+    array = np.array([low, facts.largest, facts.shift, facts.offset, facts.top_rung], np.int32)
+    return array, np.float32(facts.quantum)
+
+
+@lru_cache(maxsize=256)
+def decode_table(format: Format) -> Array:
+    """The value of every code, float32."""
+    return np.array(format.table, np.float32)
+
+
+def _known(format: Format) -> Facts:
+    facts = arithmetic_facts(format)
+    assert facts is not None, "ask `supports` first"
+    return facts
