@@ -67,6 +67,8 @@ class Quantizer:
 
     def scale_of(self, amax: Tensor) -> Tensor:
         """The scales for the largest magnitudes `amax` of one tensor, float32, of the shape of `amax`."""
+        if kernels.supports(amax, self.target):
+            return kernels.scale_of(amax, self)
         return scale_for(amax, self.target.largest, self.scale_rule)
 
     def quantize(

@@ -48,6 +48,12 @@ def amax(x: Tensor, block: int | None = None) -> Tensor:
     return result
 
 
+def scale_of(amax: Tensor, how: Quantizer) -> Tensor:
+    """As `scaling.scale_for`."""
+    result: Tensor = _cpu().scale_of(amax, how)
+    return result
+
+
 def quantize(
     x: Tensor, how: Quantizer, *, scale: Tensor | None = None, key: int | None = None, out: Tensor | None = None
 ) -> Quantized:

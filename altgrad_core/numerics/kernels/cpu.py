@@ -37,7 +37,7 @@ def amax(x: Tensor, block: int | None = None) -> Tensor:
     """As `reference.finite_amax`."""
     bits = _bits(x)
     if block is None:
-        return torch.tensor(int(scales.amax_bits(bits)), dtype=torch.int32).view(torch.float32)
+        return torch.from_numpy(np.array(scales.amax_bits(bits), np.int32).view(np.float32))
     found = np.empty(_lines(x) * blocks_in(x.shape[-1], block), np.int32)
     if bits.size:
         scales.block_amax_bits(bits, np.array([block, x.shape[-1], 0]), found)
@@ -46,28 +46,37 @@ def amax(x: Tensor, block: int | None = None) -> Tensor:
     return torch.from_numpy(found).view(torch.float32).view(*x.shape[:-1], -1 if found.size else 0)
 
 
+def scale_of(amax: Tensor, how: Quantizer) -> Tensor:
+    """As `scaling.scale_for`."""
+    found = amax.detach().clone(memory_format=torch.contiguous_format)
+    if how.scale_rule.kind == "none":
+        return found.fill_(1.0)
+    if found.numel():
+        scales.to_scales(found.view(-1).numpy(), _rule(found, how, is_given=False))
+    return found
+
+
 def quantize(
     x: Tensor, how: Quantizer, *, scale: Tensor | None = None, key: int | None = None, out: Tensor | None = None
 ) -> Quantized:
     """As `reference.quantize`."""
     block = how.block_of(x)
     if scale is None and block is None:
-        scale = torch.ones(()) if how.scale_rule.kind == "none" else how.scale_of(amax(x, block))
+        scale = torch.ones(()) if how.scale_rule.kind == "none" else scale_of(amax(x), how)
     if _leaves_specials(how):
         return reference.quantize(x, how, scale=scale, key=key, out=out)
     given, scale = scale, scale if scale is not None else _room_for_scales(x, block)
     values = torch.empty(x.shape, dtype=x.dtype) if out is None else out
-    is_half = x.dtype == torch.bfloat16 and arithmetic_facts(how.target) is not None
-    direct = is_half or values.dtype == torch.float32
+    direct = x.dtype == torch.float32 or (x.dtype == torch.bfloat16 and arithmetic_facts(how.target) is not None)
     target = values if direct else torch.empty(x.shape, dtype=torch.float32)
-    source = x if is_half else x.float()
+    source = x if direct else x.float()
     scheme = _scheme(source, how, scale, block, is_given=given is not None)
     counts = _run(_bits(source), _bits(target, copy=False), how, scheme, key)
     if how.overflow == "specials" and how.rounding == "stochastic" and counts[4]:
         return reference.quantize(x, how, scale=scale, key=key, out=out)
     if not direct:
         values.copy_(target)
-    found = torch.tensor(counts[0], dtype=torch.int32).view(torch.float32)
+    found = torch.from_numpy(np.array(counts[0], np.int32).view(np.float32))
     return Quantized(values, scale, Tally(x.numel(), found, *counts[1:]))
 
 
