@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-Rounds = Callable[[Tensor], Tensor]
-Own = tuple[Tensor, Tensor | None]
+Rounded = tuple[Tensor, Tensor | None]  # the values, and where a gradient passes straight through (None: everywhere)
+Rounds = Callable[[Tensor], Rounded]
 
 
 class StraightThroughRound(torch.autograd.Function):
@@ -34,39 +34,49 @@ class StraightThroughRound(torch.autograd.Function):
 class QuantizedProduct(torch.autograd.Function):
     """y = Q(x) Q(W)^T + b, straight through Q; the gradient of y is rounded once, for both products of the backward.
 
-    Only the rounded operands are kept for the backward pass. The gradient of b is that of y before rounding.
+    Of x only the rounded values are kept for the backward pass. W is there anyway: it is rounded again when it is
+    needed, which costs little beside the products and no memory. The gradient of b is that of y before rounding.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, own_x: Own, own_weight: Own, rounds: Rounds | None
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        rounds_x: Rounds,
+        rounds_weight: Rounds,
+        rounds_gradient: Rounds | None,
     ) -> Tensor:
-        """The product of the rounded `x` (..., inputs) and `weight` (outputs, inputs).
-
-        Args:
-            own_x, own_weight: of each the rounded values, and where its gradient passes (None: everywhere).
-            rounds: rounds the gradient of the result, or None.
-        """
-        ctx.save_for_backward(*own_x, *own_weight)
-        ctx.rounds, ctx.types = rounds, (x.dtype, weight.dtype, None if bias is None else bias.dtype)
-        return functional.linear(own_x[0], own_weight[0], bias)
+        """The product of the rounded `x` (..., inputs) and `weight` (outputs, inputs)."""
+        ctx.rounds_weight, ctx.rounds_gradient = rounds_weight, rounds_gradient
+        ctx.types = x.dtype, weight.dtype, None if bias is None else bias.dtype
+        rounded, passes = rounds_x(x)
+        ctx.save_for_backward(rounded, passes, weight)
+        return functional.linear(rounded, rounds_weight(weight)[0], bias)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, x_passes, weight, weight_passes = ctx.saved_tensors
-        x, weight = x.to(gradient.dtype), weight.to(gradient.dtype)  # autocast multiplied in a type of its own
+        x, x_passes, weight = ctx.saved_tensors
         to_x, to_weight, to_bias = None, None, None
         lines = gradient.reshape(-1, gradient.shape[-1])
         if ctx.needs_input_grad[2]:
             to_bias = lines.sum(dim=0).to(ctx.types[2])
-        rounded = gradient if ctx.rounds is None else ctx.rounds(gradient)
+        rounded = gradient if ctx.rounds_gradient is None else ctx.rounds_gradient(gradient)[0]
+        weight, weight_passes = ctx.rounds_weight(weight)
+        x, weight = x.to(gradient.dtype), weight.to(gradient.dtype)  # autocast multiplied in a type of its own
         if ctx.needs_input_grad[0]:
             to_x = _where(x_passes, (rounded @ weight).to(ctx.types[0]))
         if ctx.needs_input_grad[1]:
             product = rounded.reshape(lines.shape).t() @ x.reshape(-1, x.shape[-1])
             to_weight = _where(weight_passes, product.to(ctx.types[1]))
         return to_x, to_weight, to_bias, None, None, None
+
+
+def as_it_is(x: Tensor) -> Rounded:
+    """No rounding: the values themselves, and a gradient that passes everywhere."""
+    return x.detach(), None
 
 
 def _where(passes: Tensor | None, gradient: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from altgrad_core.contracts.actions import Role
 from altgrad_core.errors import ManifestError
-from altgrad_core.numerics.straight_through import QuantizedProduct
+from altgrad_core.numerics.straight_through import QuantizedProduct, as_it_is
 from altgrad_core.running.operand import Operand
 
 Operands = dict[Role, Operand]
@@ -20,15 +20,14 @@ class QuantizedLinear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """y = Q(x) Q(W)^T + b. The gradient of y is quantized once, before both backward products; b's is not."""
-        training, operands = self.training, self.operands
-        x, weight, gradient = operands.get("activation"), operands.get("weight"), operands.get("gradient")
+        of, training = self.operands, self.training
         y: Tensor = QuantizedProduct.apply(
             input,
             self.weight,
             self.bias,
-            (input.detach(), None) if x is None else x.round(input, training=training),
-            (self.weight.detach(), None) if weight is None else weight.round_once(self.weight, training=training),
-            None if gradient is None else lambda incoming: gradient.round(incoming, training=training)[0],
+            of["activation"].rounds(training=training) if "activation" in of else as_it_is,
+            of["weight"].rounds_once(self.weight, training=training) if "weight" in of else as_it_is,
+            of["gradient"].rounds(training=training) if "gradient" in of else None,
         )
         return y
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 from weakref import ref
 
@@ -17,10 +18,10 @@ from altgrad_core.numerics.quantizer import Quantizer, amax_of
 from altgrad_core.numerics.random import derive_key
 from altgrad_core.numerics.reference import finite_amax
 from altgrad_core.numerics.scaling import spread
+from altgrad_core.numerics.straight_through import Rounded, Rounds
 from altgrad_core.numerics.tally import Quantized, Tally
 
-Rounded = tuple[Tensor, Tensor | None]
-Latest = tuple[Callable[[], Tensor | None], object, Rounded | None]
+Latest = tuple[Callable[[], Tensor | None], object, Rounds | None]
 NOTHING: Latest = (lambda: None, None, None)
 
 
@@ -52,31 +53,59 @@ class Operand:
         self._block: int | None = None
         self._history = torch.zeros(0, device=device)
         self._pending: Tensor | None = None
-        self._latest = NOTHING  # the weight, what it was rounded under, and the result
+        self._latest = NOTHING  # the weight, the state it was in, and what rounds it
 
     @property
     def format(self) -> Format:
         """The format in force."""
         return self.quantizer.target
 
-    def round(self, x: Tensor, *, training: bool) -> Rounded:
-        """The rounded values, and where a clipped straight-through gradient passes (None: everywhere)."""
+    def rounds(self, *, training: bool) -> Rounds:
+        """What rounds a tensor of this pass."""
+        return partial(self._round, training=training)
+
+    def rounds_once(self, weight: Tensor, *, training: bool) -> Rounds:
+        """What rounds a weight in all passes of a step, backward ones too: the scale and the counts are taken once.
+
+        They are taken anew when the weight, the step or the format is another.
+        """
+        state = (weight._version, weight.data_ptr(), self._moment.step, self._moment.phase, training, self.quantizer)
+        of, known, rounds = self._latest
+        if rounds is None or of() is not weight or known != state:
+            rounds = self._first_rounds(training)
+            self._latest = ref(weight), state, rounds
+        return rounds
+
+    def _first_rounds(self, training: bool) -> Rounds:
+        """Rounds and takes notice of the first time; after that it repeats itself."""
+        taken: list[Tensor] = []
+        how, key = self.quantizer, self._key()
+
+        def rounds(weight: Tensor) -> Rounded:
+            if not taken:
+                done = self._quantize(weight, training)
+                taken.append(done.scale)
+            else:
+                done = how.quantize(weight.detach(), scale=taken[0], key=key)
+            return done.values, self._passes(weight, done.scale)
+
+        return rounds
+
+    def _round(self, x: Tensor, *, training: bool) -> Rounded:
+        done = self._quantize(x, training)
+        return done.values, self._passes(x, done.scale)
+
+    def _quantize(self, x: Tensor, training: bool) -> Quantized:
         looks_back = self.quantizer.scale_rule.kind == "delayed" and len(self._history) > 0
         scale = self.quantizer.scale_of(self._history.max()) if looks_back else None
         done = self.quantizer.quantize(x.detach(), scale=self.scale if self._is_fixed else scale, key=self._key())
         if training:
             self._remember(x, done)
-        bound = self.quantizer.clip_bound(x, done.scale)
-        return done.values, None if bound is None else x.detach().abs() <= bound
+        return done
 
-    def round_once(self, weight: Tensor, *, training: bool) -> Rounded:
-        """As `round`, for a tensor that many passes share: rounded anew only when it, or the step, has changed."""
-        state = (weight._version, weight.data_ptr(), self._moment.step, self._moment.phase, training, self.quantizer)
-        of, known, rounded = self._latest
-        if rounded is None or of() is not weight or known != state:
-            rounded = self.round(weight, training=training)
-            self._latest = ref(weight), state, rounded
-        return rounded
+    def _passes(self, x: Tensor, scale: Tensor) -> Tensor | None:
+        bound = self.quantizer.clip_bound(x, scale)
+        return None if bound is None else x.detach().abs() <= bound
 
     @property
     def scales(self) -> Tensor:
@@ -91,8 +120,7 @@ class Operand:
             self.scale = self.quantizer.scale_of(self._amax)
 
     def advance(self) -> None:
-        """An optimizer step is over: its largest amax becomes one entry of the history, rounded weights are let go."""
-        self._latest = NOTHING
+        """An optimizer step is over: its largest amax becomes one entry of the history."""
         if self._pending is not None:
             kept = self._history[-(self.quantizer.scale_rule.history - 1) :] if self._keeps_more else self._history[:0]
             self._history = torch.cat([kept.to(self._pending.device), self._pending.reshape(1)])
