@@ -178,13 +178,23 @@ def encode(
     how = Quantizer(format, rounding, "none", overflow)
     divisor = torch.as_tensor(scale, dtype=torch.float32, device=x.device)
     if divisor.ndim:
-        x, divisor = x.to(torch.promote_types(x.dtype, torch.float32)) / divisor, divisor.new_ones(())
+        x, divisor = _divided(x, divisor), divisor.new_ones(())
     _check_key(how, key)
     path = kernels if kernels.supports(x, format, rounding) else reference
     nans = path.encode(x, how, scale=divisor, key=key, out=out)
     if nans and format.nan_code is None:
         raise FormatError(f'encode: {nans} NaN among {x.numel()} values, and "{format.name}" has no NaN code')
     return out
+
+
+def _divided(x: Tensor, divisor: Tensor) -> Tensor:
+    """x / divisor, where a finite quotient too large for its type stays finite: it overflows, but is no infinity."""
+    import torch
+
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    quotient = wide / divisor
+    most = torch.finfo(wide.dtype).max
+    return quotient.where(wide.isinf(), quotient.clamp(-most, most))
 
 
 def decode(codes: Tensor, format: Format, *, scale: Tensor | float = 1.0, out: Tensor | None = None) -> Tensor:

@@ -86,7 +86,8 @@ def _is_nearer_to_high(x: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Te
 def stochastic(x: Tensor, low: Tensor, high: Tensor, rung: Tensor, key: int | None) -> Tensor:
     """Whether to go up: with probability floor(r * 2**24) / 2**24, for r the position of `x` between its neighbours.
 
-    The position is measured from the end nearer to zero, where the subtraction is exact.
+    The position is measured from the end nearer to zero, where the subtraction is exact; between rungs on both sides
+    of zero it may not be, and what it lost decides where the rest is a whole number.
     """
     if key is None:
         raise FormatError("stochastic rounding needs a key: pass key=derive_key(seed, stream, step)")
@@ -95,7 +96,11 @@ def stochastic(x: Tensor, low: Tensor, high: Tensor, rung: Tensor, key: int | No
     one = 2.0**FRACTION_BITS
     bits = (philox_words(key, x.numel(), device=x.device) >> (32 - FRACTION_BITS)).reshape(x.shape)
     gap = high - low
-    upward = torch.floor((x - low) / gap * one)
+    above = x - low
+    rest = x - above
+    error = (x - (above + rest)) + (rest - low)  # TwoDiff (Knuth): x - low is exactly above + error
+    place = above / gap * one
+    upward = place.floor() - ((error < 0) & (place == place.floor())).double()
     downward = torch.ceil((high - x) / gap * one)
     chance = torch.where((high <= 0) & (low < 0), one - downward, upward)
     return bits + chance.to(torch.int64) >= int(one)

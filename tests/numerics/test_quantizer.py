@@ -14,7 +14,7 @@ from altgrad_core.numerics.quantizer import Quantizer, decode, encode, fake_quan
 from altgrad_core.numerics.random import derive_key
 from altgrad_core.numerics.rounding import ROUNDINGS
 from altgrad_core.numerics.scaling import Scaling
-from altgrad_core.numerics.straight_through import GradientRound
+from altgrad_core.numerics.straight_through import QuantizedProduct
 
 FORMATS = {format.name: format for format in altgrad_formats() if not format.is_identity}
 E4M3, E5M2, E8M0 = FORMATS["e4m3"], FORMATS["e5m2"], FORMATS["e8m0"]
@@ -63,11 +63,42 @@ def test_clipping_follows_the_scale():
     assert x.grad.tolist() == [0.0, 1.0]
 
 
-def test_rounding_a_gradient_leaves_the_value_and_rounds_what_comes_back():
-    x = torch.tensor([1.03, 2.0], requires_grad=True)
-    y = GradientRound.apply(x, lambda gradient: fake_quantize(gradient, E4M3))
-    y.backward(torch.tensor([1.03, 500.0]))
-    assert torch.equal(y, x) and x.grad.tolist() == [1.0, 448.0]
+def to_e4m3(passes=None):
+    """What rounds an operand of a product, and where its gradient passes."""
+    return lambda tensor: (fake_quantize(tensor.detach(), E4M3), passes)
+
+
+def leaves():
+    """An input (3, 4), a weight (2, 4) and a bias (2,), far enough from the grid for rounding to show."""
+    return noise(3, 4).requires_grad_(), noise(2, 4, seed=1).requires_grad_(), noise(2, seed=2).requires_grad_()
+
+
+def test_a_quantized_product_multiplies_the_rounded_operands():
+    x, weight, bias = leaves()
+    y = QuantizedProduct.apply(x, weight, bias, to_e4m3(), to_e4m3(), None)
+    assert torch.equal(y, fake_quantize(x, E4M3) @ fake_quantize(weight, E4M3).t() + bias)
+
+
+def test_the_gradient_is_rounded_once_for_both_products_and_not_for_the_bias():
+    (x, weight, bias), incoming, seen = leaves(), noise(3, 2, seed=3) * 100, []
+
+    def rounds(gradient):
+        seen.append(gradient)
+        return to_e4m3()(gradient)
+
+    QuantizedProduct.apply(x, weight, bias, to_e4m3(), to_e4m3(), rounds).backward(incoming)
+    rounded = fake_quantize(incoming, E4M3)
+    assert len(seen) == 1 and not torch.equal(rounded, incoming)
+    assert torch.equal(x.grad, rounded @ fake_quantize(weight.detach(), E4M3))
+    assert torch.equal(weight.grad, rounded.t() @ fake_quantize(x.detach(), E4M3))
+    assert torch.equal(bias.grad, incoming.sum(dim=0))
+
+
+def test_a_clipped_operand_of_a_product_has_no_gradient_where_it_overflowed():
+    (x, weight, bias), ones = leaves(), torch.ones(3, 2)
+    QuantizedProduct.apply(x, weight, bias, to_e4m3(x > 0), to_e4m3(weight > 0), None).backward(ones)
+    assert torch.equal(x.grad, (ones @ fake_quantize(weight.detach(), E4M3)).where(x > 0, 0.0))
+    assert torch.equal(weight.grad, (ones.t() @ fake_quantize(x.detach(), E4M3)).where(weight > 0, 0.0))
 
 
 @BOTH_PATHS

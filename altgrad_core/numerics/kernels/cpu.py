@@ -38,12 +38,11 @@ def amax(x: Tensor, block: int | None = None) -> Tensor:
     bits = _bits(x)
     if block is None:
         return torch.from_numpy(np.array(scales.amax_bits(bits), np.int32).view(np.float32))
-    found = np.empty(_lines(x) * blocks_in(x.shape[-1], block), np.int32)
+    blocks = blocks_in(x.shape[-1], block)
+    found = np.zeros(_lines(x) * blocks, np.int32)
     if bits.size:
         scales.block_amax_bits(bits, np.array([block, x.shape[-1], 0]), found)
-    else:
-        found[:] = 0
-    return torch.from_numpy(found).view(torch.float32).view(*x.shape[:-1], -1 if found.size else 0)
+    return torch.from_numpy(found).view(torch.float32).view(*x.shape[:-1], blocks)
 
 
 def scale_of(amax: Tensor, how: Quantizer) -> Tensor:
@@ -188,7 +187,7 @@ def _chosen(
         arguments = (arrays.rung_values(format), arrays.places(format, rounding, payload), arrays.steps_facts(format))
         return steps.rounds(by_chance, keeps_zero, apiece > 0, codes), arguments, True
     if by_chance:
-        is_fine = facts.shift < 23 - stochastic.MOST_COARSE
+        is_fine = facts.shift < 23 - stochastic.MOST_COARSE or facts.quantum < stochastic.SMALLEST_COARSE
         kernel = stochastic.rounds(facts.is_bits, is_fine, keeps_zero, half, apiece > 0)
         return kernel, (arrays.rounding_facts(format, rounding, "saturate"), np.float32(facts.quantum)), True
     traits = (facts.is_bits, facts.is_powers, keeps_zero, overflow == "specials" and arrays.has_specials(format))

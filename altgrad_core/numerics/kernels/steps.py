@@ -216,7 +216,12 @@ def choose(spots, low, high, words, chosen):
         bottom, roof = np.float64(low[i]), np.float64(high[i])
         value = np.float64(as_float(I(spots[i] ^ I(I(spots[i] >> I(31)) & MAGNITUDE))))
         inside = min(max(value, bottom), roof)
-        up = np.floor((inside - bottom) / (roof - bottom) * 16777216.0)
+        above = inside - bottom
+        rest = inside - above
+        error = (inside - (above + rest)) + (rest - bottom)
+        place = above / (roof - bottom) * 16777216.0
+        up = np.floor(place)
+        up = up - (1.0 if (error < 0.0) & (up == place) else 0.0)
         down = 16777216.0 - np.ceil((roof - inside) / (roof - bottom) * 16777216.0)
         chance = down if roof <= 0.0 else up
         goes_up = np.float64(I(U(words[i] >> U(8)))) + chance >= 16777216.0

@@ -32,11 +32,12 @@ from altgrad_core.numerics.kernels.scales import spread_panel
 from altgrad_core.numerics.random import GROUP
 
 MOST_COARSE = 7  # mantissa bits up to which a position in 2 ** -24 rungs fits in an int32
+SMALLEST_COARSE = 2.0**-100  # quantum down to which 2 ** 24 over it is a float32
 
 
 @cache
 def rounds(IS_BITS, IS_FINE, MINUS_ZERO, HALF_IO, APIECE):
-    """The kernel for one combination of traits, as `deterministic.rounds`; IS_FINE: more than 7 mantissa bits."""
+    """The kernel for one combination of traits, as `deterministic.rounds`; IS_FINE: beyond `MOST_COARSE` or `SMALLEST_COARSE`."""
 
     def kernel(x, out, scales, layout, rule, facts, quantum, stream, counts):
         """As the deterministic kernels; overflow saturates.

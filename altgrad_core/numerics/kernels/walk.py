@@ -67,7 +67,7 @@ def value_of(rung, low, shift, offset, quantum):
 def value_at(u, out, scales, facts, quantum):
     """The inverse of `position`: scale times the value at rung position `u`, float64, into `out`, float32."""
     low, shift, offset, top = facts[0], facts[2], facts[3], facts[4]
-    first_normal = np.float64(I(low >> shift) - offset) if low <= facts[1] else np.inf
+    first_normal = np.float64(I(low >> shift) - offset) if low < facts[1] else np.inf
     last_cell, per_binade = np.float64(top - 1), 1.0 / np.float64(ONE << I(I(23) - shift))
     step = 0 if scales.size == 1 else 1
     for i in range(u.size):
