@@ -16,9 +16,12 @@ MOST_EXPONENT_BITS = 8  # one more and the values cannot fit in float32
 MOST_TABLE_BITS = 6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TableFormat(Format):
-    """A format that is nothing but its table: `values[code]`, as many as a power of two."""
+    """A format that is nothing but its table: `values[code]`, as many as a power of two.
+
+    It equals itself alone: tables with 0.0 and with -0.0 would be equal, and are not the same format.
+    """
 
     values: tuple[float, ...]
     name: str = "table"
