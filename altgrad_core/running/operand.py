@@ -21,8 +21,7 @@ from altgrad_core.numerics.scaling import spread
 from altgrad_core.numerics.straight_through import Rounded, Rounds
 from altgrad_core.numerics.tally import Quantized, Tally
 
-Latest = tuple[Callable[[], Tensor | None], object, Rounds | None]
-NOTHING: Latest = (lambda: None, None, None)
+Latest = tuple[Callable[[], Tensor | None], object, Rounds]  # a weight, the state it was in, and what rounds it
 
 
 @dataclass
@@ -53,7 +52,10 @@ class Operand:
         self._block: int | None = None
         self._history = torch.zeros(0, device=device)
         self._pending: Tensor | None = None
-        self._latest = NOTHING  # the weight, the state it was in, and what rounds it
+        self._latest: Latest | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_latest": None}  # a copy takes its scale anew; no weight is shared with it
 
     @property
     def format(self) -> Format:
@@ -70,11 +72,9 @@ class Operand:
         They are taken anew when the weight, the step or the format is another.
         """
         state = (weight._version, weight.data_ptr(), self._moment.step, self._moment.phase, training, self.quantizer)
-        of, known, rounds = self._latest
-        if rounds is None or of() is not weight or known != state:
-            rounds = self._first_rounds(training)
-            self._latest = ref(weight), state, rounds
-        return rounds
+        if self._latest is None or self._latest[0]() is not weight or self._latest[1] != state:
+            self._latest = ref(weight), state, self._first_rounds(training)
+        return self._latest[2]
 
     def _first_rounds(self, training: bool) -> Rounds:
         """Rounds and takes notice of the first time; after that it repeats itself."""
@@ -129,13 +129,13 @@ class Operand:
     def switch(self, format: Format) -> None:
         """Use another format, at the scale of the last amax until the next pass; the history stays valid."""
         self.quantizer = replace(self.quantizer, format=format)
-        self._latest = NOTHING
+        self._latest = None
         self.scale = self._fixed_scale() if self._is_fixed else self.quantizer.scale_of(self._amax)
 
     def fix_scale(self) -> None:
         """See `Geometry.fix_scale`."""
         self._is_fixed, self.scale = True, self._fixed_scale()
-        self._latest = NOTHING
+        self._latest = None
 
     def state_dict(self) -> dict[str, Any]:
         """The format in force, the scale, the history and the last counts, as plain data."""
@@ -174,8 +174,10 @@ class Operand:
         self.scale, tally = done.scale, done.tally
         is_delayed = self.quantizer.scale_rule.kind == "delayed"
         if tally is not None:
-            # Of blocks only the scales are at hand, and they bound the magnitudes.
-            self._amax = tally.amax if self._block is None else done.scale * self.format.largest
+            if self._block is None:
+                self._amax = tally.amax
+            elif not self._is_fixed:  # of blocks only the scales are at hand, and they bound the magnitudes
+                self._amax = done.scale * self.format.largest
             continues = self.tally is not None and self._tally_step == self._moment.step
             self.tally = self.tally.plus(tally) if self.tally is not None and continues else tally
             self._tally_step = self._moment.step

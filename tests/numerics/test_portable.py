@@ -160,3 +160,46 @@ def test_a_number_on_the_cpu_scales_a_tensor_elsewhere():
     x = torch.empty(4, 96, device="meta")
     got = portable.quantize(x, Quantizer(FORMATS["e4m3"]), scale=torch.tensor(0.3))
     assert got.values.shape == x.shape and got.values.is_meta
+
+
+@pytest.fixture
+def compile_everywhere(monkeypatch):
+    """Makes the pass be compiled whatever the device; gives the function that chooses a backend of torch.compile."""
+    plain = torch.compile
+    monkeypatch.setattr(portable, "compiles", lambda x: True)
+    portable._compiled.cache_clear()
+    yield lambda backend: monkeypatch.setattr(torch, "compile", lambda run, **how: plain(run, backend=backend, **how))
+    portable._compiled.cache_clear()
+
+
+def test_new_sizes_keys_and_scales_compile_nothing_anew(compile_everywhere):
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    compile_everywhere(backend)
+    how = Quantizer(FORMATS["e4m3"], "stochastic", Scaling(granularity="block:32"))
+    for key, shape in enumerate([(4, 64), (3, 96), (2, 5, 320), (1024,)]):
+        assert_paths_agree(waves(shape), how, key=derive_key(key))
+    assert len(graphs) == 1
+
+
+def test_a_sweep_over_formats_is_compiled_to_its_end(compile_everywhere):
+    compile_everywhere("eager")  # more graphs than Dynamo makes of one function
+    for format in SAMPLE:
+        for rounding in ("nearest-even", "stochastic"):
+            assert_paths_agree(hard_values(format), Quantizer(format, rounding, "none"), key=5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+@pytest.mark.parametrize("name", ["e4m3", "e7m0", "bf16"])
+def test_compiled_by_inductor_it_gives_the_bits_of_the_reference(compile_everywhere, name, rounding):
+    how = Quantizer(FORMATS[name], rounding, "none", "specials")
+    for x in (hard_values(how.target), hard_values(how.target).bfloat16()):
+        for scale in (1.0, 2.0**-20, 2.0**126, 0.3):
+            assert_paths_agree(x, how, scale=torch.tensor(scale), key=99)
+    for rule in (LAYOUTS[2], LAYOUTS[3], LAYOUTS[6]):
+        assert_paths_agree(waves((3, 96)), Quantizer(FORMATS[name], rounding, rule), key=5)

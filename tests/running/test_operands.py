@@ -1,0 +1,79 @@
+"""What the operands of a quantized layer remember from pass to pass, and what they do not."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import torch
+from torch import nn
+
+from altgrad_core import Quantizer, Rule, Scaling, load_format, quantize_model
+from altgrad_core.running.plan import Plan
+
+
+def weight_tallies(plan: Plan) -> list[int]:
+    return [operand.tally.elements for operand in plan.operands() if operand.role == "weight" and operand.tally]
+
+
+def test_a_weight_is_counted_once_a_step_however_many_micro_batches_use_it() -> None:
+    model = nn.Sequential(nn.Linear(8, 4, bias=False))
+    plan = quantize_model(model, [Rule("*", weight=Quantizer("e4m3", rounding="stochastic"))])
+    x, outputs = torch.randn(3, 8), []
+    for micro_batch in range(3):
+        plan.moment.micro_batch = micro_batch
+        outputs.append(model(x))
+        outputs[-1].sum().backward()
+    assert weight_tallies(plan) == [32]
+    assert torch.equal(outputs[0], outputs[1]) and torch.equal(outputs[0], outputs[2])
+    plan.step()
+    assert not torch.equal(model(x), outputs[0])  # another step, another stream
+
+
+def test_a_weight_that_changed_within_a_step_is_rounded_anew() -> None:
+    model = nn.Sequential(nn.Linear(1, 1, bias=False))
+    quantize_model(model, [Rule("*", weight=Quantizer("e4m3", scaling="none"))])
+    with torch.no_grad():
+        model[0].weight.fill_(1.04)
+        assert model(torch.ones(1)).item() == 1.0
+        model[0].weight.fill_(2.1)
+        assert model(torch.ones(1)).item() == 2.0
+
+
+def test_the_backward_pass_multiplies_with_the_weight_of_the_forward_pass() -> None:
+    model = nn.Sequential(nn.Linear(64, 64, bias=False))
+    plan = quantize_model(model, [Rule("*", weight=Quantizer("e4m3", rounding="stochastic"))])
+    x = torch.eye(64, requires_grad=True)
+    y = model(x)
+    model.eval()(torch.ones(1, 64))  # an evaluation in between
+    y.backward(torch.eye(64))
+    assert torch.equal(x.grad, y.detach().t())  # both are the rounded weight
+    assert weight_tallies(plan) == [64 * 64]
+
+
+def test_rows_and_blocks_of_a_weight_have_scales_of_their_own() -> None:
+    model = nn.Sequential(nn.Linear(64, 4, bias=False))
+    with torch.no_grad():
+        model[0].weight.copy_(torch.randn(4, 64) * torch.tensor([[1.0], [1e-3], [1e3], [1e-6]]))
+    scaling = Scaling("amax", "mx-floor", granularity="block:32", scale_format="e8m0")
+    plan = quantize_model(model, [Rule("*", weight=Quantizer("e2m1", scaling=scaling))])
+    (operand,) = plan.operands()
+    assert operand.scale.shape == (4, 2)
+    weight = model[0].weight.detach()
+    rounded = Quantizer(load_format("e2m1"), scaling=scaling).quantize(weight).values
+    assert torch.equal(model(torch.eye(64)).t(), rounded)
+    geometry = plan.params()[0].geometry
+    assert geometry is not None and geometry.scale.shape == (4, 64)
+    assert torch.equal(geometry.value(geometry.rung(weight)), rounded.clamp(-6 * geometry.scale, 6 * geometry.scale))
+    before = plan.state_dict()
+    plan.load_state_dict(before)
+    assert plan.state_dict() == before and torch.equal(plan.params()[0].geometry.scale, geometry.scale)
+
+
+def test_a_quantized_model_can_be_copied_after_it_was_used() -> None:
+    model = nn.Sequential(nn.Linear(4, 4))
+    quantize_model(model, [Rule("*", weight=Quantizer("e4m3"))])
+    x = torch.randn(2, 4)
+    y = model(x)
+    assert torch.equal(copy.deepcopy(model)(x), y)
+    assert torch.equal(pickle.loads(pickle.dumps(model))(x), y)
