@@ -183,23 +183,32 @@ def test_new_sizes_keys_and_scales_compile_nothing_anew(compile_everywhere):
     how = Quantizer(FORMATS["e4m3"], "stochastic", Scaling(granularity="block:32"))
     for key, shape in enumerate([(4, 64), (3, 96), (2, 5, 320), (1024,)]):
         assert_paths_agree(waves(shape), how, key=derive_key(key))
+    assert_paths_agree(waves((64, 64))[3:7].requires_grad_(), how, key=derive_key(5))
     assert len(graphs) == 1
 
 
 def test_a_sweep_over_formats_is_compiled_to_its_end(compile_everywhere):
     compile_everywhere("eager")  # more graphs than Dynamo makes of one function
     for format in SAMPLE:
-        for rounding in ("nearest-even", "stochastic"):
-            assert_paths_agree(hard_values(format), Quantizer(format, rounding, "none"), key=5)
+        assert_paths_agree(hard_values(format), Quantizer(format, "toward-zero", "none"))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rounding", ROUNDINGS)
-@pytest.mark.parametrize("name", ["e4m3", "e7m0", "bf16"])
+@pytest.mark.parametrize(
+    ("name", "rounding"),
+    [
+        ("e4m3", "nearest-even"),
+        ("e4m3", "toward-negative"),
+        ("e4m3", "stochastic"),
+        ("e7m0", "nearest-even"),
+        ("bf16", "nearest-even"),
+        ("bf16", "stochastic"),
+    ],
+)
 def test_compiled_by_inductor_it_gives_the_bits_of_the_reference(compile_everywhere, name, rounding):
     how = Quantizer(FORMATS[name], rounding, "none", "specials")
-    for x in (hard_values(how.target), hard_values(how.target).bfloat16()):
-        for scale in (1.0, 2.0**-20, 2.0**126, 0.3):
-            assert_paths_agree(x, how, scale=torch.tensor(scale), key=99)
-    for rule in (LAYOUTS[2], LAYOUTS[3], LAYOUTS[6]):
-        assert_paths_agree(waves((3, 96)), Quantizer(FORMATS[name], rounding, rule), key=5)
+    x = hard_values(how.target)
+    for scale in (1.0, 2.0**-20, 2.0**126, 0.3):
+        assert_paths_agree(x, how, scale=torch.tensor(scale), key=99)
+    assert_paths_agree(x.bfloat16(), how, key=99)
+    assert_paths_agree(waves((3, 96)), Quantizer(FORMATS[name], rounding, LAYOUTS[2]), key=5)

@@ -10,6 +10,7 @@ import numpy as np
 
 from altgrad_core.numerics import reference
 from altgrad_core.numerics.kernels import steps
+from altgrad_core.numerics.kernels.deterministic import GROWS
 from altgrad_core.numerics.kernels.facts import NEVER, SMALLEST_NORMAL, Facts, arithmetic_facts, float_bits
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ def rounding_facts(format: Format, rounding: str, overflow: str) -> Array:
         specials.append(0x7FC00000 if is_nan else NEVER)
         special_codes.append((format.nan_code if is_nan else format.infinity_code(sign)) or 0)
     plain = (facts.low, facts.largest, facts.shift, *limits, *specials)
-    return np.array([*plain, facts.offset, format.bits - 1, format.nan_code or 0, *special_codes], np.int32)
+    codes = (facts.offset, format.bits - 1, format.nan_code or 0, *special_codes)
+    return np.array([*plain, *codes, *GROWS.get(rounding, (0, 0))], np.int32)
 
 
 def _limit_bits(threshold: float, itself: bool) -> int:

@@ -191,7 +191,9 @@ def _chosen(
         kernel = stochastic.rounds(facts.is_bits, is_fine, keeps_zero, half, apiece > 0)
         return kernel, (arrays.rounding_facts(format, rounding, "saturate"), np.float32(facts.quantum)), True
     traits = (facts.is_bits, facts.is_powers, keeps_zero, overflow == "specials" and arrays.has_specials(format))
-    kernel = deterministic.rounds(deterministic.MODES[rounding], *traits, half, apiece, codes)
+    kernel = deterministic.rounds(
+        deterministic.MODES.get(rounding, deterministic.DIRECTED), *traits, half, apiece, codes
+    )
     return kernel, (arrays.rounding_facts(format, rounding, overflow),), False
 
 

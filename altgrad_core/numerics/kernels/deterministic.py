@@ -33,21 +33,16 @@ from altgrad_core.numerics.kernels.scales import scale_at, spread_panel
 from altgrad_core.numerics.random import GROUP
 
 BY_RUN, BY_ELEMENT = 1, 2  # how blocks are scaled: long ones in a loop each, short ones element by element
-EVEN, AWAY, TO_ZERO, UP, DOWN = range(5)
-MODES = {
-    "nearest-even": EVEN,
-    "nearest-away": AWAY,
-    "toward-zero": TO_ZERO,
-    "toward-positive": UP,
-    "toward-negative": DOWN,
-}
+EVEN, AWAY, DIRECTED = range(3)
+MODES = {"nearest-even": EVEN, "nearest-away": AWAY}  # the others are directed
+GROWS = {"toward-zero": (0, 0), "toward-positive": (1, 0), "toward-negative": (0, 1)}  # magnitudes above, below zero
 
 
 @cache
 def rounds(MODE, IS_BITS, IS_POWERS, MINUS_ZERO, SPECIALS, HALF_IO, APIECE, CODES):
     """The kernel for one combination of traits, each an integer; compiled when it is first called.
 
-    MODE: of `MODES`. IS_BITS, IS_POWERS: of the format's facts. MINUS_ZERO: it has a -0. SPECIALS: overflow does
+    MODE: EVEN, AWAY or DIRECTED. IS_BITS, IS_POWERS: of the format's facts. MINUS_ZERO: it has a -0. SPECIALS: overflow does
     not saturate. HALF_IO: 0, `HALF` or `EXACT_HALF`.
     APIECE: every block of every row has its own scale: 0, `BY_RUN` or `BY_ELEMENT`. CODES: `out` gets the codes instead of the values.
     """
@@ -61,7 +56,8 @@ def rounds(MODE, IS_BITS, IS_POWERS, MINUS_ZERO, SPECIALS, HALF_IO, APIECE, CODE
             scales: float32, shape (blocks,), read or written as `layout` says; shape (1,) where there is one for all.
             layout, rule: see `scales.scale_at`.
             facts: int32: low, largest, shift; limit above and below zero, and the bits of what lies beyond; for codes
-                the offset, the bits of a magnitude, the code of NaN and those beyond the limits.
+                the offset, the bits of a magnitude, the code of NaN and those beyond the limits; whether DIRECTED
+                goes away from zero above and below it.
             counts: int64, gets amax bits, overflows, underflows, NaNs, infinities.
         """
         low, largest, shift = facts[0], facts[1], facts[2]
@@ -80,6 +76,7 @@ def rounds(MODE, IS_BITS, IS_POWERS, MINUS_ZERO, SPECIALS, HALF_IO, APIECE, CODE
             facts[10],
             facts[11],
         )
+        grows_above, grows_below = facts[12], facts[13]
         per_quantum = F(F(1.0) / as_float(I(low - I(width << I(23)))))
         amax = ZERO
         overflows, underflows, nans, infinities = 0, 0, 0, 0
@@ -103,17 +100,14 @@ def rounds(MODE, IS_BITS, IS_POWERS, MINUS_ZERO, SPECIALS, HALF_IO, APIECE, CODE
                 factor = factors[i] if APIECE == BY_ELEMENT else scale
                 scaled = as_bits(as_float(raw) / factor)
                 clipped = scaled if scaled < largest else largest
+                grows = (grows_above if bits >= ZERO else grows_below) != ZERO
                 if IS_BITS:
                     if MODE == EVEN:
                         rounded = I(I(clipped + I(half - ONE)) + I(I(clipped >> shift) & ONE))
                     if MODE == AWAY:
                         rounded = I(clipped + half)
-                    if MODE == TO_ZERO:
-                        rounded = clipped
-                    if MODE == UP:
-                        rounded = I(clipped + (below_rung if bits >= ZERO else ZERO))
-                    if MODE == DOWN:
-                        rounded = I(clipped + (below_rung if bits < ZERO else ZERO))
+                    if MODE == DIRECTED:
+                        rounded = I(clipped + (below_rung if grows else ZERO))
                     rounded = I(rounded & keep)
                 else:
                     binade = I((clipped if clipped > low else low) & INFINITY)
@@ -126,14 +120,9 @@ def rounds(MODE, IS_BITS, IS_POWERS, MINUS_ZERO, SPECIALS, HALF_IO, APIECE, CODE
                     quantum = as_float(I(binade - to_quantum))
                     if MODE == AWAY:
                         r = F(r + (quantum if F(v - r) == F(quantum * F(0.5)) else F(0.0)))
-                    if MODE == TO_ZERO:
-                        r = F(r - (quantum if r > v else F(0.0)))
-                    if MODE == UP:
-                        r = F(r - (quantum if (r > v) & (bits < ZERO) else F(0.0)))
-                        r = F(r + (quantum if (r < v) & (bits >= ZERO) else F(0.0)))
-                    if MODE == DOWN:
-                        r = F(r - (quantum if (r > v) & (bits >= ZERO) else F(0.0)))
-                        r = F(r + (quantum if (r < v) & (bits < ZERO) else F(0.0)))
+                    if MODE == DIRECTED:
+                        r = F(r - (quantum if (r > v) & (not grows) else F(0.0)))
+                        r = F(r + (quantum if (r < v) & grows else F(0.0)))
                     rounded = as_bits(r)
                 if SPECIALS:
                     leaves = scaled >= (limit_above if bits >= ZERO else limit_below)

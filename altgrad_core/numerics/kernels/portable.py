@@ -249,13 +249,16 @@ def _on_device(scale: Tensor, x: Tensor) -> Tensor:
 
 
 def _side_by_side(x: Tensor, scale: Tensor, block: int | None) -> tuple[Tensor, Tensor]:
-    """`x` flat and its one scale; or as lines, and a scale for each or one for each element."""
+    """`x` flat and its one scale; or as lines, and a scale for each or one for each element.
+
+    `.data` is no view to autograd: for a view Dynamo compiles anew whenever the shape of what it is a view of changes.
+    """
     if scale.ndim == 0:
-        return x.reshape(-1), scale
+        return x.reshape(-1).data, scale.data
     width = x.shape[-1]
     if block is not None and width % block == 0 and scale.shape == (*x.shape[:-1], width // block):
-        return x.reshape(-1, block), scale.reshape(-1, 1)
-    return x.reshape(-1, width), spread(scale, x.shape, block).expand(x.shape).reshape(-1, width)
+        return x.reshape(-1, block).data, scale.reshape(-1, 1).data
+    return x.reshape(-1, width).data, spread(scale, x.shape, block).expand(x.shape).reshape(-1, width).data
 
 
 def _is_power_of_two(scale: Tensor, how: Quantizer, *, is_given: bool) -> bool:
