@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from altgrad_core.errors import FormatError
@@ -96,8 +97,7 @@ class Quantizer:
             values = x.detach() if out is None else out.copy_(x.detach())
             return Quantized(values, torch.ones((), device=x.device) if scale is None else scale, None)
         _check_key(self, key)
-        path = kernels if kernels.supports(x, self.target, self.rounding) else reference
-        return path.quantize(x, self, scale=scale, key=key, out=out)
+        return _path(x, self).quantize(x, self, scale=scale, key=key, out=out)
 
     def fake_quantize(self, x: Tensor, *, key: int | None = None, out: Tensor | None = None) -> Tensor:
         """Round `x` at the scale of its own amax, with the straight-through gradient."""
@@ -123,6 +123,18 @@ class Quantizer:
     def decode(self, codes: Tensor, scale: Tensor) -> Tensor:
         """The float32 values of `codes` at the scales that came with them."""
         return decode(codes, self.target, scale=spread(scale, codes.shape, self.block_of(codes)))
+
+
+def _path(x: Tensor, how: Quantizer) -> ModuleType:
+    """The module that rounds `x`: compiled for the CPU; of tensor operations on other devices; else the reference."""
+    if kernels.supports(x, how.target, how.rounding):
+        return kernels
+    if x.device.type != "cpu":
+        from altgrad_core.numerics.kernels import portable
+
+        if portable.supports(x, how.target, how.rounding):
+            return portable
+    return reference
 
 
 def fake_quantize(

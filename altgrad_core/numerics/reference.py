@@ -46,7 +46,7 @@ def quantize(
         scale = how.scale_of(finite_amax(x, block))
     format = how.target
     wide = _wide(x)
-    divisor = spread(scale, x.shape, block).to(wide.dtype)
+    divisor = spread(scale, x.shape, block).to(x.device, wide.dtype)  # a number of the CPU would be multiplied with
     scaled = wide / divisor
     rounded = _round(wide, scaled, how, key)
     values = torch.where(wide.isnan(), wide, rounded * divisor).to(x.dtype)

@@ -52,8 +52,7 @@ def rounding_facts(format: Format, rounding: str, overflow: str) -> Array:
 
 
 def _limit_bits(threshold: float, itself: bool) -> int:
-    bits = float_bits(threshold) if threshold < 2.0**128 else NEVER
-    return bits + (not itself)
+    return float_bits(threshold) + (not itself) if threshold < 2.0**128 else NEVER
 
 
 def steps_facts(format: Format) -> Array:
