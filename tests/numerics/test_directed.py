@@ -115,6 +115,15 @@ def beyond(x, format, rounding):
     return special if values[-1] > 0 and leaves.get(rounding, False) else None
 
 
+def ends_plainly(format):
+    """Whether half a gap beyond either end is a float64, as it is in every format of the floating family."""
+    values = format.grid.values
+    return all(
+        Fraction(last + (last - near) / 2) == Fraction(last) + (Fraction(last) - Fraction(near)) / 2
+        for last, near in (values[:2], values[:-3:-1])
+    )
+
+
 def assert_rounds_exactly(x, format, rounding, overflow):
     """Every element of the float32 `x`, NaN apart, goes where the definition has it."""
     how = Quantizer(format, rounding, "none", overflow)
@@ -144,7 +153,7 @@ def any_format():
 @given(data=st.data(), format=any_format())
 def test_any_float32_rounds_as_exact_fractions_have_it(data, format):
     values = data.draw(st.lists(floats_near(format).filter(lambda x: x == x), min_size=1, max_size=20))
-    for rounding, overflow in product(FIXED, ("saturate", "specials")):
+    for rounding, overflow in product(FIXED, ("saturate", "specials") if ends_plainly(format) else ("saturate",)):
         assert_rounds_exactly(torch.tensor(values), format, rounding, overflow)
 
 
