@@ -138,12 +138,16 @@ class Operand:
         self._latest = None
 
     def state_dict(self) -> dict[str, Any]:
-        """The format in force, the scale, the history and the last counts, as plain data."""
+        """The format in force, the scale, the history and the last counts, as plain data.
+
+        Of activations and gradients the scales of blocks are left out: the next pass makes them anew.
+        """
+        is_kept = self.role == "weight" or self.scale.ndim == 0
         return {
             "format": self.format.facts(),
-            "scale": self.scale.tolist(),
+            "scale": self.scale.tolist() if is_kept else 1.0,
             "is_fixed": self._is_fixed,
-            "amax": self._amax.tolist(),
+            "amax": self._amax.tolist() if is_kept else 0.0,
             "history": self._history.tolist(),
             "tally": None
             if self.tally is None
