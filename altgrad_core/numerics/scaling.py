@@ -53,7 +53,7 @@ class Scaling:
         _one_of("scale format", self.scale_format, ScaleFormat)
         if self.history < 1:
             raise FormatError(f"scaling history is {self.history}; at least 1 step is needed")
-        if not re.fullmatch(GRANULARITY, self.granularity):
+        if not re.fullmatch(GRANULARITY, str(self.granularity)):
             raise FormatError(f'no granularity "{self.granularity}"; one of tensor, row, block:N, such as block:32')
         if (problem := self._contradiction()) is not None:
             raise FormatError(problem)

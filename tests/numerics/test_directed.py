@@ -94,25 +94,25 @@ def test_what_rounds_to_zero_from_either_side_is_an_underflow(rounding):
 
 def beyond(x, format, rounding):
     """What `x` becomes where it leaves the grid, else None: the definition, in exact fractions."""
-    sign = 1 if x > 0 else -1
-    values = [Fraction(sign * value) for value in format.grid.values][::sign]
-    special = next((v for v in format.table if v == sign * math.inf), None)
-    if special is None and values[-1] > 0:
-        special = next((v for v in format.table if math.isnan(v)), None)
+    sign, values = (1, format.grid.values) if x > 0 else (-1, format.grid.values[::-1])
+    last, near = (Fraction(sign * value) for value in (values[-1], values[-2]))
+    special = sign * math.inf if format.infinity_code(sign) is not None else None
+    if special is None and last > 0 and format.nan_code is not None:
+        special = math.nan
     if special is None or math.isinf(x):
         return special
-    gap = values[-1] - values[-2]
+    gap = last - near
     if format.mantissa_bits is not None:  # a power of two at the top begins a binade of its own gap
-        gap = max(gap, Fraction(2.0 ** (math.frexp(values[-1])[1] - 1 - format.mantissa_bits)))
-    excess = sign * Fraction(x) - values[-1]
-    odd = (format.grid.values.index(float(sign * values[-1])) - format.grid.origin) % 2 == 1
+        gap = max(gap, Fraction(2.0 ** (math.frexp(last)[1] - 1 - format.mantissa_bits)))
+    excess = sign * Fraction(x) - last
+    is_odd = (format.grid.values.index(values[-1]) - format.grid.origin) % 2 == 1
     leaves = {
-        "nearest-even": excess > gap / 2 or (excess == gap / 2 and odd),
+        "nearest-even": excess > gap / 2 or (excess == gap / 2 and is_odd),
         "nearest-away": excess >= gap / 2,
         "toward-positive": sign > 0 and excess > 0,
         "toward-negative": sign < 0 and excess > 0,
     }
-    return special if values[-1] > 0 and leaves.get(rounding, False) else None
+    return special if last > 0 and leaves.get(rounding, False) else None
 
 
 def ends_plainly(format):
