@@ -24,14 +24,39 @@ from altgrad_core.numerics.tally import Quantized, Tally
 Latest = tuple[Callable[[], Tensor | None], object, Rounds]  # a weight, the state it was in, and what rounds it
 
 
+@dataclass(frozen=True)
+class Passed:
+    """An activation that was rounded, for the next layer that takes the same one: q, k and v, say."""
+
+    x: Callable[[], Tensor | None]
+    version: int
+    how: Quantizer
+    scale: Tensor | None  # that was given
+    done: Quantized
+
+    def serves(self, x: Tensor, how: Quantizer, scale: Tensor | None) -> bool:
+        """Whether rounding `x` would give the same again."""
+        is_same = self.x() is x and self.version == x._version and self.how == how
+        if scale is None or self.scale is None:
+            return is_same and scale is self.scale
+        return is_same and torch.equal(self.scale, scale)
+
+
 @dataclass
 class Moment:
-    """Where training stands; with the seed it names every random stream of the operands."""
+    """Where training stands; with the seed it names every random stream of the operands.
+
+    `passed` is the last activation, until the step is over.
+    """
 
     seed: int = 0
     phase: str = "train"
     step: int = 0
     micro_batch: int = 0
+    passed: Passed | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "passed": None}
 
 
 class Operand:
@@ -98,9 +123,20 @@ class Operand:
     def _quantize(self, x: Tensor, training: bool) -> Quantized:
         looks_back = self.quantizer.scale_rule.kind == "delayed" and len(self._history) > 0
         scale = self.quantizer.scale_of(self._history.max()) if looks_back else None
-        done = self.quantizer.quantize(x.detach(), scale=self.scale if self._is_fixed else scale, key=self._key())
+        done = self._rounded(x, self.scale if self._is_fixed else scale)
         if training:
             self._remember(x, done)
+        return done
+
+    def _rounded(self, x: Tensor, scale: Tensor | None) -> Quantized:
+        """Round a tensor, or take what another layer made of the same activation."""
+        how, passed = self.quantizer, self._moment.passed
+        is_shared = self.role == "activation" and how.rounding != "stochastic" and x.device.type == "cpu"
+        if is_shared and passed is not None and passed.serves(x, how, scale):
+            return passed.done
+        done = how.quantize(x.detach(), scale=scale, key=self._key())
+        if is_shared:
+            self._moment.passed = Passed(ref(x), x._version, how, scale, done)
         return done
 
     def _passes(self, x: Tensor, scale: Tensor) -> Tensor | None:

@@ -89,7 +89,7 @@ class Plan:
         """An optimizer step is over."""
         for operand in self.operands():
             operand.advance()
-        self.moment.step += 1
+        self.moment.step, self.moment.passed = self.moment.step + 1, None
 
     def switch(self, pattern: str, role: Role, name: str) -> list[Switch]:
         """Move one role of the matching layers to another format; the operands that changed.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 
+import pytest
 import torch
 from torch import nn
 
@@ -77,3 +78,44 @@ def test_a_quantized_model_can_be_copied_after_it_was_used() -> None:
     y = model(x)
     assert torch.equal(copy.deepcopy(model)(x), y)
     assert torch.equal(pickle.loads(pickle.dumps(model))(x), y)
+
+
+class ThreeReaders(nn.Module):
+    """q, k and v read one activation, each by a layer of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.q, self.k, self.v = (nn.Linear(8, 8, bias=False) for _ in range(3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.q(x) + self.k(x) + self.v(x)
+
+
+@pytest.mark.parametrize(("rounding", "times"), [("nearest-even", 1), ("stochastic", 3)])
+@pytest.mark.parametrize("scaling", ["amax", "delayed"])
+def test_an_activation_is_rounded_once_for_all_layers_that_read_it(
+    rounding: str, times: int, scaling: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    model = ThreeReaders()
+    plan = quantize_model(model, [Rule("*", activation=Quantizer("e4m3", rounding=rounding, scaling=scaling))])
+    calls, quantize = [], Quantizer.quantize
+    monkeypatch.setattr(Quantizer, "quantize", lambda *args, **named: calls.append(1) or quantize(*args, **named))
+    for _ in range(3):
+        x = torch.randn(4, 8)
+        model(x)
+        plan.step()
+    assert len(calls) == 3 * times
+    assert all(operand.tally.elements == 32 for operand in plan.operands())
+
+
+def test_an_activation_that_changed_in_between_is_rounded_anew() -> None:
+    model = nn.ModuleList(nn.Linear(2, 2, bias=False) for _ in range(2))
+    quantize_model(model, [Rule("*", activation=Quantizer("e4m3", scaling="none"))])
+    with torch.no_grad():
+        for layer in model:
+            layer.weight.copy_(torch.eye(2))
+        x = torch.tensor([1.04, 2.1])
+        assert model[0](x).tolist() == [1.0, 2.0]
+        x.mul_(4)
+        assert model[1](x).tolist() == [4.0, 8.0]
