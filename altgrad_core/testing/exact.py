@@ -29,6 +29,23 @@ def landmarks(format: Format) -> Tensor:
     return points[points.isfinite()]
 
 
+def random_bits(count: int, *, seed: int = 0) -> Tensor:
+    """Float32 of random bit patterns, shape (count,): every exponent, infinities and NaN in their share."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(-(2**31), 2**31, (count,), generator=generator).to(torch.int32).view(torch.float32)
+
+
+def assert_same_bits(got: Tensor, expected: Tensor, x: Tensor) -> None:
+    """Two roundings of `x` are one, bit for bit; a NaN of `x` keeps its bits, one that was made may have any."""
+    assert (got.dtype, got.shape) == (expected.dtype, expected.shape) == (x.dtype, x.shape)
+    bits = {4: torch.int32, 2: torch.int16}[x.element_size()]
+    numbers = ~expected.isnan()
+    assert torch.equal(got.isnan(), ~numbers)
+    assert torch.equal(got[numbers].view(bits), expected[numbers].view(bits))
+    if x.dtype == torch.float32:
+        assert torch.equal(got[x.isnan()].view(bits), x[x.isnan()].view(bits))
+
+
 def rungs_of(format: Format) -> Tensor:
     """The grid of a format as float64 of shape (rungs,)."""
     return torch.tensor(format.grid.values, dtype=torch.float64)

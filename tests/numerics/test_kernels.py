@@ -18,7 +18,7 @@ from altgrad_core.numerics.minifloat import Minifloat
 from altgrad_core.numerics.quantizer import Quantizer, code_type
 from altgrad_core.numerics.rounding import ROUNDINGS
 from altgrad_core.numerics.scaling import Scaling, scale_for
-from altgrad_core.testing.formats import landmarks
+from altgrad_core.testing.exact import assert_same_bits, landmarks, random_bits
 from altgrad_core.testing.strategies import TableFormat
 
 FORMATS = {format.name: format for format in altgrad_formats() if not format.is_identity}
@@ -45,22 +45,6 @@ LAYOUTS = [
     Scaling(rounding="exact", granularity="block:5000"),
 ]
 INFINITY_BITS = 0x7F800000
-
-
-def random_bits(count, *, seed=0):
-    """Float32 of random bit patterns: every exponent, infinities and NaN in their share."""
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(-(2**31), 2**31, (count,), generator=generator).to(torch.int32).view(torch.float32)
-
-
-def assert_same_bits(got, expected, x):
-    assert (got.dtype, got.shape) == (expected.dtype, expected.shape) == (x.dtype, x.shape)
-    bits = {4: torch.int32, 2: torch.int16}[x.element_size()]
-    numbers = ~expected.isnan()
-    assert torch.equal(got.isnan(), ~numbers)
-    assert torch.equal(got[numbers].view(bits), expected[numbers].view(bits))
-    if x.dtype == torch.float32:  # a NaN keeps its bits
-        assert torch.equal(got[x.isnan()].view(bits), x[x.isnan()].view(bits))
 
 
 def assert_paths_agree(x, how, **given):

@@ -15,7 +15,7 @@ from altgrad_core.numerics.quantizer import Quantizer
 from altgrad_core.numerics.random import derive_key, philox_words
 from altgrad_core.numerics.rounding import ROUNDINGS
 from altgrad_core.numerics.scaling import Scaling
-from altgrad_core.testing.formats import landmarks
+from altgrad_core.testing.exact import assert_same_bits, landmarks, random_bits
 
 FORMATS = {format.name: format for format in altgrad_formats()}
 NAMES = ["e4m3", "e5m2", "e0m7", "e7m0", "e3m4", "bf16", "fp16", "binary8p3", "e4m3-fnuz"]
@@ -33,27 +33,11 @@ LAYOUTS = [
 TENSORS = [Scaling("none"), Scaling("amax"), Scaling("amax", "exact"), Scaling("amax", "mx-floor")]
 
 
-def random_bits(count, *, seed=0):
-    """Float32 of random bit patterns: every exponent, infinities and NaN in their share."""
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(-(2**31), 2**31, (count,), generator=generator).to(torch.int32).view(torch.float32)
-
-
 def hard_values(format, scale=1.0):
     """Random bit patterns, the landmarks of the format, float32 subnormals and all that is no number."""
     points = landmarks(format)[:: 1 + format.grid.origin // 1000]
     others = torch.tensor([math.inf, -math.inf, math.nan, 1e-45, -1e-45, 1e-39, 3.4e38, -3.4e38])
     return torch.cat([random_bits(3001), points * scale, points, others])
-
-
-def assert_same_bits(got, expected, x):
-    assert (got.dtype, got.shape) == (expected.dtype, expected.shape) == (x.dtype, x.shape)
-    bits = {4: torch.int32, 2: torch.int16}[x.element_size()]
-    numbers = ~expected.isnan()
-    assert torch.equal(got.isnan(), ~numbers)
-    assert torch.equal(got[numbers].view(bits), expected[numbers].view(bits))
-    if x.dtype == torch.float32:  # a NaN keeps its bits
-        assert torch.equal(got[x.isnan()].view(bits), x[x.isnan()].view(bits))
 
 
 def assert_same(got, expected, x):
