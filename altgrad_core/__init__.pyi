@@ -66,6 +66,9 @@ from .contracts.monitor import (
 from .contracts.optimizer import (
     OptimizerSpec as OptimizerSpec,
 )
+from .contracts.optimizer import (
+    keep_types as keep_types,
+)
 from .contracts.options import (
     ManifestPath as ManifestPath,
 )
@@ -143,6 +146,21 @@ from .numerics.scaling import (
 )
 from .numerics.tally import (
     Tally as Tally,
+)
+from .numerics.walk import (
+    Moved as Moved,
+)
+from .numerics.walk import (
+    adam_walk as adam_walk,
+)
+from .numerics.walk import (
+    hop as hop,
+)
+from .numerics.walk import (
+    momentum as momentum,
+)
+from .numerics.walk import (
+    walk as walk,
 )
 from .running.library import (
     build_optimizer as build_optimizer,

@@ -23,27 +23,36 @@ def begin_moments(state: State, parameter: Tensor) -> None:
 def adam_direction(gradient: Tensor, state: State, *, betas: tuple[float, float], eps: float) -> Tensor:
     """m / (sqrt(v) + eps) after taking in one gradient, with bias correction (Kingma and Ba, 1412.6980).
 
+    Where the gradient is no finite number, the moments stay as they are.
+
     Args:
         gradient: of any shape.
         state: `step`, `exp_avg` (m) and `exp_avg_sq` (v), as `begin_moments` makes them; updated in place.
     """
     beta1, beta2 = betas
     state["step"] += 1
-    count = state["step"].item()
-    state["exp_avg"].lerp_(gradient, 1 - beta1)
-    state["exp_avg_sq"].mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-    denominator = (state["exp_avg_sq"] / (1 - beta2**count)).sqrt_().add_(eps)
-    return state["exp_avg"] / (1 - beta1**count) / denominator
+    count, whole = float(state["step"]), gradient.isfinite()
+    m, v = state["exp_avg"], state["exp_avg_sq"]
+    m.copy_(m.lerp(gradient, 1 - beta1).where(whole, m))
+    v.copy_((v * beta2).addcmul_(gradient, gradient, value=1 - beta2).where(whole, v))
+    denominator = (v / (1 - beta2**count)).sqrt_().add_(eps)
+    return m / (1 - beta1**count) / denominator
 
 
 def adamw_step(
-    group: Mapping[str, Any], parameters: Sequence[Tensor], gradients: Sequence[Tensor], states: Sequence[State]
+    group: Mapping[str, Any],
+    parameters: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    states: Sequence[State],
+    *,
+    fused: bool | None = None,
 ) -> None:
     """torch's AdamW, by its own function: bit for bit `torch.optim.AdamW`.
 
     Args:
         group: `lr`, `betas`, `eps` and `weight_decay`.
         states: one of each parameter, as `begin_moments` makes them.
+        fused: as torch has it.
     """
     beta1, beta2 = group["betas"]
     adamw(
@@ -53,6 +62,7 @@ def adamw_step(
         [state["exp_avg_sq"] for state in states],
         [],
         [state["step"] for state in states],
+        fused=fused,
         amsgrad=False,
         beta1=beta1,
         beta2=beta2,

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 from altgrad_core.numerics import kernels
+from altgrad_core.numerics.line import floored
 from altgrad_core.numerics.rounding import grid_tensor, round_to_index
 
 if TYPE_CHECKING:
@@ -46,8 +47,8 @@ class Geometry:
     Rung 0 is zero; rungs count upwards and downwards from there. Positions are float64, values float32.
     """
 
-    def __init__(self, source: Source) -> None:
-        self._source = source
+    def __init__(self, source: Source, *, floor: int | None = None) -> None:
+        self._source, self._floor = source, floor
 
     @classmethod
     def of(cls, format: Format, scale: Tensor | float = 1.0) -> Geometry:
@@ -60,6 +61,23 @@ class Geometry:
     def format(self) -> Format:
         """The format in force."""
         return self._source.format
+
+    def floored(self, binades: int) -> Geometry:
+        """The same view, with positions along a line on which no spacing is below that `binades` below the top.
+
+        Raises:
+            FormatError: when it is used, where the format has no binades of both signs.
+        """
+        return Geometry(self._source, floor=binades)
+
+    @property
+    def line(self) -> Format:
+        """What positions, values and spacing are measured along: the rungs of the format, unless there is a floor."""
+        return self.format if self._floor is None else floored(self.format, self._floor)
+
+    def walks(self, w: Tensor) -> bool:
+        """Whether `w` can be moved by the compiled path."""
+        return kernels.moves(w) and kernels.walks(w, self.format) and kernels.walks(w, self.line)
 
     @property
     def scale(self) -> Tensor:
@@ -110,34 +128,34 @@ class Geometry:
 
     def position(self, w: Tensor) -> Tensor:
         """u(w): the rung number, linearly interpolated, continued beyond the ends with the last gap; float64."""
-        format, scale = self.format, self.scale
-        if kernels.walks(w, format):
-            return kernels.position(w, format, scale=scale)
-        values, gaps = grid_tensor(format.grid, w.device), _gaps(format.grid, w.device)
+        line, scale = self.line, self.scale
+        if kernels.walks(w, line):
+            return kernels.position(w, line, scale=scale)
+        values, gaps = grid_tensor(line.grid, w.device), _gaps(line.grid, w.device)
         scaled = _scaled(w, scale).double()
         cell = _cell(scaled, values)
         anchor = cell + (scaled < 0)  # the end of the cell nearer to zero: tiny values keep their digits
-        return (anchor - format.grid.origin) + (scaled - values[anchor]) / gaps[cell]
+        return (anchor - line.grid.origin) + (scaled - values[anchor]) / gaps[cell]
 
     def value(self, u: Tensor) -> Tensor:
         """The inverse of `position`, float32, of the shape of `u`."""
         import torch
 
-        format, scale = self.format, self.scale
+        line, scale = self.line, self.scale
         u = u.double()
-        if u.device.type == "cpu" and kernels.walks(torch.empty(0), format):
-            return kernels.value_at(u, format, scale=scale)
-        values, gaps = grid_tensor(format.grid, u.device), _gaps(format.grid, u.device)
-        cell = (u.floor().long() + format.grid.origin).clamp(0, len(gaps) - 1)
+        if u.device.type == "cpu" and kernels.walks(torch.empty(0), line):
+            return kernels.value_at(u, line, scale=scale)
+        values, gaps = grid_tensor(line.grid, u.device), _gaps(line.grid, u.device)
+        cell = (u.floor().long() + line.grid.origin).clamp(0, len(gaps) - 1)
         anchor = cell + (u < 0)
-        return ((values[anchor] + (u - (anchor - format.grid.origin)) * gaps[cell]) * scale.double()).float()
+        return ((values[anchor] + (u - (anchor - line.grid.origin)) * gaps[cell]) * scale.double()).float()
 
     def spacing(self, w: Tensor) -> Tensor:
         """S(w): the width of the cell that holds w, on a grid point that of the cell away from zero; float32."""
         import torch
 
-        format, scale = self.format, self.scale
-        values, gaps = grid_tensor(format.grid, w.device), _gaps(format.grid, w.device)
+        line, scale = self.line, self.scale
+        values, gaps = grid_tensor(line.grid, w.device), _gaps(line.grid, w.device)
         scaled = _scaled(w, scale).double()
         away_below = (torch.searchsorted(values, scaled.contiguous()) - 1).clamp(0, len(gaps) - 1)
         cell = torch.where(scaled < 0, away_below, _cell(scaled, values))

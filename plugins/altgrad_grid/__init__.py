@@ -26,6 +26,7 @@ class Grid(OptimizerSpec):
         normalize: `rms`: divide the velocity by its root mean square over the tensor. `none`: do not.
         weight_decay: a fraction per step, following the schedule but not the rate.
         plain_lr: the rate of AdamW for parameters that are not quantized.
+        bit_position: keep by how many rungs each weight has gone in all, four bytes a weight.
     """
 
     name: ClassVar = "grid"
@@ -37,6 +38,7 @@ class Grid(OptimizerSpec):
     normalize: Literal["none", "rms"] = "none"
     weight_decay: NonNegativeFloat = 1e-4
     plain_lr: PositiveFloat = 1e-3
+    bit_position: bool = False
 
     def build(self, groups: list[dict[str, Any]], geometry: Mapping[Tensor, Geometry]) -> Optimizer:
         """A `GridOptimizer`; weights with a geometry and all others stand in groups of their own."""
@@ -51,6 +53,7 @@ class Grid(OptimizerSpec):
             master=self.master,
             normalize=self.normalize,
             weight_decay=self.weight_decay,
+            bit_position=self.bit_position,
         )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from altgrad_core import Geometry, adamw_step, begin_moments
+from altgrad_core import Geometry, Moved, adamw_step, begin_moments, hop, keep_types, momentum, walk
 
 
 class GridOptimizer(torch.optim.Optimizer):
@@ -16,13 +17,18 @@ class GridOptimizer(torch.optim.Optimizer):
 
     `master="fp32"`: the parameter is the master and walks exactly, w' = u^-1(u(w) - r); the forward pass rounds it.
     `master="none"`: the parameter stays on the grid, whose scale is fixed when the optimizer is made, with a binade of
-    headroom, and moves by r rounded stochastically to a whole number of rungs; at the ends it stays.
+    headroom, and moves by r rounded stochastically to a whole number of rungs; at the ends it stays, and
+    `state[p]["ended"]` counts how often.
+
+    A weight whose gradient is no finite number stays as it is, and so does its velocity; `state[p]["broken"]` counts
+    them. `moved` holds the counts of the last step.
 
     Args:
         params: parameters or groups; a group with `plain=True` holds parameters without a grid, which take AdamW.
         geometry: the live grid of every other parameter.
         weight_decay: w *= 1 - weight_decay * lr / initial_lr before the step, of a master; without one it is added to
             the move as a fraction of a rung, and rounded with it.
+        bit_position: keep in `state[p]["bit_position"]` by how many rungs each weight has gone in all (int32).
     """
 
     def __init__(
@@ -36,18 +42,13 @@ class GridOptimizer(torch.optim.Optimizer):
         master: str = "fp32",
         normalize: str = "none",
         weight_decay: float = 1e-4,
+        bit_position: bool = False,
     ) -> None:
-        self.geometry = dict(geometry)
+        self.geometry, self.moved = dict(geometry), dict[Tensor, Moved]()
         self.rung_clip, self.master, self.normalize = rung_clip, master, normalize
-        defaults = {
-            "lr": lr,
-            "momentum": momentum,
-            "weight_decay": weight_decay,
-            "plain": False,
-            "betas": (0.9, 0.999),
-            "eps": 1e-8,
-        }
-        super().__init__(params, defaults)
+        self.bit_position = bit_position
+        defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "plain": False}
+        super().__init__(params, {**defaults, "betas": (0.9, 0.999), "eps": 1e-8})
         for group in self.param_groups:
             group.setdefault("initial_lr", group["lr"])
             if master == "none" and not group["plain"]:
@@ -72,39 +73,52 @@ class GridOptimizer(torch.optim.Optimizer):
                     self._move(group, parameter)
         return loss
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """As torch, but whole numbers stay whole numbers."""
+        super().load_state_dict(state_dict)
+        keep_types(self, state_dict)
+
     @torch.no_grad()
     def _settle(self, parameter: Tensor) -> None:
-        """Fix the grid of a parameter without a master, and bring it there."""
+        """Fix the grid of a parameter without a master, and bring it there; NaN is not mended in silence."""
         grid = self.geometry[parameter]
         grid.fix_scale()
-        _put(parameter, grid.value(grid.rung(parameter)))
+        settled = grid.value(grid.rung(parameter)).to(parameter.dtype)
+        parameter.copy_(settled.where(~parameter.isnan(), parameter))
+
+    def _begin(self, parameter: Tensor) -> dict[str, Any]:
+        state: dict[str, Any] = self.state[parameter]
+        if not state:
+            state["velocity"] = torch.zeros_like(parameter)
+            for count in ("broken", "ended") if self.master == "none" else ("broken",):
+                state[count] = torch.zeros((), dtype=torch.int64, device=parameter.device)
+            if self.bit_position:
+                state["bit_position"] = torch.zeros_like(parameter, dtype=torch.int32)
+        return state
 
     def _move(self, group: dict[str, Any], parameter: Tensor) -> None:
-        grid, rungs = self.geometry[parameter], self._rungs(group, parameter)
-        decay = group["weight_decay"] * group["lr"] / group["initial_lr"]
+        state, geometry, gradient = self._begin(parameter), self.geometry[parameter], parameter.grad
+        assert gradient is not None
+        velocity = state["velocity"]
+        momentum(velocity, gradient, group["momentum"])
+        options = {
+            "gradient": gradient,
+            "rungs": self._rungs_per_velocity(group["lr"], velocity),
+            "bound": self.rung_clip,
+            "decay": group["weight_decay"] * group["lr"] / group["initial_lr"],
+            "trail": state.get("bit_position"),
+        }
         if self.master == "fp32":
-            parameter.mul_(1 - decay)
-            walked = grid.value(grid.position(parameter) - rungs)
-            _put(parameter, torch.where(rungs == 0, parameter, walked))
-            return
-        at = grid.rung(parameter)
-        if decay:
-            rungs = rungs + (at - grid.position(parameter * (1 - decay)))
-        whole = torch.floor(rungs + torch.rand(rungs.shape, dtype=rungs.dtype, device=rungs.device))
-        _put(parameter, grid.value((at - whole).clamp(grid.lowest_rung, grid.highest_rung)))
+            moved = walk(parameter, velocity, geometry, **options)
+        else:
+            key = int(torch.randint(2**62, ()))
+            moved = hop(parameter, velocity, geometry, key=key, **options)
+            state["ended"] += moved.ended
+        state["broken"] += moved.broken
+        self.moved[parameter] = moved
 
-    def _rungs(self, group: dict[str, Any], parameter: Tensor) -> Tensor:
-        """The clipped move of one parameter in rungs, float64; its velocity is updated."""
-        state = self.state[parameter]
-        if "velocity" not in state:
-            state["velocity"] = torch.zeros_like(parameter)
-        velocity = state["velocity"].mul_(group["momentum"]).add_(parameter.grad)
-        if self.normalize == "rms":
-            size = velocity.square().mean().sqrt()
-            velocity = torch.where(size == 0, 0.0, velocity / size)  # NaN stays NaN
-        return (group["lr"] * velocity.double()).clamp(-self.rung_clip, self.rung_clip)
-
-
-def _put(parameter: Tensor, value: Tensor) -> None:
-    """Set a parameter, but leave NaN as it is: a broken weight is not mended in silence."""
-    parameter.copy_(torch.where(parameter.isnan(), parameter, value.to(parameter.dtype)))
+    def _rungs_per_velocity(self, lr: float, velocity: Tensor) -> float | Tensor:
+        if self.normalize == "none":
+            return lr
+        size = torch.linalg.vector_norm(velocity, dtype=torch.float64) / math.sqrt(max(velocity.numel(), 1))
+        return torch.where(size == 0, 0.0, lr / size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from altgrad_core import Geometry, OptimizerSpec, hookimpl
 
@@ -22,6 +22,11 @@ class ManifoldAdamW(OptimizerSpec):
             the local spacing before Adam's moments, and the step is in real units; a control, which Adam nearly
             cancels. `off`: AdamW, bit for bit.
         walk: of `rungs`. `exact`: along the piecewise-linear map. `linear`: one step of the local spacing; a control.
+        moments: of `rungs`. `real`: those of the gradient. `carried`: those of the gradient times the local spacing,
+            which go stale when a weight crosses a binade; an experiment.
+        floor: so many binades below the top of the grid, the spacing ceases to shrink; without it, where the format's
+            subnormals begin.
+        bit_position: keep by how many rungs each weight has gone in all, four bytes a weight.
         lr: with `rungs`, in `lr_unit` per step; otherwise in real units.
         lr_unit: `binades` (2 ** mantissa bits rungs; rungs for a format without binades) or `rungs`.
         weight_decay: with `rungs`, a fraction per step, following the schedule but not the rate (default 1e-4);
@@ -33,6 +38,9 @@ class ManifoldAdamW(OptimizerSpec):
 
     precondition: Literal["rungs", "gradient", "off"] = "rungs"
     walk: Literal["exact", "linear"] = "exact"
+    moments: Literal["real", "carried"] = "real"
+    floor: PositiveInt | None = None
+    bit_position: bool = False
     lr: PositiveFloat = 0.1
     lr_unit: Literal["binades", "rungs"] = "binades"
     plain_lr: PositiveFloat | None = None
@@ -58,6 +66,9 @@ class ManifoldAdamW(OptimizerSpec):
             weight_decay=decay if decay is not None else 1e-4 if in_rungs else 0.01,
             precondition=self.precondition,
             walk=self.walk,
+            moments=self.moments,
+            floor=self.floor,
+            bit_position=self.bit_position,
             lr_unit=self.lr_unit,
         )
 

@@ -171,10 +171,17 @@ def test_a_weight_that_is_nan_stays_nan() -> None:
     assert step(parameter, optimizer, torch.ones(2)).isnan().tolist() == [False, True]
 
 
-def test_a_gradient_that_is_nan_is_not_swallowed_by_the_normalization() -> None:
-    parameter = nn.Parameter(torch.ones(2))
-    optimizer = optimizer_of(parameter, format="e4m3", normalize="rms")
-    assert step(parameter, optimizer, torch.tensor([1.0, float("nan")])).isnan().any()
+@pytest.mark.parametrize("master", ["fp32", "none"])
+@pytest.mark.parametrize("normalize", ["none", "rms"])
+def test_a_weight_whose_gradient_is_no_number_stays_and_is_counted(master: str, normalize: str) -> None:
+    parameter = nn.Parameter(torch.ones(3))
+    optimizer = optimizer_of(parameter, format="e4m3", normalize=normalize, master=master, weight_decay=0.1)
+    for _ in range(2):
+        first, *others = step(parameter, optimizer, torch.tensor([1.0, float("nan"), float("inf")])).tolist()
+        assert first < 1.0 and others == [1.0, 1.0]
+    assert optimizer.state[parameter]["broken"] == 4
+    assert optimizer.moved[parameter].broken == 2
+    assert step(parameter, optimizer, torch.ones(3)).max() < 1.0  # they go on
 
 
 @pytest.mark.parametrize("to", ["e2m5", "e5m2", "e3m4"])

@@ -7,9 +7,10 @@ what a number means: that is `altgrad_core.numerics.reference`.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from functools import lru_cache
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from altgrad_core.numerics.kernels.facts import arithmetic_facts
 
@@ -40,6 +41,14 @@ def decodes(codes: Tensor, format: Format) -> bool:
 def walks(w: Tensor, format: Format) -> bool:
     """Whether the compiled CPU path finds rungs and positions of this tensor."""
     return supports(w, format) and arithmetic_facts(format) is not None
+
+
+def moves(w: Tensor) -> bool:
+    """Whether the compiled CPU path moves this weight, in place."""
+    import torch
+
+    fits = w.device.type == "cpu" and w.dtype == torch.float32 and w.is_contiguous()
+    return fits and _compiled() is not None
 
 
 def amax(x: Tensor, block: int | None = None) -> Tensor:
@@ -88,6 +97,27 @@ def value_at(u: Tensor, format: Format, *, scale: Tensor) -> Tensor:
     """Scale times the value at rung position `u` (float64), float32, of the shape of `u`."""
     result: Tensor = _cpu().value_at(u, format, scale=scale)
     return result
+
+
+def walk(weight: Tensor, gradient: Tensor, sources: Sequence[Tensor], **facts: Any) -> list[int]:
+    """See `cpu_moves.walk`."""
+    from altgrad_core.numerics.kernels import cpu_moves
+
+    return cpu_moves.walk(weight, gradient, sources, **facts)
+
+
+def hop(weight: Tensor, gradient: Tensor, direction: Tensor, **facts: Any) -> list[int]:
+    """See `cpu_moves.hop`."""
+    from altgrad_core.numerics.kernels import cpu_moves
+
+    return cpu_moves.hop(weight, gradient, direction, **facts)
+
+
+def momentum(velocity: Tensor, gradient: Tensor, rate: float) -> None:
+    """See `cpu_moves.momentum`."""
+    from altgrad_core.numerics.kernels import cpu_moves
+
+    cpu_moves.momentum(velocity, gradient, rate)
 
 
 @lru_cache(maxsize=1)

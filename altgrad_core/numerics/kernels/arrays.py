@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from altgrad_core.numerics.format import Format
 
 Array = np.ndarray[Any, Any]
+BINADE = 0x00800000  # float32 bits
 UNTAKEN = 0x7FFFFFFF  # a limit that no magnitude reaches, infinity neither: it is looked at apart
 
 
@@ -80,11 +81,15 @@ def rung_values(format: Format) -> Array:
 
 @lru_cache(maxsize=256)
 def walk_facts(format: Format) -> tuple[Array, np.float32]:
-    """See `walk.position`."""
+    """See `positions` and `strides.walks`."""
     facts = _known(format)
     low = max(facts.low, SMALLEST_NORMAL)
-    array = np.array([low, facts.largest, facts.shift, facts.offset, facts.top_rung], np.int32)
-    return array, np.float32(facts.quantum)
+    is_uniform = facts.largest <= low + BINADE
+    line = NEVER if is_uniform else low + BINADE
+    top_begins = facts.largest & -BINADE
+    limit = NEVER if is_uniform else facts.largest if facts.largest == top_begins else top_begins + BINADE
+    array = [low, facts.largest, facts.shift, facts.offset, facts.top_rung, line, limit]
+    return np.array(array, np.int32), np.float32(facts.quantum)
 
 
 @lru_cache(maxsize=256)

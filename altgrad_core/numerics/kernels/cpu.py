@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from altgrad_core.numerics import reference
-from altgrad_core.numerics.kernels import arrays, deterministic, scales, steps, stochastic, walk
+from altgrad_core.numerics.kernels import arrays, deterministic, positions, scales, steps, stochastic
 from altgrad_core.numerics.kernels import codes as code_kernels
 from altgrad_core.numerics.kernels.bits import EXACT_HALF, HALF
 from altgrad_core.numerics.kernels.facts import arithmetic_facts, float_bits
@@ -102,14 +102,14 @@ def decode(codes: Tensor, format: Format, *, scale: float, out: Tensor) -> None:
 def nearest_rung(x: Tensor, format: Format, *, scale: Tensor) -> Tensor:
     """The number of the rung nearest to x / scale, int32, of the shape of `x`."""
     out = torch.empty(x.shape, dtype=torch.int32)
-    walk.nearest_rung(_bits(x.float()), out.view(-1).numpy(), _each(scale, x), arrays.walk_facts(format)[0])
+    positions.nearest_rung(_bits(x.float()), out.view(-1).numpy(), _each(scale, x), arrays.walk_facts(format)[0])
     return out
 
 
 def position(x: Tensor, format: Format, *, scale: Tensor) -> Tensor:
     """The rung position of x / scale, float64, of the shape of `x`."""
     out = torch.empty(x.shape, dtype=torch.float64)
-    walk.position(_bits(x.float()), out.view(-1).numpy(), _each(scale, x), *arrays.walk_facts(format))
+    positions.position(_bits(x.float()), out.view(-1).numpy(), _each(scale, x), *arrays.walk_facts(format))
     return out
 
 
@@ -117,7 +117,7 @@ def value_at(u: Tensor, format: Format, *, scale: Tensor) -> Tensor:
     """Scale times the value at rung position `u` (float64), float32, of the shape of `u`."""
     out = torch.empty(u.shape, dtype=torch.float32)
     flat = u.detach().contiguous().view(-1).numpy()
-    walk.value_at(flat, out.view(-1).numpy(), _each(scale, u), *arrays.walk_facts(format))
+    positions.value_at(flat, out.view(-1).numpy(), _each(scale, u), *arrays.walk_facts(format))
     return out
 
 
@@ -169,6 +169,7 @@ def _run(x: Array, out: Array, how: Quantizer, scheme: Scheme, key: int | None, 
         mine, layout = scheme.scales, scheme.layout
         if scheme.apiece:
             mine, layout = mine[start // layout[0] :] if start else mine, layout.copy()
+            layout[1] = min(layout[1], stop - start)  # one long row is as long as this part of it
         kernel(x[start:stop], out[start:stop], mine, layout, scheme.rule, *arguments, *stream, counts)
 
     unit = int(scheme.layout[0]) if scheme.apiece else 1

@@ -1,4 +1,7 @@
-"""Rung numbers and positions on an eXmY grid, and the values at a position."""
+"""Rung numbers and positions on an eXmY grid, and the values at a position.
+
+Facts of a format, int32: low, largest, shift, offset (see `Facts`), and the number of the last rung.
+"""
 
 from __future__ import annotations
 
@@ -8,51 +11,41 @@ from altgrad_core.numerics.kernels.bits import INFINITY, MAGNITUDE, ONE, ZERO, F
 
 
 @compiled
-def nearest_rung(x, out, scales, facts):
-    """The rung number nearest to x / scale, ties to even, into `out`, int32 of shape (n,); NaN gives rung 0.
-
-    Args:
-        x: int32 bits of float32, shape (n,). scales: float32, shape (1,) or (n,).
-        facts: int32: low, largest, shift, offset.
-    """
+def rung_facts(facts):
+    """What `rung_bits` must know: low, largest, float32 bits between rungs, rung 0 of the binades, a number to add."""
     low, largest, shift, offset = facts[0], facts[1], facts[2], facts[3]
-    half = I(I(I(ONE << shift) >> ONE) - ONE)
-    magic_bits = I(I(low - I(I(I(23) - shift) << I(23))) + I(0x0BC00000))
-    step = 0 if scales.size == 1 else 1
-    parity = I(offset & ONE)
-    for i in range(x.size):
-        bits = x[i]
-        raw = I(bits & MAGNITUDE)
-        scaled = as_bits(as_float(raw) / scales[i * step])
-        clipped = scaled if scaled < largest else largest
-        near_zero = I(as_bits(F(as_float(clipped) + as_float(magic_bits))) - magic_bits)
-        odd = I(I(I(clipped >> shift) ^ parity) & ONE)
-        normal = I(I(I(I(clipped + half) + odd) >> shift) - offset)
-        rung = normal if clipped >= low else near_zero
-        rung = ZERO if raw > INFINITY else rung
-        out[i] = rung if bits >= ZERO else I(-rung)
+    magic = I(I(low - I(I(I(23) - shift) << I(23))) + I(0x0BC00000))  # 1.5 * 2 ** 23 quanta
+    return low, largest, I(ONE << shift), I(offset << shift), magic
 
 
 @compiled
-def position(x, out, scales, facts, quantum):
-    """The rung position of x / scale, interpolated and continued beyond the ends, into `out`, float64 of shape (n,).
+def rung_bits(bits, low, largest, unit, before, magic):
+    """The rung number nearest to x, ties to even, times `unit`, int32; `bits` are those of x, which is not NaN.
 
-    Args:
-        x, scales, facts: as `nearest_rung`, and the number of the last rung. quantum: the smallest positive value.
+    Shifts by a number that the compiler does not know would be taken in 64 bits; here are none.
     """
-    low, largest, shift, offset, top = facts[0], facts[1], facts[2], facts[3], facts[4]
+    magnitude, sign = I(bits & MAGNITUDE), I(bits >> I(31))
+    clipped = magnitude if magnitude < largest else largest
+    near_zero = I(I(as_bits(F(as_float(clipped) + as_float(magic))) - magic) * unit)
+    half = I(I(unit >> ONE) - (ZERO if I(I(clipped ^ before) & unit) != ZERO else ONE))
+    rounded = I(I(I(clipped + half) & I(-unit)) - before)
+    place = rounded if clipped >= low else near_zero
+    return I(I(place ^ sign) - sign)
+
+
+@compiled
+def position_of(scaled, low, largest, shift, offset, top, quantum):
+    """The rung position of a float32 in units of the grid, interpolated and continued beyond the ends, float64."""
     gap = np.float64(as_float(largest)) - np.float64(value_of(I(top - ONE), low, shift, offset, quantum))
     second = np.float64(as_float(largest)) - gap
-    per_rung, per_quantum = 1.0 / np.float64(ONE << shift), 1.0 / np.float64(quantum)
-    step = 0 if scales.size == 1 else 1
-    for i in range(x.size):
-        bits = x[i]
-        scaled = F(as_float(I(bits & MAGNITUDE)) / scales[i * step])
-        magnitude = as_bits(scaled)
-        inner = magnitude * per_rung - offset if magnitude >= low else np.float64(scaled) * per_quantum
-        outer = (top - 1) + (np.float64(scaled) - second) / gap
-        u = outer if magnitude > largest else inner
-        out[i] = u if bits >= 0 else -u
+    per_rung, per_quantum = 1.0 / np.float64(I(ONE << shift)), 1.0 / np.float64(quantum)
+    bits = as_bits(scaled)
+    magnitude = I(bits & MAGNITUDE)
+    size = np.float64(as_float(magnitude))
+    inner = magnitude * per_rung - offset if magnitude >= low else size * per_quantum
+    outer = (top - 1) + (size - second) / gap
+    u = outer if magnitude > largest else inner
+    return u if bits >= 0 else -u
 
 
 @compiled
@@ -64,21 +57,48 @@ def value_of(rung, low, shift, offset, quantum):
 
 
 @compiled
+def value_of_position(u, low, largest, shift, offset, top, quantum):
+    """The inverse of `position_of`, float64."""
+    first_normal = np.float64(I(low >> shift) - offset) if low < largest else np.inf
+    last_cell, per_binade = np.float64(top - 1), 1.0 / np.float64(I(ONE << I(I(23) - shift)))
+    a = abs(u)
+    cell = I(min(a, last_cell))
+    bits = I(I(cell + offset) << shift)
+    width = np.float64(as_float(I(bits & INFINITY))) * per_binade
+    value = np.float64(as_float(bits)) + (a - cell) * width if a >= first_normal else a * np.float64(quantum)
+    return value if u >= 0 else -value
+
+
+@compiled
+def nearest_rung(x, out, scales, facts):
+    """The rung number nearest to x / scale, ties to even, into `out`, int32 of shape (n,); NaN gives rung 0.
+
+    Args:
+        x: int32 bits of float32, shape (n,). scales: float32, shape (1,) or (n,).
+    """
+    low, largest, unit, before, magic = rung_facts(facts)
+    per_unit = F(F(1.0) / F(unit))
+    step = 0 if scales.size == 1 else 1
+    for i in range(x.size):
+        scaled = as_bits(F(as_float(x[i]) / scales[i * step]))
+        rung = I(F(F(rung_bits(scaled, low, largest, unit, before, magic)) * per_unit))
+        out[i] = ZERO if I(scaled & MAGNITUDE) > INFINITY else rung
+
+
+@compiled
+def position(x, out, scales, facts, quantum):
+    """The rung position of x / scale into `out`, float64 of shape (n,); quantum: the smallest positive value."""
+    low, largest, shift, offset, top = facts[0], facts[1], facts[2], facts[3], facts[4]
+    step = 0 if scales.size == 1 else 1
+    for i in range(x.size):
+        scaled = F(as_float(x[i]) / scales[i * step])
+        out[i] = position_of(scaled, low, largest, shift, offset, top, quantum)
+
+
+@compiled
 def value_at(u, out, scales, facts, quantum):
     """The inverse of `position`: scale times the value at rung position `u`, float64, into `out`, float32."""
-    low, shift, offset, top = facts[0], facts[2], facts[3], facts[4]
-    first_normal = np.float64(I(low >> shift) - offset) if low < facts[1] else np.inf
-    last_cell, per_binade = np.float64(top - 1), 1.0 / np.float64(ONE << I(I(23) - shift))
+    low, largest, shift, offset, top = facts[0], facts[1], facts[2], facts[3], facts[4]
     step = 0 if scales.size == 1 else 1
     for i in range(u.size):
-        a = abs(u[i])
-        if a >= first_normal:
-            cell = I(min(a, last_cell))
-            bits = I(I(cell + offset) << shift)
-            low_end = np.float64(as_float(bits))
-            width = np.float64(as_float(I(bits & INFINITY))) * per_binade
-            value = low_end + (a - cell) * width
-        else:
-            value = a * np.float64(quantum)
-        value = value * np.float64(scales[i * step])
-        out[i] = F(value if u[i] >= 0 else -value)
+        out[i] = F(value_of_position(u[i], low, largest, shift, offset, top, quantum) * np.float64(scales[i * step]))
