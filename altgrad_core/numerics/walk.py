@@ -121,7 +121,7 @@ def hop(
     aim = at - (low + up).nan_to_num(0.0, 0.0, 0.0).to(at.dtype)
     rung = aim.clamp(geometry.lowest_rung, geometry.highest_rung)
     went = (rung - at).where(whole, 0)
-    weight.copy_(geometry.value(rung).to(weight.dtype).where(went != 0, weight))
+    weight.copy_(geometry.value(rung).to(weight.dtype).where(whole, weight))
     if trail is not None:
         trail += went
     updates = (whole & (gradient != 0)).sum()

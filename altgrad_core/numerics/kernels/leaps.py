@@ -74,7 +74,7 @@ def hops(COUNTED, APIECE):
                 target = as_float(I(as_bits(F(target * scale)) | (I(rung) & SIGN)))
                 is_whole = (I(as_bits(gradient) & MAGNITUDE) < INFINITY) & (I(was & MAGNITUDE) < INFINITY)
                 is_whole = is_whole & (rungs == rungs)
-                ws[i] = as_bits(target) if is_whole & (rung != at) else was
+                ws[i] = as_bits(target) if is_whole else was
                 went = I(rung - at) if is_whole else ZERO
                 if COUNTED:
                     steps[i] = I(steps[i] + went)
