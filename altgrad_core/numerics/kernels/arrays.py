@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 BINADE = 0x00800000  # float32 bits
+FINITE = NEVER - 1  # the largest finite number
 UNTAKEN = 0x7FFFFFFF  # a limit that no magnitude reaches, infinity neither: it is looked at apart
 
 
@@ -85,10 +86,10 @@ def walk_facts(format: Format) -> tuple[Array, np.float32]:
     facts = _known(format)
     low = max(facts.low, SMALLEST_NORMAL)
     is_uniform = facts.largest <= low + BINADE
-    line = NEVER if is_uniform else low + BINADE
+    line = FINITE if is_uniform else low + BINADE
     top_begins = facts.largest & -BINADE
-    limit = NEVER if is_uniform else facts.largest if facts.largest == top_begins else top_begins + BINADE
-    array = [low, facts.largest, facts.shift, facts.offset, facts.top_rung, line, limit]
+    limit = facts.largest if facts.largest == top_begins else min(top_begins + BINADE, FINITE)
+    array = [low, facts.largest, facts.shift, facts.offset, facts.top_rung, line, FINITE if is_uniform else limit]
     return np.array(array, np.int32), np.float32(facts.quantum)
 
 

@@ -44,7 +44,7 @@ def hops(COUNTED, APIECE):
         low, largest, unit, before, magic = rung_facts(facts)
         per_unit, top = F(F(1.0) / F(unit)), facts[4]
         first_normal, offset = I(I(low >> facts[2]) - facts[3]), facts[3]
-        is_straight = facts[5] == INFINITY
+        is_straight = facts[5] > facts[1]  # a uniform grid
         scale = scales[0]
         words = np.empty(GROUP, np.uint32)
         for begin in range(0, w.size, GROUP):

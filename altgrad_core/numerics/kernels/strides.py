@@ -19,7 +19,6 @@ from altgrad_core.numerics.kernels.positions import position_of, rung_bits, rung
 BLOCK = 1024  # elements between two looks at those that were left to float64
 BINADE = np.int32(0x00800000)
 MOST = 1 << 28  # float32 bits of a walk; a longer one is left to float64
-WHOLE = np.float32(1.5 * 2**23)  # added and taken away again, it rounds to whole numbers
 
 
 @compiled
@@ -58,7 +57,7 @@ def stride(x, r, normal, line, limit, per_rung, most, quantum):
     place = I(I(place ^ sign) - sign)
     exact = F(r * per_rung)
     is_short = abs(exact) < most
-    move = I(F(F((exact if is_short else F(0.0)) + WHOLE) - WHOLE))
+    move = I(np.rint(exact if is_short else F(0.0)))
     moved = I(place - move)
     side = I(moved >> I(31))
     height = I(I(I(moved ^ side) - side) + zero)
