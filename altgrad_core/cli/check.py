@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Any
 from altgrad_core.cli.options import DeviceOption, JsonOption, ManifestArgument, SetOption, StepsOption, flags
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from altgrad_core.running.run import Run
+
+MOST_PARAMETERS = 4
 
 
 def check(
@@ -43,6 +47,7 @@ def print_plan(run: Run, *, as_json: bool) -> None:
         shape = "x".join(str(n) for n in layer["shape"])
         table.add_row(path, shape, *(layer.get(role, "-") for role in ("weight", "activation", "gradient")))
     console.print(table)
+    console.print("", _group_table(facts["groups"]), sep="\n")
     console.print(
         f"\n{facts['name']}: {facts['steps']} steps of {facts['tokens_per_step']} tokens "
         f"({facts['epochs']:.2f} epochs), {facts['parameters']:,} parameters, "
@@ -71,9 +76,36 @@ def plan_facts(run: Run) -> dict[str, Any]:
         "parameters": run.parameters(),
         "vocabulary": run.data.vocabulary,
         "optimizer": run.resolved.optimizer.name,
+        "groups": _group_facts(run),
         "device": str(run.device),
         "checkpoint_bytes": run.checkpoint_bytes(),
         "layers": layers,
         "monitors": [monitor.name for monitor in run.monitors],
         "interventions": [intervention.name for intervention in run.interventions],
     }
+
+
+def _group_facts(run: Run) -> list[dict[str, Any]]:
+    """Every parameter group: its optimizer, its learning rate before the schedule, its parameters."""
+    from altgrad_core.running.chained import members_of
+    from altgrad_core.running.groups import shares
+
+    params = run.plan.params()
+    paths = {param.tensor: param.path for param in params}
+    who = shares(run.resolved.optimizer, run.resolved.groups, params)
+    return [
+        {"optimizer": share.spec.name, "lr": group["initial_lr"], "parameters": [paths[p] for p in group["params"]]}
+        for share, member in zip(who, members_of(run.optimizer), strict=True)
+        for group in member.param_groups
+    ]
+
+
+def _group_table(groups: list[dict[str, Any]]) -> Table:
+    from rich.table import Table
+
+    table = Table("optimizer", "learning rate", "parameters", box=None, pad_edge=False)
+    for group in groups:
+        shown, more = group["parameters"][:MOST_PARAMETERS], len(group["parameters"]) - MOST_PARAMETERS
+        rest = f" and {more} more" if more > 0 else ""
+        table.add_row(group["optimizer"], f"{group['lr']:g}", ", ".join(shown) + rest)
+    return table

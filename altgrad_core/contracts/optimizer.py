@@ -57,6 +57,8 @@ def keep_types(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
     """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for index, state in saved["state"].items():
+        if not isinstance(index, int):
+            continue  # of no parameter; torch restores it as it is
         own = optimizer.state[parameters[index]]
         for name, value in state.items():
             if hasattr(value, "dtype") and hasattr(own.get(name), "dtype") and own[name].dtype != value.dtype:

@@ -87,6 +87,8 @@ def _message(details: ErrorDetails, table: type[BaseModel], location: Location, 
     kind, got = details["type"], details.get("input")
     if kind == "extra_forbidden":
         return _unknown_key(str(location[-1]), table.model_fields, plugin)
+    if kind == "missing" and isinstance(details["loc"][-1], int):  # within an array
+        return f"expected more values, got {_shown(got)}"
     if kind == "missing":
         return f"missing{_described(table, str(location[-1]))}"
     if kind == "value_error":
@@ -99,7 +101,8 @@ def _expected(details: ErrorDetails) -> str:
         pattern = details["ctx"]["pattern"]
         return _PATTERNS.get(pattern, f"text that matches {pattern}")
     if (told := _SHAPES.get(details["type"])) is not None:
-        return told.format(key=details["loc"][-1] if details["loc"] else "", **details.get("ctx", {}))
+        table = ".".join(part for part in details["loc"] if isinstance(part, str))
+        return told.format(key=table, **details.get("ctx", {}))
     text = str(details["msg"]).removeprefix("Input should be ").split(", got ")[0]
     return f"a value {text}" if text.startswith(("greater", "less")) else text
 

@@ -28,17 +28,21 @@ class RunTable(Table):
     threads: PositiveInt | None = Field(default=None, le=4096)
 
 
-class UseTable(Table):
-    """A table that names a plugin: `use`, and any other keys as that plugin's options."""
+class OpenTable(Table):
+    """A table with the options of a plugin among its keys."""
 
     model_config = ConfigDict(extra="allow")
-
-    use: str = Field(min_length=1)
 
     @property
     def options(self) -> dict[str, Any]:
         """The keys that belong to the plugin."""
         return dict(self.model_extra or {})
+
+
+class UseTable(OpenTable):
+    """A table that names a plugin: `use`, and any other keys as that plugin's options."""
+
+    use: str = Field(min_length=1)
 
 
 class DataTable(UseTable):
@@ -66,11 +70,32 @@ class Schedule(Table):
         return 1 - (1 - self.final) * fall
 
 
+class GroupTable(OpenTable):
+    """`[[optimizer.group]]`: which parameters have options of their own, or another optimizer. Later groups win."""
+
+    layers: str = Field(min_length=1)
+    only: Literal["matrices", "vectors"] | None = None
+    use: str | None = Field(default=None, min_length=1)
+
+    @model_validator(mode="after")
+    def _has_no_common_key(self) -> GroupTable:
+        for key in ("schedule", "clip_norm"):
+            if key in self.options:
+                raise ValueError(f"{key} is common to all groups; write it in [optimizer]")
+        return self
+
+    def over(self, use: str, options: dict[str, Any]) -> UseTable:
+        """The whole table of these parameters: on top of the options of `use`, unless it names another optimizer."""
+        inherited = options if self.use in (None, use) else {}
+        return UseTable(**{**inherited, **self.options, "use": self.use or use})
+
+
 class OptimizerTable(UseTable):
-    """`[optimizer]`: the optimizer, its schedule, and clipping of the global gradient norm."""
+    """`[optimizer]`: the optimizer, its schedule, clipping of the global gradient norm, and groups of parameters."""
 
     schedule: Schedule = Schedule()
     clip_norm: PositiveFloat | None = None
+    group: list[GroupTable] = []
 
 
 class InlineFormat(Table):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
 from altgrad_core.contracts.dataset import TokenData
 from altgrad_core.errors import AltgradError, ManifestError, PluginError
@@ -14,9 +15,11 @@ from altgrad_core.manifest.lines import Location
 from altgrad_core.numerics.random import derive_key
 from altgrad_core.running.attach import linear_layers
 from altgrad_core.running.batches import Batches
+from altgrad_core.running.chained import chained
 from altgrad_core.running.environment import choose_device, prepare
+from altgrad_core.running.groups import Share, shares
 from altgrad_core.running.library import build
-from altgrad_core.running.plan import Plan
+from altgrad_core.running.plan import Param, Plan
 from altgrad_core.running.recipe import unmatched
 from altgrad_core.running.resolve import Resolved
 from altgrad_core.running.run import Run
@@ -39,14 +42,13 @@ def assemble(resolved: Resolved) -> Run:
     _check_patterns(resolved, model)
     _check_logits(resolved, model, batches.validation(1)[0][0][:1].to(device), vocabulary=data.vocabulary)
     plan = _located(resolved, ("recipe",), lambda: _plan(resolved, model))
-    optimizer = _located(resolved, ("optimizer",), lambda: build(resolved.optimizer, plan.params()))
     return Run(
         resolved=resolved,
         model=model,
         data=data,
         batches=batches,
         plan=plan,
-        optimizer=optimizer,
+        optimizer=_build_optimizer(resolved, plan.params()),
         device=device,
         monitors=tuple(monitor.model_copy(deep=True) for monitor in resolved.monitors),
         interventions=tuple(intervention.model_copy(deep=True) for intervention in resolved.interventions),
@@ -72,6 +74,19 @@ def _plan(resolved: Resolved, model: nn.Module) -> Plan:
         seed=resolved.manifest.run.seed,
         find=lambda name: resolved.registry.get("format", name),
     )
+
+
+def _build_optimizer(resolved: Resolved, params: Sequence[Param]) -> Optimizer:
+    for index, group in enumerate(resolved.groups):
+        if (problem := group.problem(params)) is not None:
+            raise resolved.error(("optimizer", "group", index, "layers"), problem)
+    return chained([_build_share(resolved, share) for share in shares(resolved.optimizer, resolved.groups, params)])
+
+
+def _build_share(resolved: Resolved, share: Share) -> Optimizer:
+    location: Location = ("optimizer",) if share.group is None else ("optimizer", "group", share.group)
+    built: Optimizer = _located(resolved, location, lambda: build(share.spec, share.params))
+    return built
 
 
 def _build_data(resolved: Resolved) -> TokenData:

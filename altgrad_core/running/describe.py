@@ -37,6 +37,10 @@ def resolved_manifest(resolved: Resolved) -> dict[str, Any]:
     manifest["run"]["name"] = resolved.name
     for key in ("model", "data", "optimizer"):
         manifest[key] = {**manifest[key], **getattr(resolved, key).written()}
+    tables = manifest["optimizer"].pop("group")
+    if tables:  # at the end: in TOML, what follows an array of tables is part of it
+        groups = zip(tables, resolved.groups, strict=True)
+        manifest["optimizer"]["group"] = [{**table, **group.spec.written()} for table, group in groups]
     for key in ("monitor", "intervention", "tracker"):
         members = getattr(resolved, f"{key}s")
         manifest[key] = [{"use": member.name, **member.written()} for member in members]

@@ -11,12 +11,16 @@ from torch.optim import Optimizer
 
 from altgrad_core.contracts.actions import ROLES
 from altgrad_core.contracts.optimizer import OptimizerSpec
-from altgrad_core.errors import FormatError, PluginError
+from altgrad_core.errors import FormatError, ManifestError, PluginError
+from altgrad_core.manifest.schema import GroupTable
 from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.geometry import Geometry
 from altgrad_core.numerics.minifloat import Minifloat
 from altgrad_core.numerics.quantizer import Quantizer
 from altgrad_core.registry.registry import installed
+from altgrad_core.running.chained import chained
+from altgrad_core.running.groups import Group, shares
+from altgrad_core.running.imported_optimizer import imported_optimizer
 from altgrad_core.running.plan import Param, Plan
 from altgrad_core.running.recipe import Rule
 
@@ -46,18 +50,43 @@ def quantize_model(model: nn.Module, rules: Sequence[Rule], *, seed: int = 0) ->
     return Plan(model, [_with_formats(rule) for rule in rules], seed=seed, find=load_format)
 
 
-def build_optimizer(name: str, params: Iterable[Param], **options: Any) -> Optimizer:
-    """An installed optimizer for the parameters of a plan, with its options.
+def build_optimizer(
+    name: str, params: Iterable[Param], *, groups: Sequence[dict[str, Any]] = (), **options: Any
+) -> Optimizer:
+    """An optimizer for the parameters of a plan, with its options.
+
+    Args:
+        name: an installed optimizer, or the import path of a class, such as `torch.optim:NAdam`.
+        groups: tables as `[[optimizer.group]]` has them, such as `{"layers": "lm_head", "lr": 0.01}`; later ones win.
 
     Raises:
-        PluginError: no installed optimizer has this name.
+        PluginError: there is no such optimizer, or it refuses its options.
+        ManifestError: a pattern of `groups` matches no layer, or an optimizer cannot train its parameters.
         pydantic.ValidationError: an option is unknown or of the wrong type.
     """
-    spec: type[OptimizerSpec] = installed().get("optimizer", name)
     params = list(params)
     if not all(isinstance(param, Param) for param in params):
         raise PluginError("build_optimizer takes the parameters of a plan: build_optimizer(name, plan.params())")
-    return build(spec(**options), params)
+    chosen = [_group(GroupTable(**group), name, options) for group in groups]
+    for index, group in enumerate(chosen):
+        if (problem := group.problem(params)) is not None:
+            raise ManifestError(f"groups[{index}].layers: {problem}")
+    return chained([build(share.spec, share.params) for share in shares(_spec(name, options), chosen, params)])
+
+
+def _group(table: GroupTable, name: str, options: dict[str, Any]) -> Group:
+    whole = table.over(name, options)
+    return Group(table.layers, _spec(whole.use, whole.options), table.only)
+
+
+def _spec(name: str, options: dict[str, Any]) -> OptimizerSpec:
+    if ":" not in name:
+        found: type[OptimizerSpec] = installed().get("optimizer", name)
+        return found(**options)
+    spec = imported_optimizer(name)(**options)
+    if (refusal := spec.refusal()) is not None:
+        raise PluginError(": ".join((*refusal.key, refusal.said)))
+    return spec
 
 
 def build(spec: OptimizerSpec, params: Sequence[Param]) -> Optimizer:

@@ -17,11 +17,23 @@ from altgrad_core.running.recipe import Rule, assign, matches
 
 
 class Param(NamedTuple):
-    """A parameter of a model, its path, and the live grid of its values, or None where it is not quantized."""
+    """A parameter of a model.
+
+    Attributes:
+        path: the first one under which the model has it.
+        geometry: the live grid of its values, or None where it is not quantized.
+        aliases: its other paths, where layers share it.
+    """
 
     path: str
     tensor: nn.Parameter
     geometry: Geometry | None
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The paths of the layers that have it."""
+        return tuple(path.rpartition(".")[0] for path in (self.path, *self.aliases))
 
 
 class Switch(NamedTuple):
@@ -63,7 +75,10 @@ class Plan:
     def params(self) -> list[Param]:
         """All parameters of the model, each once."""
         geometry = self.geometry()
-        return [Param(path, tensor, geometry.get(tensor)) for path, tensor in self.model.named_parameters()]
+        paths: dict[nn.Parameter, list[str]] = {}
+        for path, tensor in self.model.named_parameters(remove_duplicate=False):
+            paths.setdefault(tensor, []).append(path)
+        return [Param(path, p, geometry.get(p), tuple(aliases)) for p, (path, *aliases) in paths.items()]
 
     def geometry(self) -> dict[Tensor, Geometry]:
         """The live grid of every quantized weight.

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from altgrad_core.contracts.actions import BEFORE_THE_UPDATE, ROLES
@@ -23,7 +20,7 @@ from altgrad_core.errors import AltgradError, FormatError, ManifestError
 from altgrad_core.manifest.explain import problem_at, validated
 from altgrad_core.manifest.lines import Location
 from altgrad_core.manifest.load import ManifestFile
-from altgrad_core.manifest.schema import InlineFormat, Manifest, QuantizerTable, UseTable
+from altgrad_core.manifest.schema import InlineFormat, Manifest, OptimizerTable, QuantizerTable, UseTable
 from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.minifloat import Minifloat
 from altgrad_core.numerics.quantizer import Quantizer
@@ -31,7 +28,15 @@ from altgrad_core.numerics.scaling import Scaling
 from altgrad_core.registry.discover import Plugin
 from altgrad_core.registry.registry import Registry, suggestion
 from altgrad_core.running.factory import FactoryModel
+from altgrad_core.running.groups import Group
+from altgrad_core.running.import_path import imported
+from altgrad_core.running.imported_optimizer import imported_optimizer
 from altgrad_core.running.recipe import Rule
+
+_IMPORT_HINTS = {
+    "model": '; a function of your own is written "module:function"',
+    "optimizer": '; any other class is written "module:Class", such as "torch.optim:NAdam"',
+}
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,7 @@ class Resolved:
     trackers: tuple[TrackerSpec, ...]
     registry: Registry
     plugins: tuple[Plugin, ...]
+    groups: tuple[Group, ...] = ()
 
     @property
     def name(self) -> str:
@@ -73,7 +79,8 @@ def resolve(source: ManifestFile, registry: Registry) -> Resolved:
         manifest=manifest,
         model=find.model(manifest.model),
         data=find.options("dataset", manifest.data, ("data",)),
-        optimizer=find.options("optimizer", manifest.optimizer, ("optimizer",)),
+        optimizer=find.optimizer(manifest.optimizer, ("optimizer",)),
+        groups=find.groups(manifest.optimizer),
         rules=find.rules(manifest),
         monitors=tuple(find.options("monitor", t, ("monitor", i)) for i, t in enumerate(manifest.monitor)),
         interventions=tuple(
@@ -110,8 +117,7 @@ class _Finder:
         try:
             cls: type[Options] = self.get(kind, table.use)
         except AltgradError as error:
-            is_guessed = kind != "model" or "did you mean" in str(error)
-            hint = "" if is_guessed else '; a function of your own is written "module:function"'
+            hint = "" if "did you mean" in str(error) else _IMPORT_HINTS.get(kind, "")
             raise self.error((*location, "use"), f"{error}{hint}") from None
         return validated(cls, table.options, self.source, location)
 
@@ -119,14 +125,10 @@ class _Finder:
         if ":" not in table.use:
             spec: ModelSpec = self.options("model", table, ("model",))
             return spec
-        module_name, _, attribute = table.use.partition(":")
-        if (here := str(Path.cwd())) not in sys.path:
-            sys.path.append(here)  # as for `python -m`: a module of one's own, beside the manifest
         try:
-            factory = getattr(import_module(module_name), attribute)
-        except (Exception, SystemExit) as error:  # a stranger's module: whatever it raises is its own failure
-            reason = f"{type(error).__name__}: {error}"
-            raise self.error(("model", "use"), f'cannot import "{table.use}": {reason}') from None
+            factory = imported(table.use)
+        except AltgradError as error:
+            raise self.error(("model", "use"), error) from None
         if not callable(factory):
             raise self.error(
                 ("model", "use"), f'"{table.use}" is {factory!r}; expected a function that makes an nn.Module'
@@ -152,6 +154,30 @@ class _Finder:
             positional = parameter.kind is not parameter.VAR_POSITIONAL
             if positional and parameter.default is parameter.empty and key not in {*options, *FactoryModel.FILLED_IN}:
                 raise self.error(("model", key), f"missing; {name} needs it")
+
+    def optimizer(self, table: UseTable, location: Location) -> OptimizerSpec:
+        """An installed optimizer, or one by import path that has taken a step with these options."""
+        if ":" not in table.use:
+            spec: OptimizerSpec = self.options("optimizer", table, location)
+            return spec
+        try:
+            cls = imported_optimizer(table.use)
+        except AltgradError as error:
+            raise self.error((*location, "use"), error) from None
+        made = validated(cls, table.options, self.source, location)
+        if (refusal := made.refusal()) is not None:
+            raise self.error((*location, *refusal.key), refusal.said)
+        return made
+
+    def groups(self, table: OptimizerTable) -> tuple[Group, ...]:
+        return tuple(
+            Group(
+                group.layers,
+                self.optimizer(group.over(table.use, table.options), ("optimizer", "group", index)),
+                group.only,
+            )
+            for index, group in enumerate(table.group)
+        )
 
     def rules(self, manifest: Manifest) -> tuple[Rule, ...]:
         rules = []

@@ -15,6 +15,7 @@ from altgrad_core.contracts.intervention import Intervention
 from altgrad_core.contracts.monitor import Monitor
 from altgrad_core.errors import RunError
 from altgrad_core.running.batches import Batches
+from altgrad_core.running.chained import load_exactly
 from altgrad_core.running.packing import load_model_file, model_file, packed_files, unpacked_files
 from altgrad_core.running.plan import Plan
 from altgrad_core.running.resolve import Resolved
@@ -101,7 +102,7 @@ class Run:
         try:
             self.plan.load_state_dict(json.loads(files["plan.json"]))
             load_model_file(self.model, files["model.safetensors"])
-            _load_optimizer(self.optimizer, unpacked_files("optimizer", files))
+            load_exactly(self.optimizer, unpacked_files("optimizer", files))
             self._load_observers(unpacked_files("observers", files))
             self.progress = Progress(**json.loads(files["progress.json"]))
         except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
@@ -117,18 +118,3 @@ class Run:
         for group, members in (("monitors", self.monitors), ("interventions", self.interventions)):
             for member, saved in zip(members, state[group], strict=True):
                 member.load_state_dict(saved)
-
-
-def _load_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
-    """`load_state_dict`, but exact: torch casts state to the type of its parameter, here it keeps the type it was saved in."""
-    optimizer.load_state_dict(state)
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    for index, saved in state["state"].items():
-        own = optimizer.state[parameters[index]]
-        for name, value in saved.items():
-            if (
-                isinstance(value, torch.Tensor)
-                and isinstance(own.get(name), torch.Tensor)
-                and own[name].dtype != value.dtype
-            ):
-                own[name] = value.to(own[name].device)

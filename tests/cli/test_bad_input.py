@@ -9,16 +9,18 @@ from typing import Any
 import pytest
 
 from altgrad_core import load_format
+from altgrad_core.registry.registry import installed
 
 LAYERS = "blocks.0.attn.qkv, blocks.0.attn.c_proj, blocks.0.mlp.fc, blocks.0.mlp.c_proj, lm_head"
-OPTIMIZERS = "adamw, grid, manifold-adamw"
+OPTIMIZERS = ", ".join(installed().names("optimizer"))
 
 
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        ("optimizer.use=adamm", 'optimizer.use: no optimizer "adamm"; did you mean "adamw"?'),
-        ("optimizer.use=zzz", f'optimizer.use: no optimizer "zzz"; there is {OPTIMIZERS}'),
+        ("optimizer.use=adamww", 'optimizer.use: no optimizer "adamww"; did you mean "adamw"?'),
+        ("optimizer.use=zzz", f'optimizer.use: no optimizer "zzz"; there is {OPTIMIZERS}; any other class is written '
+         '"module:Class", such as "torch.optim:NAdam"'),
         ("optimizer.lrr=1", 'optimizer.lrr: manifold-adamw has no option "lrr"; did you mean "lr"?'),
         ("optimizer.lr='a'", 'optimizer.lr: expected a valid number, got "a"'),
         ("optimizer.lr=-1", "optimizer.lr: expected a value greater than 0, got -1"),
@@ -192,8 +194,8 @@ def test_a_module_in_the_current_directory_is_found(
     ("settings", "said"),
     [
         (["recipe=3"], "recipe: expected an array ([...], or for tables [[recipe]]), got 3"),
-        (["recipe[0].weight='e4m3'"], 'recipe[0].weight: expected a table ({ ... }, or [weight]), got "e4m3"'),
-        (["optimizer.schedule=cosine"], 'optimizer.schedule: expected a table ({ ... }, or [schedule]), got "cosine"'),
+        (["recipe[0].weight='e4m3'"], 'recipe[0].weight: expected a table ({ ... }, or [recipe.weight]), got "e4m3"'),
+        (["optimizer.schedule=cosine"], 'optimizer.schedule: expected a table ({ ... }, or [optimizer.schedule]), got "cosine"'),
         (["data={use='text-files', paths=[]}"], "data.paths: expected at least 1, got []"),
         (["model={use='my.models.make'}"],
          'model.use: no model "my.models.make"; there is nanogpt; a function of your own is written "module:function"'),

@@ -1,0 +1,30 @@
+"""Whatever an import path names: `package.module:name`."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from altgrad_core.errors import PluginError
+
+
+def imported(use: str) -> Any:
+    """What `use` names; a module in the current directory is found as well, as for `python -m`.
+
+    Raises:
+        PluginError: it cannot be imported, or has no such name; the message says why.
+    """
+    module_name, _, attribute = use.partition(":")
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)
+    near: list[str] = []
+    try:
+        module = import_module(module_name)
+        near = difflib.get_close_matches(attribute, dir(module), n=1)
+        return getattr(module, attribute)
+    except (Exception, SystemExit) as error:  # a stranger's module: whatever it raises is its own failure
+        guess = f'; did you mean "{module_name}:{near[0]}"?' if near else ""
+        raise PluginError(f'cannot import "{use}": {type(error).__name__}: {error}{guess}') from None

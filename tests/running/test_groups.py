@@ -1,0 +1,222 @@
+"""Groups of parameters by layer pattern: who trains what, and that several optimizers are saved and resumed as one."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import altgrad_core as ag
+from altgrad_core.contracts.optimizer import OptimizerSpec
+from altgrad_core.manifest.load import load_manifest
+from altgrad_core.running.assemble import assemble
+from altgrad_core.running.chained import ChainedOptimizer
+from altgrad_core.running.resolve import resolve
+from altgrad_core.testing.tiny import train
+
+if TYPE_CHECKING:
+    from tests.running.conftest import Process, Runs
+
+Groups = list[dict[str, Any]]
+
+
+class Net(nn.Module):
+    """Two linear layers around a norm, and a third that shares the weight of the first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.norm, self.head = nn.Linear(8, 8), nn.LayerNorm(8), nn.Linear(8, 8, bias=False)
+        self.head.weight = self.inner.weight
+        self.last = nn.Linear(8, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.last(self.head(self.norm(self.inner(x))))
+        return y
+
+
+def plan() -> ag.Plan:
+    torch.manual_seed(0)
+    return ag.quantize_model(Net(), [ag.Rule("inner|last|head", weight=ag.Quantizer("e4m3"))])
+
+
+def rates(groups: Groups, **options: Any) -> dict[str, tuple[str, float]]:
+    """The class and the learning rate of every parameter."""
+    of = plan()
+    optimizer = ag.build_optimizer("adamw", of.params(), groups=groups, **options)
+    paths = {param.tensor: param.path for param in of.params()}
+    members = getattr(optimizer, "members", (optimizer,))
+    return {paths[p]: (type(m).__name__, g["lr"]) for m in members for g in m.param_groups for p in g["params"]}
+
+
+def losses(optimizer: torch.optim.Optimizer, of: ag.Plan, *, steps: int = 6) -> list[float]:
+    torch.manual_seed(1)
+    x, seen = torch.randn(16, 8), []
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss = (of.model(x) - x.sum(1, keepdim=True)).square().mean()
+        loss.backward()
+        optimizer.step()
+        of.step()
+        seen.append(loss.item())
+    return seen
+
+
+def test_the_last_group_that_matches_has_a_parameter() -> None:
+    groups = [
+        {"layers": "*", "lr": 0.5},
+        {"layers": "norm|last", "lr": 0.25},
+        {"layers": "last", "only": "vectors", "use": "torch.optim:SGD"},
+    ]
+    assert rates(groups, lr=0.1) == {
+        "inner.weight": ("AdamW", 0.5),
+        "inner.bias": ("AdamW", 0.5),
+        "norm.weight": ("AdamW", 0.25),
+        "norm.bias": ("AdamW", 0.25),
+        "last.weight": ("AdamW", 0.25),
+        "last.bias": ("SGD", 0.001),
+    }
+
+
+def test_a_shared_weight_is_of_each_layer_that_has_it() -> None:
+    assert rates([{"layers": "head", "lr": 0.5}], lr=0.1)["inner.weight"] == ("AdamW", 0.5)
+
+
+def test_a_group_has_the_options_of_the_table_until_it_names_another_optimizer() -> None:
+    groups = [{"layers": "norm", "lr": 0.5}, {"layers": "last", "use": "manifold-adamw"}]
+    optimizer = ag.build_optimizer("adamw", plan().params(), groups=groups, lr=0.1, eps=0.25)
+    assert [(group["lr"], group["eps"]) for group in optimizer.param_groups] == [
+        *[(0.1, 0.25)] * 2,
+        (0.5, 0.25),
+        (0.1, 1e-8),
+        (1e-3, 1e-8),
+    ]
+
+
+def test_a_pattern_that_matches_nothing_is_refused() -> None:
+    with pytest.raises(ag.ManifestError) as caught:
+        ag.build_optimizer("adamw", plan().params(), groups=[{"layers": "*"}, {"layers": "nrm"}])
+    layers = "inner, head, norm, last"
+    assert str(caught.value) == (
+        f'groups[1].layers: no layer matches "nrm"; did you mean "norm"? the layers are: {layers}'
+    )
+
+
+def test_a_group_whose_parameters_are_all_frozen_is_left_out() -> None:
+    of = plan()
+    of.model.get_submodule("norm").requires_grad_(False)
+    optimizer = ag.build_optimizer("adamw", of.params(), groups=[{"layers": "norm", "lr": 0.5}], lr=0.1)
+    assert {group["lr"] for group in optimizer.param_groups} == {0.1}
+
+
+def test_a_chain_of_equal_members_steps_as_the_one_optimizer_does() -> None:
+    one, two = plan(), plan()
+    params = two.params()
+    whole = ag.build_optimizer("adamw", one.params(), lr=0.02)
+    chain = ChainedOptimizer([ag.build_optimizer("adamw", part, lr=0.02) for part in (params[:3], params[3:])])
+    assert losses(chain, two) == losses(whole, one)
+    assert list(chain.state) == [p for group in chain.param_groups for p in group["params"]]
+
+
+def test_a_chain_evaluates_its_closure_once() -> None:
+    of, calls = plan(), []
+    optimizer = ag.build_optimizer("adamw", of.params(), groups=[{"layers": "norm", "lr": 0.5}])
+
+    def closure() -> float:
+        calls.append(torch.is_grad_enabled())
+        return 3.0
+
+    assert optimizer.step(closure) == 3.0
+    assert calls == [True]
+
+
+GROUPS = """
+[[optimizer.group]]
+layers = "lm_head|wpe"
+plain_lr = 0.02
+
+[[optimizer.group]]
+layers = "*ln_*"
+use = "torch.optim:NAdam"
+lr = 1e-2
+
+[[optimizer.group]]
+layers = "*.mlp.*"
+use = "grid"
+master = "none"
+"""
+
+
+def test_two_optimizers_interrupted_at_any_step_and_resumed_are_the_same_run(runs: Runs) -> None:
+    runs.text += GROUPS
+    runs.begin("whole")
+    runs.begin("steps", at=1)
+    for step in (2, 3, 7, 11, 18):
+        assert runs.resume("steps", at=step).status == "interrupted"
+    assert runs.resume("steps").status == "finished"
+    assert runs.result("steps") == runs.result("whole")
+
+
+def test_two_optimizers_killed_and_resumed_are_the_same_run(runs: Runs, process: Callable[..., Process]) -> None:
+    runs.text += GROUPS
+    manifest, directory = runs.manifest(("steps = 20", "steps = 100")), runs.folder / "run"
+    one = process("run", manifest, "--out", directory)
+    one.wait_for("step 10/")
+    one.send(signal.SIGKILL)
+    assert one.end() == -signal.SIGKILL
+    assert process("resume", directory).end() == 0
+    assert max(record["step"] for record in runs.clock() if record["kind"] == "resumed") >= 9
+    runs.text = manifest.read_text()
+    runs.begin("whole")
+    assert runs.result() == runs.result("whole")
+
+
+class Doubled(OptimizerSpec):
+    """Gradient descent on a float64 mean."""
+
+    name: ClassVar = "doubled"
+    lr: float = 0.01
+
+    def build(self, groups: Any, geometry: Any) -> torch.optim.Optimizer:
+        class Mean(torch.optim.Optimizer):
+            def step(self, closure: Any = None) -> None:
+                for group in self.param_groups:
+                    for p in group["params"]:
+                        mean = self.state[p].setdefault("mean", torch.zeros(p.shape, dtype=torch.float64))
+                        mean.lerp_(p.grad.double(), 1 / 3)
+                        p.data.sub_((group["lr"] * mean).float())
+
+        return Mean(groups, {"lr": self.lr})
+
+
+def test_state_in_a_type_of_its_own_is_restored_in_it(runs: Runs) -> None:
+    runs.offers = {"optimizer": [Doubled]}
+    runs.text = runs.text.replace('use = "manifold-adamw"', 'use = "doubled"')
+    runs.text += '[[optimizer.group]]\nlayers = "blocks.*"\nlr = 0.02\n'
+    runs.begin("whole")
+    runs.begin("steps", at=4)
+    runs.resume("steps", at=9)
+    runs.resume("steps")
+    assert runs.result("steps") == runs.result("whole")
+
+
+@pytest.mark.parametrize(
+    "table", ['use = "manifold-adamw"', 'use = "grid"\nmaster = "none"', 'use = "torch.optim:NAdam"']
+)
+def test_a_group_with_the_options_of_the_table_changes_nothing(table: str, runs: Runs) -> None:
+    runs.text = runs.text.replace('use = "manifold-adamw"', table)
+    runs.begin("without")
+    runs.text += '\n[[optimizer.group]]\nlayers = "*.mlp.*|lm_head"\nlr = 0.1\n'
+    runs.begin("with")
+    assert runs.result("with") == runs.result("without")
+
+
+def test_the_schedule_reaches_every_group_and_the_rate_of_the_first_is_recorded(runs: Runs) -> None:
+    runs.text += GROUPS
+    run = assemble(resolve(load_manifest(runs.manifest(("steps = 20", "steps = 2"))), runs.registry()))
+    records = train(run).of("step")
+    assert [group["lr"] / group["initial_lr"] for group in run.optimizer.param_groups] == pytest.approx([2 / 3] * 4)
+    assert [record["learning_rate"] for record in records] == pytest.approx([0.1 / 3, 0.2 / 3])
