@@ -12,10 +12,14 @@ from torch.optim.adamw import adamw
 State = MutableMapping[str, Any]
 
 
-def begin_moments(state: State, parameter: Tensor) -> None:
-    """Fill an empty optimizer state with `step` and the two moments of one parameter, all zero."""
+def begin_moments(state: State, parameter: Tensor, *, fused: bool | None = None) -> None:
+    """Fill an empty optimizer state with `step` and the two moments of one parameter, all zero.
+
+    Args:
+        fused: whether torch's fused step will use it, which wants `step` on the device.
+    """
     if not state:
-        state["step"] = torch.tensor(0.0)
+        state["step"] = torch.zeros((), device=parameter.device if fused else "cpu")
         state["exp_avg"] = torch.zeros_like(parameter)
         state["exp_avg_sq"] = torch.zeros_like(parameter)
 

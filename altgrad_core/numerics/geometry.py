@@ -77,7 +77,8 @@ class Geometry:
 
     def walks(self, w: Tensor) -> bool:
         """Whether `w` can be moved by the compiled path."""
-        return kernels.moves(w) and kernels.walks(w, self.format) and kernels.walks(w, self.line)
+        is_known = kernels.is_arithmetic(self.format) and (self._floor is None or kernels.is_arithmetic(self.line))
+        return is_known and kernels.moves(w)
 
     @property
     def scale(self) -> Tensor:
@@ -97,10 +98,7 @@ class Geometry:
 
         It is 2 ** mantissa bits for every format with exponent bits, and the same for E0M7 and E1M6, which are one grid.
         """
-        if self.format.mantissa_bits is None:
-            return None
-        grid = self.format.grid
-        return len(grid) - bisect_right(grid.values, grid.highest / 2)
+        return _rungs_per_binade(self.format)
 
     @property
     def lowest_rung(self) -> int:
@@ -155,11 +153,20 @@ class Geometry:
         import torch
 
         line, scale = self.line, self.scale
+        if kernels.walks(w, line):
+            return kernels.spacing(w, line, scale=scale)
         values, gaps = grid_tensor(line.grid, w.device), _gaps(line.grid, w.device)
         scaled = _scaled(w, scale).double()
         away_below = (torch.searchsorted(values, scaled.contiguous()) - 1).clamp(0, len(gaps) - 1)
         cell = torch.where(scaled < 0, away_below, _cell(scaled, values))
         return (gaps[cell] * scale.double()).float()
+
+
+@lru_cache(maxsize=256)
+def _rungs_per_binade(format: Format) -> int | None:
+    if format.mantissa_bits is None:
+        return None
+    return len(format.grid) - bisect_right(format.grid.values, format.grid.highest / 2)
 
 
 def _scaled(w: Tensor, scale: Tensor) -> Tensor:

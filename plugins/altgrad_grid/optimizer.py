@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -120,5 +119,6 @@ class GridOptimizer(torch.optim.Optimizer):
     def _rungs_per_velocity(self, lr: float, velocity: Tensor) -> float | Tensor:
         if self.normalize == "none":
             return lr
-        size = torch.linalg.vector_norm(velocity, dtype=torch.float64) / math.sqrt(max(velocity.numel(), 1))
+        flat = velocity.flatten()
+        size = torch.sqrt(flat.dot(flat) / max(flat.numel(), 1))
         return torch.where(size == 0, 0.0, lr / size)

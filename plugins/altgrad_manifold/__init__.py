@@ -26,6 +26,7 @@ class ManifoldAdamW(OptimizerSpec):
             which go stale when a weight crosses a binade; an experiment.
         floor: so many binades below the top of the grid, the spacing ceases to shrink; without it, where the format's
             subnormals begin.
+        fused: torch's fused step, where AdamW is taken: faster, and other last bits.
         bit_position: keep by how many rungs each weight has gone in all, four bytes a weight.
         lr: with `rungs`, in `lr_unit` per step; otherwise in real units.
         lr_unit: `binades` (2 ** mantissa bits rungs; rungs for a format without binades) or `rungs`.
@@ -41,6 +42,7 @@ class ManifoldAdamW(OptimizerSpec):
     moments: Literal["real", "carried"] = "real"
     floor: PositiveInt | None = None
     bit_position: bool = False
+    fused: bool = False
     lr: PositiveFloat = 0.1
     lr_unit: Literal["binades", "rungs"] = "binades"
     plain_lr: PositiveFloat | None = None
@@ -69,6 +71,7 @@ class ManifoldAdamW(OptimizerSpec):
             moments=self.moments,
             floor=self.floor,
             bit_position=self.bit_position,
+            fused=self.fused or None,
             lr_unit=self.lr_unit,
         )
 

@@ -84,7 +84,7 @@ class ManifoldAdamW(torch.optim.Optimizer):
         state = self.state[parameter]
         if state:
             return
-        begin_moments(state, parameter)
+        begin_moments(state, parameter, fused=self.fused and not in_rungs)
         if in_rungs:
             state["broken"] = torch.zeros((), dtype=torch.int64, device=parameter.device)
             if self.bit_position:

@@ -254,6 +254,16 @@ def test_a_floor_bounds_the_spacing_and_changes_nothing_above(name: str, binades
     assert floored(format, binades) is floored(format, binades)
 
 
+@pytest.mark.parametrize("name", [*EIGHT, "fp16", "e4m3-fnuz", "binary8p3"])
+@pytest.mark.parametrize("scale", [2.0**-7, 0.3])
+def test_the_compiled_spacing_is_that_of_the_table(name: str, scale: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    format = load_format(name)
+    geometry, weight = Geometry.of(format, scale), weights_of(format, scale)
+    found = geometry.spacing(weight)
+    monkeypatch.setattr(kernels, "walks", lambda w, format: False)
+    assert torch.equal(found, geometry.spacing(weight))
+
+
 def test_a_table_has_no_floor() -> None:
     with pytest.raises(FormatError) as caught:
         Geometry.of(TABLE).floored(3).position(torch.ones(1))

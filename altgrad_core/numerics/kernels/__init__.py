@@ -40,7 +40,13 @@ def decodes(codes: Tensor, format: Format) -> bool:
 
 def walks(w: Tensor, format: Format) -> bool:
     """Whether the compiled CPU path finds rungs and positions of this tensor."""
-    return supports(w, format) and arithmetic_facts(format) is not None
+    return supports(w, format) and is_arithmetic(format)
+
+
+@lru_cache(maxsize=256)
+def is_arithmetic(format: Format) -> bool:
+    """Whether positions on the grid of this format are computed, not looked up."""
+    return arithmetic_facts(format) is not None
 
 
 def moves(w: Tensor) -> bool:
@@ -96,6 +102,12 @@ def position(x: Tensor, format: Format, *, scale: Tensor) -> Tensor:
 def value_at(u: Tensor, format: Format, *, scale: Tensor) -> Tensor:
     """Scale times the value at rung position `u` (float64), float32, of the shape of `u`."""
     result: Tensor = _cpu().value_at(u, format, scale=scale)
+    return result
+
+
+def spacing(x: Tensor, format: Format, *, scale: Tensor) -> Tensor:
+    """As `Geometry.spacing`."""
+    result: Tensor = _cpu().spacing(x, format, scale=scale)
     return result
 
 

@@ -121,6 +121,13 @@ def value_at(u: Tensor, format: Format, *, scale: Tensor) -> Tensor:
     return out
 
 
+def spacing(x: Tensor, format: Format, *, scale: Tensor) -> Tensor:
+    """The width of the cell that holds each element, float32, of the shape of `x`."""
+    out = torch.empty(x.shape, dtype=torch.float32)
+    positions.spacing(_bits(x.float()), out.view(-1).numpy(), _each(scale, x), *arrays.walk_facts(format))
+    return out
+
+
 class Scheme(NamedTuple):
     """How a kernel scales: the scales, what shares them, the rule that makes them, and what follows for a kernel's traits."""
 

@@ -39,8 +39,7 @@ def walk(
     facts, quantum = arrays.walk_facts(line)
     own_facts, given, each = arrays.walk_facts(format)[0], np.array(numbers, np.float32), _each(scale, weight)
     is_apiece = each.size > 1
-    is_power = not is_apiece and math.frexp(float(each[0]))[0] == 0.5
-    kernel = strides.walks(is_adam, trail is not None, is_apiece, is_power)
+    kernel = strides.walks(is_adam, trail is not None, is_apiece, _is_power(each))
 
     def chunk(start: int, stop: int, counts: Array) -> None:
         part = slice(start, stop)
@@ -65,7 +64,7 @@ def hop(
     """Move a weight by whole rungs; the counts of `hops`."""
     w, g, d, steps = _bits(weight.detach(), copy=False), _floats(gradient), _floats(direction), _steps(trail)
     (facts, quantum), given, each = arrays.walk_facts(format), np.array(numbers, np.float32), _each(scale, weight)
-    kernel = leaps.hops(trail is not None, each.size > 1)
+    kernel = leaps.hops(trail is not None, each.size > 1, _is_power(each))
 
     def chunk(start: int, stop: int, counts: Array) -> None:
         part = slice(start, stop)
@@ -80,6 +79,11 @@ def momentum(velocity: Tensor, gradient: Tensor, rate: float) -> None:
     """See `leaps.momentum`."""
     v, g = _floats(velocity), _floats(gradient)
     in_chunks(lambda start, stop, counts: leaps.momentum(v[start:stop], g[start:stop], np.float32(rate)), v.size, 1)
+
+
+def _is_power(each: Array) -> bool:
+    """Whether there is one scale, and it is a power of two."""
+    return each.size == 1 and math.frexp(float(each[0]))[0] == 0.5
 
 
 def _floats(x: Tensor) -> Any:

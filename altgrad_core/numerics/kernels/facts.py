@@ -89,4 +89,4 @@ def _has_room(largest: float, quantum: float, mantissa_bits: int) -> bool:
     """Whether the numbers that rounding adds and subtracts are normal float32 numbers, and none underflows."""
     is_power = math.frexp(quantum)[0] == 0.5
     magic_exponent = math.frexp(max(largest, quantum * 2.0**mantissa_bits))[1] - 1 + 23 - mantissa_bits
-    return is_power and 2.0**-124 <= quantum <= 1.0 and magic_exponent <= 126
+    return is_power and 2.0**-124 <= quantum <= 2.0**100 and magic_exponent <= 126

@@ -24,8 +24,8 @@ def place_of(x, normal):
 
 
 @cache
-def hops(COUNTED, APIECE):
-    """The kernel for two traits. COUNTED: a trail is kept. APIECE: every element has a scale of its own."""
+def hops(COUNTED, APIECE, POWER):
+    """The kernel for some traits, as `strides.walks`."""
 
     def kernel(w, g, direction, trail, scales, facts, quantum, numbers, stream, counts):
         """Move `w` to the rung at or below, or at or above, where its direction leads.
@@ -46,6 +46,7 @@ def hops(COUNTED, APIECE):
         first_normal, offset = I(I(low >> facts[2]) - facts[3]), facts[3]
         is_straight = facts[5] > facts[1]  # a uniform grid
         scale = scales[0]
+        inverse = F(F(1.0) / scale)
         words = np.empty(GROUP, np.uint32)
         for begin in range(0, w.size, GROUP):
             end = min(begin + GROUP, w.size)
@@ -58,7 +59,10 @@ def hops(COUNTED, APIECE):
                 if APIECE:
                     scale = factors[i]
                 value = as_float(was)
-                x, kept = F(value / scale), F(F(value * keep) / scale)
+                if POWER:
+                    x, kept = F(value * inverse), F(F(value * keep) * inverse)
+                else:
+                    x, kept = F(value / scale), F(F(value * keep) / scale)
                 bent = F(F(I(place_of(x, low) - place_of(kept, low))) * per_unit)
                 lag = F(F(x - kept) / quantum) if is_straight else bent
                 rungs = F(bounded(F(ds[i] * factor), bound) + lag)

@@ -102,3 +102,18 @@ def value_at(u, out, scales, facts, quantum):
     step = 0 if scales.size == 1 else 1
     for i in range(u.size):
         out[i] = F(value_of_position(u[i], low, largest, shift, offset, top, quantum) * np.float64(scales[i * step]))
+
+
+@compiled
+def spacing(x, out, scales, facts, quantum):
+    """The width of the cell that holds x / scale, on a rung the one away from zero, times scale, into `out`, float32."""
+    low, largest, shift, offset, top = facts[0], facts[1], facts[2], facts[3], facts[4]
+    last = F(as_float(largest) - value_of(I(top - ONE), low, shift, offset, quantum))
+    per_binade = F(F(1.0) / F(I(ONE << I(I(23) - shift))))
+    step = 0 if scales.size == 1 else 1
+    for i in range(x.size):
+        scale = scales[i * step]
+        magnitude = I(as_bits(F(as_float(x[i]) / scale)) & MAGNITUDE)
+        width = F(as_float(I(magnitude & INFINITY)) * per_binade)
+        width = width if width > quantum else quantum
+        out[i] = F((last if magnitude >= largest else width) * scale)
