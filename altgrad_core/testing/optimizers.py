@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 
 from altgrad_core.contracts.optimizer import OptimizerSpec
 from altgrad_core.numerics.format import Format
+from altgrad_core.numerics.minifloat import Minifloat
 from altgrad_core.numerics.quantizer import Quantizer
 from altgrad_core.running.library import build, quantize_model
 from altgrad_core.running.packing import pack
@@ -78,6 +79,15 @@ def it_descends(spec: OptimizerSpec) -> Iterator[str]:
         first, last = sum(losses[:5]) / 5, sum(losses[-5:]) / 5
         if not last < first:
             yield f"In {format.name} it went from {first:.4f} to {last:.4f}; pass an lr that suits a tiny model."
+
+
+def one_grid_gives_one_run(spec: OptimizerSpec) -> Iterator[str]:
+    """E0M7 and E1M6 are one grid up to a power of two: under amax scaling their runs are equal, bit for bit."""
+    runs = [tiny_run(optimizer=spec, format=Minifloat(*split), steps=8) for split in ((0, 7), (1, 6))]
+    for run in runs:
+        train(run)
+    one, other = (run.model.state_dict() for run in runs)
+    yield from (f"After 8 steps {name} was another." for name in one if bits(one[name]) != bits(other[name]))
 
 
 def state_is_plain_data(spec: OptimizerSpec) -> Iterator[str]:
@@ -183,6 +193,7 @@ LAWS: tuple[Law, ...] = (
     rate_zero_moves_nothing,
     hard_weights_stay_finite,
     state_is_saved_whole,
+    one_grid_gives_one_run,
     it_descends,
 )
 

@@ -184,6 +184,16 @@ class UsesNumpysGenerator(Broken):
         return loss
 
 
+class UsesTheScaleAlone(Broken):
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        loss = super().step(closure)
+        for group, parameter in self.every():
+            if parameter.grad is not None and parameter in self.geometry:
+                parameter -= group["lr"] * 1e-3 * parameter.grad.sign() * self.geometry[parameter].scale
+        return loss
+
+
 class Climbs(Broken):
     def __init__(self, groups: Any, geometry: Any, lr: float) -> None:
         super().__init__(groups, geometry, lr)
@@ -200,6 +210,7 @@ class Climbs(Broken):
         (DividesByTheWeight, "Zero gradients, zero weights, and weights at and beyond the ends of the grid"),
         (HasAMemoryOfItsOwn, "A fresh optimizer that loads a saved state goes on, bit for bit"),
         (UsesNumpysGenerator, "Random numbers come from torch's default generator alone"),
+        (UsesTheScaleAlone, "E0M7 and E1M6 are one grid up to a power of two"),
         (Climbs, "Over 60 steps the loss of a tiny model falls"),
     ],
 )

@@ -29,7 +29,11 @@ def test_it_keeps_the_laws_of_its_kind(entry: Entry) -> None:
     check(entry.item, **OPTIONS.get((entry.kind, entry.name), {}))
 
 
-@pytest.mark.parametrize("options", [{"master": "none"}, {"normalize": "rms", "lr": 0.05}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [{"master": "none"}, {"normalize": "rms", "lr": 0.05}, {"master": "none", "bit_position": True}],
+    ids=str,
+)
 def test_the_grid_optimizer_keeps_the_laws_in_its_other_modes(options: dict[str, Any]) -> None:
     testing.check_optimizer(installed().get("optimizer", "grid"), **options)
 
@@ -38,6 +42,8 @@ def test_the_grid_optimizer_keeps_the_laws_in_its_other_modes(options: dict[str,
     "options",
     [
         {"walk": "linear"},
+        {"moments": "carried"},
+        {"bit_position": True},
         {"lr_unit": "rungs", "lr": 0.5},
         {"precondition": "gradient", "lr": 1e-3},
         {"precondition": "off", "lr": 1e-3},
