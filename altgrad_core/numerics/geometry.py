@@ -66,9 +66,11 @@ class Geometry:
         """The same view, with positions along a line on which no spacing is below that `binades` below the top.
 
         Raises:
-            FormatError: when it is used, where the format has no binades of both signs.
+            FormatError: the format has no binades of both signs; also later, after a switch to such a format.
         """
-        return Geometry(self._source, floor=binades)
+        view = Geometry(self._source, floor=binades)
+        _ = view.line
+        return view
 
     @property
     def line(self) -> Format:

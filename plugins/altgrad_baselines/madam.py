@@ -1,0 +1,57 @@
+"""Madam: weights are multiplied by factors near 1."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from altgrad_baselines.split_optimizer import SplitOptimizer, finite
+
+
+class Madam(SplitOptimizer):
+    """w <- clamp(w * exp(-lr * clamp(g / sqrt(v), +-g_bound) * sign(w)), +-p_scale * rms(w at first)), 2006.14560.
+
+    Where there is no step, because w, g or the rate is 0, w is not clamped either. A weight whose gradient is
+    no finite number stays.
+
+    Args:
+        params: parameters or groups; those of a group with `plain=True` take AdamW.
+    """
+
+    def __init__(
+        self, params: Any, *, lr: float = 0.01, beta: float = 0.999, g_bound: float = 10.0, p_scale: float = 3.0
+    ) -> None:
+        self.beta, self.g_bound, self.p_scale = beta, g_bound, p_scale
+        super().__init__(params, {"lr": lr})
+
+    def move(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
+        """One factor for each weight."""
+        for parameter in parameters:
+            state = self.state[parameter]
+            if "limit" not in state:
+                state["limit"] = (self.p_scale * parameter.double().square().mean().sqrt()).to(parameter.dtype)
+            gradient = normalized_gradient(parameter, state, beta=self.beta, bound=self.g_bound)
+            exponent = -group["lr"] * gradient * parameter.sign()
+            stepped = (parameter * exponent.exp()).clamp(-state["limit"], state["limit"])
+            parameter.copy_(torch.where(exponent == 0, parameter, stepped))
+
+
+def normalized_gradient(parameter: Tensor, state: dict[str, Any], *, beta: float, bound: float) -> Tensor:
+    """clamp(g / sqrt(v), -bound, bound), v = beta * v + (1 - beta) * g * g with bias correction.
+
+    It is 0 where v is 0, and where the gradient is no finite number, which v does not take in.
+
+    Args:
+        state: of the parameter; `step` and `exp_avg_sq` are begun and updated there.
+    """
+    gradient = parameter.grad
+    assert gradient is not None
+    if "step" not in state:
+        state["step"], state["exp_avg_sq"] = 0, torch.zeros_like(parameter)
+    state["step"] += 1
+    whole, mean = finite(gradient, state), state["exp_avg_sq"]
+    mean.copy_((mean * beta).addcmul_(gradient, gradient, value=1 - beta).where(whole, mean))
+    size = (mean / (1 - beta ** state["step"])).sqrt_()
+    return torch.where(whole & (size != 0), gradient / size, 0.0).clamp_(-bound, bound)

@@ -1,0 +1,94 @@
+"""Options of the optimizers that multiply weights by factors: Madam and LNS-Madam."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field, PositiveFloat
+
+from altgrad_core import Geometry, OptimizerSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.optim import Optimizer
+
+
+class Madam(OptimizerSpec):
+    """Madam: every weight is multiplied by a factor near 1 and keeps its sign (Bernstein et al., 2006.14560).
+
+    w <- clamp(w * exp(-lr * clamp(g / sqrt(v), +-g_bound) * sign(w)), +-p_scale * rms), with v the mean of g * g as in
+    Adam, and rms that of the tensor before its first step. There is no weight decay: the clamp has its place.
+
+    A weight of 0 never moves, and no weight changes its sign. The paper treats every parameter so; here it is every
+    matrix, quantized or not, while vectors, of which many start at 0, take AdamW.
+
+    Options:
+        g_bound: the largest normalized gradient.
+        p_scale: the largest weight, in root mean squares.
+        plain_lr: the rate of AdamW for vectors.
+    """
+
+    name: ClassVar = "madam"
+
+    lr: PositiveFloat = 0.01
+    beta: float = Field(default=0.999, ge=0, lt=1)
+    g_bound: PositiveFloat = 10.0
+    p_scale: PositiveFloat = 3.0
+    plain_lr: PositiveFloat = 1e-3
+
+    def build(self, groups: list[dict[str, Any]], geometry: Mapping[Tensor, Geometry]) -> Optimizer:
+        """A `Madam` optimizer; matrices and vectors stand in groups of their own."""
+        from altgrad_baselines.madam import Madam as Multiplicative
+
+        return Multiplicative(
+            self.split(groups, _matrices(groups), lr=self.plain_lr, weight_decay=0.01),
+            lr=self.lr,
+            beta=self.beta,
+            g_bound=self.g_bound,
+            p_scale=self.p_scale,
+        )
+
+
+class LNSMadam(OptimizerSpec):
+    """LNS-Madam: Madam's step of base-2 exponents that are whole multiples of 1/base_factor (Zhao et al., 2106.13914).
+
+    log2|w| <- Q(log2|w| - lr * clamp(g / sqrt(v), +-g_bound) * sign(w)), with Q to the nearest multiple. Exponents lie
+    in the (2 ** (bits - 1) - 1) / base_factor binades below that of twice the tensor's largest magnitude before the
+    first step. Weights live there in place of a float32 master; the forward pass rounds them to their own format.
+
+    As with Madam, a weight of 0 never moves, signs stay, there is no weight decay, and vectors take AdamW.
+
+    Options:
+        base_factor: steps of the logarithmic grid per binade; the paper's gamma.
+        bits: of a weight, one of them its sign. The paper keeps 16 for the update where it computes with 8.
+        g_bound: the largest normalized gradient.
+        plain_lr: the rate of AdamW for vectors.
+    """
+
+    name: ClassVar = "lns-madam"
+
+    lr: PositiveFloat = 2.0**-7
+    beta: float = Field(default=0.999, ge=0, lt=1)
+    g_bound: PositiveFloat = 10.0
+    base_factor: int = Field(default=2048, ge=1, le=2**20)  # float32 weights tell this many apart
+    bits: int = Field(default=16, ge=2, le=32)
+    plain_lr: PositiveFloat = 1e-3
+
+    def build(self, groups: list[dict[str, Any]], geometry: Mapping[Tensor, Geometry]) -> Optimizer:
+        """An `LNSMadam` optimizer; matrices and vectors stand in groups of their own."""
+        from altgrad_baselines.lns_madam import LNSMadam as Logarithmic
+
+        return Logarithmic(
+            self.split(groups, _matrices(groups), lr=self.plain_lr, weight_decay=0.01),
+            lr=self.lr,
+            beta=self.beta,
+            g_bound=self.g_bound,
+            base_factor=self.base_factor,
+            bits=self.bits,
+        )
+
+
+def _matrices(groups: list[dict[str, Any]]) -> dict[Tensor, Any]:
+    """Every parameter of two dimensions or more, as keys: `split` sets all others apart."""
+    return {p: None for group in groups for p in group["params"] if p.dim() >= 2}

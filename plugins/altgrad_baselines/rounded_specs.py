@@ -1,0 +1,82 @@
+"""Options of AdamW without a float32 master: the weights live on their grids."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat
+
+from altgrad_core import Geometry, OptimizerSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.optim import Optimizer
+
+
+class AdamWStochastic(OptimizerSpec):
+    """AdamW without a float32 master: every result is rounded to the grid stochastically (Gupta et al., 1502.02551).
+
+    w <- SR(AdamW(w, g)), with moments in float32. The grid keeps the scale of the start, with a binade of headroom;
+    beyond its ends the result saturates. Parameters that are not quantized take AdamW.
+
+    Options:
+        weight_decay: multiplied by the rate, as torch does it, and rounded with the step.
+    """
+
+    name: ClassVar = "adamw-stochastic"
+
+    lr: PositiveFloat = 1e-3
+    beta1: float = Field(default=0.9, ge=0, lt=1)
+    beta2: float = Field(default=0.999, ge=0, lt=1)
+    eps: PositiveFloat = 1e-8
+    weight_decay: NonNegativeFloat = 0.01
+
+    def build(self, groups: list[dict[str, Any]], geometry: Mapping[Tensor, Geometry]) -> Optimizer:
+        """A `StochasticAdamW` optimizer; weights with a geometry and all others stand in groups of their own."""
+        from altgrad_baselines.stochastic import StochasticAdamW
+
+        return StochasticAdamW(
+            self.split(groups, geometry),
+            geometry=geometry,
+            lr=self.lr,
+            betas=(self.beta1, self.beta2),
+            eps=self.eps,
+            weight_decay=self.weight_decay,
+        )
+
+
+class AdamWKahan(OptimizerSpec):
+    """AdamW without a float32 master: what rounding loses is added to the next step (Zamirai et al., 2010.06192).
+
+    Kahan summation: y = u + c, s = Q(w + y), c = y - (s - w), w = s, with u the step of AdamW and Q to the nearest
+    rung. The grid keeps the scale of the start, with a binade of headroom. Parameters that are not quantized take AdamW.
+
+    Options:
+        compensation: the type in which c is kept. With `float32`, w + c is the float32 master of AdamW; `bfloat16` takes
+            half the memory, and loses steps below 2 ** -9 of c.
+        weight_decay: multiplied by the rate and the rounded weight, as a part of u.
+    """
+
+    name: ClassVar = "adamw-kahan"
+
+    lr: PositiveFloat = 1e-3
+    beta1: float = Field(default=0.9, ge=0, lt=1)
+    beta2: float = Field(default=0.999, ge=0, lt=1)
+    eps: PositiveFloat = 1e-8
+    weight_decay: NonNegativeFloat = 0.01
+    compensation: Literal["bfloat16", "float32"] = "bfloat16"
+
+    def build(self, groups: list[dict[str, Any]], geometry: Mapping[Tensor, Geometry]) -> Optimizer:
+        """A `KahanAdamW` optimizer; weights with a geometry and all others stand in groups of their own."""
+        from altgrad_baselines.kahan import KahanAdamW
+
+        return KahanAdamW(
+            self.split(groups, geometry),
+            geometry=geometry,
+            lr=self.lr,
+            betas=(self.beta1, self.beta2),
+            eps=self.eps,
+            weight_decay=self.weight_decay,
+            compensation=self.compensation,
+        )
