@@ -280,3 +280,19 @@ def test_on_other_devices_no_step_waits_for_a_number() -> None:
     walk(weight, weight, geometry, gradient=weight, rungs=torch.ones((), device="meta"), trail=state["bit_position"])
     hop(weight, weight, geometry, gradient=weight, key=3, decay=0.1)
     momentum(weight, weight, 0.9)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", EIGHT)
+def test_cuda_moves_as_the_cpu_does(name: str) -> None:
+    format = load_format(name)
+    weight = weights_of(format, 2.0**-7)
+    r, found = directions(weight), []
+    for device in ("cpu", "cuda"):
+        geometry = Geometry.of(format, torch.tensor(2.0**-7, device=device))
+        walked, hopped, turns = (weight.to(device, copy=True) for _ in range(3))
+        walk(walked, turns.copy_(r), geometry, gradient=turns, decay=0.01)
+        hop(hopped, turns, geometry, gradient=turns, key=5)
+        found.append((geometry.position(walked).cpu(), hopped.cpu()))
+    torch.testing.assert_close(found[0][0], found[1][0], rtol=1e-6, atol=1e-4)
+    assert torch.equal(found[0][1], found[1][1])

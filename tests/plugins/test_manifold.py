@@ -67,6 +67,80 @@ def test_off_is_torchs_adamw_bit_for_bit(format: str) -> None:
         assert torch.equal(mine, other)
 
 
+def test_off_is_torchs_fused_step_where_that_is_asked_for() -> None:
+    weight = torch.randn(40, 30, generator=torch.Generator().manual_seed(0))
+    ours, theirs = nn.Parameter(weight.clone()), nn.Parameter(weight.clone())
+    geometry = {ours: Geometry.of(load_format("e4m3"))}
+    options = {"lr": 1e-3, "weight_decay": 0.1, "fused": True}
+    mine = Walker([ours], geometry=geometry, precondition="off", **options)
+    other = torch.optim.AdamW([theirs], **options)
+    for gradient in random_gradients(weight, steps=5):
+        for parameter, optimizer in ((ours, mine), (theirs, other)):
+            parameter.grad = gradient.clone()
+            optimizer.step()
+    assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("options", [{}, {"walk": "linear"}, {"moments": "carried"}, {"floor": 2}], ids=str)
+def test_a_weight_whose_gradient_is_no_number_stays_and_is_counted(options: dict[str, Any]) -> None:
+    parameter = nn.Parameter(torch.ones(3))
+    geometry = {parameter: Geometry.of(load_format("e4m3"))}
+    optimizer = Walker([parameter], geometry=geometry, weight_decay=0.1, **options)
+    for _ in range(2):
+        parameter.grad = torch.tensor([1.0, float("nan"), -float("inf")])
+        optimizer.step()
+    first, *others = parameter.tolist()
+    assert first < 1.0 and others == [1.0, 1.0]
+    state = optimizer.state[parameter]
+    assert state["broken"] == 4 and optimizer.moved[parameter].broken == 2
+    assert state["exp_avg"].isfinite().all() and state["exp_avg_sq"].isfinite().all()
+    parameter.grad = torch.ones(3)
+    optimizer.step()
+    assert parameter.max() < 1.0  # they go on
+
+
+@pytest.mark.parametrize("format", EIGHT)
+@pytest.mark.parametrize("mode", ["exact", "linear"])
+def test_the_bit_position_is_the_sum_of_all_changes_of_rungs(
+    format: str, mode: str, weights_of: Callable[..., Tensor]
+) -> None:
+    weight = weights_of(load_format(format))
+    parameter = nn.Parameter(weight.clone())
+    geometry = Geometry.of(load_format(format))
+    optimizer = Walker([parameter], geometry={parameter: geometry}, walk=mode, bit_position=True, weight_decay=0.01)
+    for gradient in random_gradients(weight, steps=4):
+        before = geometry.rung(parameter)
+        parameter.grad = gradient
+        optimizer.step()
+        assert int(optimizer.moved[parameter].flips) == int((geometry.rung(parameter) != before).sum())
+    bit_position = optimizer.state[parameter]["bit_position"]
+    assert bit_position.dtype == torch.int32
+    assert torch.equal(bit_position, geometry.rung(parameter) - geometry.rung(weight))
+
+
+def test_a_bit_position_beyond_float32_survives_its_state_dict() -> None:
+    parameter = nn.Parameter(torch.ones(2))
+    geometry = {parameter: Geometry.of(load_format("e4m3"))}
+    one, other = (Walker([parameter], geometry=geometry, bit_position=True) for _ in range(2))
+    parameter.grad = torch.ones(2)
+    one.step()
+    one.state[parameter]["bit_position"] += 2**24 + 1
+    other.load_state_dict(one.state_dict())
+    assert torch.equal(other.state[parameter]["bit_position"], one.state[parameter]["bit_position"])
+    other.step()
+
+
+def test_carried_moments_are_those_of_the_gradient_by_rungs() -> None:
+    weight = torch.tensor([1.1, 10.1, -0.3])
+    gradients = random_gradients(weight, steps=3)
+    spacing = Geometry.of(load_format("e4m3")).spacing(weight)
+    by_rungs = [gradient * spacing for gradient in gradients]
+    options = {"format": "e4m3", "lr": 1e-3, "eps": 1e-4}  # no weight leaves its binade; eps alone tells the two apart
+    carried = walk(weight, gradients, moments="carried", **options)
+    torch.testing.assert_close(carried, walk(weight, by_rungs, **options), rtol=1e-6, atol=0)
+    assert not torch.equal(carried, walk(weight, gradients, **options))
+
+
 def test_on_a_uniform_grid_it_is_adamw_with_its_rate_in_rungs() -> None:
     weight = torch.linspace(-1.2, 1.2, 501)  # beyond the ends too, where the last gap goes on
     gradients = random_gradients(weight, steps=20)
