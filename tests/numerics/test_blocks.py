@@ -251,7 +251,8 @@ def test_a_power_of_two_goes_through_unchanged(x, name, scaling, power):
         how = Quantizer(FORMATS[name], rounding, scaling)
         here, there = how.quantize(x, key=3), how.quantize(x * 2.0**power, key=3)
         assert torch.equal(bits(here.values * 2.0**power), bits(there.values))
-        assert torch.equal(how.encode(x, key=3)[0], how.encode(x * 2.0**power, key=3)[0])
+        if min(here.scale.min(), there.scale.min()) > 2.0**-126:  # where the exponents of scales end
+            assert torch.equal(how.encode(x, key=3)[0], how.encode(x * 2.0**power, key=3)[0])
 
 
 @pytest.mark.parametrize("scaling", SCALINGS, ids=str)
