@@ -18,6 +18,9 @@ from .contracts.actions import (
 from .contracts.actions import (
     SwitchFormat as SwitchFormat,
 )
+from .contracts.actions import (
+    Warn as Warn,
+)
 from .contracts.dataset import (
     DatasetSpec as DatasetSpec,
 )

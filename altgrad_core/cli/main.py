@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from altgrad_core.cli.check import check
+from altgrad_core.cli.diagnose import diagnose
 from altgrad_core.cli.list_plugins import list_plugins
 from altgrad_core.cli.resume import resume
 from altgrad_core.cli.run import run
@@ -22,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, resume, check, list_plugins, show):
+for command in (run, resume, check, diagnose, list_plugins, show):
     app.command(command.__name__.replace("_", "-"))(command)
 
 

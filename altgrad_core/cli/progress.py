@@ -108,10 +108,18 @@ def _notice(record: Record) -> str | None:
         return f"{record['tracker']}: {record['message']}"
     if kind == "resumed":
         return f"resumed at step {record['step']}"
+    if kind == "action" and record["action"] == "Warn":
+        return f"warning: step {record['step']}: {record['intervention']}: {record['because']}"
+    if kind == "overruled":
+        by = f"{record['intervention']}: {record['action']}"
+        return f"step {record['step']}: {by} was overruled by an earlier intervention ({record['because']})"
     if kind == "action":
         return f"step {record['step']}: {record['intervention']}: {record['action']}{_target(record)} ({record['because']})"
     return None
 
 
 def _target(record: Record) -> str:
-    return f" {record['layer']} to {record['to']}" if "to" in record else ""
+    if "to" not in record:
+        return ""
+    is_chain = isinstance(record["to"], dict)
+    return f" {record['layer']} to {'the next of its chain' if is_chain else record['to']}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,10 +29,10 @@ class Stop(Action):
 
 @dataclass(frozen=True, kw_only=True)
 class SwitchFormat(Action):
-    """Move one role of every layer matching `layer` to the format named `to`."""
+    """Move one role of every layer matching `layer` to the format named `to`, or to the one `to` has for its present one."""
 
     layer: str
-    to: str
+    to: str | Mapping[str, str]
     role: Role = "weight"
 
 
@@ -53,6 +54,13 @@ class ScaleLearningRate(Action):
     """Multiply every learning rate by `factor`, from now to the end of the run."""
 
     factor: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Warn(Action):
+    """Say so, in the records and on the screen, and change nothing."""
+
+    layer: str = "*"
 
 
 BEFORE_THE_UPDATE: tuple[type[Action], ...] = (SkipStep, ClipGradients)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
@@ -69,6 +69,10 @@ class View(Protocol):
 
     def operands(self, layers: str) -> Iterator[OperandFacts]: ...
 
+    def twin(self) -> dict[str, Tensor]: ...
+
+    def hvp(self, v: Mapping[str, Tensor]) -> dict[str, Tensor]: ...
+
 
 @dataclass(frozen=True)
 class Event:
@@ -92,7 +96,38 @@ class Began(Event):
 
 
 @dataclass(frozen=True)
-class Backpropagated(Event):
+class StepEvent(Event):
+    """Something that happened in a training step, whose batch is at hand.
+
+    The float32 twin is the same model at the weights as they are now, on all micro-batches of the step, in training
+    mode and with the same dropout, without any quantization. It leaves no trace in the run.
+    """
+
+    def twin(self) -> dict[str, Tensor]:
+        """The twin's gradient of the weight of every layer, by path, before clipping; computed once for all monitors.
+
+        A layer whose weight is not trained, or which the loss does not depend on, is absent. Read them, never write
+        them. Costs about one unquantized step.
+        """
+        return self.view.twin()
+
+    def hvp(self, v: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The Hessian of the twin's loss, times `v`, both by layer; every weight that is not in `v` is held fixed.
+
+        Attention is computed the plain way, so that it can be differentiated twice; on CUDA its dropout then draws
+        otherwise than in `twin`.
+
+        Args:
+            v: a direction for the weights of some layers, each of the shape of its weight.
+
+        Raises:
+            ValueError: a layer does not exist, or two share one weight.
+        """
+        return self.view.hvp(v)
+
+
+@dataclass(frozen=True)
+class Backpropagated(StepEvent):
     """The gradients of one step are complete, before clipping and before the update."""
 
     loss: float
@@ -100,7 +135,7 @@ class Backpropagated(Event):
 
 
 @dataclass(frozen=True)
-class Updated(Event):
+class Updated(StepEvent):
     """The optimizer has taken one step."""
 
     loss: float

@@ -27,6 +27,7 @@ class RunDirectory:
         self.clock = path / "clock.jsonl"
         self.summary = path / "summary.json"
         self.failure = path / "failure.md"
+        self.failure_data = path / "failure.json"
         self.checkpoints = path / "checkpoints"
         self._lock = FileLock(str(path / LOCK))
 
@@ -65,7 +66,13 @@ class RunDirectory:
         self.summary.unlink(missing_ok=True)
         for checkpoint in self.checkpoints.glob("step-*"):
             shutil.rmtree(checkpoint)
-        for path in (*self.path.glob("records.jsonl.tail-*"), self.records, self.clock, self.failure):
+        for path in (
+            *self.path.glob("records.jsonl.tail-*"),
+            self.records,
+            self.clock,
+            self.failure,
+            self.failure_data,
+        ):
             path.unlink(missing_ok=True)
         for path in (self.manifest, self.environment, self.resolved):
             path.unlink(missing_ok=True)

@@ -6,46 +6,84 @@ from typing import Any
 
 import torch
 
-from altgrad_core.contracts.actions import Action, ClipGradients, ScaleLearningRate, SkipStep, Stop, SwitchFormat
+from altgrad_core.contracts.actions import Action, ClipGradients, ScaleLearningRate, SkipStep, Stop, SwitchFormat, Warn
 from altgrad_core.running.dispatch import Decision
 from altgrad_core.running.recipe import matches
 from altgrad_core.running.run import Run
 
+Ruled = set[tuple[str, str]]
+"""What actions of this step have decided: layer and role of each switched operand, the learning rate, the end."""
 
-def apply(decision: Decision, run: Run, step: int) -> dict[str, Any]:
-    """Carry out one action; the record of what it did, with step, reason, and what was before and after."""
+
+def apply(decision: Decision, run: Run, step: int, ruled: Ruled) -> dict[str, Any]:
+    """Carry out one action; the record of what it did, with step, reason, and what was before and after.
+
+    Of two actions of one step that decide the same thing the first wins; the other one's record says `overruled`.
+
+    Args:
+        ruled: what is decided already; this action adds to it.
+    """
     action = decision.action
+    effect = _effect(action, run, ruled)
     return {
-        "kind": "action",
+        "kind": "overruled" if effect is None else "action",
         "step": step,
         "intervention": decision.intervention.name,
         "action": type(action).__name__,
         "because": action.because,
-        **_effect(action, run),
+        **(effect or {}),
     }
 
 
-def _effect(action: Action, run: Run) -> dict[str, Any]:
+def _effect(action: Action, run: Run, ruled: Ruled) -> dict[str, Any] | None:
+    """What an action changed; None where all of it was decided by others."""
     if isinstance(action, Stop):
+        if _is_ruled(("end", ""), ruled):
+            return None
         run.progress.stopped = "diverged" if action.diverged else "stopped"
         run.progress.reason = action.because
         return {"status": run.progress.stopped}
     if isinstance(action, SwitchFormat):
-        switched = run.plan.switch(action.layer, action.role, action.to)
-        run.progress.switches += len(switched)
-        facts = run.plan.format(action.to).facts()
-        changed = [switch._asdict() for switch in switched]
-        return {"layer": action.layer, "role": action.role, "to": action.to, "format": facts, "changed": changed}
+        return _switch(action, run, ruled)
     if isinstance(action, SkipStep):
         return {}
+    if isinstance(action, Warn):
+        return {"layer": action.layer}
     if isinstance(action, ClipGradients):
         norm = clip_gradients(run, action.max_norm, action.layer)
         return {"layer": action.layer, "before": norm, "after": min(norm, action.max_norm)}
     if isinstance(action, ScaleLearningRate):
+        if _is_ruled(("learning rate", ""), ruled):
+            return None
         before = run.progress.rate_factor
         run.progress.rate_factor = before * action.factor
         return {"before": before, "after": run.progress.rate_factor}
     raise TypeError(f"no run can carry out {action!r}")
+
+
+def _switch(action: SwitchFormat, run: Run, ruled: Ruled) -> dict[str, Any] | None:
+    operands = run.plan.operands(action.layer)
+    mine: Ruled = {(operand.path, operand.role) for operand in operands if operand.role == action.role}
+    lost = sorted(path for path, _ in mine & ruled)
+    if lost and mine <= ruled:
+        return None
+    switched = run.plan.switch(action.layer, action.role, action.to, leaving=lost)
+    ruled |= mine
+    run.progress.switches += len(switched)
+    if isinstance(action.to, str):
+        told: dict[str, Any] = {"to": action.to, "format": run.plan.format(action.to).facts()}
+    else:
+        told = {"to": dict(action.to), "formats": {s.after: run.plan.format(s.after).facts() for s in switched}}
+    changed = [switch._asdict() for switch in switched]
+    overruled = {"overruled": lost} if lost else {}
+    return {"layer": action.layer, "role": action.role, **told, "changed": changed, **overruled}
+
+
+def _is_ruled(what: tuple[str, str], ruled: Ruled) -> bool:
+    """Whether something is decided; from now on it is."""
+    is_ruled = what in ruled
+    ruled.add(what)
+    return is_ruled
 
 
 def clip_gradients(run: Run, max_norm: float, pattern: str = "*") -> float:

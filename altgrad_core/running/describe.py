@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from altgrad_core.records.diagnosis import Diagnosis, as_markdown
+from altgrad_core.records.directory import RunDirectory
 from altgrad_core.records.record import encode_record
 from altgrad_core.running.loop import perplexity_of
 from altgrad_core.running.resolve import Resolved
@@ -85,17 +87,19 @@ def summary(run: Run, status: str, *, seconds: float) -> dict[str, Any]:
     return {**told, "name": run.name, "tokens": tokens, "seconds_in_this_process": round(seconds, 3), **_facts(run)}
 
 
-def failure(run: Run, status: str, reason: str, *, trace: str = "") -> str:
+def failure(found: Diagnosis, directory: RunDirectory, *, trace: str = "") -> str:
     """The content of `failure.md`."""
-    progress = run.progress
     lines = [
-        f"# {run.name}: {status} at step {progress.step} of {run.steps}",
         "",
-        reason,
+        "## To see it again",
         "",
-        f"Last training loss {progress.loss}, last validation loss {progress.validation_loss}.",
+        "```sh",
+        f"altgrad run {directory.resolved} --out {directory.path}-again",
+        "```",
     ]
-    return "\n".join(lines + (["", "```text", trace.rstrip(), "```"] if trace else [])) + "\n"
+    if trace:
+        lines += ["", "## Where it crashed", "", "```text", trace.rstrip(), "```"]
+    return as_markdown(found) + "\n".join(lines) + "\n"
 
 
 def _facts(run: Run) -> dict[str, Any]:

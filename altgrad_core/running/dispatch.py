@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from altgrad_core.contracts.actions import Action
@@ -43,8 +44,10 @@ class Dispatch:
             own: readings of the run itself, for the whole model.
         """
         readings: list[tuple[str, Values]] = [(name, {WHOLE_MODEL: value}) for name, value in own.items()]
-        for monitor in self.shown(type(event), event.step):
-            for name, values in self._observed(monitor, event).items():
+        seen = [(monitor, _observed(monitor, event)) for monitor in self.shown(type(event), event.step)]
+        fetch = Fetch(value for _, found in seen if type(found) is dict for value in _values(found))
+        for monitor, found in seen:
+            for name, values in self._plain(monitor, found, fetch, event.step).items():
                 record = {"kind": "reading", "step": event.step, "monitor": monitor.name, "reading": name}
                 self._records.happened({**record, "values": values})
                 readings.append((name, values))
@@ -56,17 +59,21 @@ class Dispatch:
             for action in self._decided(intervention, event.step, values)
         ]
 
-    def _observed(self, monitor: Monitor, event: Event) -> dict[str, Values]:
-        """The readings of one monitor; one that fails is recorded and the run goes on."""
+    def _plain(self, monitor: Monitor, found: Any, fetch: Fetch, step: int) -> dict[str, Values]:
+        """The readings of one monitor in plain numbers; one that failed is recorded and the run goes on."""
         try:
-            return dict(_by_reading(monitor, monitor.observe(event)))
+            if isinstance(found, BaseException):
+                raise found
+            return dict(_by_reading(monitor, found, fetch))
         except (Exception, SystemExit) as error:  # a stranger's code: its failure is a record
             reason = f"{type(error).__name__}: {error}"
-            record = {"kind": "monitor-failed", "step": event.step, "monitor": monitor.name, "reason": reason}
+            record = {"kind": "monitor-failed", "step": step, "monitor": monitor.name, "reason": reason}
             self._records.happened(record)
             if monitor.name not in self._warned:
                 self._warned.add(monitor.name)
-                message = f"monitor {monitor.name} failed at step {event.step}: {reason}; the run goes on without its readings"
+                message = (
+                    f"monitor {monitor.name} failed at step {step}: {reason}; the run goes on without its readings"
+                )
                 self._records.noticed({"kind": "warning", "message": message})
             return {}
 
@@ -86,7 +93,42 @@ class Dispatch:
         return actions
 
 
-def _by_reading(monitor: Monitor, observed: Any) -> Iterator[tuple[str, Values]]:
+class Fetch:
+    """Plain numbers of tensors that hold one element each, brought from each device in one transfer for each type."""
+
+    def __init__(self, values: Iterable[Any]) -> None:
+        kinds: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
+        for value in values:
+            if type(value) is Tensor and value.numel() == 1 and value.layout is torch.strided:
+                kinds.setdefault((value.device, value.dtype), []).append(value)
+        self._numbers: dict[int, Any] = {}
+        self._tensors = kinds  # which keeps them alive, and so their identities
+        for (device, _), tensors in kinds.items():
+            if device.type != "meta":
+                numbers = torch.stack([tensor.detach().reshape(()) for tensor in tensors]).tolist()
+                self._numbers.update(zip(map(id, tensors), numbers, strict=True))
+
+    def number(self, value: Any) -> float | int:
+        """The plain number that `value` is; an int stays one."""
+        if isinstance(value, Tensor):
+            value = self._numbers[id(value)] if id(value) in self._numbers else value.item()
+        return value if isinstance(value, int) else float(value)
+
+
+def _observed(monitor: Monitor, event: Event) -> Any:
+    """What a monitor returned, or what it raised."""
+    try:
+        return monitor.observe(event)
+    except (Exception, SystemExit) as error:
+        return error
+
+
+def _values(observed: dict[Any, Any]) -> Iterator[Any]:
+    for value in observed.values():
+        yield from value.values() if type(value) is dict else (value,)
+
+
+def _by_reading(monitor: Monitor, observed: Any, fetch: Fetch) -> Iterator[tuple[str, Values]]:
     """`observe`'s result as reading and plain numbers by layer, whichever of its two shapes it has."""
     if not isinstance(observed, dict):
         raise TypeError(f"observe returned {observed!r}; expected a dict")
@@ -96,10 +138,4 @@ def _by_reading(monitor: Monitor, observed: Any) -> Iterator[tuple[str, Values]]
         if name not in names:
             raise ValueError(f'observe returned the reading "{name}"; it reports {", ".join(names)}')
         if values:
-            yield name, {str(layer): _plain_number(value) for layer, value in values.items()}
-
-
-def _plain_number(value: Any) -> float | int:
-    if isinstance(value, Tensor):
-        value = value.item()
-    return value if isinstance(value, int) else float(value)
+            yield name, {str(layer): fetch.number(value) for layer, value in values.items()}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch.nn import functional
@@ -13,11 +15,13 @@ from altgrad_core.contracts.events import Backpropagated, Began, Ended, Evaluate
 from altgrad_core.errors import AltgradError, RunError
 from altgrad_core.numerics.random import derive_key
 from altgrad_core.records.sinks import Records
-from altgrad_core.running.apply import apply, clip_gradients
+from altgrad_core.running.apply import Ruled, apply, clip_gradients
+from altgrad_core.running.breakage import find_breakage
 from altgrad_core.running.dispatch import Decision, Dispatch
 from altgrad_core.running.run import Run
 from altgrad_core.running.saving import Saver
 from altgrad_core.running.signals import Signals
+from altgrad_core.running.twin import Twin
 from altgrad_core.running.view import StepView, watched_layers
 
 CLOCK_LINES = 200  # throughput records in a whole run
@@ -30,6 +34,7 @@ class Loop:
         self.run, self.records, self.saver, self.signals = run, records, saver, signals
         self.dispatch = Dispatch(run.monitors, run.interventions, records)
         self._layers = watched_layers(run.model)
+        self._ruled: Ruled = set()
         self._began, self._first = time.perf_counter(), run.progress.step
 
     def begin(self) -> None:
@@ -48,7 +53,7 @@ class Loop:
 
     def _step(self, step: int) -> None:
         run = self.run
-        rate = self._set_learning_rate(step)
+        rate, self._ruled = self._set_learning_rate(step), set()
         loss = self._backpropagate(step)
         norm = float(torch.nn.utils.get_total_norm([p.grad for p in run.model.parameters() if p.grad is not None]))
         run.progress.loss = loss
@@ -56,8 +61,10 @@ class Loop:
             run.progress.sound_step = step - 1
         record = {"kind": "step", "step": step, "loss": loss, "learning_rate": rate, "gradient_norm": norm}
         self.records.happened({**record, "epoch": run.batches.epoch(step)})
+        if run.progress.broke is None and not (math.isfinite(loss) and math.isfinite(norm)):
+            self._note_breakage(step)
         own = {"loss": loss, "relative-loss": loss / math.log(run.data.vocabulary), "gradient-norm": norm}
-        decisions = self.dispatch.emit(Backpropagated(step, self._view(), loss, norm), own)
+        decisions = self.dispatch.emit(Backpropagated(step, self._step_view(step), loss, norm), own)
         early = [decision for decision in decisions if isinstance(decision.action, BEFORE_THE_UPDATE)]
         self._carry_out(early, step)
         late = [decision for decision in decisions if not isinstance(decision.action, BEFORE_THE_UPDATE)]
@@ -74,23 +81,38 @@ class Loop:
     def _backpropagate(self, step: int) -> float:
         """The mean loss of the step's micro-batches, in nats per token; the gradients are left on the parameters."""
         run = self.run
-        micro_batches = run.resolved.manifest.data.accumulate
         total = torch.zeros((), device=run.device)
-        for micro_batch in range(micro_batches):
+        for micro_batch in range(run.resolved.manifest.data.accumulate):
             run.plan.moment.phase, run.plan.moment.step, run.plan.moment.micro_batch = "train", step, micro_batch
-            torch.manual_seed(self._key("forward", step, micro_batch))
-            loss = self._loss(*run.batches.train(step, micro_batch)) / micro_batches
+            loss = self._micro_loss(step, micro_batch)
             loss.backward()
             total += loss.detach()
         return float(total)
+
+    def _micro_loss(self, step: int, micro_batch: int) -> torch.Tensor:
+        """The share of one micro-batch in the loss of its step; the same whenever it is called."""
+        torch.manual_seed(self._key("forward", step, micro_batch))
+        return self._loss(*self.run.batches.train(step, micro_batch)) / self.run.resolved.manifest.data.accumulate
 
     def _loss(self, tokens: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         logits = self.run.model(tokens.to(self.run.device))
         return functional.cross_entropy(logits.flatten(0, 1).float(), targets.to(self.run.device).flatten())
 
+    def _note_breakage(self, step: int) -> None:
+        """Find out, once a run, what is not finite first, while the weights are still those of the pass."""
+        gradients = {p.rpartition(".")[0]: w.grad for p, w in self.run.model.named_parameters() if w.dim() >= 2}
+        zeros = {path: 1.0 if g is None else float((g == 0).float().mean()) for path, g in gradients.items()}
+        counts = {path: 0 if g is None else g.numel() for path, g in gradients.items()}
+        self.run.progress.broke = {
+            **find_breakage(self.run.model, self.run.plan, self._losses(step), step)._asdict(),
+            "gradient_zeros": sum(zeros[path] * counts[path] for path in zeros) / max(1, sum(counts.values())),
+            "layers_without_gradient": [path for path, share in zeros.items() if share == 1.0],
+        }
+        self.records.happened({"kind": "broke", **self.run.progress.broke})
+
     def _update(self, step: int, loss: float, rate: float) -> list[Decision]:
         """Clip and take the optimizer's step; what is decided on seeing it."""
-        view = self._view()
+        view = self._step_view(step)
         view.snapshot(self.dispatch.shown(Updated, step))
         clip_norm = self.run.resolved.manifest.optimizer.clip_norm
         if clip_norm is not None:
@@ -151,7 +173,7 @@ class Loop:
     def _carry_out(self, decisions: list[Decision], step: int) -> None:
         for decision in decisions:
             try:
-                self.records.happened(apply(decision, self.run, step))
+                self.records.happened(apply(decision, self.run, step, self._ruled))
             except AltgradError as error:
                 name, asked = decision.intervention.name, decision.action
                 raise RunError(f"intervention {name} asked at step {step} for {asked}: {error}") from error
@@ -165,6 +187,13 @@ class Loop:
 
     def _view(self) -> StepView:
         return StepView(self._layers, self.run.plan)
+
+    def _step_view(self, step: int) -> StepView:
+        return StepView(self._layers, self.run.plan, Twin(self.run.model, self._layers, self._losses(step)))
+
+    def _losses(self, step: int) -> list[Callable[[], torch.Tensor]]:
+        """The micro-batches of a step, to be taken again."""
+        return [partial(self._micro_loss, step, index) for index in range(self.run.resolved.manifest.data.accumulate)]
 
     def _key(self, *stream: str | int) -> int:
         return derive_key(self.run.resolved.manifest.run.seed, *stream)

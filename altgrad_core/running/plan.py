@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -106,19 +106,27 @@ class Plan:
             operand.advance()
         self.moment.step, self.moment.passed = self.moment.step + 1, None
 
-    def switch(self, pattern: str, role: Role, name: str) -> list[Switch]:
-        """Move one role of the matching layers to another format; the operands that changed.
+    def switch(
+        self, pattern: str, role: Role, to: str | Mapping[str, str], *, leaving: Sequence[str] = ()
+    ) -> list[Switch]:
+        """Move one role of the matching layers, but for those of `leaving`, to another format; what changed.
+
+        Args:
+            to: the name of the format, or that for each present format; others stay.
 
         Raises:
             PluginError: there is no such format.
             FormatError: it is the identity, which has no grid for an optimizer to walk on.
         """
-        format = self.format(name)
-        if format.is_identity:
-            raise FormatError(f'"{name}" is the identity: nothing can be switched to it')
         switched = []
         for operand in self.operands(pattern):
-            if operand.role == role and operand.format != format:
+            name = to if isinstance(to, str) else to.get(operand.format.name)
+            if operand.role != role or operand.path in leaving or name is None:
+                continue
+            format = self.format(name)
+            if format.is_identity:
+                raise FormatError(f'"{name}" is the identity: nothing can be switched to it')
+            if operand.format != format:
                 switched.append(Switch(operand.path, role, operand.format.name, format.name))
                 operand.switch(format)
         return switched

@@ -93,7 +93,8 @@ def resolve(source: ManifestFile, registry: Registry) -> Resolved:
     for index, intervention in enumerate(resolved.interventions):
         _check_intervention(resolved, ("intervention", index), intervention)
         for target in intervention.names_formats():
-            _check_target(resolved, ("intervention", index, "to"), target, find)
+            key = ("to",) if getattr(intervention, "to", None) == target else ()
+            _check_target(resolved, ("intervention", index, *key), target, find)
     return replace(resolved, plugins=tuple(find.used.values()))
 
 

@@ -30,6 +30,7 @@ class Progress:
         best_step, best_saved: the step of the checkpoint with the lowest validation loss, and that loss.
         evaluated_step: when the validation loss was last measured.
         sound_step: the last step whose weights gave a finite training loss, at the step after it.
+        broke: what was not finite first, if anything was: a `Breakage` as plain data.
         records_size: bytes of `records.jsonl` when this was saved.
     """
 
@@ -46,6 +47,7 @@ class Progress:
     skipped: int = 0
     stopped: str | None = None
     reason: str | None = None
+    broke: dict[str, Any] | None = None
     records_size: int = 0
 
 

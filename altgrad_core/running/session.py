@@ -7,7 +7,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ import tomlkit
 from altgrad_core.contracts.tracker import RunFacts, Tracker
 from altgrad_core.errors import AltgradError, ManifestError, PluginError, RunError
 from altgrad_core.manifest.load import load_manifest
+from altgrad_core.records.diagnosis import Diagnosis, diagnose
 from altgrad_core.records.directory import RunDirectory, mark_latest
 from altgrad_core.records.files import write_json, write_whole
-from altgrad_core.records.record import Record
+from altgrad_core.records.record import Record, encode_record, read_records
 from altgrad_core.records.sinks import Records
 from altgrad_core.registry.registry import Registry
 from altgrad_core.running.assemble import assemble
@@ -198,9 +199,10 @@ def _gather(run: Run, directory: RunDirectory, show: Show) -> Audience:
 def _finish(run: Run, directory: RunDirectory, records: Records, status: str, *, seconds: float) -> Outcome:
     records.happened(ended(run, status))
     if status == "finished":
-        directory.failure.unlink(missing_ok=True)  # of an attempt that crashed
+        for report in (directory.failure, directory.failure_data):
+            report.unlink(missing_ok=True)  # of an attempt that crashed
     else:
-        write_whole(directory.failure, failure(run, status, run.progress.reason or "").encode())
+        _report_failure(directory, diagnose(read_records(directory.records)))
     records.sync()
     told = summary(run, status, seconds=seconds)
     write_json(directory.summary, told)
@@ -222,10 +224,19 @@ def _crashed(run: Run, directory: RunDirectory, error: BaseException) -> RunErro
 
 
 def _report_crash(run: Run, directory: RunDirectory, reason: str) -> bool:
-    """Write `failure.md` with the traceback of the exception being handled; whether the disk took it."""
-    report = failure(run, "crashed", reason, trace=traceback.format_exc())
+    """Write the failure report, with the traceback of the exception being handled; whether the disk took it."""
     try:
-        write_whole(directory.failure, report.encode())
+        found = diagnose(read_records(directory.records) if directory.records.exists() else ())
+        crashed = replace(
+            found, name=run.name, steps=run.steps, step=run.progress.step, status="crashed", reason=reason
+        )
+        _report_failure(directory, crashed, trace=traceback.format_exc())
     except OSError:
         return False
     return True
+
+
+def _report_failure(directory: RunDirectory, found: Diagnosis, *, trace: str = "") -> None:
+    """Write `failure.md`, and the same as `failure.json`."""
+    write_whole(directory.failure, failure(found, directory, trace=trace).encode())
+    write_json(directory.failure_data, json.loads(encode_record(found.plain())))

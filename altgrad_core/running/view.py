@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from torch import Tensor, nn
 
@@ -12,13 +12,18 @@ from altgrad_core.numerics.geometry import Geometry
 from altgrad_core.running.operand import Operand
 from altgrad_core.running.plan import Plan
 from altgrad_core.running.recipe import matches
+from altgrad_core.running.twin import Twin
 
 
 class StepView:
-    """The view of one step. `snapshot` is called before the update, for the monitors that will look after it."""
+    """The view of one event. `snapshot` is called before the update, for the monitors that will look after it.
 
-    def __init__(self, layers: dict[str, nn.Module], plan: Plan) -> None:
-        self._modules, self._plan = layers, plan
+    Args:
+        twin: of the training step that the event belongs to, if it does.
+    """
+
+    def __init__(self, layers: dict[str, nn.Module], plan: Plan, twin: Twin | None = None) -> None:
+        self._modules, self._plan, self._twin = layers, plan, twin
         self._before: dict[str, Tensor] = {}
         self._rungs: dict[str, Tensor] = {}
         self._weights: dict[str, Weight] = {}
@@ -47,6 +52,19 @@ class StepView:
         """See `Event.operands`."""
         for operand in self._plan.operands(layers):
             yield OperandFacts(operand.path, operand.role, operand.format, operand.scale, operand.tally)
+
+    def twin(self) -> dict[str, Tensor]:
+        """See `StepEvent.twin`."""
+        return dict(self._of_a_step().gradients)
+
+    def hvp(self, v: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """See `StepEvent.hvp`."""
+        return self._of_a_step().hvp(v)
+
+    def _of_a_step(self) -> Twin:
+        if self._twin is None:
+            raise TypeError("this event belongs to no training step and has no twin")
+        return self._twin
 
     def _weight(self, path: str) -> Weight:
         parameter: nn.Parameter = self._modules[path].weight  # type: ignore[assignment]

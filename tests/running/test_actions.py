@@ -35,15 +35,17 @@ class AtStepThree(ag.Intervention):
                 "slow": ag.ScaleLearningRate(factor=0.5, because="too fast"),
                 "stop": ag.Stop(because="enough"),
                 "switch": ag.SwitchFormat(layer="*mlp*", to="e3m4", role="gradient", because="too narrow"),
+                "chain": ag.SwitchFormat(layer="*", to={"e4m3": "e3m4", "e3m4": "e5m2"}, because="along"),
+                "warn": ag.Warn(layer="blocks.0.mlp.fc", because="look at this"),
             }[self.kind]
 
 
-def run(tiny: Path, directory: Path, kind: str | None) -> list[dict[str, Any]]:
-    """The records of a tiny run in which that action is taken."""
+def run(tiny: Path, directory: Path, *kinds: str | None) -> list[dict[str, Any]]:
+    """The records of a tiny run in which these actions are taken."""
     plugin = Plugin("test", "test", "1", (Offer("intervention", "at-step-three", AtStepThree),))
-    chosen = f"[{{use='at-step-three', kind='{kind}'}}]" if kind else "[]"
+    chosen = ", ".join(f"{{use='at-step-three', kind='{kind}'}}" for kind in kinds if kind)
     settings = ["optimizer={use='adamw', lr=0.01}", "run.checkpoint_every=1", "run.keep_checkpoints=9"]
-    source = load_manifest(tiny, [f"intervention={chosen}", *settings])
+    source = load_manifest(tiny, [f"intervention=[{chosen}]", *settings])
     resolved = resolve(source, Registry([*installed().plugins, plugin]))
     begin(resolved, RunDirectory(directory), overwrite=False, show=lambda record: None)
     return list(read_records(directory / "records.jsonl"))
@@ -116,3 +118,36 @@ def test_switching_acts_before_the_next_step_on_the_role_it_names(
     assert losses(records)[:4] == losses(plain)[:4]  # the gradients of step 4 are the first in the new format
     assert losses(records)[4:] != losses(plain)[4:]
     assert records[-1]["switches"] == 2
+
+
+def test_a_layer_goes_to_the_next_format_of_a_chain(tiny: Path, tmp_path: Path) -> None:
+    told = action(run(tiny, tmp_path / "run", "chain"))
+    assert told["to"] == {"e4m3": "e3m4", "e3m4": "e5m2"}
+    assert {(switch["role"], switch["before"], switch["after"]) for switch in told["changed"]} == {
+        ("weight", "e4m3", "e3m4")
+    }
+    assert list(told["formats"]) == ["e3m4"] and told["formats"]["e3m4"]["mantissa_bits"] == 4
+
+
+def test_a_warning_changes_nothing(tiny: Path, tmp_path: Path, plain: list[dict[str, Any]]) -> None:
+    records = run(tiny, tmp_path / "run", "warn")
+    assert (action(records)["layer"], action(records)["because"]) == ("blocks.0.mlp.fc", "look at this")
+    assert losses(records) == losses(plain)
+
+
+def test_of_two_actions_that_decide_one_thing_the_first_wins(tiny: Path, tmp_path: Path) -> None:
+    records = run(tiny, tmp_path / "run", "chain", "slow", "slow", "chain", "stop", "stop")
+    told = [(r["kind"], r["action"]) for r in records if r["kind"] in ("action", "overruled")]
+    assert told == [
+        ("action", "SwitchFormat"),
+        ("action", "ScaleLearningRate"),
+        ("overruled", "ScaleLearningRate"),
+        ("overruled", "SwitchFormat"),
+        ("action", "Stop"),
+        ("overruled", "Stop"),
+    ]
+    overruled = [r for r in records if r["kind"] == "overruled"]
+    assert {r["step"] for r in overruled} == {3}
+    assert [r["because"] for r in overruled] == ["too fast", "along", "enough"]
+    switched = next(r["changed"] for r in records if r["kind"] == "action")
+    assert records[-1]["switches"] == len(switched) > 0

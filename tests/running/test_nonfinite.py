@@ -125,10 +125,15 @@ def test_it_is_recorded_at_its_step_and_the_run_goes_on_to_its_end_as_diverged(k
     assert (outcome.status, outcome.exit_code) == ("diverged", 4)
     assert outcome.summary["loss"] == outcome.summary["perplexity"] == "NaN"
     assert outcome.summary["reason"] == "the loss is nan at the last step"
-    assert (poisoned.folder / "run" / "failure.md").read_text() == (
-        "# poisoned: diverged at step 20 of 20\n\nthe loss is nan at the last step\n\n"
-        "Last training loss nan, last validation loss nan.\n"
+    assert (
+        (poisoned.folder / "run" / "failure.md")
+        .read_text()
+        .startswith(
+            "# poisoned: diverged at step 20 of 20\n\nthe loss is nan at the last step\n\n## What broke first\n"
+        )
     )
+    (broke,) = (record for record in poisoned.records() if record["kind"] == "broke")
+    assert broke["step"] == (step - 1 if kind.startswith("weight") else step)  # a weight counts for the last update
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,0 +1,37 @@
+"""`altgrad diagnose RUN_DIR`: what broke first, or which layer is the weakest."""
+
+from __future__ import annotations
+
+import json as json_module
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from altgrad_core.cli.options import JsonOption
+
+
+def diagnose(
+    run_dir: Annotated[Path, typer.Argument(help="The directory of the run.")],
+    json: JsonOption = False,
+) -> None:
+    """Tell from the records of RUN_DIR what broke first and what came before it; of a sound run, the weakest layer."""
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    from altgrad_core.errors import ManifestError
+    from altgrad_core.records.diagnosis import as_markdown
+    from altgrad_core.records.diagnosis import diagnose as read
+    from altgrad_core.records.directory import RunDirectory
+    from altgrad_core.records.record import encode_record, read_records
+
+    directory = RunDirectory(run_dir)
+    if not directory.records.exists():
+        raise ManifestError(f"{run_dir}: no run has been started here; start one with: altgrad run MANIFEST")
+    found = read(read_records(directory.records))
+    if json:
+        print(json_module.dumps(json_module.loads(encode_record(found.plain())), indent=2))
+    elif Console().is_terminal:
+        Console().print(Markdown(as_markdown(found)))
+    else:
+        print(as_markdown(found), end="")

@@ -1,0 +1,162 @@
+"""Where a run broke: the first layer whose numbers are no longer finite, found by taking the step once more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from altgrad_core.contracts.actions import Role
+from altgrad_core.running.attach import QuantizedLinear
+from altgrad_core.running.plan import Plan
+from altgrad_core.running.twin import undisturbed
+
+
+class Breakage(NamedTuple):
+    """The first number that was not finite.
+
+    Attributes:
+        step: of the pass, or of the update, in which it came about.
+        phase: `forward`, `backward` or `optimizer`.
+        layer: its path; `"*"` for the loss, which belongs to none.
+        role: the operand that rounding made so, or None where it was something else.
+        what: the same in words.
+    """
+
+    step: int
+    phase: str
+    layer: str
+    role: Role | None
+    what: str
+
+
+def find_breakage(model: nn.Module, plan: Plan, losses: Sequence[Callable[[], Tensor]], step: int) -> Breakage:
+    """What broke first in a step whose loss or gradient is not finite; the weights are still those it began with.
+
+    Nothing of the run changes: the passes are taken again, watched, with the same random numbers.
+
+    Args:
+        losses: for each micro-batch of the step, what seeds torch's generator and returns its share of the loss.
+    """
+    for path, parameter in model.named_parameters():
+        if not parameter.isfinite().all():
+            layer, _, name = path.rpartition(".")
+            since = "from the beginning" if step == 1 else f"since the update of step {step - 1}"
+            return Breakage(step - 1, "optimizer", layer, None, f"{name} of {layer} is not finite, {since}")
+    with undisturbed(model), _operands_kept(plan), _watching(model) as watch:
+        for micro_batch, loss in enumerate(losses):
+            plan.moment.micro_batch = micro_batch
+            value = loss()
+            if watch.found is None and not value.isfinite():
+                watch.found = ("forward", "*", None, "the loss is not finite, though every layer's output is")
+            if watch.found is None:
+                value.backward()
+            if watch.found is not None:
+                return Breakage(step, *watch.found)
+    return Breakage(
+        step, "backward", "*", None, "the norm of the gradient is beyond float32, though every element is not"
+    )
+
+
+_UNSEEN = (
+    "every number is finite when the step is repeated: the norm of the gradient alone is beyond float32, "
+    "or something that the model keeps to itself, such as a counter, made it so"
+)
+Found = tuple[str, str, "Role | None", str]
+
+
+@dataclass
+class _Watch:
+    """Looks at what every module gives and at what gradients come back, until something is not finite."""
+
+    found: Found | None = None
+    gradients: dict[str, Tensor] = field(default_factory=dict)
+    handles: list[RemovableHandle] = field(default_factory=list)
+
+    def output(self, path: str, module: nn.Module, args: Any, output: Any) -> None:
+        """A module is done."""
+        if self.found is not None or not isinstance(output, Tensor):
+            return
+        if not output.isfinite().all():
+            role = (
+                _culprit(module, {"activation": args[0], "weight": getattr(module, "weight", None)}) if args else None
+            )
+            how = "gave an output that is not finite"
+            self.found = ("forward", path or "*", role, f"{path or 'the model'} {how}{_by_rounding(module, role)}")
+        elif output.requires_grad:
+            output.register_hook(partial(self.output_gradient, path))
+
+    def output_gradient(self, path: str, gradient: Tensor) -> None:
+        """The gradient of a module's output is there."""
+        if self.found is None and not gradient.isfinite().all():
+            self.found = (
+                "backward",
+                path or "*",
+                None,
+                f"the gradient that reached the output of {path} was not finite",
+            )
+        self.gradients[path] = gradient
+
+    def weight_gradient(self, path: str, name: str, module: nn.Module, parameter: Tensor) -> None:
+        """The gradient of a parameter is there."""
+        if self.found is None and parameter.grad is not None and not parameter.grad.isfinite().all():
+            role = _culprit(module, {"gradient": self.gradients.get(path)})
+            what = f"the gradient of {name} of {path} is not finite, though that of its output is"
+            self.found = ("backward", path, role, what + _by_rounding(module, role))
+
+
+@contextmanager
+def _watching(model: nn.Module) -> Iterator[_Watch]:
+    watch = _Watch()
+    for path, module in model.named_modules():
+        watch.handles.append(module.register_forward_hook(partial(watch.output, path)))
+        for name, parameter in module.named_parameters(recurse=False):
+            hook = partial(watch.weight_gradient, path, name, module)
+            if parameter.requires_grad:
+                watch.handles.append(parameter.register_post_accumulate_grad_hook(hook))
+    try:
+        yield watch
+    finally:
+        for handle in watch.handles:
+            handle.remove()
+
+
+def _culprit(module: nn.Module, tensors: dict[str, Tensor | None]) -> Role | None:
+    """The operand of a quantized layer that is finite, and no longer so once it is rounded."""
+    if not isinstance(module, QuantizedLinear):
+        return None
+    for role, operand in module.operands.items():
+        tensor = tensors.get(role)
+        if isinstance(tensor, Tensor) and tensor.isfinite().all():
+            with torch.no_grad():
+                rounded, _ = operand.rounds(training=False)(tensor)
+            if not rounded.isfinite().all():
+                return role
+    return None
+
+
+def _by_rounding(module: nn.Module, role: Role | None) -> str:
+    if role is None or not isinstance(module, QuantizedLinear):
+        return ""
+    return f": rounding its {role} to {module.operands[role].format.name} made it so"
+
+
+@contextmanager
+def _operands_kept(plan: Plan) -> Iterator[None]:
+    """Afterwards all that operands remember is what it was; meanwhile weights are rounded anew."""
+    kept = [(thing, dict(vars(thing))) for thing in (plan.moment, *plan.operands())]
+    plan.moment.passed = None
+    for operand in plan.operands():
+        operand._latest = None
+    try:
+        yield
+    finally:
+        for thing, values in kept:
+            vars(thing).clear()
+            vars(thing).update(values)
