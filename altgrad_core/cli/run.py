@@ -24,6 +24,9 @@ def run(
     device: DeviceOption = None,
     out: OutOption = None,
     steps: StepsOption = None,
+    replay: Annotated[
+        Path | None, typer.Option(help="Take the actions of that run again, in place of monitors and interventions.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Assemble, print the plan, take no step.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete a run that is in the directory.")] = False,
     json: JsonOption = False,
@@ -32,7 +35,7 @@ def run(
     from altgrad_core.cli.check import print_plan
     from altgrad_core.cli.progress import watching
     from altgrad_core.cli.summary import print_outcome
-    from altgrad_core.manifest.load import load_manifest
+    from altgrad_core.manifest.load import load_manifest, with_tables
     from altgrad_core.records.directory import RunDirectory
     from altgrad_core.registry.registry import installed
     from altgrad_core.running.assemble import assemble
@@ -40,6 +43,10 @@ def run(
     from altgrad_core.running.session import begin
 
     source = load_manifest(manifest, set or (), flags=flags(device=device, steps=steps))
+    if replay is not None:
+        log, events = str(RunDirectory(replay.absolute()).records), ("Backpropagated", "Updated", "Evaluated")
+        tables = [{"use": "replay", "records": log, "event": event} for event in events]
+        source = with_tables(source, "--replay", monitor=[], intervention=tables)
     resolved = resolve(source, installed())
     if dry_run:
         print_plan(assemble(resolved), as_json=json)

@@ -7,7 +7,7 @@ import math
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,14 @@ def load_manifest(path: Path, settings: Iterable[str] = (), *, flags: Mapping[st
     except RecursionError:
         raise ManifestError(f"{path}: nested too deeply, or it holds itself") from None
     return loaded
+
+
+def with_tables(source: ManifestFile, option: str, **tables: Any) -> ManifestFile:
+    """A manifest whose tables of these names are replaced, as an option of the command line asks."""
+    settings = dict(source.settings)
+    for name in tables:
+        settings[(name,)] = option
+    return replace(source, data={**source.data, **tables}, settings=settings)
 
 
 def _follow(path: Path, trail: tuple[Path, ...]) -> tuple[Data, str, list[tuple[Path, dict[Location, int]]]]:

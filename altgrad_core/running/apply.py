@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -25,12 +26,15 @@ def apply(decision: Decision, run: Run, step: int, ruled: Ruled) -> dict[str, An
     """
     action = decision.action
     effect = _effect(action, run, ruled)
+    asked = {key: dict(value) if isinstance(value, Mapping) else value for key, value in vars(action).items()}
     return {
         "kind": "overruled" if effect is None else "action",
         "step": step,
         "intervention": decision.intervention.name,
         "action": type(action).__name__,
-        "because": action.because,
+        "because": asked.pop("because"),
+        "event": decision.event,
+        "asked": asked,
         **(effect or {}),
     }
 

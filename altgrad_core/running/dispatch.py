@@ -19,10 +19,11 @@ Values = dict[str, float | int]
 
 
 class Decision(NamedTuple):
-    """An action and the intervention that asked for it."""
+    """An action, the intervention that asked for it, and the event at which it did."""
 
     intervention: Intervention
     action: Action
+    event: str
 
 
 class Dispatch:
@@ -52,7 +53,7 @@ class Dispatch:
                 self._records.happened({**record, "values": values})
                 readings.append((name, values))
         return [
-            Decision(intervention, action)
+            Decision(intervention, action, type(event).__name__)
             for intervention in self.interventions
             for name, values in readings
             if name == intervention.reads

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from altgrad_core import Intervention, hookimpl
 from altgrad_guards.clipping import ClipLayers, ClipPartition, SkipBadStep
+from altgrad_guards.replay import Replay
 from altgrad_guards.rules import RankAlarm, Rule
 from altgrad_guards.stopping import StopOnDivergence, StopOnNonfinite
 from altgrad_guards.switching import EmergencyShift, WidenStalled
@@ -17,4 +18,4 @@ def altgrad_interventions() -> Iterable[type[Intervention]]:
     yield from (StopOnNonfinite, StopOnDivergence, SkipBadStep)
     yield from (ClipLayers, ClipPartition)
     yield from (WidenStalled, EmergencyShift)
-    yield from (Rule, RankAlarm)
+    yield from (Rule, RankAlarm, Replay)

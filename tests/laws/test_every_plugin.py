@@ -15,6 +15,7 @@ OPTIONS: dict[tuple[str, str], dict[str, Any]] = {
     ("dataset", "text-files"): {"paths": [Path(__file__).absolute()]},  # required
     ("intervention", "clip-layers"): {"max_norm": 1.0},  # required
     ("intervention", "clip-partition"): {"format": "e5m2"},  # required
+    ("intervention", "replay"): {"records": Path(__file__).with_name("actions.jsonl")},  # required
     ("intervention", "rule"): {"reading": "loss", "above": 1.0},  # required
     ("intervention", "widen-stalled"): {"to": "e3m4"},  # required
     ("model", "nanogpt"): {"n_layer": 2, "n_head": 2, "n_embd": 16, "block_size": 16},  # small

@@ -176,6 +176,8 @@ def test_the_guard_stops_it_after_its_patience(poisoned: Runs) -> None:
             "step": AT + 2,
             "intervention": "stop-on-nonfinite",
             "action": "Stop",
+            "event": "Backpropagated",
+            "asked": {"diverged": True},
             "because": because,
             "status": "diverged",
         }

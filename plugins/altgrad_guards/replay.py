@@ -1,0 +1,76 @@
+"""Doing again what the interventions of another run did, without what made them do it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any, ClassVar, Literal
+
+from pydantic import field_validator
+
+from altgrad_core import (
+    Action,
+    ClipGradients,
+    Intervention,
+    ManifestPath,
+    ScaleLearningRate,
+    SkipStep,
+    Stop,
+    SwitchFormat,
+    Warn,
+)
+
+READS = {"Backpropagated": "loss", "Updated": "learning-rate", "Evaluated": "validation-loss"}
+EARLY: tuple[type[Action], ...] = (SkipStep, ClipGradients)
+LATE: tuple[type[Action], ...] = (Stop, SwitchFormat, ScaleLearningRate, Warn)
+KINDS = {kind.__name__: kind for kind in (*EARLY, *LATE)}
+
+
+class Replay(Intervention):
+    """Take the actions that the records of another run have, at the same steps and events.
+
+    With the manifest of that run, less its monitors and interventions, it trains the same weights, bit for bit.
+    `altgrad run MANIFEST --replay RUN_DIR` writes the tables.
+
+    Options:
+        records: `records.jsonl` of that run.
+        event: the event whose actions are taken.
+    """
+
+    name: ClassVar = "replay"
+
+    records: ManifestPath
+    event: Literal["Backpropagated", "Updated", "Evaluated"] = "Backpropagated"
+
+    @field_validator("records")
+    @classmethod
+    def _exists(cls, path: ManifestPath) -> ManifestPath:
+        if not path.is_file():
+            raise ValueError(f"no such file: {path}")
+        return path
+
+    @property
+    def reads(self) -> str:  # type: ignore[override]
+        """A reading of that event."""
+        return READS[self.event]
+
+    @property
+    def acts(self) -> tuple[type[Action], ...]:  # type: ignore[override]
+        """What can be done at that event."""
+        return (*EARLY, *LATE) if self.event == "Backpropagated" else LATE
+
+    @cached_property
+    def _log(self) -> dict[int, list[Action]]:
+        found: dict[int, list[Action]] = {}
+        with self.records.open(encoding="utf-8") as lines:
+            for record in (json.loads(line) for line in lines if line.endswith("\n")):
+                if record["kind"] == "action" and record["event"] == self.event:
+                    because = f"replayed from {record['intervention']}: {record['because']}"
+                    action = KINDS[record["action"]](because=because, **record["asked"])
+                    found.setdefault(record["step"], []).append(action)
+        return found
+
+    def decide(self, step: int, readings: dict[str, Any]) -> Iterator[Action]:
+        """Those of this step."""
+        yield from self._log.get(step, ())
