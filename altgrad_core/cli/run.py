@@ -27,6 +27,9 @@ def run(
     replay: Annotated[
         Path | None, typer.Option(help="Take the actions of that run again, in place of monitors and interventions.")
     ] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="RUN_DIR@STEP", help="Begin with a checkpoint of another run.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Assemble, print the plan, take no step.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete a run that is in the directory.")] = False,
     json: JsonOption = False,
@@ -39,6 +42,7 @@ def run(
     from altgrad_core.records.directory import RunDirectory
     from altgrad_core.registry.registry import installed
     from altgrad_core.running.assemble import assemble
+    from altgrad_core.running.branch import Parent
     from altgrad_core.running.resolve import resolve
     from altgrad_core.running.session import begin
 
@@ -51,8 +55,9 @@ def run(
     if dry_run:
         print_plan(assemble(resolved), as_json=json)
         return
+    parent = None if start is None else Parent.of(start)
     directory = RunDirectory(out if out is not None else Path("runs", resolved.name))
     with watching(resolved.manifest.run.steps) as show:
-        outcome = begin(resolved, directory, overwrite=overwrite, show=show)
+        outcome = begin(resolved, directory, overwrite=overwrite, show=show, parent=parent)
     print_outcome(outcome, as_json=json)
     raise typer.Exit(outcome.exit_code)

@@ -23,6 +23,7 @@ class RunDirectory:
         self.manifest = path / "manifest.toml"
         self.resolved = path / "resolved.toml"
         self.environment = path / "env.json"
+        self.parent = path / "parent.json"
         self.records = path / "records.jsonl"
         self.clock = path / "clock.jsonl"
         self.summary = path / "summary.json"
@@ -74,7 +75,7 @@ class RunDirectory:
             self.failure_data,
         ):
             path.unlink(missing_ok=True)
-        for path in (self.manifest, self.environment, self.resolved):
+        for path in (self.manifest, self.environment, self.parent, self.resolved):
             path.unlink(missing_ok=True)
         with suppress(OSError):  # a link, or not empty: then it stays
             self.checkpoints.rmdir()

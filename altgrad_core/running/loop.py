@@ -39,7 +39,7 @@ class Loop:
 
     def begin(self) -> None:
         """Announce a fresh run, and save it, so that a full or read-only disk is known before the first step."""
-        self._emit(Began(0, self._view()), {})
+        self._emit(Began(self.run.progress.step, self._view()), {})
         self.saver.save(is_required=True)
 
     def train(self) -> str:

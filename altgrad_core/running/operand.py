@@ -199,6 +199,14 @@ class Operand:
             amax, elements, *counts = state["tally"]
             self.tally = Tally(elements, self.scale.new_tensor(amax), *counts)
 
+    def adopt(self, state: dict[str, Any]) -> None:
+        """Take over the history of another run's operand, and a fixed scale of the same format."""
+        self._history = self._history.new_tensor(state["history"])
+        if self._is_fixed and state["is_fixed"] and state["format"] == self.format.facts():
+            self.load_state_dict(state, self.format)
+        elif self._is_fixed:
+            self.fix_scale()
+
     @property
     def _keeps_more(self) -> bool:
         return self.quantizer.scale_rule.history > 1

@@ -177,6 +177,20 @@ class Plan:
                     saved, self._saved_format(saved["format"], f"the {role} of {path}")
                 )
 
+    def adopt(self, state: dict[str, Any]) -> None:
+        """Take over from the state of another plan what does not depend on its formats: the histories of amax.
+
+        Weights that live on a grid keep its scale where the format is the same; others are measured.
+        """
+        modules = dict(self.model.named_modules())
+        self.moment.step = state["step"]
+        for path, operands in self.layers.items():
+            for role, operand in operands.items():
+                if role == "weight":
+                    operand.measure(modules[path].weight)
+                if (saved := state["operands"].get(path, {}).get(role)) is not None:
+                    operand.adopt(saved)
+
     def _saved_format(self, facts: dict[str, Any], where: str) -> Format:
         try:
             format = self.format(facts["name"])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import json
 import math
 import shutil
+from typing import Any
 
 from altgrad_core.errors import RunError
 from altgrad_core.records.directory import RunDirectory
@@ -80,6 +82,11 @@ class Saver:
         for problem in passed_over:
             self._records.noticed({"kind": "warning", "message": f"{problem}; using step-{step} instead"})
         return step
+
+    def parent(self) -> dict[str, Any] | None:
+        """The checkpoint of another run that this one begins with, if it does."""
+        file = self._directory.parent
+        return dict(json.loads(file.read_text())) if file.exists() else None
 
     def _note_the_best(self, step: int) -> None:
         progress = self._run.progress

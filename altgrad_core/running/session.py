@@ -23,6 +23,7 @@ from altgrad_core.records.record import Record, encode_record, read_records
 from altgrad_core.records.sinks import Records
 from altgrad_core.registry.registry import Registry
 from altgrad_core.running.assemble import assemble
+from altgrad_core.running.branch import Parent, adopt
 from altgrad_core.running.describe import SUMMARY_KEYS, began, ended, failure, resolved_manifest, summary
 from altgrad_core.running.environment import describe_environment, differences
 from altgrad_core.running.loop import Loop
@@ -65,8 +66,10 @@ class Outcome:
     summary: dict[str, Any]
 
 
-def begin(resolved: Resolved, directory: RunDirectory, *, overwrite: bool, show: Show) -> Outcome:
-    """Run a manifest from step 0 in a fresh directory.
+def begin(
+    resolved: Resolved, directory: RunDirectory, *, overwrite: bool, show: Show, parent: Parent | None = None
+) -> Outcome:
+    """Run a manifest in a fresh directory, from step 0 or from a checkpoint of another run.
 
     Raises:
         ManifestError: there is an unfinished or a different run in the directory, or the manifest cannot be assembled.
@@ -79,11 +82,15 @@ def begin(resolved: Resolved, directory: RunDirectory, *, overwrite: bool, show:
                 return _already(directory)
             directory.refuse_to_overwrite()
         run = assemble(resolved)
+        if parent is not None:
+            adopt(run, parent)  # does it fit? it is done again once the records are open
         audience = _gather(run, directory, show)
         if overwrite:
             directory.clear()
         write_whole(directory.manifest, resolved.source.text.encode())
         write_json(directory.environment, describe_environment(run.device, resolved.plugins))
+        if parent is not None:
+            write_json(directory.parent, parent.written())
         write_whole(directory.resolved, described)
         mark_latest(directory.path)
         return _train(run, directory, audience, resumed=False)
@@ -169,10 +176,12 @@ def _begin_or_restore(run: Run, saver: Saver, records: Records, signals: Signals
     if resumed:
         records.noticed({"kind": "resumed", "step": restored or 0, "steps": run.steps})
     saver.check_room()
+    if restored is not None:
+        return Loop(run, records, saver, signals)
+    parent = {"parent": adopt(run, Parent(Path(told["run"]), told["step"]))} if (told := saver.parent()) else {}
+    records.happened({**began(run), **parent})
     loop = Loop(run, records, saver, signals)
-    if restored is None:
-        records.happened(began(run))
-        loop.begin()
+    loop.begin()
     return loop
 
 
