@@ -1,0 +1,85 @@
+"""Curvature: how sharply the loss bends around the weights, without quantization."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from math import isfinite
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+
+from altgrad_core import WHOLE_MODEL, Backpropagated, Monitor, Readings, Weight, hookimpl
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Curvature(Monitor):
+    """Top eigenvalues and trace of the Hessian of the float32 twin's loss, by matrix-free products.
+
+    Of the weight matrices of all watched layers together (`"*"`), everything else held fixed; with `each_layer`, of
+    each by itself. One product costs a few unquantized steps, and a report at most `probes + eigenvalues * iterations`
+    products (Yao, Gholami, Keutzer, Mahoney, "PyHessian", 2020).
+
+    - `hessian-top-1` to `-4`: the `eigenvalues` of largest magnitude, with their signs.
+    - `hessian-residual`: the largest |Hv - kv| of these pairs; a true eigenvalue is no further away from each.
+    - `hessian-trace`: Hutchinson's estimate from `probes` random vectors.
+    - `hessian-trace-error`: its standard error; absent with one probe.
+
+    What is not finite is absent. The random vectors come from a generator of their own, seeded by the step.
+    """
+
+    name: ClassVar = "curvature"
+    on: ClassVar = Backpropagated
+    reports: ClassVar = (
+        "hessian-top-1", "hessian-top-2", "hessian-top-3", "hessian-top-4",
+        "hessian-residual", "hessian-trace", "hessian-trace-error",
+    )  # fmt: skip
+    every: PositiveInt = 500
+    eigenvalues: NonNegativeInt = Field(default=1, le=4)
+    iterations: int = Field(default=20, ge=2)
+    tolerance: PositiveFloat = 0.01
+    probes: NonNegativeInt = 8
+    each_layer: bool = False
+
+    def observe(self, event: Backpropagated) -> Readings:
+        """What the options ask for, of the whole model or by layer."""
+        watched: dict[int, Weight] = {}  # tied weights once
+        for weight in event.weights(self.layers):
+            if weight.gradient is not None and weight.after.numel():
+                watched.setdefault(weight.after.data_ptr(), weight)
+        weights = {weight.path: weight.after for weight in watched.values()}
+        groups = (
+            {path: {path: weight} for path, weight in weights.items()} if self.each_layer else {WHOLE_MODEL: weights}
+        )
+        readings: Readings = {}
+        for name, group in groups.items():
+            for reading, value in self._measure(event, group).items():
+                readings.setdefault(reading, {})[name] = value
+        return readings
+
+    def _measure(self, event: Backpropagated, weights: dict[str, Tensor]) -> dict[str, float]:
+        from altgrad_core import derive_key
+        from altgrad_curvature.hessian import FlatHessian, hutchinson, largest_eigenvalues
+
+        if not weights:
+            return {}
+        shapes = {path: weight.shape for path, weight in weights.items()}
+        hessian = FlatHessian(event.hvp, shapes, device=next(iter(weights.values())).device)
+        seed = partial(derive_key, event.step, "curvature", *shapes)
+        found = largest_eigenvalues(
+            hessian, self.eigenvalues, iterations=self.iterations, tolerance=self.tolerance, seed=seed("power")
+        )
+        values = {f"hessian-top-{place}": pair.value for place, pair in enumerate(found, start=1)}
+        if found:
+            values["hessian-residual"] = max(pair.residual for pair in found)
+        trace, error = hutchinson(hessian, self.probes, seed=seed("trace"))
+        values |= {"hessian-trace": trace, "hessian-trace-error": error}
+        return {reading: value for reading, value in values.items() if isfinite(value)}
+
+
+@hookimpl
+def altgrad_monitors() -> Iterable[type[Monitor]]:
+    """The monitor of this package."""
+    yield Curvature

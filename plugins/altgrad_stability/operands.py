@@ -1,0 +1,80 @@
+"""The monitor of every quantized operand: by-products of rounding, made readings."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field, PositiveInt
+
+from altgrad_core import Backpropagated, Monitor, OperandFacts, Readings, Tally
+
+ROLES = ("weight", "activation", "gradient")
+STATISTICS = (
+    "overflow-rate",
+    "underflow-rate",
+    "nan-count",
+    "infinite-count",
+    "amax",
+    "amax-average",
+    "scale",
+    "headroom",
+)
+
+
+class Stability(Monitor):
+    """Overflow, underflow, NaN, infinities, amax and scale of every quantized operand, by role.
+
+    By-products of the rounding of the step's training passes, all micro-batches together; no tensor is touched. Of each
+    role, `weight`, `activation` (the input) and `gradient` (of the output), these readings:
+
+    - `ROLE-overflow-rate`: elements beyond the ends of the grid after scaling, infinities among them, per element.
+    - `ROLE-underflow-rate`: non-zero elements that were rounded to zero, per element (zeros count as elements).
+    - `ROLE-nan-count`, `ROLE-infinite-count`: how many, before rounding.
+    - `ROLE-amax`: the largest finite magnitude, 0 where there is none.
+    - `ROLE-amax-average`: m <- m + (1 - decay) * (amax - m), at every step whatever `every` is; m begins as the
+      first amax.
+    - `ROLE-scale`: that of the last pass; of rows or blocks the largest.
+    - `ROLE-headroom`: log2(scale * largest / amax), the binades between amax and the end of the grid at the scale of
+      the last pass: from 0 to 1 where scales are rounded up, below 0 where values overflow. Absent where amax is 0.
+    """
+
+    name: ClassVar = "stability"
+    on: ClassVar = Backpropagated
+    reports: ClassVar = tuple(f"{role}-{statistic}" for role in ROLES for statistic in STATISTICS)
+    sees_every_step: ClassVar = True
+
+    every: PositiveInt = 10
+    decay: float = Field(default=0.99, ge=0, lt=1)
+    _averages: dict[str, dict[str, float]] = {}
+
+    def observe(self, event: Backpropagated) -> Readings:
+        """Follow the averages; report if it is due."""
+        from altgrad_stability.tallies import plain
+
+        seen = [(facts, facts.tally) for facts in event.operands(self.layers) if facts.tally is not None]
+        for (facts, _), (amax,) in zip(seen, plain([[tally.amax] for _, tally in seen]), strict=True):
+            averages = self._averages.setdefault(facts.role, {})
+            average = averages.get(facts.path, amax)
+            averages[facts.path] = average + (1 - self.decay) * (amax - average)
+        return self._report(seen) if self.is_due(event.step) else {}
+
+    def _report(self, seen: list[tuple[OperandFacts, Tally]]) -> Readings:
+        from altgrad_stability.tallies import headroom, plain
+
+        readings: dict[str, dict[str, float]] = {name: {} for name in self.reports}
+        table = plain([[*tally[1:], facts.scale.max()] for facts, tally in seen])
+        for (facts, tally), (amax, overflow, underflow, nan, infinite, scale) in zip(seen, table, strict=True):
+            found = {
+                "overflow-rate": overflow / tally.elements if tally.elements else None,
+                "underflow-rate": underflow / tally.elements if tally.elements else None,
+                "nan-count": int(nan),
+                "infinite-count": int(infinite),
+                "amax": amax,
+                "amax-average": self._averages[facts.role][facts.path],
+                "scale": scale,
+                "headroom": headroom(amax, scale=scale, largest=facts.format.largest),
+            }
+            for statistic, number in found.items():
+                if number is not None:
+                    readings[f"{facts.role}-{statistic}"][facts.path] = number
+        return readings

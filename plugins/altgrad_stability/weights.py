@@ -1,0 +1,97 @@
+"""Monitors of what rounding costs the weights, in the format in force and in others."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal, get_args
+
+from pydantic import BeforeValidator, Field, PositiveInt
+
+from altgrad_core import Backpropagated, Monitor, Readings
+
+COSTS = ("overflow-rate", "underflow-rate", "sqnr", "rungs-used")
+Split = Literal["e0m7", "e1m6", "e2m5", "e3m4", "e4m3", "e5m2", "e6m1", "e7m0"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+AnyCase = BeforeValidator(lambda name: name.lower() if isinstance(name, str) else name)
+
+
+class QuantizationError(Monitor):
+    """Mean squared error and SQNR of every quantized weight, as the forward pass rounded it.
+
+    Against the unrounded weight, at the scale in force, to the nearest rung whatever the rounding of the recipe:
+
+    - `quantization-mse`: the mean of (w - Q(w))^2, in squared units of the weight.
+    - `quantization-sqnr`: 10 log10(|w|^2 / |w - Q(w)|^2), in dB, at most 200 (Widrow and Kollar, 2008); absent where
+      all is zero.
+
+    Elements that are not finite are left out; so is a weight without any other.
+    """
+
+    name: ClassVar = "quantization-error"
+    on: ClassVar = Backpropagated
+    reports: ClassVar = ("quantization-mse", "quantization-sqnr")
+
+    every: PositiveInt = 100
+
+    def observe(self, event: Backpropagated) -> Readings:
+        """Both readings by layer."""
+        from altgrad_stability.errors import decibels, energies
+        from altgrad_stability.tallies import plain
+
+        rows = {}
+        for weight in event.weights(self.layers):
+            if weight.geometry is not None and (rungs := weight.rungs_after) is not None:
+                rows[weight.path] = energies(weight.after, weight.geometry.value(rungs))
+        sums = {path: row for path, row in zip(rows, plain(list(rows.values())), strict=True) if row[0]}
+        ratios = {path: decibels(signal, noise) for path, (_, signal, noise) in sums.items()}
+        return {
+            "quantization-mse": {path: noise / count for path, (count, _, noise) in sums.items()},
+            "quantization-sqnr": {path: ratio for path, ratio in ratios.items() if ratio is not None},
+        }
+
+
+class WhatIf(Monitor):
+    """What each split of one byte would cost every watched weight, quantized or not, in its place.
+
+    The weight is rounded to the nearest rung at the scale of its own amax, one for the tensor, whatever the recipe
+    says. Of each format in `formats`:
+
+    - `what-if-FORMAT-overflow-rate`: elements beyond the ends of the grid, per element: 0 with `scale_rounding = "up"`,
+      and with `"exact"` but for what float32 makes of the quotient amax / scale.
+    - `what-if-FORMAT-underflow-rate`: non-zero elements rounded to zero, per element.
+    - `what-if-FORMAT-sqnr`: 10 log10(|w|^2 / |w - Q(w)|^2), in dB, at most 200; absent where all is zero.
+    - `what-if-FORMAT-rungs-used`: how many different rungs the weight takes; +0 and -0 are one.
+
+    Elements that are not finite are left out; so is a weight without any other.
+    """
+
+    name: ClassVar = "what-if"
+    on: ClassVar = Backpropagated
+    reports: ClassVar = tuple(f"what-if-{split}-{cost}" for split in SPLITS for cost in COSTS)
+
+    every: PositiveInt = 100
+    formats: list[Annotated[Split, AnyCase]] = Field(default=list(SPLITS), min_length=1)
+    scale_rounding: Literal["up", "exact", "mx-floor"] = "up"
+
+    def observe(self, event: Backpropagated) -> Readings:
+        """Four readings of each format, by layer."""
+        from altgrad_core import Geometry, Quantizer, Scaling, load_format
+        from altgrad_stability.errors import decibels, energies, finite, rungs_used
+
+        readings: dict[str, dict[str, Any]] = {}
+        scaling = Scaling("amax", self.scale_rounding)
+        for weight in event.weights(self.layers):
+            values = finite(weight.after)
+            for name in self.formats if values.numel() else ():
+                done = Quantizer(load_format(name), scaling=scaling).quantize(values)
+                assert done.tally is not None
+                rungs = Geometry.of(load_format(name), done.scale).rung(values)
+                found = {
+                    "overflow-rate": done.tally.overflow / values.numel(),
+                    "underflow-rate": done.tally.underflow / values.numel(),
+                    "sqnr": decibels(*energies(values, done.values).tolist()[1:]),
+                    "rungs-used": rungs_used(rungs),
+                }
+                for cost, number in found.items():
+                    if number is not None:
+                        readings.setdefault(f"what-if-{name}-{cost}", {})[weight.path] = number
+        return readings
