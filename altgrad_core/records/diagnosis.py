@@ -18,6 +18,8 @@ WORSE_UP = {  # readings of which a larger one is worse, with the value from whi
     "weight-overflow-rate": 0.001,
     "activation-overflow-rate": 0.001,
     "gradient-overflow-rate": 0.001,
+    "weight-underflow-rate": 0.3,
+    "activation-underflow-rate": 0.3,
     "gradient-underflow-rate": 0.1,
     "rank-drop": 0.3,
 }
@@ -141,6 +143,8 @@ def _what_broke(found: Diagnosis) -> list[str]:
             worst = found.weakest[0]
             told = f"its {worst.reading} was {worst.value:.4g} at step {worst.step}, the median {worst.median:.4g}"
             return [*lines, f"The weakest layer is {worst.layer}: {told}."]
+        if any(trend.reading in WORSE_UP for trend in found.trends):
+            return [*lines, "No reading of any layer is alarming."]
         return [*lines, "No reading tells of a weak layer; monitors `flips` and `stability` would."]
     role = f" ({broke['role']})" if broke["role"] else ""
     lines = [

@@ -124,6 +124,30 @@ def test_a_sound_run_is_told_its_weakest_layer(tiny: Path, tmp_path: Path, altgr
     assert f"The weakest layer is {worst.layer}: its stall-ratio was {worst.value:.4g} at step {worst.step}" in said
 
 
+@pytest.mark.parametrize(
+    ("recipe", "reading"),
+    [
+        ("gradient={format='e0m7', scaling='none'}", "gradient-underflow-rate"),
+        ("activation={format='e0m7', scaling='none'}", "activation-overflow-rate"),
+        ("weight={format='e2m1', scaling='none'}", "weight-underflow-rate"),
+    ],
+)
+def test_a_range_that_does_not_fit_is_told(
+    recipe: str, reading: str, tiny: Path, tmp_path: Path, altgrad: Callable[..., Said]
+) -> None:
+    settings = (f"recipe=[{{layers='*mlp.fc', {recipe}}}]", "monitor=[{use='stability', every=1}]", "intervention=[]")
+    told = altgrad("run", tiny, "--out", tmp_path / "run", *(part for text in settings for part in ("--set", text)))
+    assert told.code == 0, told.err
+    worst = diagnose(read_records(tmp_path / "run" / "records.jsonl")).weakest[0]
+    assert (worst.layer, worst.reading) == ("blocks.0.mlp.fc", reading)
+
+
+def test_where_nothing_is_alarming_it_says_so(tiny: Path, tmp_path: Path, altgrad: Callable[..., Said]) -> None:
+    settings = ("--set", "monitor=[{use='stability'}]", "--set", "intervention=[]")
+    altgrad("run", tiny, "--out", tmp_path / "run", *settings, "--steps", "10")
+    assert "No reading of any layer is alarming." in altgrad("diagnose", tmp_path / "run").out
+
+
 def test_a_directory_without_a_run_is_no_run(tmp_path: Path, altgrad: Callable[..., Said]) -> None:
     told = altgrad("diagnose", tmp_path)
     assert (told.code, told.err) == (
