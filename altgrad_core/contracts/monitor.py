@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterable
 from typing import Any, ClassVar, Literal
 
 from pydantic import NonNegativeInt, PositiveInt
@@ -47,10 +48,13 @@ class Monitor(Stateful):
     def observe(self, event: Any) -> Readings:
         """The readings of one event."""
 
-    @classmethod
-    def readings(cls) -> tuple[str, ...]:
-        """The names of what it reports."""
-        return cls.reports or (cls.name,)
+    def readings(self) -> tuple[str, ...]:
+        """The names of what it reports; they may depend on its options."""
+        return self.reports or (self.name,)
+
+    def names_formats(self) -> Iterable[str]:
+        """The formats it looks at by name; each must be installed."""
+        return ()
 
     def is_active(self, step: int) -> bool:
         """Whether `step` lies between `start` and `end`."""

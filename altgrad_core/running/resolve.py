@@ -95,6 +95,10 @@ def resolve(source: ManifestFile, registry: Registry) -> Resolved:
         for target in intervention.names_formats():
             key = ("to",) if getattr(intervention, "to", None) == target else ()
             _check_target(resolved, ("intervention", index, *key), target, find)
+    for index, monitor in enumerate(resolved.monitors):
+        for name in monitor.names_formats():
+            if find.format(name, ("monitor", index)).is_identity:
+                raise resolved.error(("monitor", index), f'"{name}" is the identity: nothing is rounded to it')
     return replace(resolved, plugins=tuple(find.used.values()))
 
 
@@ -260,7 +264,7 @@ def _check_target(resolved: Resolved, location: Location, target: str, find: _Fi
 
 
 def _who_reports(resolved: Resolved, reading: str) -> str:
-    able = [e.name for e in resolved.registry if e.kind == "monitor" and reading in e.item.readings()]
+    able = [e.name for e in resolved.registry if e.kind == "monitor" and reading in (e.item.reports or (e.item.name,))]
     if able:
         return f'; add [[monitor]] use = "{able[0]}"'
     known: Sequence[str] = sorted({*RUN_READINGS, *(name for m in resolved.monitors for name in m.readings())})

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from collections.abc import Iterable
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, PositiveInt
 
 from altgrad_core import Backpropagated, Monitor, Readings
 
 COSTS = ("overflow-rate", "underflow-rate", "sqnr", "rungs-used")
-Split = Literal["e0m7", "e1m6", "e2m5", "e3m4", "e4m3", "e5m2", "e6m1", "e7m0"]
-SPLITS: tuple[Split, ...] = get_args(Split)
+SPLITS = ("e0m7", "e1m6", "e2m5", "e3m4", "e4m3", "e5m2", "e6m1", "e7m0")
 AnyCase = BeforeValidator(lambda name: name.lower() if isinstance(name, str) else name)
 
 
@@ -50,7 +50,7 @@ class QuantizationError(Monitor):
 
 
 class WhatIf(Monitor):
-    """What each split of one byte would cost every watched weight, quantized or not, in its place.
+    """What other formats, by default the eight splits of one byte, would cost every watched weight in its place.
 
     The weight is rounded to the nearest rung at the scale of its own amax, one for the tensor, whatever the recipe
     says. Of each format in `formats`:
@@ -69,8 +69,16 @@ class WhatIf(Monitor):
     reports: ClassVar = tuple(f"what-if-{split}-{cost}" for split in SPLITS for cost in COSTS)
 
     every: PositiveInt = 100
-    formats: list[Annotated[Split, AnyCase]] = Field(default=list(SPLITS), min_length=1)
+    formats: list[Annotated[str, AnyCase]] = Field(default=list(SPLITS), min_length=1)
     scale_rounding: Literal["up", "exact", "mx-floor"] = "up"
+
+    def readings(self) -> tuple[str, ...]:
+        """Four of each format."""
+        return tuple(f"what-if-{name}-{cost}" for name in self.formats for cost in COSTS)
+
+    def names_formats(self) -> Iterable[str]:
+        """The option `formats`."""
+        return self.formats
 
     def observe(self, event: Backpropagated) -> Readings:
         """Four readings of each format, by layer."""

@@ -124,7 +124,7 @@ def test_a_run_shows_all_roles_of_the_quantized_layers_as_they_were_in_the_forwa
     run = tiny_run(monitors=[Stability(every=1)])
     begin = {path: getattr(run.model, path).weight.detach().clone() for path in ("hidden", "wide")}
     records = {r["reading"]: r["values"] for r in train(run, until=1).of("reading")}
-    assert set(records) == set(Stability.readings())
+    assert set(records) == set(Stability().readings())
     assert {tuple(values) for values in records.values()} == {("hidden", "wide")}
     assert records["weight-amax"] == {path: float(weight.abs().max()) for path, weight in begin.items()}
 
@@ -247,8 +247,20 @@ def test_formats_of_any_case_are_known_and_others_refused_before_the_run(tmp_pat
     manifest.write_text(text + '[[monitor]]\nuse = "what-if"\nformats = ["e4m3", "e4m4"]\n')
     with pytest.raises(ManifestError) as caught:
         resolve(load_manifest(manifest), installed())
-    named = "'e0m7', 'e1m6', 'e2m5', 'e3m4', 'e4m3', 'e5m2', 'e6m1' or 'e7m0'"
-    assert str(caught.value) == f'{manifest}:11: monitor[0].formats[1]: expected {named}, got "e4m4"'
+    assert str(caught.value) == f'{manifest}:9: monitor[0]: no format "e4m4"; did you mean "e4m3"?'
+    manifest.write_text(text + '[[monitor]]\nuse = "what-if"\nformats = ["fp32"]\n')
+    with pytest.raises(ManifestError) as caught:
+        resolve(load_manifest(manifest), installed())
+    assert str(caught.value) == f'{manifest}:9: monitor[0]: "fp32" is the identity: nothing is rounded to it'
+
+
+def test_any_installed_format_may_be_asked_about() -> None:
+    monitor = WhatIf(formats=["binary8p3", "bf16"])
+    assert monitor.readings()[:2] == ("what-if-binary8p3-overflow-rate", "what-if-binary8p3-underflow-rate")
+    records = train(tiny_run(monitors=[WhatIf(every=1, formats=["binary8p3"])], steps=2)).of("reading")
+    assert {r["reading"] for r in records} == {
+        f"what-if-binary8p3-{cost}" for cost in ("overflow-rate", "underflow-rate", "sqnr", "rungs-used")
+    }
 
 
 def test_a_run_with_all_of_them_is_the_run_without() -> None:
