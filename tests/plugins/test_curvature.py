@@ -167,15 +167,13 @@ def test_in_a_run_the_trace_is_that_of_the_full_hessian(probes: int, hessians: d
 
 
 def test_the_same_step_gives_the_same_numbers_and_no_shared_generator_is_touched() -> None:
-    before = generators()
     tape = train(tiny_run(monitors=[Curvature(every=4)]))
     again = train(tiny_run(monitors=[Curvature(every=4)]))
     assert tape.of("reading") == again.of("reading")
-    before, after = generators(), None
+    before = generators()
     hutchinson(flat(torch.eye(3)), 3, seed=0)
     largest_eigenvalues(flat(torch.eye(3)), 2, iterations=3, tolerance=0.1, seed=0)
-    after = generators()
-    assert before == after
+    assert generators() == before
 
 
 def test_tied_weights_are_one_weight(view: Any) -> None:
@@ -216,3 +214,24 @@ def test_readings_are_absent_where_nothing_is_defined() -> None:
             parameter.fill_(math.nan)
     train(run, tape)
     assert tape.of("reading") == tape.of("monitor-failed") == []
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ({}, ["top-1", "residual", "trace", "trace-error"]),
+        ({"eigenvalues": 3, "probes": 1}, ["top-1", "top-2", "top-3", "residual", "trace"]),
+        ({"eigenvalues": 0, "probes": 2}, ["trace", "trace-error"]),
+        ({"probes": 0}, ["top-1", "residual"]),
+    ],
+)
+def test_it_reports_what_it_is_asked_for(options: dict[str, Any], names: list[str]) -> None:
+    expected = [f"hessian-{name}" for name in names]
+    assert list(Curvature(**options).readings()) == expected
+    assert set(expected) <= set(Curvature.reports)
+    assert {reading for _, reading in reported(**options)} == set(expected)
+
+
+def test_asked_for_nothing_it_says_so() -> None:
+    with pytest.raises(ValueError, match="eigenvalues and probes are both 0: there is nothing to measure"):
+        Curvature(eigenvalues=0, probes=0)

@@ -65,7 +65,27 @@ def test_counts_and_rates_are_those_of_the_definition(
 
 def test_counting_by_hand() -> None:
     before, after = torch.tensor([0, 1, 2, 3]), torch.tensor([0, 2, 1, 3])
-    assert count_movement(before, after, torch.tensor([1.0, 1.0, 0.0, 0.0])) == (2, 2, 1)
+    gradient = torch.tensor([1.0, 1.0, 0.0, 0.0])
+    assert count_movement(before, after, gradient=gradient, weight=after.float()).tolist() == [2, 2, 1, 4]
+
+
+def test_a_weight_with_a_nan_is_left_out_while_it_has_one(view_of: Callable[..., Any]) -> None:
+    geometry, monitor = Geometry.of(load_format("e4m3")), Flips(every=2)
+    zeros, ones, broken = torch.zeros(2), torch.ones(2), torch.tensor([float("nan"), 1.0])
+
+    def see(step: int, before: Tensor, after: Tensor) -> Any:
+        other = weight_of(zeros, ones, ones, geometry, "other")
+        return monitor.observe(Updated(step, view_of(weight_of(before, after, ones, geometry), other), 1.0, 0.1))
+
+    see(1, zeros, broken)
+    assert see(2, broken, broken)["flips"] == {"other": 4}
+    see(3, broken, broken)
+    assert see(4, zeros, ones) == {
+        "flips": {"layer": 2, "other": 8},
+        "updates": {"layer": 2, "other": 8},
+        "flip-rate": {"layer": 1.0, "other": 1.0},
+        "stall-ratio": {"layer": 0.0, "other": 0.0},
+    }
 
 
 def test_a_step_without_updates_has_no_stall(view_of: Callable[..., Any]) -> None:
@@ -105,7 +125,7 @@ def test_layers_that_are_not_quantized_are_left_out() -> None:
 
 def test_totals_stay_exact_integers(view_of: Callable[..., Any]) -> None:
     monitor = Flips()
-    monitor._totals = {"layer": [2**60, 2**60]}
+    monitor._totals = {"layer": [2**80] * 4}
     geometry = Geometry.of(load_format("e4m3"))
     weight = weight_of(torch.zeros(1), torch.ones(1), torch.ones(1), geometry)
-    assert monitor.observe(Updated(1, view_of(weight), 1.0, 0.1))["flips"] == {"layer": 2**60 + 1}
+    assert monitor.observe(Updated(1, view_of(weight), 1.0, 0.1))["flips"] == {"layer": 2**80 + 1}

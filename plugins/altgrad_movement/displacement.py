@@ -1,0 +1,45 @@
+"""The monitor of rung displacement."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import PositiveInt
+
+from altgrad_core import Monitor, Readings, Updated
+
+
+class Displacement(Monitor):
+    """How far one step moved the elements of every quantized weight, in rungs of their own grid.
+
+    d = u(after) - u(before), where u is the position in rungs, linear between them, both sides at the scale in force
+    when the step was taken. Only the step of the report is looked at. A weight that is not finite is left out.
+
+    - `displacement-mean`, `-mean-abs`, `-std`: of d, over all elements; the last is the population's.
+    - `displacement-p50`, `-p90`, `-p99`: quantiles of |d|, each a value that occurs.
+    - `displacement-cv`: standard deviation of |d| / mean of |d|; 0 if all moved equally far; absent if nothing moved.
+    - `displacement-below-half`: the share of moves below half a rung, which alone change no code of a weight on its
+      grid; a move is an element whose float value changed. Absent if nothing moved.
+    """
+
+    name: ClassVar = "displacement"
+    needs: ClassVar = frozenset({"before"})
+    reports: ClassVar = (
+        *("displacement-mean", "displacement-mean-abs", "displacement-std"),
+        *("displacement-p50", "displacement-p90", "displacement-p99"),
+        *("displacement-cv", "displacement-below-half"),
+    )
+    every: PositiveInt = 100
+
+    def observe(self, event: Updated) -> Readings:
+        """The statistics by layer."""
+        from altgrad_movement.displacements import displacement_statistics
+
+        readings: Readings = {}
+        for weight in event.weights(self.layers):
+            before, after, geometry = weight.before, weight.after, weight.geometry
+            if before is not None and geometry is not None:
+                positions = (geometry.position(before), geometry.position(after))
+                for name, value in displacement_statistics(*positions, changed=before != after).items():
+                    readings.setdefault(f"displacement-{name}", {})[weight.path] = value
+        return readings
