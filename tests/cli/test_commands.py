@@ -114,6 +114,8 @@ def test_a_stalled_layer_is_widened_and_the_switch_is_recorded(
         "step": 2,
         "intervention": "widen-stalled",
         "action": "SwitchFormat",
+        "event": "Updated",
+        "asked": {"layer": "blocks.0.attn.qkv", "role": "weight", "to": "e3m4"},
         "because": "flip rate < 1 for 1 readings",
         "layer": "blocks.0.attn.qkv",
         "role": "weight",
