@@ -7,6 +7,9 @@ from .contracts.actions import (
     ClipGradients as ClipGradients,
 )
 from .contracts.actions import (
+    RollBack as RollBack,
+)
+from .contracts.actions import (
     ScaleLearningRate as ScaleLearningRate,
 )
 from .contracts.actions import (

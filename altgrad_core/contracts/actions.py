@@ -57,6 +57,19 @@ class ScaleLearningRate(Action):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RollBack(Action):
+    """Return to the newest checkpoint that was sound, and go on with every learning rate times `factor`.
+
+    Sound are weights that gave a finite loss, and of those of a step up to `not_after`, or the oldest where all are
+    later. Monitors and interventions keep what they remember. After `most` times the run stops, diverged.
+    """
+
+    not_after: int
+    factor: float = 0.5
+    most: int = 3
+
+
+@dataclass(frozen=True, kw_only=True)
 class Warn(Action):
     """Say so, in the records and on the screen, and change nothing."""
 

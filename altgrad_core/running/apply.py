@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 
-from altgrad_core.contracts.actions import Action, ClipGradients, ScaleLearningRate, SkipStep, Stop, SwitchFormat, Warn
+from altgrad_core.contracts.actions import (
+    Action,
+    ClipGradients,
+    RollBack,
+    ScaleLearningRate,
+    SkipStep,
+    Stop,
+    SwitchFormat,
+    Warn,
+)
 from altgrad_core.running.dispatch import Decision
 from altgrad_core.running.recipe import matches
 from altgrad_core.running.run import Run
@@ -16,16 +25,19 @@ Ruled = set[tuple[str, str]]
 """What actions of this step have decided: layer and role of each switched operand, the learning rate, the end."""
 
 
-def apply(decision: Decision, run: Run, step: int, ruled: Ruled) -> dict[str, Any]:
+def apply(decision: Decision, run: Run, step: int, ruled: Ruled, *, roll_back: Callable[[int], int]) -> dict[str, Any]:
     """Carry out one action; the record of what it did, with step, reason, and what was before and after.
 
     Of two actions of one step that decide the same thing the first wins; the other one's record says `overruled`.
 
     Args:
         ruled: what is decided already; this action adds to it.
+        roll_back: returns to a sound checkpoint not after a step, and tells its own.
     """
     action = decision.action
-    effect = _effect(action, run, ruled)
+    effect = (
+        _rolled_back(action, run, ruled, roll_back) if isinstance(action, RollBack) else _effect(action, run, ruled)
+    )
     asked = {key: dict(value) if isinstance(value, Mapping) else value for key, value in vars(action).items()}
     return {
         "kind": "overruled" if effect is None else "action",
@@ -63,6 +75,18 @@ def _effect(action: Action, run: Run, ruled: Ruled) -> dict[str, Any] | None:
         run.progress.rate_factor = before * action.factor
         return {"before": before, "after": run.progress.rate_factor}
     raise TypeError(f"no run can carry out {action!r}")
+
+
+def _rolled_back(action: RollBack, run: Run, ruled: Ruled, roll_back: Callable[[int], int]) -> dict[str, Any] | None:
+    if _is_ruled(("weights", ""), ruled) or run.progress.stopped is not None:
+        return None
+    if run.progress.rollbacks >= action.most:
+        run.progress.stopped, run.progress.reason = "diverged", f"rolled back {action.most} times: {action.because}"
+        return {"status": "diverged"}
+    before, to = run.progress.rate_factor, roll_back(action.not_after)
+    run.progress.rollbacks += 1
+    run.progress.rate_factor *= action.factor
+    return {"to_step": to, "before": before, "after": run.progress.rate_factor}
 
 
 def _switch(action: SwitchFormat, run: Run, ruled: Ruled) -> dict[str, Any] | None:

@@ -76,7 +76,8 @@ class Loop:
         run.progress.step = step
         self._carry_out(late, step)
         run.optimizer.zero_grad()
-        self._after(step)
+        if run.progress.step == step:  # and not rolled back
+            self._after(step)
 
     def _backpropagate(self, step: int) -> float:
         """The mean loss of the step's micro-batches, in nats per token; the gradients are left on the parameters."""
@@ -125,6 +126,8 @@ class Loop:
         table = self.run.resolved.manifest.run
         if self._is_last(step) or (table.evaluate_every and step % table.evaluate_every == 0):
             self._evaluate(step)
+            if self.run.progress.step != step:
+                return
         is_last = self._is_last(step)  # the evaluation may have stopped the run
         if step % max(1, self.run.steps // CLOCK_LINES) == 0 or is_last:
             seconds = time.perf_counter() - self._began
@@ -171,12 +174,17 @@ class Loop:
         self._carry_out(self.dispatch.emit(event, own), event.step)
 
     def _carry_out(self, decisions: list[Decision], step: int) -> None:
+        is_rolled_back = False
         for decision in decisions:
             try:
-                self.records.happened(apply(decision, self.run, step, self._ruled))
+                record = apply(decision, self.run, step, self._ruled, roll_back=self.saver.roll_back)
+                self.records.happened(record)
+                is_rolled_back |= "to_step" in record
             except AltgradError as error:
                 name, asked = decision.intervention.name, decision.action
                 raise RunError(f"intervention {name} asked at step {step} for {asked}: {error}") from error
+        if is_rolled_back:  # what the checkpoint of that step says of rates and records is no longer so
+            self.saver.save(is_required=True)
 
     def _set_learning_rate(self, step: int) -> float:
         """Set every group's rate for this step; that of the first group."""

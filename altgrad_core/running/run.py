@@ -30,6 +30,7 @@ class Progress:
         best_step, best_saved: the step of the checkpoint with the lowest validation loss, and that loss.
         evaluated_step: when the validation loss was last measured.
         sound_step: the last step whose weights gave a finite training loss, at the step after it.
+        rollbacks: how often the run returned to an earlier checkpoint.
         broke: what was not finite first, if anything was: a `Breakage` as plain data.
         records_size: bytes of `records.jsonl` when this was saved.
     """
@@ -47,6 +48,7 @@ class Progress:
     skipped: int = 0
     stopped: str | None = None
     reason: str | None = None
+    rollbacks: int = 0
     broke: dict[str, Any] | None = None
     records_size: int = 0
 
@@ -102,13 +104,17 @@ class Run:
             RunError: they are of another model, recipe or version.
         """
         try:
-            self.plan.load_state_dict(json.loads(files["plan.json"]))
-            load_model_file(self.model, files["model.safetensors"])
-            load_exactly(self.optimizer, unpacked_files("optimizer", files))
+            self.restore_training(files)
             self._load_observers(unpacked_files("observers", files))
             self.progress = Progress(**json.loads(files["progress.json"]))
         except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise RunError(f"the checkpoint does not fit this run: {type(error).__name__}: {error}") from None
+
+    def restore_training(self, files: dict[str, bytes]) -> None:
+        """Weights, formats in force, and the state of the optimizer."""
+        self.plan.load_state_dict(json.loads(files["plan.json"]))
+        load_model_file(self.model, files["model.safetensors"])
+        load_exactly(self.optimizer, unpacked_files("optimizer", files))
 
     def _observers_state(self) -> dict[str, list[dict[str, Any]]]:
         return {

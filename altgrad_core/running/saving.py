@@ -11,7 +11,13 @@ from typing import Any
 from altgrad_core.errors import RunError
 from altgrad_core.records.directory import RunDirectory
 from altgrad_core.records.sinks import Records
-from altgrad_core.running.checkpoint import checkpoint_steps, newest_checkpoint, prune, write_checkpoint
+from altgrad_core.running.checkpoint import (
+    checkpoint_steps,
+    newest_checkpoint,
+    prune,
+    read_checkpoint,
+    write_checkpoint,
+)
 from altgrad_core.running.run import Run
 
 MOST_FAILURES = 3
@@ -81,6 +87,27 @@ class Saver:
         self._saved = step
         for problem in passed_over:
             self._records.noticed({"kind": "warning", "message": f"{problem}; using step-{step} instead"})
+        return step
+
+    def roll_back(self, not_after: int) -> int:
+        """Bring weights, formats and optimizer back to a checkpoint that was sound, see `RollBack`; its step.
+
+        Later checkpoints go: they are of a way that was left.
+        """
+        progress = self._run.progress
+        steps = checkpoint_steps(self._directory.checkpoints)
+        sound = [step for step in steps if step <= progress.sound_step]
+        step = next((step for step in sound if step <= not_after), sound[-1])
+        files = read_checkpoint(self._directory.checkpoints / f"step-{step}")
+        self._run.restore_training(files)
+        before = json.loads(files["progress.json"])
+        progress.step, progress.sound_step = step, min(progress.sound_step, step)
+        for name in ("rate_factor", "best_loss", "best_step", "best_saved"):
+            setattr(progress, name, before[name])
+        for later in steps:
+            if later > step:
+                shutil.rmtree(self._directory.checkpoints / f"step-{later}")
+        self._saved = None
         return step
 
     def parent(self) -> dict[str, Any] | None:

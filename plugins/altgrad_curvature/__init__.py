@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 from math import isfinite
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from altgrad_core import WHOLE_MODEL, Backpropagated, Monitor, Readings, Weight, hookimpl
 
@@ -42,6 +42,19 @@ class Curvature(Monitor):
     tolerance: PositiveFloat = 0.01
     probes: NonNegativeInt = 8
     each_layer: bool = False
+
+    @model_validator(mode="after")
+    def _something_is_measured(self) -> Self:
+        if not self.eigenvalues and not self.probes:
+            raise ValueError("eigenvalues and probes are both 0: there is nothing to measure")
+        return self
+
+    def readings(self) -> tuple[str, ...]:
+        """What the options ask for."""
+        tops = [f"hessian-top-{place}" for place in range(1, self.eigenvalues + 1)]
+        residual = ["hessian-residual"] if tops else []
+        trace = ["hessian-trace", "hessian-trace-error"][: min(self.probes, 2)]
+        return (*tops, *residual, *trace)
 
     def observe(self, event: Backpropagated) -> Readings:
         """What the options ask for, of the whole model or by layer."""

@@ -8,14 +8,14 @@ from altgrad_core import Intervention, hookimpl
 from altgrad_guards.clipping import ClipLayers, ClipPartition, SkipBadStep
 from altgrad_guards.replay import Replay
 from altgrad_guards.rules import RankAlarm, Rule
-from altgrad_guards.stopping import StopOnDivergence, StopOnNonfinite
+from altgrad_guards.stopping import RollBackOnDivergence, StopOnDivergence, StopOnNonfinite
 from altgrad_guards.switching import EmergencyShift, WidenStalled
 
 
 @hookimpl
 def altgrad_interventions() -> Iterable[type[Intervention]]:
     """The interventions of this package."""
-    yield from (StopOnNonfinite, StopOnDivergence, SkipBadStep)
+    yield from (StopOnNonfinite, StopOnDivergence, RollBackOnDivergence, SkipBadStep)
     yield from (ClipLayers, ClipPartition)
     yield from (WidenStalled, EmergencyShift)
     yield from (Rule, RankAlarm, Replay)

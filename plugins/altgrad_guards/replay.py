@@ -14,6 +14,7 @@ from altgrad_core import (
     ClipGradients,
     Intervention,
     ManifestPath,
+    RollBack,
     ScaleLearningRate,
     SkipStep,
     Stop,
@@ -23,7 +24,7 @@ from altgrad_core import (
 
 READS = {"Backpropagated": "loss", "Updated": "learning-rate", "Evaluated": "validation-loss"}
 EARLY: tuple[type[Action], ...] = (SkipStep, ClipGradients)
-LATE: tuple[type[Action], ...] = (Stop, SwitchFormat, ScaleLearningRate, Warn)
+LATE: tuple[type[Action], ...] = (Stop, SwitchFormat, ScaleLearningRate, RollBack, Warn)
 KINDS = {kind.__name__: kind for kind in (*EARLY, *LATE)}
 
 
@@ -42,6 +43,8 @@ class Replay(Intervention):
 
     records: ManifestPath
     event: Literal["Backpropagated", "Updated", "Evaluated"] = "Backpropagated"
+    _pass: int = 0  # how often the run was rolled back
+    _last: int = 0
 
     @field_validator("records")
     @classmethod
@@ -61,16 +64,22 @@ class Replay(Intervention):
         return (*EARLY, *LATE) if self.event == "Backpropagated" else LATE
 
     @cached_property
-    def _log(self) -> dict[int, list[Action]]:
-        found: dict[int, list[Action]] = {}
+    def _log(self) -> dict[tuple[int, int], list[Action]]:
+        """The actions by pass and step."""
+        found: dict[tuple[int, int], list[Action]] = {}
+        passes = 0
         with self.records.open(encoding="utf-8") as lines:
             for record in (json.loads(line) for line in lines if line.endswith("\n")):
-                if record["kind"] == "action" and record["event"] == self.event:
+                if record["kind"] != "action":
+                    continue
+                if record["event"] == self.event:
                     because = f"replayed from {record['intervention']}: {record['because']}"
                     action = KINDS[record["action"]](because=because, **record["asked"])
-                    found.setdefault(record["step"], []).append(action)
+                    found.setdefault((passes, record["step"]), []).append(action)
+                passes += "to_step" in record
         return found
 
     def decide(self, step: int, readings: dict[str, Any]) -> Iterator[Action]:
-        """Those of this step."""
-        yield from self._log.get(step, ())
+        """Those of this step; a step that is not later than the last one begins another pass."""
+        self._pass, self._last = self._pass + (step <= self._last), step
+        yield from self._log.get((self._pass, step), ())

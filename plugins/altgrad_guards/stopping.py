@@ -1,4 +1,4 @@
-"""Guards that end a run which has failed."""
+"""Guards that end a run which has failed, or take it back to where it had not."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 
-from altgrad_core import Action, Intervention, Stop
+from altgrad_core import Action, Intervention, RollBack, Stop
 
 
 class StopOnNonfinite(Intervention):
@@ -50,3 +50,35 @@ class StopOnDivergence(Intervention):
         if self._count == self.patience:
             because = f"the loss was above {self.threshold:g} ln(vocabulary) for {self.patience} steps in a row"
             yield Stop(because=because, diverged=True)
+
+
+class RollBackOnDivergence(Intervention):
+    """Return to the last good checkpoint, with smaller learning rates, once the loss has diverged for `patience` steps.
+
+    Diverged is a training loss above `threshold` times ln(vocabulary), or NaN. Give the run a `checkpoint_every`:
+    without one it begins anew.
+
+    Options:
+        factor: on every learning rate, each time.
+        most: after so many times the run stops.
+    """
+
+    name: ClassVar = "roll-back"
+    reads: ClassVar = "relative-loss"
+    acts: ClassVar = (RollBack,)
+
+    threshold: PositiveFloat = 3.0
+    patience: PositiveInt = 3
+    factor: float = Field(default=0.5, gt=0, le=1)
+    most: PositiveInt = 3
+    _count: int = 0
+
+    def decide(self, step: int, readings: dict[str, Any]) -> Iterator[Action]:
+        """Count steps above the threshold."""
+        (loss,) = readings.values()
+        self._count = 0 if loss <= self.threshold else self._count + 1
+        if self._count == self.patience:
+            self._count = 0
+            because = f"the loss was above {self.threshold:g} ln(vocabulary) for {self.patience} steps in a row"
+            last_good = max(0, step - self.patience - 1)  # the weights after it gave the last good loss
+            yield RollBack(not_after=last_good, factor=self.factor, most=self.most, because=because)

@@ -13,6 +13,7 @@ from altgrad_core.registry.registry import Entry, installed
 
 OPTIONS: dict[tuple[str, str], dict[str, Any]] = {
     ("dataset", "text-files"): {"paths": [Path(__file__).absolute()]},  # required
+    ("monitor", "curvature"): {"iterations": 3, "probes": 2},  # quick
     ("intervention", "clip-layers"): {"max_norm": 1.0},  # required
     ("intervention", "clip-partition"): {"format": "e5m2"},  # required
     ("intervention", "replay"): {"records": Path(__file__).with_name("actions.jsonl")},  # required

@@ -1,0 +1,117 @@
+"""Readings become plain numbers in one transfer, and are what they would be one by one."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from altgrad_core.contracts.events import Event, Updated
+from altgrad_core.contracts.monitor import Monitor, Readings
+from altgrad_core.running.dispatch import Dispatch, Fetch
+from altgrad_core.testing.tiny import Tape
+
+TYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.int64, torch.int8, torch.uint8, torch.bool)  # fmt: skip
+
+
+class Saying(Monitor):
+    """Reports what it is told to."""
+
+    name: ClassVar = "saying"
+    reports: ClassVar = ("saying", "again")
+    says: Any = None
+
+    def observe(self, event: Event) -> Readings:
+        if isinstance(self.says, BaseException):
+            raise self.says
+        return self.says  # type: ignore[no-any-return]
+
+
+class Other(Saying):
+    """The same under another name."""
+
+    name: ClassVar = "other"
+
+
+class Calls(TorchFunctionMode):
+    """Keeps the names of the functions of torch that are called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.append(func.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+def recorded(*monitors: Monitor) -> list[dict[str, Any]]:
+    tape = Tape()
+    Dispatch(monitors, (), tape).emit(Updated(1, None, 1.0, 0.1), {})  # type: ignore[arg-type]
+    return tape.records
+
+
+def values(*monitors: Monitor) -> list[dict[str, Any]]:
+    return [record["values"] for record in recorded(*monitors)]
+
+
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1)], ids=str)
+def test_a_number_is_what_item_gives(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+    tensors = [torch.tensor(x).to(dtype).reshape(shape) for x in (0, 1, 3)]
+    found = values(Saying(says={"a": tensors[0], "b": tensors[1]}), Other(says={"again": {"c": tensors[2]}}))
+    numbers = [number for one in found for number in one.values()]
+    assert numbers == [tensor.item() for tensor in tensors]
+    assert [type(number) for number in numbers] == [type(tensor.item()) for tensor in tensors]
+
+
+def test_numbers_and_unusual_tensors_stay_what_they_are() -> None:
+    said = {
+        "int": 3,
+        "float": 0.1,
+        "bool": True,
+        "large": torch.tensor(2**62 + 1),
+        "nan": torch.tensor(float("nan")),
+        "sparse": torch.tensor([2.5]).to_sparse().sum(),
+        "parameter": nn.Parameter(torch.tensor(1.5)),
+        "graph": torch.tensor(2.0, requires_grad=True) * 2,
+    }
+    (found,) = values(Saying(says=said))
+    assert repr(found) == repr(
+        {"int": 3, "float": 0.1, "bool": True, "large": 2**62 + 1, "nan": float("nan"), "sparse": 2.5, "parameter": 1.5, "graph": 4.0}
+    )  # fmt: skip
+
+
+def test_there_is_one_transfer_for_each_type_of_all_monitors() -> None:
+    says = {"saying": {str(n): torch.tensor(float(n)) for n in range(50)}, "again": {"x": torch.tensor(1)}}
+    with Calls() as calls:
+        found = values(Saying(says=says), Other(says=says))
+    assert found == 2 * [{str(n): float(n) for n in range(50)}, {"x": 1}]
+    assert (calls.names.count("tolist"), calls.names.count("item")) == (2, 0)
+
+
+def test_a_failure_is_recorded_in_its_place_and_concerns_its_monitor_alone() -> None:
+    good = {"a": torch.tensor(1.0)}
+    broken: list[tuple[Any, str]] = [
+        (ValueError("no idea"), "ValueError: no idea"),
+        (SystemExit(3), "SystemExit: 3"),
+        ({"a": torch.ones(2)}, "RuntimeError: a Tensor with 2 elements cannot be converted to Scalar"),
+        ({"a": torch.ones((), device="meta")}, "RuntimeError: Tensor.item() cannot be called on meta tensors"),
+        ({"a": torch.tensor(1j)}, "TypeError: float() argument must be a string or a real number, not 'complex'"),
+        ({"a": "much"}, "ValueError: could not convert string to float: 'much'"),
+        ({"unknown": good}, 'ValueError: observe returned the reading "unknown"; it reports saying, again'),
+        (None, "TypeError: observe returned None; expected a dict"),
+    ]
+    for says, reason in broken:
+        records = recorded(Saying(says=good), Other(says=says), Saying(says=good))
+        assert [record["kind"] for record in records] == ["reading", "monitor-failed", "reading"]
+        assert (records[1]["monitor"], records[1]["reason"]) == ("other", reason)
+        assert records[0] == records[2] == {"kind": "reading", "step": 1, "monitor": "saying", "reading": "saying", "values": {"a": 1.0}}  # fmt: skip
+
+
+def test_nothing_is_fetched_where_there_is_nothing() -> None:
+    assert values(Saying(says={}), Saying(says={"saying": {}})) == []
+    assert Fetch([]).number(2) == 2
