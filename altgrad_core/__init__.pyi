@@ -72,9 +72,6 @@ from .contracts.monitor import (
 from .contracts.optimizer import (
     OptimizerSpec as OptimizerSpec,
 )
-from .contracts.optimizer import (
-    keep_types as keep_types,
-)
 from .contracts.options import (
     ManifestPath as ManifestPath,
 )
@@ -112,9 +109,6 @@ from .numerics.adamw import (
     adam_direction as adam_direction,
 )
 from .numerics.adamw import (
-    adamw_step as adamw_step,
-)
-from .numerics.adamw import (
     begin_moments as begin_moments,
 )
 from .numerics.format import (
@@ -149,6 +143,9 @@ from .numerics.random import (
 )
 from .numerics.scaling import (
     Scaling as Scaling,
+)
+from .numerics.split_optimizer import (
+    SplitOptimizer as SplitOptimizer,
 )
 from .numerics.tally import (
     Tally as Tally,

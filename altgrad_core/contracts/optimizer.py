@@ -47,19 +47,3 @@ class OptimizerSpec(Options):
                 rate = {"lr": plain["lr"]} if "lr" in plain else {}
                 parts.append({**plain, **group, **rate, "params": others, "plain": True})
         return parts
-
-
-def keep_types(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
-    """Give state that was just loaded the types it was saved in, exactly: torch casts it to that of its parameter.
-
-    Args:
-        saved: the `state_dict` that was loaded.
-    """
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    for index, state in saved["state"].items():
-        if not isinstance(index, int):
-            continue  # of no parameter; torch restores it as it is
-        own = optimizer.state[parameters[index]]
-        for name, value in state.items():
-            if hasattr(value, "dtype") and hasattr(own.get(name), "dtype") and own[name].dtype != value.dtype:
-                own[name] = value.to(own[name].device, copy=True)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-from altgrad_core.contracts.optimizer import keep_types
+from altgrad_core.numerics.split_optimizer import keep_types
 
 
 class ChainedOptimizer(Optimizer):

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from altgrad_baselines.on_grid import nearest, put, settle
-from altgrad_baselines.split_optimizer import SplitOptimizer
+from altgrad_baselines.own_step import OwnStep
 from altgrad_core import Geometry, begin_moments
 
 
-class KahanAdamW(SplitOptimizer):
+class KahanAdamW(OwnStep):
     """Kahan summation of AdamW's steps u = -lr * (AdamDirection(g) + weight_decay * w) (Zamirai et al., 2010.06192).
 
     y = u + c, s = Q(w + y), c = y - (s - w), w = s, with Q to the nearest rung, arithmetic in float32 and c kept as

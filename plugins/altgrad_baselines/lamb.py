@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.linalg import vector_norm
 
-from altgrad_baselines.split_optimizer import SplitOptimizer
+from altgrad_baselines.own_step import OwnStep
 
 
-class LAMB(SplitOptimizer):
+class LAMB(OwnStep):
     """r = AdamDirection(g) + weight_decay * w, w -= lr * clamp(|w| / |r|, *ratios) * r (You et al., 1904.00962).
 
     The ratio is 1 where |w| is 0, and for vectors: gains and biases are not adapted. A weight whose

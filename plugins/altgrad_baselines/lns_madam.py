@@ -9,10 +9,10 @@ from torch import Tensor
 
 from altgrad_baselines.madam import normalized_gradient
 from altgrad_baselines.on_grid import put
-from altgrad_baselines.split_optimizer import SplitOptimizer
+from altgrad_baselines.own_step import OwnStep
 
 
-class LNSMadam(SplitOptimizer):
+class LNSMadam(OwnStep):
     """log2|w| <- Q(log2|w| - lr * clamp(g / sqrt(v), +-g_bound) * sign(w)), 2106.13914.
 
     A weight is sign * top * 2 ** (-k / base_factor) with k in 0 ... 2 ** (bits - 1) - 1, or 0. `top`, twice the largest

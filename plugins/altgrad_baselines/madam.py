@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from altgrad_baselines.split_optimizer import SplitOptimizer, finite
+from altgrad_baselines.own_step import OwnStep, finite
 
 
-class Madam(SplitOptimizer):
+class Madam(OwnStep):
     """w <- clamp(w * exp(-lr * clamp(g / sqrt(v), +-g_bound) * sign(w)), +-p_scale * rms(w at first)), 2006.14560.
 
     Where there is no step, because w, g or the rate is 0, w is not clamped either. A weight whose gradient is

@@ -8,11 +8,11 @@ from typing import Any
 from torch import Tensor
 
 from altgrad_baselines.on_grid import put, settle, stochastic
-from altgrad_baselines.split_optimizer import SplitOptimizer
+from altgrad_baselines.own_step import OwnStep
 from altgrad_core import Geometry
 
 
-class StochasticAdamW(SplitOptimizer):
+class StochasticAdamW(OwnStep):
     """w <- SR(AdamW(w, g)): there is no master, and a weight moves to the next rung by chance (Gupta et al., 1502.02551).
 
     The mean of the rounded weights is the result of float32 AdamW. A weight whose gradient is no finite number stays.

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from altgrad_core import Geometry, Moved, adamw_step, begin_moments, hop, keep_types, momentum, walk
+from altgrad_core import Geometry, Moved, SplitOptimizer, hop, momentum, walk
 
 
-class GridOptimizer(torch.optim.Optimizer):
+class GridOptimizer(SplitOptimizer):
     """Momentum in rungs: v = momentum * v + g, r = clamp(lr * v, +-rung_clip).
 
     `master="fp32"`: the parameter is the master and walks exactly, w' = u^-1(u(w) - r); the forward pass rounds it.
@@ -46,36 +46,16 @@ class GridOptimizer(torch.optim.Optimizer):
         self.geometry, self.moved = dict(geometry), dict[Tensor, Moved]()
         self.rung_clip, self.master, self.normalize = rung_clip, master, normalize
         self.bit_position = bit_position
-        defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "plain": False}
-        super().__init__(params, {**defaults, "betas": (0.9, 0.999), "eps": 1e-8})
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
         for group in self.param_groups:
-            group.setdefault("initial_lr", group["lr"])
             if master == "none" and not group["plain"]:
                 for parameter in group["params"]:
                     self._settle(parameter)
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """One step of every parameter that has a gradient."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            trained = [p for p in group["params"] if p.grad is not None]
-            if group["plain"]:
-                for parameter in trained:
-                    begin_moments(self.state[parameter], parameter)
-                adamw_step(group, trained, [p.grad for p in trained], [self.state[p] for p in trained])
-            else:
-                for parameter in trained:
-                    self._move(group, parameter)
-        return loss
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """As torch, but whole numbers stay whole numbers."""
-        super().load_state_dict(state_dict)
-        keep_types(self, state_dict)
+    def move(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
+        """A walk, or without a master a hop, of each."""
+        for parameter in parameters:
+            self._move(group, parameter)
 
     @torch.no_grad()
     def _settle(self, parameter: Tensor) -> None:

@@ -43,7 +43,7 @@ class ManifoldAdamW(OptimizerSpec):
     floor: PositiveInt | None = None
     bit_position: bool = False
     fused: bool = False
-    lr: PositiveFloat = 0.1
+    lr: PositiveFloat = 0.05
     lr_unit: Literal["binades", "rungs"] = "binades"
     plain_lr: PositiveFloat | None = None
     beta1: float = Field(default=0.9, ge=0, lt=1)

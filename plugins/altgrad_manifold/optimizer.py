@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from altgrad_core import Geometry, Moved, adam_direction, adam_walk, adamw_step, begin_moments, keep_types
+from altgrad_core import Geometry, Moved, SplitOptimizer, adam_direction, adam_walk, begin_moments
 
 
-class ManifoldAdamW(torch.optim.Optimizer):
+class ManifoldAdamW(SplitOptimizer):
     """AdamW with weights walking along their grids.
 
     With `precondition="rungs"`, w' = u^-1(u(w) - lr * d): u is the rung position of the weight, d Adam's direction
@@ -34,7 +34,7 @@ class ManifoldAdamW(torch.optim.Optimizer):
         params: Any,
         *,
         geometry: Mapping[Tensor, Geometry],
-        lr: float = 0.1,
+        lr: float = 0.05,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 1e-4,
@@ -48,57 +48,36 @@ class ManifoldAdamW(torch.optim.Optimizer):
     ) -> None:
         self.geometry = {p: grid if floor is None else grid.floored(floor) for p, grid in geometry.items()}
         self.precondition, self.walk, self.moments, self.lr_unit = precondition, walk, moments, lr_unit
-        self.bit_position, self.fused = bit_position, fused
+        self.bit_position = bit_position
         self.moved: dict[Tensor, Moved] = {}
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "plain": False})
-        for group in self.param_groups:
-            group.setdefault("initial_lr", group["lr"])
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}, fused=fused)
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """One step of every parameter that has a gradient."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            trained = [p for p in group["params"] if p.grad is not None]
-            in_rungs = self.precondition == "rungs" and not group["plain"]
-            for parameter in trained:
-                self._begin(parameter, in_rungs)
-            if in_rungs:
-                for parameter in trained:
-                    self._walk(group, parameter)
-            else:
-                is_real = group["plain"] or self.precondition == "off"
-                gradients = [p.grad if is_real else self._by_rungs(p) for p in trained]
-                adamw_step(group, trained, gradients, [self.state[p] for p in trained], fused=self.fused)
-        return loss
+    def move(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
+        """The walk, or for the controls AdamW."""
+        if self.precondition == "rungs":
+            for parameter in parameters:
+                self._walk(group, parameter)
+        else:
+            scaled = self.precondition == "gradient"
+            gradients = [self._by_rungs(p) if scaled else _gradient(p) for p in parameters]
+            self.adamw(group, parameters, gradients)
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """As torch, but whole numbers stay whole numbers."""
-        super().load_state_dict(state_dict)
-        keep_types(self, state_dict)
-
-    def _begin(self, parameter: Tensor, in_rungs: bool) -> None:
-        state = self.state[parameter]
-        if state:
-            return
-        begin_moments(state, parameter, fused=self.fused and not in_rungs)
-        if in_rungs:
+    def _begin(self, parameter: Tensor) -> dict[str, Any]:
+        state: dict[str, Any] = self.state[parameter]
+        if not state:
+            begin_moments(state, parameter)
             state["broken"] = torch.zeros((), dtype=torch.int64, device=parameter.device)
             if self.bit_position:
                 state["bit_position"] = torch.zeros_like(parameter, dtype=torch.int32)
+        return state
 
     def _by_rungs(self, parameter: Tensor) -> Tensor:
         """The gradient with respect to the rung position: dL/du = dL/dw S(w)."""
-        assert parameter.grad is not None
-        return parameter.grad * self.geometry[parameter].spacing(parameter)
+        return _gradient(parameter) * self.geometry[parameter].spacing(parameter)
 
     def _walk(self, group: dict[str, Any], parameter: Tensor) -> None:
-        geometry, state = self.geometry[parameter], self.state[parameter]
-        gradient = self._by_rungs(parameter) if self.moments == "carried" else parameter.grad
-        assert gradient is not None
+        geometry, state = self.geometry[parameter], self._begin(parameter)
+        gradient = self._by_rungs(parameter) if self.moments == "carried" else _gradient(parameter)
         per_binade = geometry.rungs_per_binade if self.lr_unit == "binades" else None
         rungs = group["lr"] * (per_binade or 1)
         decay = group["weight_decay"] * group["lr"] / group["initial_lr"]
@@ -110,6 +89,11 @@ class ManifoldAdamW(torch.optim.Optimizer):
             moved = _step_by_spacing(parameter, rungs * direction, geometry, gradient, decay, state.get("bit_position"))
         state["broken"] += moved.broken
         self.moved[parameter] = moved
+
+
+def _gradient(parameter: Tensor) -> Tensor:
+    assert parameter.grad is not None
+    return parameter.grad
 
 
 def _step_by_spacing(

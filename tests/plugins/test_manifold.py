@@ -260,8 +260,8 @@ def test_parameters_without_a_grid_take_adamw_at_plain_lr() -> None:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({}, {(0.1, 1e-4, False), (1e-3, 0.0, True), (1e-3, 0.01, True)}),
-        ({"plain_lr": 0.5, "weight_decay": 0.2}, {(0.1, 0.2, False), (0.5, 0.0, True), (0.5, 0.01, True)}),
+        ({}, {(0.05, 1e-4, False), (1e-3, 0.0, True), (1e-3, 0.01, True)}),
+        ({"plain_lr": 0.5, "weight_decay": 0.2}, {(0.05, 0.2, False), (0.5, 0.0, True), (0.5, 0.01, True)}),
         (
             {"precondition": "off", "lr": 3e-3},
             {(3e-3, 0.01, False), (3e-3, 0.0, True), (3e-3, 0.01, True)},
