@@ -1,0 +1,104 @@
+"""What monitors cost: process CPU time of a training step with them over one without, side by side in one process.
+
+    python benchmarks/monitors.py [--rounds 8]
+
+A 6-layer 384-wide GPT, 2048 tokens a step, weights, activations and gradients quantized. Each set of monitors is timed
+at steps where all of them report, and at steps where none does; what it costs at a cadence is the mean of the two.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from altgrad_core.manifest.load import load_manifest
+from altgrad_core.records.directory import RunDirectory
+from altgrad_core.records.sinks import Records
+from altgrad_core.registry.registry import installed
+from altgrad_core.running.assemble import assemble
+from altgrad_core.running.loop import Loop
+from altgrad_core.running.resolve import resolve
+from altgrad_core.running.saving import Saver
+from altgrad_core.running.signals import Signals
+
+MANIFEST = """
+run = { name = "cost", steps = 100000, device = "cpu", threads = 1 }
+model = { use = "nanogpt", n_layer = 6, n_head = 6, n_embd = 384, block_size = 128 }
+data = { use = "synthetic", tokens = 400000, batch_size = 16 }
+optimizer = { use = "manifold-adamw", lr = 0.05 }
+[[recipe]]
+layers = "blocks.*"
+weight = { format = "e4m3" }
+activation = { format = "e4m3", scaling = "delayed" }
+gradient = { format = "e5m2", scaling = "delayed" }
+"""
+NEVER = 99_999
+EVERY_STEP = ("flips", "stability", "gradient-norms")
+SETS: dict[str, tuple[tuple[str, ...], int]] = {
+    "movement, stability, gradient norms": (EVERY_STEP, 1),
+    "stable rank": (("stable-rank",), 100),
+    "float32 twin": (("gradient-fidelity",), 100),
+}
+
+
+def everything() -> dict[str, int]:
+    """Every installed monitor, with its default cadence."""
+    entries = [entry for entry in installed() if entry.kind == "monitor" and entry.plugin.distribution == "altgrad"]
+    return {entry.name: entry.item().every for entry in entries}
+
+
+def loop_of(names: tuple[str, ...], every: int, folder: Path) -> Loop:
+    """A run with these monitors, begun."""
+    path = folder / "cost.toml"
+    path.write_text(MANIFEST + "".join(f'[[monitor]]\nuse = "{name}"\nevery = {every}\n' for name in names))
+    run = assemble(resolve(load_manifest(path), installed()))
+    directory = RunDirectory(Path(tempfile.mkdtemp(dir=folder)))
+    records = Records(directory, trackers=[], show=lambda record: None)
+    loop = Loop(run, records, Saver(run, directory, records), Signals())
+    run.model.train()
+    return loop
+
+
+def measure(loops: dict[str, Loop], rounds: int) -> dict[str, float]:
+    """The median ratio of each to the first, interleaved."""
+    taken: dict[str, list[float]] = {name: [] for name in loops}
+    for number in range(1, rounds + 3):
+        for name, loop in loops.items():
+            start = time.process_time()
+            loop._step(number)
+            taken[name].append(time.process_time() - start)
+    first = next(iter(taken.values()))
+    return {
+        name: statistics.median(t / f for t, f in zip(times[2:], first[2:], strict=True))
+        for name, times in taken.items()
+    }
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--rounds", type=int, default=8)
+    rounds = options.parse_args().rounds
+    torch.set_num_threads(1)
+    cadences = everything()
+    sets = {**SETS, **{f"{name}, alone": ((name,), every) for name, every in cadences.items()}}
+    with tempfile.TemporaryDirectory() as folder:
+        loops = {"none": loop_of((), 1, Path(folder))}
+        for name, (names, _) in sets.items():
+            loops[name] = loop_of(names, 1, Path(folder))
+        loops["all, quiet"] = loop_of(tuple(cadences), NEVER, Path(folder))
+        ratios = measure(loops, rounds)
+    print("| monitors | every | a step that reports, over one without | on average |")
+    print("|---|---|---|---|")
+    for name, (_, every) in sets.items():
+        print(f"| {name} | {every} | {ratios[name]:.3f} | {1 + (ratios[name] - 1) / every:.3f} |")
+    together = ratios["all, quiet"] + sum((ratios[f"{name}, alone"] - 1) / every for name, every in cadences.items())
+    print(f"| all together, each at its default cadence | | quiet steps {ratios['all, quiet']:.3f} | {together:.3f} |")
+
+
+if __name__ == "__main__":
+    main()
