@@ -20,6 +20,7 @@ from altgrad_core.contracts.intervention import Intervention
 from altgrad_core.contracts.model import ModelSpec
 from altgrad_core.contracts.monitor import Monitor
 from altgrad_core.contracts.optimizer import OptimizerSpec
+from altgrad_core.errors import RunError
 from altgrad_core.manifest.load import ManifestFile
 from altgrad_core.manifest.schema import DataTable, Manifest, OptimizerTable, RunTable, UseTable
 from altgrad_core.numerics.format import Format
@@ -164,6 +165,9 @@ class _NoDisk:
 
     def save(self, **options: object) -> None:
         """Nothing."""
+
+    def roll_back(self, not_after: int) -> int:
+        raise RunError("a tiny run keeps no checkpoints to return to")
 
     @property
     def received(self) -> int | None:
