@@ -98,15 +98,16 @@ def test_an_activation_is_rounded_once_for_all_layers_that_read_it(
 ) -> None:
     torch.manual_seed(0)
     model = ThreeReaders()
-    plan = quantize_model(model, [Rule("*", activation=Quantizer("e4m3", rounding=rounding, scaling=scaling))])
+    how = Quantizer("e4m3", rounding=rounding, scaling=scaling)
+    plan = quantize_model(model, [Rule("*", activation=how, weight=Quantizer("e5m2"))])
     calls, quantize = [], Quantizer.quantize
     monkeypatch.setattr(Quantizer, "quantize", lambda *args, **named: calls.append(1) or quantize(*args, **named))
     for _ in range(3):
         x = torch.randn(4, 8)
         model(x)
         plan.step()
-    assert len(calls) == 3 * times
-    assert all(operand.tally.elements == 32 for operand in plan.operands())
+    assert len(calls) == 3 * times + 3 * 3  # and each weight, once a step
+    assert all(operand.tally.elements == 32 for operand in plan.operands() if operand.role == "activation")
 
 
 def test_an_activation_that_changed_in_between_is_rounded_anew() -> None:
