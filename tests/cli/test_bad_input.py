@@ -13,6 +13,7 @@ from altgrad_core.registry.registry import installed
 
 LAYERS = "blocks.0.attn.qkv, blocks.0.attn.c_proj, blocks.0.mlp.fc, blocks.0.mlp.c_proj, lm_head"
 OPTIMIZERS = ", ".join(installed().names("optimizer"))
+INTERVENTIONS = ", ".join(installed().names("intervention"))
 
 
 @pytest.mark.parametrize(
@@ -28,8 +29,7 @@ OPTIMIZERS = ", ".join(installed().names("optimizer"))
         ("data.use=python-doc", 'data.use: no dataset "python-doc"; did you mean "python-docs"?'),
         ("monitor.0.use=flip", 'monitor[0].use: no monitor "flip"; did you mean "flips"?'),
         ("monitor.0.every=0", "monitor[0].every: expected a value greater than 0, got 0"),
-        ("intervention.0.use=x", 'intervention[0].use: no intervention "x"; there is '
-         "stop-on-nonfinite, stop-on-divergence, widen-stalled"),
+        ("intervention.0.use=x", f'intervention[0].use: no intervention "x"; there is {INTERVENTIONS}'),
         ("tracker=[{use='wandbb'}]", 'tracker[0].use: no tracker "wandbb"; did you mean "wandb"?'),
         ("recipe.0.weight.format=e4m4", 'recipe[0].weight.format: no format "e4m4"; did you mean "e4m3"?'),
         ("recipe.0.weight.rounding=up", "recipe[0].weight.rounding: expected 'nearest-even', 'nearest-away', 'toward-zero', 'toward-positive', 'toward-negative' "
