@@ -7,15 +7,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.kernels import arrays, leaps, strides
-from altgrad_core.numerics.kernels.cpu import _bits, _each
+from altgrad_core.numerics.kernels.cpu import _each
 from altgrad_core.numerics.kernels.threads import Array, in_chunks
 
-NOTHING = torch.zeros(0, dtype=torch.int32)
+NOTHING = np.zeros(0, np.int32)
 
 
 def walk(
@@ -34,7 +33,7 @@ def walk(
     Args:
         sources: the two moments of Adam, updated, or one direction.
     """
-    is_adam, w, g = len(sources) == 2, _bits(weight.detach(), copy=False), _floats(gradient)
+    is_adam, w, g = len(sources) == 2, _floats(weight).view(np.int32), _floats(gradient)
     first, second, steps = _floats(sources[0]), _floats(sources[-1]), _steps(trail)
     facts, quantum = arrays.walk_facts(line)
     own_facts, given, each = arrays.walk_facts(format)[0], np.array(numbers, np.float32), _each(scale, weight)
@@ -62,7 +61,7 @@ def hop(
     key: int,
 ) -> list[int]:
     """Move a weight by whole rungs; the counts of `hops`."""
-    w, g, d, steps = _bits(weight.detach(), copy=False), _floats(gradient), _floats(direction), _steps(trail)
+    w, g, d, steps = _floats(weight).view(np.int32), _floats(gradient), _floats(direction), _steps(trail)
     (facts, quantum), given, each = arrays.walk_facts(format), np.array(numbers, np.float32), _each(scale, weight)
     kernel = leaps.hops(trail is not None, each.size > 1, _is_power(each))
 
@@ -87,8 +86,9 @@ def _is_power(each: Array) -> bool:
 
 
 def _floats(x: Tensor) -> Any:
-    return x.detach().contiguous().view(-1).numpy()
+    """Flat, sharing its memory where it is contiguous."""
+    return x.detach().numpy().reshape(-1)
 
 
 def _steps(trail: Tensor | None) -> Any:
-    return (NOTHING if trail is None else trail).view(-1).numpy()
+    return NOTHING if trail is None else trail.numpy().reshape(-1)

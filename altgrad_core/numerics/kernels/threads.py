@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -26,9 +27,8 @@ def in_chunks(work: Chunk, size: int, unit: int) -> list[int]:
     Returns:
         The largest of the first counts, and the sums of the others.
     """
-    step = np.lcm(unit, 4 * GROUP)
     threads = min(torch.get_num_threads(), size // WORTH_A_THREAD)
-    if threads < 2 or step * threads > size:
+    if threads < 2 or (step := math.lcm(unit, 4 * GROUP)) * threads > size:
         counts = np.zeros(COUNTS, np.int64)
         work(0, size, counts)
         return counts.tolist()
