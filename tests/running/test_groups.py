@@ -91,7 +91,7 @@ def test_a_group_has_the_options_of_the_table_until_it_names_another_optimizer()
     assert [(group["lr"], group["eps"]) for group in optimizer.param_groups] == [
         *[(0.1, 0.25)] * 2,
         (0.5, 0.25),
-        (0.1, 1e-8),
+        (0.05, 1e-8),
         (1e-3, 1e-8),
     ]
 
