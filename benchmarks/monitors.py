@@ -66,19 +66,20 @@ def loop_of(names: tuple[str, ...], every: int, folder: Path) -> Loop:
 
 
 def measure(loops: dict[str, Loop], rounds: int) -> dict[str, float]:
-    """The median ratio of each to the first, interleaved; those that take minutes are looked at once."""
-    ratios: dict[str, list[float]] = {name: [] for name in loops}
+    """The median ratio of each to the first, each step of which is taken right after one of the first's."""
+    plain, *others = loops
+    ratios: dict[str, list[float]] = {plain: [1.0], **{name: [] for name in others}}
     for number in range(1, rounds + 2):
-        first = 0.0
-        for name, loop in loops.items():
+        for name in others:
             if name in SLOW and number != 2:
                 continue
-            start = time.process_time()
-            loop._step(number if name not in SLOW else 1)
-            seconds = time.process_time() - start
-            first = first or seconds
+            seconds = []
+            for loop in (loops[plain], loops[name]):
+                start = time.process_time()
+                loop._step(loop.run.progress.step + 1)
+                seconds.append(time.process_time() - start)
             if number > 1:  # the first step compiles
-                ratios[name].append(seconds / first)
+                ratios[name].append(seconds[1] / seconds[0])
     return {name: statistics.median(found) for name, found in ratios.items()}
 
 
