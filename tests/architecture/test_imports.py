@@ -16,7 +16,9 @@ from altgrad_core.registry.kinds import KINDS
 ROOT = Path(__file__).parents[2]
 CORE = ROOT / "altgrad_core"
 PLUGINS = sorted(path.parent for path in (ROOT / "plugins").glob("*/__init__.py"))
-HEAVY = {"torch", "numpy", "numba", "wandb", "tiktoken", "safetensors", "tensorboard"}
+HEAVY = {
+    "torch", "numpy", "numba", "wandb", "tiktoken", "safetensors", "tensorboard", "scipy", "matplotlib", "jinja2", "datasets", "tokenizers", "pyarrow", "pandas",
+}  # fmt: skip
 
 MAY_IMPORT = {
     "errors": set(),
