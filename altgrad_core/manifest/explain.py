@@ -13,7 +13,8 @@ from pydantic_core import ErrorDetails
 from altgrad_core.contracts.options import Table
 from altgrad_core.errors import ManifestError
 from altgrad_core.manifest.lines import Location
-from altgrad_core.manifest.load import ManifestFile, dotted
+from altgrad_core.manifest.load import ManifestFile
+from altgrad_core.manifest.merge import dotted
 from altgrad_core.numerics.scaling import GRANULARITY
 
 _PATTERNS = {GRANULARITY: "tensor, row or block:N, such as block:32"}

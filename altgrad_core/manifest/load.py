@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
-import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -13,8 +13,8 @@ from typing import Any
 
 from altgrad_core.errors import ManifestError
 from altgrad_core.manifest.lines import Location, key_lines, line_of
+from altgrad_core.manifest.merge import Data, assign, dotted, laid_over, location_of
 
-Data = dict[str, Any]
 DEEPEST = 50
 _HINT = "a manifest is a TOML file with at least [run], [model], [data] and [optimizer]"
 
@@ -65,7 +65,8 @@ def load_manifest(path: Path, settings: Iterable[str] = (), *, flags: Mapping[st
     given: dict[Location, str] = {}
     for option, setting in [("--set", setting) for setting in settings] + list((flags or {}).items()):
         location, value = _parse_setting(setting)
-        _assign(data, location, value, setting)
+        if (missing := assign(data, location, value)) is not None:
+            raise ManifestError(f"--set {setting}: the manifest has no {dotted(missing)}")
         given[location] = option
     loaded = ManifestFile(path, text, data, tuple(lines), given)
     try:
@@ -73,6 +74,22 @@ def load_manifest(path: Path, settings: Iterable[str] = (), *, flags: Mapping[st
     except RecursionError:
         raise ManifestError(f"{path}: nested too deeply, or it holds itself") from None
     return loaded
+
+
+def from_settings(settings: Iterable[str], *, base: Data) -> ManifestFile:
+    """What `--set key=value` settings alone say, on top of the table `base`.
+
+    Raises:
+        ManifestError: one is no `key=value`, or its value is none that an option can have.
+    """
+    data = copy.deepcopy(base)
+    for setting in settings:
+        location, value = _parse_setting(setting)
+        if (missing := assign(data, location, value)) is not None:
+            raise ManifestError(f"--set {setting}: there is no {dotted(missing)}")
+    source = ManifestFile(Path("--set"), "", data, settings={(): "--set"})
+    _refuse_unusable(source, data, ())
+    return source
 
 
 def with_tables(source: ManifestFile, option: str, **tables: Any) -> ManifestFile:
@@ -104,7 +121,7 @@ def _follow(path: Path, trail: tuple[Path, ...]) -> tuple[Data, str, list[tuple[
     if not isinstance(base, str):
         raise ManifestError(f"{path}: extends: expected the path of a manifest, got {base!r}")
     inherited, _, more = _follow(path.parent / base, (*trail, real))
-    return _merged(inherited, data), text, lines + more
+    return laid_over(inherited, data), text, lines + more
 
 
 def _read(path: Path, trail: tuple[Path, ...]) -> str:
@@ -160,52 +177,16 @@ def _load_yaml(text: str) -> Any:
 _PARSERS: dict[str, Callable[[str], Any]] = {".json": json.loads, ".yaml": _load_yaml, ".yml": _load_yaml}
 
 
-def _merged(base: Data, over: Data) -> Data:
-    """`over` on top of `base`: tables merge key by key, everything else is replaced.
-
-    A table that names another plugin (`use`) replaces the old one: its options belong to that plugin.
-    """
-    merged = dict(base)
-    for key, value in over.items():
-        old = merged.get(key)
-        mergeable = (
-            isinstance(value, dict) and isinstance(old, dict) and value.get("use", old.get("use")) == old.get("use")
-        )
-        merged[key] = _merged(old, value) if mergeable else value  # type: ignore[arg-type]
-    return merged
-
-
 def _parse_setting(setting: str) -> tuple[Location, Any]:
     key, equals, text = setting.partition("=")
     if not equals or not key.strip():
         raise ManifestError(f"--set {setting}: expected KEY=VALUE, such as --set optimizer.lr=0.01")
-    key = re.sub(r"\[(\d+)\]", r".\1", key)  # recipe[0].weight is recipe.0.weight
-    location = tuple(
-        int(part) if part.isdecimal() and part.isascii() and len(part) < 6 else part for part in key.strip().split(".")
-    )
+    location = location_of(key)
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):
         value = text
     return location, value
-
-
-def _assign(data: Data, location: Location, value: Any, setting: str) -> None:
-    place: Any = data
-    for part in location[:-1]:
-        if isinstance(place, list) and isinstance(part, int) and part < len(place):
-            place = place[part]
-        elif isinstance(place, dict):
-            place = place.setdefault(str(part), {})
-        else:
-            raise ManifestError(f"--set {setting}: the manifest has no {dotted(location[:-1])}")
-    last = location[-1]
-    if isinstance(place, list) and isinstance(last, int) and last < len(place):
-        place[last] = value
-    elif isinstance(place, dict):
-        place[str(last)] = value
-    else:
-        raise ManifestError(f"--set {setting}: the manifest has no {dotted(location)}")
 
 
 def _refuse_unusable(source: ManifestFile, value: Any, location: Location) -> None:
@@ -229,11 +210,3 @@ def _refuse_unusable(source: ManifestFile, value: Any, location: Location) -> No
         raise ManifestError(
             f"{source.where(location)}: {dotted(location)}: a {kind} ({value}) is no option of anything here"
         )
-
-
-def dotted(location: Iterable[str | int]) -> str:
-    """`("recipe", 2, "weight")` as `recipe[2].weight`."""
-    text = ""
-    for part in location:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
-    return text

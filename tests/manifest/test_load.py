@@ -10,7 +10,8 @@ from unittest import mock
 import pytest
 
 from altgrad_core import ManifestError
-from altgrad_core.manifest.load import ManifestFile, dotted, load_manifest
+from altgrad_core.manifest.load import ManifestFile, load_manifest
+from altgrad_core.manifest.merge import dotted
 
 HINT = "a manifest is a TOML file with at least [run], [model], [data] and [optimizer]"
 
