@@ -15,7 +15,10 @@ SetOption = Annotated[
 DeviceOption = Annotated[str | None, typer.Option(help="auto, cpu or cuda.")]
 OutOption = Annotated[Path | None, typer.Option(help="The run directory itself; runs/NAME by default.")]
 StepsOption = Annotated[int | None, typer.Option(help="Train only so many steps.")]
+MaxCellsOption = Annotated[int, typer.Option("--max-cells", min=1, help="The most cells that a matrix may have.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+MOST_CELLS = 1000
 
 
 def flags(*, device: str | None, steps: int | None) -> dict[str, str]:

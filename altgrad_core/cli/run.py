@@ -8,9 +8,11 @@ from typing import Annotated
 import typer
 
 from altgrad_core.cli.options import (
+    MOST_CELLS,
     DeviceOption,
     JsonOption,
     ManifestArgument,
+    MaxCellsOption,
     OutOption,
     SetOption,
     StepsOption,
@@ -32,12 +34,17 @@ def run(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Assemble, print the plan, take no step.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete a run that is in the directory.")] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Train so many cells of a matrix at a time.")] = 1,
+    max_cells: MaxCellsOption = MOST_CELLS,
     json: JsonOption = False,
 ) -> None:
-    """Train what MANIFEST describes, and leave records, checkpoints and a summary in a run directory."""
+    """Train what MANIFEST describes, every cell of it if it has a matrix, and leave everything in a directory."""
     from altgrad_core.cli.check import print_plan
+    from altgrad_core.cli.matrix import print_cells, run_matrix
     from altgrad_core.cli.progress import watching
     from altgrad_core.cli.summary import print_outcome
+    from altgrad_core.errors import ManifestError
+    from altgrad_core.experiments.cells import Matrix
     from altgrad_core.manifest.load import load_manifest, with_tables
     from altgrad_core.records.directory import RunDirectory
     from altgrad_core.registry.registry import installed
@@ -47,6 +54,16 @@ def run(
     from altgrad_core.running.session import begin
 
     source = load_manifest(manifest, set or (), flags=flags(device=device, steps=steps))
+    if "matrix" in source.data:
+        if replay is not None or start is not None:
+            raise ManifestError("--replay and --from begin a single run; this manifest has a [matrix]")
+        matrix = Matrix(source, installed(), most=max_cells)
+        if dry_run:
+            print_cells(matrix, as_json=json)
+            return
+        raise typer.Exit(
+            run_matrix(matrix, out or Path("runs", matrix.name), jobs=jobs, overwrite=overwrite, as_json=json)
+        )
     if replay is not None:
         log, events = str(RunDirectory(replay.absolute()).records), ("Backpropagated", "Updated", "Evaluated")
         tables = [{"use": "replay", "records": log, "event": event} for event in events]

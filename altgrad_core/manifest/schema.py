@@ -150,6 +150,44 @@ class RecipeTable(Table):
         return self
 
 
+class SearchTable(Table):
+    """`[matrix.search]`: which rates are tried for every combination, as factors on its own.
+
+    Attributes:
+        key: what is searched.
+        factors: times the value a cell has there.
+        keep: all factors are tried with the first seed; then all seeds take so many around the best. All, by default.
+        bisections: how often the gap between the largest rate that did not diverge, and the smallest that did, is halved
+            (on a logarithmic scale, with the first seed); 0 does not look for it.
+    """
+
+    key: str = "optimizer.lr"
+    factors: Annotated[list[PositiveFloat], Field(min_length=1)] = [0.1, 0.316, 1.0, 3.16, 10.0]
+    keep: PositiveInt | None = None
+    bisections: NonNegativeInt = 0
+
+
+class MatrixTable(OpenTable):
+    """`[matrix]`: every combination of its axes is a cell; an axis is a key of the manifest with a list of values.
+
+    Attributes:
+        zip: axes that advance together.
+        variant: one more axis, of named variants, each of which sets any keys.
+        include, exclude: further small matrices; combinations that are left out.
+        search: which rates are tried.
+        checkpoints: what is kept of the checkpoints of a finished cell.
+        baseline: the optimizer that the report compares the others with; that of the first cell, by default.
+    """
+
+    zip: list[Annotated[list[str], Field(min_length=2)]] = []
+    variant: dict[str, dict[str, Any]] = {}
+    include: list[dict[str, Any]] = []
+    exclude: list[Annotated[dict[str, Any], Field(min_length=1)]] = []
+    search: SearchTable | None = None
+    checkpoints: Literal["last", "all", "none"] = "last"
+    baseline: str | None = None
+
+
 class Manifest(Table):
     """A whole manifest. `extends` has already been followed."""
 
@@ -161,3 +199,4 @@ class Manifest(Table):
     monitor: list[UseTable] = []
     intervention: list[UseTable] = []
     tracker: list[UseTable] = []
+    matrix: MatrixTable | None = None

@@ -15,6 +15,10 @@ from altgrad_core.errors import ManifestError, RunError
 LOCK = "run.lock"
 
 
+class DirectoryInUse(RunError):
+    """Another process is writing to the directory of a run."""
+
+
 class RunDirectory:
     """Names of the files of a run. Used as a context manager it holds the lock."""
 
@@ -85,7 +89,7 @@ class RunDirectory:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
         except Timeout:
-            raise RunError(
+            raise DirectoryInUse(
                 f"{self.path}: another process is writing to this run directory; wait for it to end"
             ) from None
         except (NotADirectoryError, FileExistsError):

@@ -1,0 +1,102 @@
+"""`altgrad run` and `altgrad check` of a manifest with `[matrix]`: its cells, and what a person sees of them."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from altgrad_core.experiments.board import Board
+from altgrad_core.experiments.cells import Matrix
+from altgrad_core.experiments.executor import Tally, train_cells
+
+MOST_ROWS = 12
+
+
+def run_matrix(matrix: Matrix, study: Path, *, jobs: int, overwrite: bool, as_json: bool) -> int:
+    """Train every cell, and say what came of it; the exit code."""
+    with _watching() as show:
+        tally = train_cells(matrix, study, jobs=jobs, overwrite=overwrite, show=show)
+    if tally.signal is not None:
+        print(f"saved; continue with: altgrad run {matrix.source.path} --out {study}", file=sys.stderr)
+    for name, reason in tally.failed.items():
+        print(f"failed: {name}: {reason}", file=sys.stderr)
+    if as_json:
+        told = {"ended": dict(tally.board.ended), "failed": tally.failed, "directory": str(study)}
+        print(json.dumps({**told, "cells": tally.board.cells}))
+    else:
+        print(_summary(matrix, tally, study))
+    return tally.exit_code
+
+
+def print_cells(matrix: Matrix, *, as_json: bool) -> None:
+    """The cells that are known before anything is trained."""
+    cells = matrix.cells({})
+    if as_json:
+        print(json.dumps(matrix.told(cells), indent=2))
+        return
+    table = Table("cell", *dict.fromkeys(axis for cell in cells for axis in cell.labels), box=None, pad_edge=False)
+    axes = [str(column.header) for column in table.columns][1:]
+    for cell in cells[:MOST_ROWS]:
+        table.add_row(cell.identity[:8], *(str(cell.labels.get(axis, "-")) for axis in axes))
+    console = Console()
+    console.print(table)
+    if len(cells) > MOST_ROWS:
+        console.print(f"... and {len(cells) - MOST_ROWS} more", highlight=False)
+    print(f"\n{matrix.name}: {len(cells)} cells{_more(matrix)}")
+
+
+def _more(matrix: Matrix) -> str:
+    search = matrix.table.search
+    adds = search is not None and (search.keep is not None or search.bisections)
+    return ", and those that the search adds as they end" if adds else ""
+
+
+def _summary(matrix: Matrix, tally: Tally, study: Path) -> str:
+    board = tally.board
+    counts = Counter(board.ended) + Counter({"failed": len(tally.failed)})
+    told = ", ".join(f"{count} {status}" for status, count in counts.items()) or "none ended"
+    return f"{matrix.name}: {board.cells} cells: {told}\nrecords: {study}"
+
+
+@contextmanager
+def _watching() -> Iterator[Callable[[Board, str | None], None]]:
+    """A function that shows how far a study has come on stderr: a live table on a terminal, lines on a pipe."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda board, line: print(line, file=sys.stderr, flush=True) if line else None
+        return
+    with Live(console=console, refresh_per_second=4, transient=True) as live:
+
+        def show(board: Board, line: str | None) -> None:
+            if line is not None:
+                live.console.print(line, highlight=False, markup=False)
+            live.update(_display(board))
+
+        yield show
+
+
+def _display(board: Board) -> Group:
+    table = Table("cell", "step", "loss", box=None, pad_edge=False)
+    for running in board.running.values():
+        table.add_row(running.cell.name, f"{running.step}/{running.steps}", running.loss)
+    ended = sum(board.ended.values()) + len(board.failed)
+    left = board.seconds_left()
+    head = Table.grid(padding=(0, 2))
+    head.add_row(
+        f"{ended}/{board.cells} cells",
+        ProgressBar(total=max(1, board.cells), completed=ended, width=40),
+        "" if left is None else f"{time.strftime('%H:%M:%S', time.gmtime(left))} left",
+        f"{board.ended['diverged']} diverged" if board.ended["diverged"] else "",
+        f"{len(board.failed)} failed" if board.failed else "",
+    )
+    return Group(head, table)

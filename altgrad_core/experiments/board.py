@@ -1,0 +1,74 @@
+"""How far a study has come: every number that its display shows."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+from altgrad_core.experiments.cells import Cell, Ending
+
+
+@dataclass
+class Running:
+    """A cell under way in this command."""
+
+    cell: Cell
+    step: int = 0
+    first: int | None = None
+    loss: str = "-"
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps in all."""
+        return self.cell.resolved.manifest.run.steps
+
+
+@dataclass
+class Board:
+    """The state of a study.
+
+    Attributes:
+        cells: how many are known; a search adds some.
+        ended: how many ended, by status.
+        failed: by name, why a cell crashed twice.
+        left: steps of the cells that are neither ended nor running.
+        running: by number of the worker.
+    """
+
+    cells: int = 0
+    ended: Counter[str] = field(default_factory=Counter)
+    failed: dict[str, str] = field(default_factory=dict)
+    left: int = 0
+    running: dict[int, Running] = field(default_factory=dict)
+    _done: int = 0
+    _since: float | None = None
+
+    def began(self, worker: int, cell: Cell) -> None:
+        """A worker took a cell."""
+        self.running[worker] = Running(cell)
+
+    def stepped(self, worker: int, *, step: int, loss: str) -> None:
+        """A cell came to a step."""
+        running = self.running[worker]
+        if running.first is None:
+            running.first = step
+        running.step, running.loss = step, loss
+        self._since = time.perf_counter() if self._since is None else self._since
+
+    def left_off(self, worker: int) -> None:
+        """A worker has no cell any more."""
+        running = self.running.pop(worker)
+        self._done += running.step - (running.first or 0)
+
+    def count(self, endings: dict[str, Ending]) -> None:
+        """Count how cells ended."""
+        self.ended = Counter(ending.status for ending in endings.values())
+
+    def seconds_left(self) -> float | None:
+        """By the pace so far; None before there is one."""
+        steps = self._done + sum(r.step - (r.first or 0) for r in self.running.values())
+        if self._since is None or steps < 1:
+            return None
+        to_do = self.left + sum(r.steps - r.step for r in self.running.values())
+        return (time.perf_counter() - self._since) / steps * to_do

@@ -1,0 +1,234 @@
+"""The cells of a matrix: a pure function of its manifest, of what is installed, and of how finished cells ended."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from altgrad_core.contracts.actions import ROLES
+from altgrad_core.errors import ManifestError
+from altgrad_core.experiments.search import around_the_best, neat, next_probe
+from altgrad_core.manifest.explain import problem_at, validated
+from altgrad_core.manifest.load import ManifestFile
+from altgrad_core.manifest.matrix import Label, Point, points
+from altgrad_core.manifest.merge import assign, dotted, location_of, value_at
+from altgrad_core.manifest.schema import MatrixTable, SearchTable
+from altgrad_core.records.directory import RunDirectory
+from altgrad_core.registry.registry import Registry
+from altgrad_core.running.describe import resolved_manifest
+from altgrad_core.running.resolve import Resolved, resolve
+
+SCHEMA = 1
+SEED = "run.seed"
+LONGEST_NAME = 120
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a matrix.
+
+    Attributes:
+        name: of its directory: the values of the axes, and the beginning of the identity.
+        identity: SHA-256 of its resolved manifest and of the facts of its formats, without name, trackers and device.
+        labels: for every axis, what its value is called.
+        role: `cell`, or `probe` where it only helps to find the largest stable rate.
+    """
+
+    name: str
+    identity: str
+    labels: Mapping[str, Label]
+    resolved: Resolved
+    role: Literal["cell", "probe"] = "cell"
+
+    def told(self) -> dict[str, Any]:
+        """The cell as `cells.json` has it."""
+        return {"name": self.name, "identity": self.identity, "point": dict(self.labels), "role": self.role}
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a cell ended."""
+
+    status: str
+    validation_loss: float
+
+    @property
+    def is_stable(self) -> bool:
+        """Whether it trained to its end, with a loss."""
+        return self.status == "finished" and math.isfinite(self.validation_loss)
+
+    @property
+    def rank(self) -> float:
+        """The loss, infinite where the run did not end well."""
+        return self.validation_loss if self.is_stable else math.inf
+
+
+Endings = Mapping[str, Ending]
+
+
+class Matrix:
+    """A manifest with `[matrix]`, and every cell that was ever asked for.
+
+    Raises:
+        ManifestError: it has a mistake, two cells are one run, or there are more than `most`.
+    """
+
+    def __init__(self, source: ManifestFile, registry: Registry, *, most: int) -> None:
+        self.source, self._registry, self._made = source, registry, dict[tuple[int, float | None], Cell]()
+        self.table = validated(MatrixTable, source.data["matrix"], source, ("matrix",))
+        rates = 1 if self.table.search is None else len(self.table.search.factors)
+        self._points = points(source, self.table, most=max(1, most // rates))
+        self._refuse_twins()
+
+    @property
+    def name(self) -> str:
+        """The name of the study: that of the manifest, or of its file."""
+        return str(value_at(self.source.data, ("run", "name")) or self.source.path.stem)
+
+    @cached_property
+    def groups(self) -> tuple[tuple[int, ...], ...]:
+        """The points that differ in nothing but the seed."""
+        found: dict[str, list[int]] = {}
+        for index, point in enumerate(self._points):
+            alike = json.dumps({**point.source.data, "run": {**point.source.data["run"], "seed": None}}, sort_keys=True)
+            found.setdefault(alike, []).append(index)
+        return tuple(tuple(group) for group in found.values())
+
+    def cells(self, endings: Endings) -> list[Cell]:
+        """Every cell known so far, each once: a search adds more as cells end."""
+        search = self.table.search
+        if search is None:
+            return [self._cell(index, None) for index in range(len(self._points))]
+        known: dict[str, Cell] = {}
+        for group in self.groups:
+            for cell in self._searched(group, search, endings):
+                known.setdefault(cell.identity, cell)
+        return list(known.values())
+
+    def told(self, cells: list[Cell]) -> dict[str, Any]:
+        """The content of `cells.json`."""
+        from altgrad_core import __version__
+
+        head = {
+            "schema": SCHEMA,
+            "version": __version__,
+            "name": self.name,
+            "manifest": str(self.source.path.resolve()),
+        }
+        return {**head, "baseline": self.table.baseline, "cells": [cell.told() for cell in cells]}
+
+    def _searched(self, group: tuple[int, ...], search: SearchTable, endings: Endings) -> Iterator[Cell]:
+        """All rates with the first seed; then all seeds, and probes, as the endings suggest."""
+        pilot, *others = group
+        rates = sorted({neat(self._rate(pilot, search.key) * factor) for factor in search.factors})
+        first = {rate: self._cell(pilot, rate) for rate in rates}
+        yield from first.values()
+        ended = {rate: endings[cell.name] for rate, cell in first.items() if cell.name in endings}
+        if search.keep is None:
+            yield from (self._cell(index, rate) for index in others for rate in rates)
+        if len(ended) < len(rates):
+            return
+        if search.keep is not None:
+            kept = around_the_best({rate: ending.rank for rate, ending in ended.items()}, keep=search.keep)
+            yield from (self._cell(index, rate) for index in others for rate in kept)
+        if search.bisections and all(ending.status != "crashed" for ending in ended.values()):
+            yield from self._probes(pilot, search, rates, ended, endings)
+
+    def _probes(
+        self, pilot: int, search: SearchTable, rates: list[float], ended: dict[float, Ending], endings: Endings
+    ) -> Iterator[Cell]:
+        is_stable = {rate: ending.is_stable for rate, ending in ended.items()}
+        while (rate := next_probe(is_stable, grid=rates, bisections=search.bisections)) is not None:
+            cell = replace(self._cell(pilot, rate), role="probe")
+            yield cell
+            ending = endings.get(cell.name)
+            if ending is None or ending.status == "crashed":
+                return
+            is_stable[rate] = ending.is_stable
+
+    def _rate(self, index: int, key: str) -> float:
+        """The value a point has where rates are searched."""
+        value = value_at(resolved_manifest(self._cell(index, None).resolved), location_of(key))
+        if not isinstance(value, int | float) or isinstance(value, bool) or value <= 0:
+            message = f'"{key}" is {json.dumps(value)} in cell {self._cell(index, None).name}; a search needs a number above 0'
+            raise ManifestError(problem_at(self.source, ("matrix", "search", "key"), message))
+        return float(value)
+
+    def _cell(self, index: int, rate: float | None) -> Cell:
+        """The cell of a point; with the searched key at `rate`."""
+        if (index, rate) not in self._made:
+            point = self._points[index]
+            if rate is not None and self.table.search is not None:
+                point = _at_rate(point, self.table.search.key, rate)
+            self._made[index, rate] = _cell(point, self._registry)
+        return self._made[index, rate]
+
+    def _refuse_twins(self) -> None:
+        seen: dict[str, Cell] = {}
+        for index in range(len(self._points)):
+            cell = self._cell(index, None)
+            if (twin := seen.setdefault(cell.identity, cell)) is not cell:
+                pair = f"{_described(twin.labels)} and {_described(cell.labels)}"
+                message = f"two cells are one and the same run: {pair}; leave one out"
+                raise ManifestError(problem_at(self.source, ("matrix",), message))
+
+
+def ending_of(directory: RunDirectory) -> Ending | None:
+    """How the cell in a directory ended; None where it has not."""
+    if not directory.is_finished:
+        return None
+    try:
+        told = json.loads(directory.summary.read_text())
+        loss = told["validation_loss"]
+        return Ending(str(told["status"]), math.nan if loss is None else float(loss))
+    except (ValueError, KeyError, TypeError):
+        return None  # damaged: whoever continues the run says so
+
+
+def directory_of(cell: Cell, study: Path) -> RunDirectory:
+    """Where a cell runs."""
+    return RunDirectory(study / cell.name)
+
+
+def _at_rate(point: Point, key: str, rate: float) -> Point:
+    data = json.loads(json.dumps(point.source.data))
+    assign(data, location_of(key), rate)
+    settings = {**point.source.settings, location_of(key): "matrix.search"}
+    return Point({**point.labels, dotted(location_of(key)): rate}, replace(point.source, data=data, settings=settings))
+
+
+def _cell(point: Point, registry: Registry) -> Cell:
+    resolved = resolve(point.source, registry)
+    identity = identity_of(resolved)
+    return Cell(_name(point.labels, identity), identity, point.labels, resolved)
+
+
+def identity_of(resolved: Resolved) -> str:
+    """SHA-256 of everything that decides the numbers of a run, and of the schema it is written in."""
+    manifest = resolved_manifest(resolved)
+    manifest.pop("tracker", None)
+    for key in ("name", "device"):
+        manifest["run"].pop(key, None)
+    quantizers = [q for rule in resolved.rules for role in ROLES if (q := getattr(rule, role)) is not None]
+    formats = [quantizer.target.facts() for quantizer in quantizers]
+    text = json.dumps({"schema": SCHEMA, "manifest": manifest, "formats": formats}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _name(labels: Mapping[str, Label], identity: str) -> str:
+    words = [
+        str(value) if isinstance(value, str) else f"{axis.rsplit('.')[-1]}{value}" for axis, value in labels.items()
+    ]
+    slug = re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(words)).strip("-.")[:LONGEST_NAME]
+    return f"{slug}-{identity[:8]}" if slug else identity[:8]
+
+
+def _described(labels: Mapping[str, Label]) -> str:
+    return "(" + ", ".join(f"{axis} = {value}" for axis, value in labels.items()) + ")"

@@ -1,0 +1,294 @@
+"""Train every cell of a matrix in processes of this machine. Cells are claimed by lock, so several commands share them."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from altgrad_core.errors import RunError
+from altgrad_core.experiments.board import Board
+from altgrad_core.experiments.cells import Cell, Ending, Matrix, directory_of, ending_of
+from altgrad_core.records.directory import mark_latest
+from altgrad_core.records.files import write_json, write_whole
+from altgrad_core.records.record import number
+from altgrad_core.running.signals import Signals
+
+ATTEMPTS = 2
+TICK = 0.2  # seconds between two looks at signals
+PATIENCE = 1.0  # seconds between two tries of a cell that another command is training
+
+Show = Callable[[Board, str | None], None]
+Message = tuple[int, dict[str, Any] | None]
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How a command left a study.
+
+    Attributes:
+        failed: by name, why a cell crashed, twice.
+        signal: what interrupted the command, if anything did.
+    """
+
+    board: Board
+    failed: dict[str, str]
+    signal: int | None
+
+    @property
+    def exit_code(self) -> int:
+        """As the command line returns it: 3 where cells failed."""
+        if self.signal is not None:
+            return 128 + self.signal
+        return 3 if self.failed else 0
+
+
+def train_cells(matrix: Matrix, study: Path, *, jobs: int, overwrite: bool, show: Show) -> Tally:
+    """Train what is not finished yet, until nothing is left that this command can do.
+
+    Raises:
+        RunError: the directory cannot be written to.
+    """
+    try:
+        study.mkdir(parents=True, exist_ok=True)
+        write_whole(study / "manifest.toml", matrix.source.text.encode())
+    except OSError as error:
+        raise RunError(f"{study}: cannot be written to: {error.strerror}; choose another place with --out") from None
+    mark_latest(study)
+    with Signals() as signals:
+        work = _Work(matrix, study, signals, jobs=jobs, overwrite=overwrite, show=show)
+        try:
+            work.see_through()
+        finally:
+            work.close()
+    return Tally(work.board, work.board.failed, signals.received)
+
+
+class _Work:
+    def __init__(
+        self, matrix: Matrix, study: Path, signals: Signals, *, jobs: int, overwrite: bool, show: Show
+    ) -> None:
+        self._matrix, self._study, self._signals = matrix, study, signals
+        self._jobs, self._show = jobs, show
+        self._messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._workers: dict[int, _Worker] = {}
+        self._attempts, self._later = Counter[str](), dict[str, float]()
+        self._endings: dict[str, Ending] = {}
+        self._written: Any = None
+        self._warned: set[str] = set()
+        self._afresh: set[str] = set()
+        self.board = Board()
+        self._waiting = self._known()
+        if overwrite:
+            self._afresh = {
+                cell.name for cell in self._matrix.cells(self._endings) if directory_of(cell, study).is_begun
+            }
+            self._endings.clear()
+            self._waiting = self._known()
+
+    def see_through(self) -> None:
+        """Hand out cells and hear of them, until all have ended or a signal has come."""
+        is_told = False
+        while self.board.running or (self._waiting and self._signals.received is None):
+            if self._signals.received is None:
+                self._hand_out()
+            elif not is_told:
+                is_told = True
+                for number_of in self.board.running:
+                    self._workers[number_of].process.send_signal(self._signals.received)
+            try:
+                self._hear(*self._messages.get(timeout=TICK))
+            except queue.Empty:
+                self._show(self.board, None)
+
+    def close(self) -> None:
+        """Let the workers go."""
+        for worker in self._workers.values():
+            worker.close()
+
+    def _known(self) -> list[Cell]:
+        """The cells that are to be trained, after a look at what has ended, here or elsewhere."""
+        while True:
+            crashed = {name: Ending("crashed", math.nan) for name in self.board.failed}
+            cells = self._matrix.cells({**crashed, **self._endings})
+            fresh = {
+                cell.name: ending
+                for cell in cells
+                if cell.name not in self._endings
+                and cell.name not in self._afresh
+                and (ending := ending_of(directory_of(cell, self._study))) is not None
+            }
+            if not fresh:
+                break
+            self._endings.update(fresh)
+        if (told := self._matrix.told(cells)) != self._written:
+            write_json(self._study / "cells.json", told)
+            self._written = told
+        taken = (
+            {running.cell.name for running in self.board.running.values()}
+            | self._endings.keys()
+            | self.board.failed.keys()
+        )
+        waiting = [cell for cell in cells if cell.name not in taken]
+        self.board.cells, self.board.left = len(cells), sum(cell.resolved.manifest.run.steps for cell in waiting)
+        self.board.count(self._endings)
+        return waiting
+
+    def _hand_out(self) -> None:
+        now = time.monotonic()
+        for number_of in range(self._jobs):
+            if number_of in self.board.running:
+                continue
+            cell = next((cell for cell in self._waiting if self._later.get(cell.name, 0.0) <= now), None)
+            if cell is None:
+                return
+            if number_of not in self._workers:
+                self._workers[number_of] = _Worker(number_of, self._jobs, self._messages)
+            self._waiting.remove(cell)
+            self.board.left -= cell.resolved.manifest.run.steps
+            self.board.began(number_of, cell)
+            self._workers[number_of].ask(self._task(cell))
+
+    def _task(self, cell: Cell) -> dict[str, Any]:
+        data = json.loads(json.dumps(cell.resolved.source.data))
+        data["run"]["name"] = cell.name
+        return {
+            "manifest": str(self._matrix.source.path.resolve()),
+            "data": data,
+            "directory": str(directory_of(cell, self._study).path),
+            "overwrite": cell.name in self._afresh,
+            "checkpoints": self._matrix.table.checkpoints,
+        }
+
+    def _hear(self, worker: int, message: dict[str, Any] | None) -> None:
+        """Take in what a worker said, or that it is gone (None)."""
+        if message is None:
+            self._gone(worker)
+            return
+        if (reply := message["reply"]) == "warning":
+            self._warn(message["message"])
+            return
+        cell = self.board.running[worker].cell
+        if reply == "step":
+            loss = message["loss"]
+            self.board.stepped(worker, step=message["step"], loss="-" if loss is None else f"{number(loss):.4f}")
+            self._show(self.board, None)
+        elif reply == "failed":
+            self._failed(worker, message["message"])
+        else:
+            self.board.left_off(worker)
+            self._later[cell.name] = time.monotonic() + PATIENCE if reply == "busy" else 0.0
+            self._afresh.discard(cell.name)
+            self._waiting = self._known()
+            self._show(self.board, _line(cell, message, self.board) if reply == "ended" else None)
+
+    def _gone(self, worker: int) -> None:
+        """A process ended: killed from outside, or by the signal that this command passed on."""
+        self._workers.pop(worker).close()
+        if worker in self.board.running and self._signals.received is None:
+            self._failed(worker, "its process ended without a word: out of memory, or killed")
+        elif worker in self.board.running:
+            self.board.left_off(worker)
+
+    def _failed(self, worker: int, reason: str) -> None:
+        cell = self.board.running[worker].cell
+        self.board.left_off(worker)
+        self._attempts[cell.name] += 1
+        is_last = self._attempts[cell.name] >= ATTEMPTS
+        if is_last:
+            self.board.failed[cell.name] = reason
+        self._waiting = self._known()
+        self._show(self.board, f"{cell.name}: {'failed' if is_last else 'failed, and is tried once more'}: {reason}")
+
+    def _warn(self, message: str) -> None:
+        """Show a warning once, in however many cells it comes."""
+        if message not in self._warned and self._signals.received is None:
+            self._warned.add(message)
+            self._show(self.board, f"warning: {message}")
+
+
+class _Worker:
+    """A process of its own session, so that the signals of a terminal reach it through its parent alone."""
+
+    def __init__(self, number_of: int, jobs: int, messages: queue.SimpleQueue[Message]) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "altgrad_core.experiments.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=_environment(number_of, jobs),
+            start_new_session=True,
+            text=True,
+        )
+        threading.Thread(target=self._listen, args=(number_of, messages), daemon=True).start()
+        threading.Thread(target=self._overhear, args=(number_of, messages), daemon=True).start()
+
+    def ask(self, task: dict[str, Any]) -> None:
+        """Hand over a cell. A process that is gone is noticed where it is listened to."""
+        assert self.process.stdin is not None
+        try:
+            self.process.stdin.write(json.dumps(task) + "\n")
+            self.process.stdin.flush()
+        except OSError:
+            return
+
+    def close(self) -> None:
+        """Close its pipe, which ends it."""
+        assert self.process.stdin is not None
+        with suppress(OSError):
+            self.process.stdin.close()
+        self.process.wait()
+
+    def _listen(self, number_of: int, messages: queue.SimpleQueue[Message]) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            messages.put((number_of, json.loads(line)))
+        messages.put((number_of, None))
+
+    def _overhear(self, number_of: int, messages: queue.SimpleQueue[Message]) -> None:
+        """What plugins and libraries print."""
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            if line.strip():
+                messages.put((number_of, {"reply": "warning", "message": line.strip()}))
+
+
+def _environment(number_of: int, jobs: int) -> dict[str, str]:
+    """The environment of a worker: its share of the threads, and one of the GPUs, if there are several."""
+    given = dict(os.environ)
+    if jobs > 1:
+        given.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
+    visible = _gpus()
+    if len(visible) > 1:
+        given["CUDA_VISIBLE_DEVICES"] = visible[number_of % len(visible)]
+    return given
+
+
+def _gpus() -> list[str]:
+    import torch
+
+    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if listed is not None:
+        return [name for name in listed.split(",") if name]
+    return [str(index) for index in range(torch.cuda.device_count())]
+
+
+def _line(cell: Cell, message: dict[str, Any], board: Board) -> str:
+    """One line for a cell that ended."""
+    done = sum(board.ended.values())
+    loss = message["validation_loss"]
+    result = f", validation loss {number(loss):.4f}" if loss is not None else ""
+    left = board.seconds_left()
+    pace = f"; about {left / 60:.0f} min left" if left is not None and left >= 90 else ""
+    return f"{done}/{board.cells}  {cell.name}: {message['status']}{result} ({message['seconds']:.1f} s{pace})"

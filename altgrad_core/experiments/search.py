@@ -1,0 +1,63 @@
+"""Which rates are tried, given how the tried ones ended. Pure functions: any process that asks gets the same answer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+WIDEST_STEP = 10**0.5
+MOST_STEPS = 8
+"""A rate is sought up to `WIDEST_STEP ** MOST_STEPS` (10,000 times) beyond those tried."""
+
+
+def neat(rate: float) -> float:
+    """A rate to four significant digits, so that its name is its value."""
+    return float(f"{rate:.4g}")
+
+
+def around_the_best(losses: Mapping[float, float], *, keep: int) -> list[float]:
+    """So many neighbouring rates around the one of lowest loss, in ascending order.
+
+    Args:
+        losses: by rate; infinite for a run that did not end well.
+        keep: how many.
+    """
+    rates = sorted(losses)
+    best = min(range(len(rates)), key=lambda index: (losses[rates[index]], index))
+    first = min(max(0, best - (keep - 1) // 2), max(0, len(rates) - keep))
+    return rates[first : first + keep]
+
+
+def bracket(is_stable: Mapping[float, bool]) -> tuple[float | None, float | None]:
+    """The largest rate below which nothing diverged, and the smallest that diverged; None where there is none."""
+    diverged = min((rate for rate, stable in is_stable.items() if not stable), default=None)
+    stable = max(
+        (rate for rate, fine in is_stable.items() if fine and (diverged is None or rate < diverged)), default=None
+    )
+    return stable, diverged
+
+
+def next_probe(is_stable: Mapping[float, bool], *, grid: Sequence[float], bisections: int) -> float | None:
+    """The next rate to try for the largest stable one; None once it is known well enough.
+
+    From the rates of the grid the search goes up until one diverges, or down until one does not, then halves the
+    gap between the two on a logarithmic scale, `bisections` times.
+
+    Args:
+        is_stable: for every rate tried, whether the run did not diverge.
+        grid: the rates that were tried to begin with, all in `is_stable`.
+    """
+    known = {rate: is_stable[rate] for rate in grid}
+    steps = halvings = 0
+    while True:
+        stable, diverged = bracket(known)
+        if stable is not None and diverged is not None:
+            probe, halvings = neat(math.sqrt(stable * diverged)), halvings + 1
+        else:
+            outermost = max(known) * WIDEST_STEP if diverged is None else min(known) / WIDEST_STEP
+            probe, steps = neat(outermost), steps + 1
+        if halvings > bisections or steps > MOST_STEPS or probe in known:
+            return None
+        if probe not in is_stable:
+            return probe
+        known[probe] = is_stable[probe]
