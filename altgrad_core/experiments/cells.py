@@ -14,10 +14,10 @@ from typing import Any, Literal
 
 from altgrad_core.contracts.actions import ROLES
 from altgrad_core.errors import ManifestError
-from altgrad_core.experiments.search import around_the_best, neat, next_probe
+from altgrad_core.experiments.search import MOST_STEPS, around_the_best, neat, next_probe
 from altgrad_core.manifest.explain import problem_at, validated
 from altgrad_core.manifest.load import ManifestFile
-from altgrad_core.manifest.matrix import Label, Point, points
+from altgrad_core.manifest.matrix import Label, Point, points, too_many
 from altgrad_core.manifest.merge import assign, dotted, location_of, value_at
 from altgrad_core.manifest.schema import MatrixTable, SearchTable
 from altgrad_core.records.directory import RunDirectory
@@ -83,9 +83,20 @@ class Matrix:
     def __init__(self, source: ManifestFile, registry: Registry, *, most: int) -> None:
         self.source, self._registry, self._made = source, registry, dict[tuple[int, float | None], Cell]()
         self.table = validated(MatrixTable, source.data["matrix"], source, ("matrix",))
-        rates = 1 if self.table.search is None else len(self.table.search.factors)
-        self._points = points(source, self.table, most=max(1, most // rates))
+        self._points = points(source, self.table, most=most)
+        if (bound := self.bound()) > most:
+            raise too_many(source, bound, most)
         self._refuse_twins()
+
+    def bound(self) -> int:
+        """The most cells there can be, with all that a search may add."""
+        search, groups = self.table.search, len(self.groups)
+        if search is None:
+            return len(self._points)
+        rates = len(search.factors)
+        kept = rates if search.keep is None else min(search.keep, rates)
+        probes = search.bisections + MOST_STEPS if search.bisections else 0
+        return groups * (rates + probes) + (len(self._points) - groups) * kept
 
     @property
     def name(self) -> str:
@@ -122,7 +133,9 @@ class Matrix:
             "name": self.name,
             "manifest": str(self.source.path.resolve()),
         }
-        return {**head, "baseline": self.table.baseline, "cells": [cell.told() for cell in cells]}
+        rate = self.table.search.key if self.table.search is not None else SearchTable().key
+        facts = {"baseline": self.table.baseline, "rate": dotted(location_of(rate))}
+        return {**head, **facts, "cells": [cell.told() for cell in cells]}
 
     def _searched(self, group: tuple[int, ...], search: SearchTable, endings: Endings) -> Iterator[Cell]:
         """All rates with the first seed; then all seeds, and probes, as the endings suggest."""

@@ -62,10 +62,16 @@ def points(source: ManifestFile, matrix: MatrixTable, *, most: int) -> list[Poin
     grids = [reader.choices(matrix), *(reader.included(index, table) for index, table in enumerate(matrix.include))]
     count = sum(math.prod(len(axis) for axis in axes) for axes in grids)
     if count > most:
-        raise reader.error((), f"makes {count:,} cells; --max-cells {count} allows so many (it is {most:,})")
+        raise too_many(source, count, most)
     product = [reader.point(combination) for combination in itertools.product(*grids[0])]
     more = [reader.point(combination) for axes in grids[1:] for combination in itertools.product(*axes)]
     return [*reader.without_excluded(product, matrix.exclude), *more]
+
+
+def too_many(source: ManifestFile, count: int, most: int) -> ManifestError:
+    """The refusal of more cells than are allowed."""
+    message = f"makes up to {count:,} cells, more than the {most:,} allowed; allow them with --max-cells {count}"
+    return ManifestError(problem_at(source, ("matrix",), message))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,11 @@ from typing import Any
 from altgrad_core.manifest.lines import Location
 
 Data = dict[str, Any]
-OWN_KEYS = {"optimizer": ("schedule", "clip_norm", "group"), "data": ("batch_size", "accumulate")}
+OWN_KEYS: dict[Location, tuple[str, ...]] = {
+    ("optimizer",): ("schedule", "clip_norm", "group"),
+    ("optimizer", "group"): ("layers", "only"),
+    ("data",): ("batch_size", "accumulate"),
+}
 """Keys of tables with `use` that are AltGrad's own, not the plugin's: they outlive a change of the plugin."""
 
 
@@ -20,7 +24,7 @@ def laid_over(base: Data, over: Data, location: Location = ()) -> Data:
     """
     merged = dict(base)
     if over.get("use", base.get("use")) != base.get("use"):
-        own = OWN_KEYS.get(str(location[0]), ()) if len(location) == 1 else ()
+        own = OWN_KEYS.get(tuple(part for part in location if isinstance(part, str)), ())
         merged = {key: value for key, value in base.items() if key in own}
     for key, value in over.items():
         old = merged.get(key)

@@ -22,6 +22,7 @@ class AdamWStochastic(OptimizerSpec):
 
     Options:
         weight_decay: multiplied by the rate, as torch does it, and rounded with the step.
+        rounding: `nearest-even` is a control: steps below half a rung are lost, every time.
     """
 
     name: ClassVar = "adamw-stochastic"
@@ -31,6 +32,7 @@ class AdamWStochastic(OptimizerSpec):
     beta2: float = Field(default=0.999, ge=0, lt=1)
     eps: PositiveFloat = 1e-8
     weight_decay: NonNegativeFloat = 0.01
+    rounding: Literal["stochastic", "nearest-even"] = "stochastic"
 
     def build(self, groups: list[dict[str, Any]], geometry: Mapping[Tensor, Geometry]) -> Optimizer:
         """A `StochasticAdamW` optimizer; weights with a geometry and all others stand in groups of their own."""
@@ -43,6 +45,7 @@ class AdamWStochastic(OptimizerSpec):
             betas=(self.beta1, self.beta2),
             eps=self.eps,
             weight_decay=self.weight_decay,
+            rounding=self.rounding,
         )
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
-from altgrad_baselines.on_grid import put, settle, stochastic
+from altgrad_baselines.on_grid import nearest, put, settle, stochastic
 from altgrad_baselines.own_step import OwnStep
 from altgrad_core import Geometry
 
@@ -21,6 +21,7 @@ class StochasticAdamW(OwnStep):
         params: parameters or groups; a group with `plain=True` holds parameters without a grid, which take AdamW.
         geometry: the grid of every other parameter; its scale is fixed here, with a binade of headroom.
         weight_decay: as torch does it; rounded with the step.
+        rounding: `nearest-even` loses every step below half a rung; a control.
     """
 
     def __init__(
@@ -32,8 +33,9 @@ class StochasticAdamW(OwnStep):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.01,
+        rounding: Literal["stochastic", "nearest-even"] = "stochastic",
     ) -> None:
-        self.geometry = dict(geometry)
+        self.geometry, self.rounding = dict(geometry), rounding
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
         for group in self.param_groups:
             if not group["plain"]:
@@ -44,5 +46,7 @@ class StochasticAdamW(OwnStep):
         """AdamW in float32, then rounded."""
         for parameter in parameters:
             stepped = parameter - group["lr"] * self.decayed_direction(group, parameter)
-            rounded = stochastic(self.geometry[parameter], stepped, held=parameter)
+            grid = self.geometry[parameter]
+            is_random = self.rounding == "stochastic"
+            rounded = stochastic(grid, stepped, held=parameter) if is_random else nearest(grid, stepped)
             put(parameter, rounded, where=~parameter.isnan())
