@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 import json as json_module
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
-from altgrad_core.cli.options import DeviceOption, JsonOption, ManifestArgument, SetOption, StepsOption, flags
+import typer
+
+from altgrad_core.cli.options import (
+    MOST_CELLS,
+    DeviceOption,
+    JsonOption,
+    ManifestArgument,
+    MaxCellsOption,
+    OutOption,
+    SetOption,
+    StepsOption,
+    flags,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -20,15 +33,34 @@ def check(
     set: SetOption = None,
     device: DeviceOption = None,
     steps: StepsOption = None,
+    out: OutOption = None,
+    table: Annotated[
+        bool, typer.Option("--table", help="Of a matrix: formats, optimizers, layers, and status.")
+    ] = False,
+    max_cells: MaxCellsOption = MOST_CELLS,
     json: JsonOption = False,
 ) -> None:
-    """Assemble MANIFEST without training: what is quantized and how, the size of the model and of a checkpoint."""
+    """Assemble MANIFEST without training: what is quantized and how, sizes; of a matrix, its cells and their time."""
+    from altgrad_core.cli.matrix import print_cells, print_estimate, print_table
+    from altgrad_core.errors import ManifestError
+    from altgrad_core.experiments.cells import Matrix
     from altgrad_core.manifest.load import load_manifest
     from altgrad_core.registry.registry import installed
     from altgrad_core.running.assemble import assemble
     from altgrad_core.running.resolve import resolve
 
     source = load_manifest(manifest, set or (), flags=flags(device=device, steps=steps))
+    if "matrix" in source.data:
+        matrix = Matrix(source, installed(), most=max_cells)
+        if table:
+            print_table(matrix, out or Path("runs", matrix.name))
+            return
+        print_cells(matrix, as_json=json)
+        if not json:
+            print_estimate(matrix)
+        return
+    if table:
+        raise ManifestError(f"--table: {manifest} has no [matrix]")
     print_plan(assemble(resolve(source, installed())), as_json=json)
 
 

@@ -15,9 +15,13 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from altgrad_core.contracts.actions import ROLES
 from altgrad_core.experiments.board import Board
-from altgrad_core.experiments.cells import Matrix
+from altgrad_core.experiments.cells import SEED, Cell, Matrix, directory_of, endings_in
+from altgrad_core.experiments.estimate import estimate
 from altgrad_core.experiments.executor import Tally, train_cells
+from altgrad_core.manifest.merge import dotted, location_of
+from altgrad_core.records.directory import RunDirectory
 
 MOST_ROWS = 12
 
@@ -53,6 +57,58 @@ def print_cells(matrix: Matrix, *, as_json: bool) -> None:
     if len(cells) > MOST_ROWS:
         console.print(f"... and {len(cells) - MOST_ROWS} more", highlight=False)
     print(f"\n{matrix.name}: {len(cells)} cells{_more(matrix)}")
+
+
+def print_estimate(matrix: Matrix) -> None:
+    """What the known cells will take, by a few measured steps."""
+    found = estimate(matrix, matrix.cells({}))
+    print(
+        f"about {_duration(found.seconds)} in one process like this one, and {found.bytes / 1e6:.0f} MB of checkpoints kept "
+        f"(by a few steps of {found.measured} cells)"
+    )
+
+
+def print_table(matrix: Matrix, study: Path) -> None:
+    """Every combination but for seeds and rates: its formats, layer by layer, and how many of its cells have ended."""
+    endings = endings_in(matrix, study)
+    rows: dict[tuple[str, ...], Counter[str]] = {}
+    cells = matrix.cells(endings)
+    search = matrix.table.search
+    left_out = {SEED, dotted(location_of(search.key)) if search is not None else SEED}
+    axes = [axis for axis in dict.fromkeys(axis for cell in cells for axis in cell.labels) if axis not in left_out]
+    for cell in cells:
+        row = (*(str(cell.labels.get(axis, "-")) for axis in axes), _rules(cell))
+        status = endings[cell.name].status if cell.name in endings else _unended(directory_of(cell, study))
+        rows.setdefault(row, Counter())[status] += 1
+    statuses = list(dict.fromkeys(status for counts in rows.values() for status in counts))
+    table = Table(*axes, "recipe (weight, activation, gradient)", "cells", *statuses, box=None, pad_edge=False)
+    for row, counts in rows.items():
+        table.add_row(*row, str(counts.total()), *(str(counts[status]) for status in statuses))
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+def _unended(directory: RunDirectory) -> str:
+    return "unfinished" if directory.is_begun else "not begun"
+
+
+def _rules(cell: Cell) -> str:
+    """The recipe of a cell, a rule after the other."""
+    rules = cell.resolved.rules
+    told = [
+        f"{rule.layers}: " + ", ".join("-" if (q := getattr(rule, role)) is None else q.target.name for role in ROLES)
+        for rule in rules
+    ]
+    return "; ".join(told) or "unquantized"
+
+
+def _duration(seconds: float) -> str:
+    return (
+        f"{seconds / 3600:.1f} h"
+        if seconds >= 5400
+        else f"{seconds / 60:.0f} min"
+        if seconds >= 90
+        else f"{seconds:.0f} s"
+    )
 
 
 def _more(matrix: Matrix) -> str:

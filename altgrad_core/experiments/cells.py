@@ -205,6 +205,17 @@ def ending_of(directory: RunDirectory) -> Ending | None:
         return None  # damaged: whoever continues the run says so
 
 
+def endings_in(matrix: Matrix, study: Path) -> dict[str, Ending]:
+    """How every cell that ended did, and of those that a search added because of that."""
+    endings: dict[str, Ending] = {}
+    while True:
+        unknown = [cell for cell in matrix.cells(endings) if cell.name not in endings]
+        fresh = {cell.name: found for cell in unknown if (found := ending_of(directory_of(cell, study))) is not None}
+        if not fresh:
+            return endings
+        endings |= fresh
+
+
 def directory_of(cell: Cell, study: Path) -> RunDirectory:
     """Where a cell runs."""
     return RunDirectory(study / cell.name)

@@ -161,9 +161,10 @@ class _Work:
             self._workers[number_of].ask(self._task(cell))
 
     def _task(self, cell: Cell) -> dict[str, Any]:
-        data = json.loads(json.dumps(cell.resolved.source.data))
-        data["run"]["name"] = cell.name
+        source = cell.resolved.source
+        data = {**source.data, "run": {**source.data["run"], "name": cell.name}}
         return {
+            "settings": [[list(location), option] for location, option in source.settings.items()],
             "manifest": str(self._matrix.source.path.resolve()),
             "data": data,
             "directory": str(directory_of(cell, self._study).path),

@@ -89,7 +89,8 @@ def _train(task: dict[str, Any], registry: Registry, tell: Tell) -> Outcome:
         return resume(directory, registry, strict=False, show=show)
     data = task["data"]
     text = f"# One cell of {task['manifest']}\n\n{tomlkit.dumps(data)}"
-    source = ManifestFile(Path(task["manifest"]), text, data)
+    settings = {tuple(location): option for location, option in task["settings"]}
+    source = ManifestFile(Path(task["manifest"]), text, data, settings=settings)
     return begin(resolve(source, registry), directory, overwrite=task["overwrite"], show=show)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 Location = tuple[str | int, ...]
 _HEADER = re.compile(r"^\s*(\[\[?)([^\[\]]+)\]\]?\s*(#.*)?$")
-_KEY = re.compile(r"""^\s*([A-Za-z0-9_\-."' ]+?)\s*=""")
+_KEY = re.compile(r"""^\s*([A-Za-z0-9_\-"'][A-Za-z0-9_\-."' \[\]]*?)\s*=""")
 
 
 def key_lines(text: str) -> dict[Location, int]:

@@ -1,0 +1,141 @@
+"""The cells of a matrix: what their identity depends on, and how a search adds some."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from altgrad_core import ManifestError
+from altgrad_core.experiments.cells import Cell, Ending, Matrix, endings_in, identity_of
+from altgrad_core.experiments.estimate import covering
+from altgrad_core.manifest.load import load_manifest
+from altgrad_core.registry.registry import installed
+from altgrad_core.running.resolve import resolve
+
+Make = Callable[..., Matrix]
+
+
+@pytest.fixture
+def matrix(tiny: Path) -> Make:
+    def make(text: str, *, most: int = 1000, name: str = "study.toml") -> Matrix:
+        path = tiny.with_name(name)
+        path.write_text(tiny.read_text().replace('name = "tiny"\n', "") + text)
+        return Matrix(load_manifest(path), installed(), most=most)
+
+    return make
+
+
+def rates(cells: list[Cell]) -> list[tuple[object, object]]:
+    return [(cell.labels["run.seed"], cell.labels["optimizer.lr"]) for cell in cells]
+
+
+def test_a_cell_is_named_by_its_values_and_its_identity(matrix: Make) -> None:
+    (cell,) = matrix("[matrix]\n'recipe[0].weight.format' = ['e5m2']\nrun.seed = [4]\n").cells({})
+    assert cell.name == f"e5m2-seed4-{cell.identity[:8]}"
+
+
+def test_the_identity_is_that_of_the_resolved_manifest(matrix: Make, tiny: Path) -> None:
+    (cell,) = matrix("[matrix]\nrun.seed = [3]\n").cells({})
+    alone = resolve(load_manifest(tiny), installed())
+    assert identity_of(alone) == cell.identity
+
+
+@pytest.mark.parametrize("same", ["run.name=other", "run.device=cpu", "tracker=[{use='tensorboard'}]", "run.seed=3"])
+def test_name_device_and_trackers_do_not_change_the_identity(tiny: Path, same: str) -> None:
+    assert identity_of(resolve(load_manifest(tiny, [same]), installed())) == identity_of(
+        resolve(load_manifest(tiny), installed())
+    )
+
+
+@pytest.mark.parametrize("other", ["run.seed=4", "optimizer.lr=0.2", "recipe[0].weight.format=e5m2", "model.n_layer=2"])
+def test_whatever_changes_numbers_changes_the_identity(tiny: Path, other: str) -> None:
+    assert identity_of(resolve(load_manifest(tiny, [other]), installed())) != identity_of(
+        resolve(load_manifest(tiny), installed())
+    )
+
+
+def test_two_cells_that_are_one_run_are_refused(matrix: Make) -> None:
+    with pytest.raises(ManifestError) as caught:
+        matrix("[matrix]\nrun.seed = [1, 2]\n[[matrix.include]]\nrun.seed = [2]\n")
+    assert str(caught.value).endswith(
+        "two cells are one and the same run: (run.seed = 2) and (run.seed = 2); leave one out"
+    )
+
+
+def test_a_mistake_in_a_cell_names_the_axis_and_the_index(matrix: Make, tiny: Path) -> None:
+    with pytest.raises(ManifestError) as caught:
+        matrix("[matrix]\n'recipe[0].weight.format' = ['e5m2', 'e4m4']\n")
+    said = "(matrix.recipe[0].weight.format[1]): recipe[0].weight.format: no format"
+    assert said in str(caught.value)
+
+
+def test_all_factors_are_tried_with_the_first_seed_then_the_best_with_all(matrix: Make) -> None:
+    study = matrix("[matrix]\nrun.seed = [1, 2, 3]\n[matrix.search]\nfactors = [0.1, 1, 10]\nkeep = 2\n")
+    first = study.cells({})
+    assert rates(first) == [(1, 0.01), (1, 0.1), (1, 1.0)]
+    losses = {0.01: 3.0, 0.1: 2.5, 1.0: 2.0}
+    endings = {c.name: Ending("finished", losses[float(c.labels["optimizer.lr"])]) for c in first}
+    assert rates(study.cells(dict(list(endings.items())[:2]))) == rates(first)
+    assert rates(study.cells(endings)) == [*rates(first), (2, 0.1), (2, 1.0), (3, 0.1), (3, 1.0)]
+
+
+def test_a_plain_grid_tries_all_with_all_seeds_at_once(matrix: Make) -> None:
+    study = matrix("[matrix]\nrun.seed = [1, 2]\n[matrix.search]\nfactors = [1, 10]\n")
+    assert rates(study.cells({})) == [(1, 0.1), (1, 1.0), (2, 0.1), (2, 1.0)]
+
+
+def test_probes_follow_what_diverged(matrix: Make) -> None:
+    study = matrix("[matrix]\nrun.seed = [1]\n[matrix.search]\nfactors = [1, 10]\nbisections = 2\n")
+    endings: dict[str, Ending] = {}
+    while fresh := [cell for cell in study.cells(endings) if cell.name not in endings]:
+        for cell in fresh:
+            fine = float(cell.labels["optimizer.lr"]) <= 0.5
+            endings[cell.name] = Ending("finished" if fine else "diverged", 2.0 if fine else math.nan)
+    found = study.cells(endings)
+    assert [(c.labels["optimizer.lr"], c.role) for c in found] == [
+        (0.1, "cell"),
+        (1.0, "cell"),
+        (0.3162, "probe"),
+        (0.5623, "probe"),
+    ]
+
+
+def test_a_search_needs_a_number(matrix: Make) -> None:
+    with pytest.raises(ManifestError) as caught:
+        matrix("[matrix]\nrun.seed = [1]\n[matrix.search]\nkey = 'optimizer.use'\n").cells({})
+    assert '"optimizer.use" is "manifold-adamw" in cell seed1-' in str(caught.value)
+
+
+def test_more_cells_than_allowed_count_what_a_search_may_add(matrix: Make) -> None:
+    text = "[matrix]\nrun.seed = [1, 2, 3]\n[matrix.search]\nfactors = [1, 2]\nkeep = 1\nbisections = 3\n"
+    assert matrix(text, most=15).bound() == 2 + (3 + 8) + 2
+    with pytest.raises(ManifestError, match=r"matrix: makes up to 15 cells, more than the 14 allowed"):
+        matrix(text, most=14)
+
+
+def test_what_is_told_of_cells_is_plain_data(matrix: Make) -> None:
+    study = matrix("[matrix]\nrun.seed = [1]\nbaseline = 'adamw'\n")
+    told = json.loads(json.dumps(study.told(study.cells({}))))
+    assert (told["name"], told["baseline"], told["rate"]) == ("study", "adamw", "optimizer.lr")
+    assert told["cells"][0]["point"] == {"run.seed": 1}
+
+
+def test_chosen_cells_have_every_value_of_every_axis_but_those_left_out(matrix: Make) -> None:
+    text = "[matrix]\n'recipe[0].weight.format' = ['e5m2', 'e3m4']\n'optimizer.lr' = [0.1, 0.2]\nrun.seed = [1, 2]\n"
+    chosen = covering(matrix(text).cells({}), apart_from={"run.seed"})
+    assert [list(cell.labels.values()) for cell in chosen] == [["e5m2", 0.1, 1], ["e5m2", 0.2, 1], ["e3m4", 0.1, 1]]
+
+
+def test_a_damaged_summary_is_no_ending(matrix: Make, tmp_path: Path) -> None:
+    study = matrix("[matrix]\nrun.seed = [1]\n")
+    (cell,) = study.cells({})
+    (tmp_path / "out" / cell.name).mkdir(parents=True)
+    summary = tmp_path / "out" / cell.name / "summary.json"
+    summary.write_text('{"status": "fini')
+    assert endings_in(study, tmp_path / "out") == {}
+    summary.write_text('{"status": "finished", "validation_loss": 2.5}')
+    assert endings_in(study, tmp_path / "out") == {cell.name: Ending("finished", 2.5)}
