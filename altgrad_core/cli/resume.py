@@ -18,10 +18,16 @@ def resume(
     """Continue the run in RUN_DIR from its newest whole checkpoint, bit for bit as if it had never stopped."""
     from altgrad_core.cli.progress import watching
     from altgrad_core.cli.summary import print_outcome
-    from altgrad_core.records.directory import RunDirectory
+    from altgrad_core.errors import ManifestError
+    from altgrad_core.records.directory import CELLS, RunDirectory
     from altgrad_core.registry.registry import installed
     from altgrad_core.running.session import resume as continue_run
 
+    if (run_dir / CELLS).exists():
+        raise ManifestError(
+            f"{run_dir}: is a study of many runs; continue it with: altgrad run MANIFEST --out {run_dir} "
+            f"(the manifest it was begun with is named in {run_dir / CELLS})"
+        )
     with watching(None) as show:
         outcome = continue_run(RunDirectory(run_dir), installed(), strict=strict, show=show)
     print_outcome(outcome, as_json=json)

@@ -20,7 +20,7 @@ from typing import Any
 from altgrad_core.errors import RunError
 from altgrad_core.experiments.board import Board
 from altgrad_core.experiments.cells import Cell, Ending, Matrix, directory_of, ending_of
-from altgrad_core.records.directory import mark_latest
+from altgrad_core.records.directory import CELLS, mark_latest
 from altgrad_core.records.files import write_json, write_whole
 from altgrad_core.records.record import number
 from altgrad_core.running.signals import Signals
@@ -133,7 +133,7 @@ class _Work:
                 break
             self._endings.update(fresh)
         if (told := self._matrix.told(cells)) != self._written:
-            write_json(self._study / "cells.json", told)
+            write_json(self._study / CELLS, told)
             self._written = told
         taken = (
             {running.cell.name for running in self.board.running.values()}

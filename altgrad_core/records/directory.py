@@ -13,6 +13,8 @@ from filelock import FileLock, Timeout
 from altgrad_core.errors import ManifestError, RunError
 
 LOCK = "run.lock"
+CELLS = "cells.json"
+"""In the directory of a study: the cells it has, each in a run directory beside it."""
 
 
 class DirectoryInUse(RunError):

@@ -1,0 +1,194 @@
+"""Cells trained by worker processes: the same bits as alone, whatever is killed, and each exactly once."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from altgrad_core.experiments.board import Board
+from altgrad_core.records.record import read_records
+from altgrad_core.running.checkpoint import checkpoint_steps, read_checkpoint
+
+if TYPE_CHECKING:
+    from tests.conftest import Said
+
+FOUR = "[matrix]\n'recipe[0].weight.format' = ['e5m2', 'e3m4']\nrun.seed = [1, 2]\n"
+FAILING = '''
+"""A model that cannot be built where it is 24 wide, and dies where it is 32."""
+import os
+from altgrad_nanogpt import NanoGPT
+
+def build(vocabulary, n_embd, block_size):
+    if n_embd == 24:
+        raise ValueError("24 is unlucky")
+    if n_embd == 32:
+        os._exit(9)
+    return NanoGPT(n_layer=1, n_head=2, n_embd=n_embd, block_size=block_size).build(vocabulary)
+'''
+
+
+@pytest.fixture
+def study(tiny: Path) -> Path:
+    path = tiny.with_name("study.toml")
+    path.write_text(tiny.read_text().replace('name = "tiny"\n', "").replace("seed = 3\n", "") + FOUR)
+    return path
+
+
+def cells_of(out: Path) -> list[dict[str, Any]]:
+    return list(json.loads((out / "cells.json").read_text())["cells"])
+
+
+def truth(run: Path) -> tuple[bytes, dict[str, bytes]]:
+    """The records of a run, and its last checkpoint, but for the names in them."""
+    records = [{**record, "name": ""} for record in read_records(run / "records.jsonl")]
+    newest = checkpoint_steps(run / "checkpoints")[0]
+    return json.dumps(records).encode(), read_checkpoint(run / "checkpoints" / f"step-{newest}")
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "altgrad_core.cli.main", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(condition: Callable[[], bool], *, seconds: float = 60.0) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def test_every_cell_is_trained_as_its_manifest_alone_would_be(
+    study: Path, tmp_path: Path, altgrad: Callable[..., Said]
+) -> None:
+    told = altgrad("run", study, "--out", tmp_path / "out", "--jobs", "2", "--json")
+    assert told.code == 0, told.err
+    assert json.loads(told.out)["ended"] == {"finished": 4}
+    for cell in cells_of(tmp_path / "out"):
+        directory = tmp_path / "out" / cell["name"]
+        alone = tmp_path / "alone" / cell["name"]
+        assert altgrad("run", directory / "resolved.toml", "--out", alone).code == 0
+        (records, files), (others, more) = truth(directory), truth(alone)
+        assert records == others
+        assert {n: f for n, f in files.items() if n != "progress.json"} == {
+            n: f for n, f in more.items() if n != "progress.json"
+        }
+        assert checkpoint_steps(directory / "checkpoints") == [6]
+
+
+def test_a_second_command_finds_nothing_left_to_do(study: Path, tmp_path: Path, altgrad: Callable[..., Said]) -> None:
+    assert altgrad("run", study, "--out", tmp_path / "out").code == 0
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*/records.jsonl")}
+    again = altgrad("run", study, "--out", tmp_path / "out")
+    assert (again.code, again.err) == (0, "")
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*/records.jsonl")} == before
+    assert altgrad("run", study, "--out", tmp_path / "out", "--overwrite").code == 0
+    assert all(path.stat().st_mtime_ns > at for path, at in before.items())
+
+
+def test_cells_that_fail_are_tried_twice_and_listed_and_the_others_finish(
+    study: Path, tmp_path: Path, altgrad_process: Callable[..., Said]
+) -> None:
+    (tmp_path / "unlucky.py").write_text(FAILING)
+    text = study.read_text().partition("[model]")
+    model = '[model]\nuse = "unlucky:build"\nn_embd = 16\nblock_size = 16\n'
+    study.write_text(
+        text[0]
+        + model
+        + "[data]"
+        + text[2]
+        .partition("[data]")[2]
+        .replace("'recipe[0].weight.format' = ['e5m2', 'e3m4']\nrun.seed = [1, 2]", "model.n_embd = [16, 24, 32, 8]")
+    )
+    told = altgrad_process("run", study, "--out", tmp_path / "out", env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    names = {cell["point"]["model.n_embd"]: cell["name"] for cell in cells_of(tmp_path / "out")}
+    assert told.code == 3
+    assert told.out.startswith("study: 4 cells: 2 finished, 2 failed\n")
+    lines = told.err.splitlines()
+    unlucky, dead = "24 is unlucky", "its process ended without a word: out of memory, or killed"
+    assert f"{names[24]}: failed, and is tried once more: " in told.err and told.err.count(unlucky) >= 2
+    assert f"failed: {names[32]}: {dead}" in lines
+    assert not (tmp_path / "out" / names[32] / "summary.json").exists()
+
+
+def test_an_interrupted_study_goes_on_where_it_was(study: Path, tmp_path: Path, altgrad: Callable[..., Said]) -> None:
+    out, whole = tmp_path / "out", tmp_path / "whole"
+    more = ("--set", "run.steps=120", "--set", "run.checkpoint_every=50")
+    process = start("run", study, "--out", out, *more)
+    wait_for(lambda: any(b'"step":9,' in path.read_bytes() for path in out.glob("*/records.jsonl")))
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert err.endswith(f"saved; continue with: altgrad run {study} --out {out}\n")
+    assert altgrad("run", study, "--out", out, *more).code == 0
+    assert altgrad("run", study, "--out", whole, *more).code == 0
+    for cell in cells_of(out):
+        assert truth(out / cell["name"])[0] == truth(whole / cell["name"])[0]
+
+
+def test_workers_end_when_their_parent_is_killed(study: Path, tmp_path: Path) -> None:
+    process = start("run", study, "--out", tmp_path / "out", "--set", "run.steps=100000")
+    wait_for(lambda: any(path.stat().st_size > 2000 for path in (tmp_path / "out").glob("*/records.jsonl")))
+    children = _children(process.pid)
+    assert children
+    process.kill()
+    process.wait()
+    wait_for(lambda: not any(_is_alive(child) for child in children), seconds=20)
+    assert list((tmp_path / "out").glob("*/checkpoints/step-*/checkpoint.json"))
+
+
+@pytest.mark.slow
+def test_four_commands_and_many_kills_finish_each_of_24_cells_once(study: Path, tmp_path: Path) -> None:
+    out, chance = tmp_path / "out", random.Random(5)
+    study.write_text(study.read_text().replace("run.seed = [1, 2]", f"run.seed = {list(range(12))}"))
+    commands = [start("run", study, "--out", out, "--set", "run.steps=40") for _ in range(4)]
+    for _ in range(12):
+        time.sleep(chance.uniform(0.5, 2.0))
+        workers = [child for command in commands if command.poll() is None for child in _children(command.pid)]
+        if workers:
+            os.kill(chance.choice(workers), signal.SIGKILL)
+    for command in commands:
+        command.communicate(timeout=300)
+    last = start("run", study, "--out", out, "--set", "run.steps=40")
+    last.communicate(timeout=300)
+    assert last.returncode == 0
+    for cell in cells_of(out):
+        kinds = [record["kind"] for record in read_records(out / cell["name"] / "records.jsonl")]
+        assert (kinds.count("began"), kinds.count("ended"), kinds.count("step")) == (1, 1, 40)
+
+
+def test_the_board_tells_the_time_left_by_the_pace_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    board = Board(left=300)
+    cell: Any = type(
+        "Cell", (), {"resolved": type("R", (), {"manifest": type("M", (), {"run": type("T", (), {"steps": 100})})})}
+    )
+    board.began(0, cell)
+    assert board.seconds_left() is None
+    board.stepped(0, step=1, loss="-")
+    now[0] += 10
+    board.stepped(0, step=51, loss="-")
+    assert board.seconds_left() == pytest.approx((300 + 49) * 10 / 50)
+
+
+def _children(process: int) -> list[int]:
+    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process)], capture_output=True, text=True, check=False)
+    return [int(word) for word in listed.stdout.split()]
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
