@@ -94,9 +94,10 @@ class Matrix:
         if search is None:
             return len(self._points)
         rates = len(search.factors)
-        kept = rates if search.keep is None else min(search.keep, rates)
+        kept = rates if search.keep is None else search.keep
         probes = search.bisections + MOST_STEPS if search.bisections else 0
-        return groups * (rates + probes) + (len(self._points) - groups) * kept
+        fresh = kept if search.spacing is not None else 0
+        return groups * (rates + fresh + probes) + (len(self._points) - groups) * kept
 
     @property
     def name(self) -> str:
@@ -139,7 +140,7 @@ class Matrix:
 
     def _searched(self, group: tuple[int, ...], search: SearchTable, endings: Endings) -> Iterator[Cell]:
         """All rates with the first seed; then all seeds, and probes, as the endings suggest."""
-        pilot, *others = group
+        pilot, others = group[0], group[1:]
         rates = sorted({neat(self._rate(pilot, search.key) * factor) for factor in search.factors})
         first = {rate: self._cell(pilot, rate) for rate in rates}
         yield from first.values()
@@ -149,8 +150,9 @@ class Matrix:
         if len(ended) < len(rates):
             return
         if search.keep is not None:
-            kept = around_the_best({rate: ending.rank for rate, ending in ended.items()}, keep=search.keep)
-            yield from (self._cell(index, rate) for index in others for rate in kept)
+            losses = {rate: ending.rank for rate, ending in ended.items()}
+            kept = around_the_best(losses, keep=search.keep, spacing=search.spacing)
+            yield from (self._cell(index, rate) for index in group for rate in kept)
         if search.bisections and all(ending.status != "crashed" for ending in ended.values()):
             yield from self._probes(pilot, search, rates, ended, endings)
 

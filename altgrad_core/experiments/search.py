@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 
 WIDEST_STEP = 10**0.5
-MOST_STEPS = 8
-"""A rate is sought up to `WIDEST_STEP ** MOST_STEPS` (10,000 times) beyond those tried."""
+MOST_STEPS = 4
+"""A rate is sought up to `WIDEST_STEP ** MOST_STEPS` (100 times) beyond those tried."""
 
 
 def neat(rate: float) -> float:
@@ -15,15 +15,18 @@ def neat(rate: float) -> float:
     return float(f"{rate:.4g}")
 
 
-def around_the_best(losses: Mapping[float, float], *, keep: int) -> list[float]:
-    """So many neighbouring rates around the one of lowest loss, in ascending order.
+def around_the_best(losses: Mapping[float, float], *, keep: int, spacing: float | None = None) -> list[float]:
+    """So many rates around the one of lowest loss, in ascending order.
 
     Args:
         losses: by rate; infinite for a run that did not end well.
         keep: how many.
+        spacing: the factor between them; without one they are neighbours among those tried.
     """
     rates = sorted(losses)
     best = min(range(len(rates)), key=lambda index: (losses[rates[index]], index))
+    if spacing is not None:
+        return [neat(rates[best] * spacing ** (index - (keep - 1) / 2)) for index in range(keep)]
     first = min(max(0, best - (keep - 1) // 2), max(0, len(rates) - keep))
     return rates[first : first + keep]
 

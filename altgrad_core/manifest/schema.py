@@ -157,6 +157,8 @@ class SearchTable(Table):
         key: what is searched.
         factors: times the value a cell has there.
         keep: all factors are tried with the first seed; then all seeds take so many around the best. All, by default.
+        spacing: the factor between those that all seeds take; that of `factors`, by default. A smaller one tells optimizers
+            apart that differ by less than a coarse grid of rates costs.
         bisections: how often the gap between the largest rate that did not diverge, and the smallest that did, is halved
             (on a logarithmic scale, with the first seed); 0 does not look for it.
     """
@@ -164,7 +166,14 @@ class SearchTable(Table):
     key: str = "optimizer.lr"
     factors: Annotated[list[PositiveFloat], Field(min_length=1)] = [0.1, 0.316, 1.0, 3.16, 10.0]
     keep: PositiveInt | None = None
+    spacing: float | None = Field(default=None, gt=1)
     bisections: NonNegativeInt = 0
+
+    @model_validator(mode="after")
+    def _spaces_what_is_kept(self) -> SearchTable:
+        if self.spacing is not None and self.keep is None:
+            raise ValueError("spacing is that of the rates which `keep` asks for; set keep too, such as keep = 3")
+        return self
 
 
 class MatrixTable(OpenTable):

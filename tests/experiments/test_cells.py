@@ -83,6 +83,15 @@ def test_all_factors_are_tried_with_the_first_seed_then_the_best_with_all(matrix
     assert rates(study.cells(endings)) == [*rates(first), (2, 0.1), (2, 1.0), (3, 0.1), (3, 1.0)]
 
 
+def test_finer_rates_around_the_best_are_taken_by_all_seeds(matrix: Make) -> None:
+    text = "[matrix]\nrun.seed = [1, 2]\n[matrix.search]\nfactors = [0.1, 1]\nkeep = 3\nspacing = 2.0\n"
+    study = matrix(text)
+    endings = {cell.name: Ending("finished", 2.0) for cell in study.cells({})}
+    fine = [(seed, rate) for seed in (1, 2) for rate in (0.005, 0.01, 0.02)]
+    assert set(rates(study.cells(endings))) == {(1, 0.01), (1, 0.1), *fine}
+    assert len(study.cells(endings)) == 7 <= study.bound()
+
+
 def test_a_plain_grid_tries_all_with_all_seeds_at_once(matrix: Make) -> None:
     study = matrix("[matrix]\nrun.seed = [1, 2]\n[matrix.search]\nfactors = [1, 10]\n")
     assert rates(study.cells({})) == [(1, 0.1), (1, 1.0), (2, 0.1), (2, 1.0)]
@@ -112,9 +121,9 @@ def test_a_search_needs_a_number(matrix: Make) -> None:
 
 def test_more_cells_than_allowed_count_what_a_search_may_add(matrix: Make) -> None:
     text = "[matrix]\nrun.seed = [1, 2, 3]\n[matrix.search]\nfactors = [1, 2]\nkeep = 1\nbisections = 3\n"
-    assert matrix(text, most=15).bound() == 2 + (3 + 8) + 2
-    with pytest.raises(ManifestError, match=r"matrix: makes up to 15 cells, more than the 14 allowed"):
-        matrix(text, most=14)
+    assert matrix(text, most=11).bound() == 2 + (3 + 4) + 2
+    with pytest.raises(ManifestError, match=r"matrix: makes up to 11 cells, more than the 10 allowed"):
+        matrix(text, most=10)
 
 
 def test_what_is_told_of_cells_is_plain_data(matrix: Make) -> None:

@@ -36,6 +36,12 @@ def test_runs_that_did_not_end_well_are_the_worst() -> None:
     assert around_the_best(dict.fromkeys(GRID, math.inf), keep=2) == [0.1, 0.316]
 
 
+def test_a_spacing_of_its_own_puts_rates_around_the_best_one() -> None:
+    losses = {0.1: 3.0, 1.0: 2.0, 10.0: 2.5}
+    assert around_the_best(losses, keep=3, spacing=2.0) == [0.5, 1.0, 2.0]
+    assert around_the_best(losses, keep=2, spacing=4.0) == [0.5, 2.0]
+
+
 def test_keeping_more_than_there_are_keeps_all() -> None:
     assert around_the_best({0.1: 3.0, 1.0: 2.0}, keep=9) == [0.1, 1.0]
 
