@@ -18,6 +18,7 @@ import pytest
 from altgrad_core.experiments.board import Board
 from altgrad_core.records.record import read_records
 from altgrad_core.running.checkpoint import checkpoint_steps, read_checkpoint
+from tests.conftest import TINY
 
 if TYPE_CHECKING:
     from tests.conftest import Said
@@ -37,11 +38,26 @@ def build(vocabulary, n_embd, block_size):
 '''
 
 
-@pytest.fixture
-def study(tiny: Path) -> Path:
-    path = tiny.with_name("study.toml")
-    path.write_text(tiny.read_text().replace('name = "tiny"\n', "").replace("seed = 3\n", "") + FOUR)
+def written(folder: Path, matrix: str = FOUR) -> Path:
+    """A study of tiny runs."""
+    path = folder / "study.toml"
+    path.write_text(TINY.replace('name = "tiny"\n', "").replace("seed = 3\n", "") + matrix)
     return path
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    return written(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
+    """A manifest, the directory of its finished study, and what the command said."""
+    folder = tmp_path_factory.mktemp("finished")
+    process = start("run", written(folder), "--out", folder / "out", "--jobs", "2", "--json")
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    return folder / "study.toml", folder / "out", out
 
 
 def cells_of(out: Path) -> list[dict[str, Any]]:
@@ -68,14 +84,12 @@ def wait_for(condition: Callable[[], bool], *, seconds: float = 60.0) -> None:
 
 
 def test_every_cell_is_trained_as_its_manifest_alone_would_be(
-    study: Path, tmp_path: Path, altgrad: Callable[..., Said]
+    finished: tuple[Path, Path, str], tmp_path: Path, altgrad: Callable[..., Said]
 ) -> None:
-    told = altgrad("run", study, "--out", tmp_path / "out", "--jobs", "2", "--json")
-    assert told.code == 0, told.err
-    assert json.loads(told.out)["ended"] == {"finished": 4}
-    for cell in cells_of(tmp_path / "out"):
-        directory = tmp_path / "out" / cell["name"]
-        alone = tmp_path / "alone" / cell["name"]
+    _, out, said = finished
+    assert json.loads(said)["ended"] == {"finished": 4}
+    for cell in cells_of(out):
+        directory, alone = out / cell["name"], tmp_path / cell["name"]
         assert altgrad("run", directory / "resolved.toml", "--out", alone).code == 0
         (records, files), (others, more) = truth(directory), truth(alone)
         assert records == others
@@ -85,14 +99,23 @@ def test_every_cell_is_trained_as_its_manifest_alone_would_be(
         assert checkpoint_steps(directory / "checkpoints") == [6]
 
 
-def test_a_second_command_finds_nothing_left_to_do(study: Path, tmp_path: Path, altgrad: Callable[..., Said]) -> None:
-    assert altgrad("run", study, "--out", tmp_path / "out").code == 0
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*/records.jsonl")}
-    again = altgrad("run", study, "--out", tmp_path / "out")
+def test_a_second_command_finds_nothing_left_to_do(
+    finished: tuple[Path, Path, str], altgrad: Callable[..., Said]
+) -> None:
+    manifest, out, _ = finished
+    before = {path: path.stat().st_mtime_ns for path in out.glob("*/records.jsonl")}
+    again = altgrad("run", manifest, "--out", out)
     assert (again.code, again.err) == (0, "")
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*/records.jsonl")} == before
-    assert altgrad("run", study, "--out", tmp_path / "out", "--overwrite").code == 0
-    assert all(path.stat().st_mtime_ns > at for path, at in before.items())
+    assert {path: path.stat().st_mtime_ns for path in out.glob("*/records.jsonl")} == before
+
+
+def test_overwriting_trains_what_is_there_anew(tmp_path: Path, altgrad: Callable[..., Said]) -> None:
+    one, out = written(tmp_path, "[matrix]\nrun.seed = [1]\n"), tmp_path / "out"
+    for _ in range(2):
+        assert altgrad("run", one, "--out", out, "--overwrite").code == 0
+    (cell,) = cells_of(out)
+    kinds = [record["kind"] for record in read_records(out / cell["name"] / "clock.jsonl")]
+    assert kinds.count("resumed") == 0 and (out / cell["name"] / "summary.json").exists()
 
 
 def test_cells_that_fail_are_tried_twice_and_listed_and_the_others_finish(
@@ -120,9 +143,9 @@ def test_cells_that_fail_are_tried_twice_and_listed_and_the_others_finish(
     assert not (tmp_path / "out" / names[32] / "summary.json").exists()
 
 
-def test_an_interrupted_study_goes_on_where_it_was(study: Path, tmp_path: Path, altgrad: Callable[..., Said]) -> None:
-    out, whole = tmp_path / "out", tmp_path / "whole"
-    more = ("--set", "run.steps=120", "--set", "run.checkpoint_every=50")
+def test_an_interrupted_study_goes_on_where_it_was(tmp_path: Path, altgrad: Callable[..., Said]) -> None:
+    study, out, whole = written(tmp_path, "[matrix]\nrun.seed = [1, 2]\n"), tmp_path / "out", tmp_path / "whole"
+    more = ("--set", "run.steps=60", "--set", "run.checkpoint_every=50")
     process = start("run", study, "--out", out, *more)
     wait_for(lambda: any(b'"step":9,' in path.read_bytes() for path in out.glob("*/records.jsonl")))
     process.send_signal(signal.SIGTERM)
@@ -130,8 +153,8 @@ def test_an_interrupted_study_goes_on_where_it_was(study: Path, tmp_path: Path, 
     assert process.returncode == 143
     assert err.endswith(f"saved; continue with: altgrad run {study} --out {out}\n")
     assert altgrad("run", study, "--out", out, *more).code == 0
-    assert altgrad("run", study, "--out", whole, *more).code == 0
     for cell in cells_of(out):
+        assert altgrad("run", out / cell["name"] / "resolved.toml", "--out", whole / cell["name"]).code == 0
         assert truth(out / cell["name"])[0] == truth(whole / cell["name"])[0]
 
 
