@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import queue
-import subprocess
-import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from altgrad_core.errors import RunError
+from altgrad_core.errors import ManifestError, RunError
 from altgrad_core.experiments.board import Board
 from altgrad_core.experiments.cells import Cell, Ending, Matrix, directory_of, ending_of
-from altgrad_core.records.directory import CELLS, mark_latest
+from altgrad_core.experiments.process import Message, WorkerProcess
+from altgrad_core.records.directory import CELLS, RunDirectory, mark_latest
 from altgrad_core.records.files import write_json, write_whole
 from altgrad_core.records.record import number
 from altgrad_core.running.signals import Signals
@@ -30,7 +26,6 @@ TICK = 0.2  # seconds between two looks at signals
 PATIENCE = 1.0  # seconds between two tries of a cell that another command is training
 
 Show = Callable[[Board, str | None], None]
-Message = tuple[int, dict[str, Any] | None]
 
 
 @dataclass(frozen=True)
@@ -58,8 +53,11 @@ def train_cells(matrix: Matrix, study: Path, *, jobs: int, overwrite: bool, show
     """Train what is not finished yet, until nothing is left that this command can do.
 
     Raises:
+        ManifestError: the directory is that of a single run, or of another study.
         RunError: the directory cannot be written to.
     """
+    if not overwrite:
+        _refuse_another(matrix, study)
     try:
         study.mkdir(parents=True, exist_ok=True)
         write_whole(study / "manifest.toml", matrix.source.text.encode())
@@ -75,6 +73,20 @@ def train_cells(matrix: Matrix, study: Path, *, jobs: int, overwrite: bool, show
     return Tally(work.board, work.board.failed, signals.received)
 
 
+def _refuse_another(matrix: Matrix, study: Path) -> None:
+    if RunDirectory(study).is_begun:
+        raise ManifestError(f"{study}: a single run is here; choose another directory with --out")
+    try:
+        name = json.loads((study / CELLS).read_text())["name"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if name != matrix.name:
+        raise ManifestError(
+            f'{study}: the study "{name}" is here, and this one is "{matrix.name}"; choose another directory with --out, '
+            "or pass --overwrite"
+        )
+
+
 class _Work:
     def __init__(
         self, matrix: Matrix, study: Path, signals: Signals, *, jobs: int, overwrite: bool, show: Show
@@ -82,7 +94,7 @@ class _Work:
         self._matrix, self._study, self._signals = matrix, study, signals
         self._jobs, self._show = jobs, show
         self._messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
-        self._workers: dict[int, _Worker] = {}
+        self._workers: dict[int, WorkerProcess] = {}
         self._attempts, self._later = Counter[str](), dict[str, float]()
         self._endings: dict[str, Ending] = {}
         self._written: Any = None
@@ -154,7 +166,7 @@ class _Work:
             if cell is None:
                 return
             if number_of not in self._workers:
-                self._workers[number_of] = _Worker(number_of, self._jobs, self._messages)
+                self._workers[number_of] = WorkerProcess(number_of, self._jobs, self._messages)
             self._waiting.remove(cell)
             self.board.left -= cell.resolved.manifest.run.steps
             self.board.began(number_of, cell)
@@ -217,72 +229,6 @@ class _Work:
         if message not in self._warned and self._signals.received is None:
             self._warned.add(message)
             self._show(self.board, f"warning: {message}")
-
-
-class _Worker:
-    """A process of its own session, so that the signals of a terminal reach it through its parent alone."""
-
-    def __init__(self, number_of: int, jobs: int, messages: queue.SimpleQueue[Message]) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "altgrad_core.experiments.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=_environment(number_of, jobs),
-            start_new_session=True,
-            text=True,
-        )
-        threading.Thread(target=self._listen, args=(number_of, messages), daemon=True).start()
-        threading.Thread(target=self._overhear, args=(number_of, messages), daemon=True).start()
-
-    def ask(self, task: dict[str, Any]) -> None:
-        """Hand over a cell. A process that is gone is noticed where it is listened to."""
-        assert self.process.stdin is not None
-        try:
-            self.process.stdin.write(json.dumps(task) + "\n")
-            self.process.stdin.flush()
-        except OSError:
-            return
-
-    def close(self) -> None:
-        """Close its pipe, which ends it."""
-        assert self.process.stdin is not None
-        with suppress(OSError):
-            self.process.stdin.close()
-        self.process.wait()
-
-    def _listen(self, number_of: int, messages: queue.SimpleQueue[Message]) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            messages.put((number_of, json.loads(line)))
-        messages.put((number_of, None))
-
-    def _overhear(self, number_of: int, messages: queue.SimpleQueue[Message]) -> None:
-        """What plugins and libraries print."""
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            if line.strip():
-                messages.put((number_of, {"reply": "warning", "message": line.strip()}))
-
-
-def _environment(number_of: int, jobs: int) -> dict[str, str]:
-    """The environment of a worker: its share of the threads, and one of the GPUs, if there are several."""
-    given = dict(os.environ)
-    if jobs > 1:
-        given.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
-    visible = _gpus()
-    if len(visible) > 1:
-        given["CUDA_VISIBLE_DEVICES"] = visible[number_of % len(visible)]
-    return given
-
-
-def _gpus() -> list[str]:
-    import torch
-
-    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if listed is not None:
-        return [name for name in listed.split(",") if name]
-    return [str(index) for index in range(torch.cuda.device_count())]
 
 
 def _line(cell: Cell, message: dict[str, Any], board: Board) -> str:

@@ -109,6 +109,27 @@ def test_a_second_command_finds_nothing_left_to_do(
     assert {path: path.stat().st_mtime_ns for path in out.glob("*/records.jsonl")} == before
 
 
+def test_a_directory_holds_one_study_or_one_run(
+    finished: tuple[Path, Path, str], tiny: Path, tmp_path: Path, altgrad: Callable[..., Said]
+) -> None:
+    manifest, out, _ = finished
+    told = altgrad("run", manifest, "--out", out, "--set", "run.name=other")
+    assert (told.code, told.err) == (
+        2,
+        f'altgrad: {out}: the study "study" is here, and this one is "other"; choose another directory with --out, '
+        "or pass --overwrite\n",
+    )
+    told = altgrad("run", tiny, "--out", out)
+    assert (told.code, told.err) == (
+        2,
+        f"altgrad: {out}: a study of many runs is here; choose another directory with --out\n",
+    )
+    told = altgrad("run", manifest, "--out", next(out.glob("e5m2-*")))
+    assert told.code == 2 and told.err.endswith(": a single run is here; choose another directory with --out\n")
+    told = altgrad("resume", out)
+    assert told.code == 2 and f"{out}: is a study of many runs; continue it with: altgrad run MANIFEST" in told.err
+
+
 def test_overwriting_trains_what_is_there_anew(tmp_path: Path, altgrad: Callable[..., Said]) -> None:
     one, out = written(tmp_path, "[matrix]\nrun.seed = [1]\n"), tmp_path / "out"
     for _ in range(2):
