@@ -192,6 +192,9 @@ class _Work:
         if (reply := message["reply"]) == "warning":
             self._warn(message["message"])
             return
+        if reply == "note":
+            self._show(self.board, message["message"])
+            return
         cell = self.board.running[worker].cell
         if reply == "step":
             loss = message["loss"]

@@ -23,6 +23,7 @@ import torch
 
 from altgrad_core.errors import AltgradError
 from altgrad_core.manifest.load import ManifestFile
+from altgrad_core.records.courier import is_any_stuck
 from altgrad_core.records.directory import DirectoryInUse, RunDirectory
 from altgrad_core.records.record import Record, encode_record
 from altgrad_core.registry.registry import Registry, installed
@@ -49,6 +50,8 @@ def main() -> None:
             reply = _done(task, registry, lambda message: print(encode_record(message), file=out))
             is_busy.clear()
             print(encode_record(reply), file=out)
+    if is_any_stuck():
+        os._exit(0)  # the interpreter would wait for whatever a tracker that hangs has started
 
 
 def _listen(pipe: TextIO, tasks: queue.SimpleQueue[dict[str, Any] | None], is_busy: threading.Event) -> None:
@@ -102,6 +105,8 @@ def _paced(tell: Tell) -> Callable[[Record], None]:
         nonlocal told
         if record["kind"] == "warning":
             tell({"reply": "warning", "message": record["message"]})
+        elif record["kind"] == "tracker":
+            tell({"reply": "note", "message": f"{record['tracker']}: {record['message']}"})
         elif record["kind"] in ("step", "resumed") and time.perf_counter() - told >= PACE:
             told = time.perf_counter()
             tell({"reply": "step", "step": record["step"], "loss": record.get("loss")})

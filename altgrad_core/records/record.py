@@ -55,8 +55,8 @@ class RecordFile:
         """Bytes written so far."""
         return self._file.tell()
 
-    def append(self, record: Record) -> None:
-        """Write one line and hand it to the operating system, so that it survives the end of this process."""
+    def append(self, record: Record) -> bytes:
+        """Write one line and hand it to the operating system, so that it survives the end of this process; the line."""
         line = encode_record(record).encode() + b"\n"
         try:
             self._file.write(line)
@@ -64,6 +64,7 @@ class RecordFile:
         except OSError as error:
             error.filename = str(self.path)
             raise
+        return line
 
     def sync(self) -> int:
         """Wait until everything is on the disk; the size in bytes."""

@@ -2,40 +2,36 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from altgrad_core.contracts.tracker import Tracker
+from altgrad_core.records.courier import Courier
 from altgrad_core.records.directory import RunDirectory
 from altgrad_core.records.record import Record, RecordFile
 
-MOST_FAILURES = 3
-
 
 class Records:
-    """Writes every record to its file, then hands copies to whoever listens.
+    """Writes every record to its file, then hands the line to whoever listens.
 
-    A tracker that raises is counted, and left out after a few failures; the run never notices.
+    Trackers get it from couriers, who never keep the run waiting. One that raises is counted, and left out after a few
+    failures; one that hangs loses records. `altgrad track` hands them over later.
     """
 
-    def __init__(
-        self, directory: RunDirectory, *, trackers: Sequence[tuple[str, Tracker]], show: Callable[[Record], None]
-    ) -> None:
+    def __init__(self, directory: RunDirectory, *, trackers: Sequence[Courier], show: Callable[[Record], None]) -> None:
+        self._directory = directory
         self._truth = RecordFile(directory.records)
         self._clock = RecordFile(directory.clock, drop_torn_line=True)
-        self._trackers = list(trackers)
-        self._failures = {name: 0 for name, _ in trackers}
+        self._couriers = tuple(trackers)
         self._show = show
 
     def happened(self, record: Record) -> None:
         """A record that follows from the manifest."""
-        self._truth.append(record)
-        self._copy(record)
+        self._copy(record, self._truth.append(record))
 
     def noticed(self, record: Record) -> None:
         """A record that depends on the machine or the day."""
-        self._clock.append(record)
-        self._copy(record)
+        self._copy(record, self._clock.append(record))
 
     def sync(self) -> int:
         """Wait for the disk; the size of `records.jsonl` in bytes."""
@@ -47,34 +43,36 @@ class Records:
         self._truth.cut_back(size)
 
     def close(self, status: str) -> None:
-        """Close the files and the trackers."""
-        for name, tracker in self._trackers:
-            try:
-                farewell = tracker.close(status)
-            except Exception as error:  # a tracker is a sink: its failure is noted, never passed on
-                farewell = f"closing failed: {type(error).__name__}: {error}"
-            if farewell:
-                with suppress(OSError):  # the run is over, and so may be the disk
-                    self.noticed({"kind": "tracker", "tracker": name, "message": farewell})
+        """Close the trackers, all at once and for a limited time, and the files."""
+        for courier in self._couriers:
+            courier.stop(status)
+        for courier in self._couriers:
+            said = [courier.end() or ""]
+            self._pass_on(courier)
+            if courier.missed:
+                where = shlex.quote(str(self._directory.path))
+                said.append(f"{courier.missed} records did not reach it: altgrad track {where} --to {courier.name}")
+            if message := "; ".join(filter(None, said)):
+                self._note({"kind": "tracker", "tracker": courier.name, "message": message})
         self._truth.close()
         self._clock.close()
 
-    def _copy(self, record: Record) -> None:
+    def _copy(self, record: Record, line: bytes) -> None:
         self._tell(record)
-        for name, tracker in list(self._trackers):
-            if self._failures[name] >= MOST_FAILURES:
-                continue
-            try:
-                tracker.write(record)
-            except Exception as error:  # as above
-                self._failed(name, error)
+        for courier in self._couriers:
+            courier.send(line)
+            self._pass_on(courier)
 
-    def _failed(self, name: str, error: Exception) -> None:
-        self._failures[name] += 1
-        end = "; it is left out from here on" if self._failures[name] == MOST_FAILURES else ""
-        message = f"tracker {name} failed: {type(error).__name__}: {error}{end}"
-        self._clock.append({"kind": "warning", "message": message})
-        self._tell({"kind": "warning", "message": message})
+    def _pass_on(self, courier: Courier) -> None:
+        """Note what went wrong with a tracker."""
+        for message in courier.news():
+            self._note({"kind": "warning", "message": message})
+
+    def _note(self, record: Record) -> None:
+        """A record about a tracker, which no tracker gets; a full disk does without it."""
+        with suppress(OSError):
+            self._clock.append(record)
+        self._tell(record)
 
     def _tell(self, record: Record) -> None:
         """Show a record; a terminal that is gone is not told again, and the run never notices."""

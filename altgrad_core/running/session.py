@@ -6,16 +6,16 @@ import json
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import tomlkit
 
-from altgrad_core.contracts.tracker import RunFacts, Tracker
-from altgrad_core.errors import AltgradError, ManifestError, PluginError, RunError
+from altgrad_core.errors import AltgradError, ManifestError, RunError
 from altgrad_core.manifest.load import load_manifest
+from altgrad_core.records.courier import Courier
 from altgrad_core.records.diagnosis import Diagnosis, diagnose
 from altgrad_core.records.directory import RunDirectory, mark_latest
 from altgrad_core.records.files import write_json, write_whole
@@ -31,6 +31,7 @@ from altgrad_core.running.resolve import Resolved, resolve
 from altgrad_core.running.run import Run
 from altgrad_core.running.saving import Saver, how_to_go_on
 from altgrad_core.running.signals import Signals
+from altgrad_core.running.track import connect, run_facts
 
 Show = Callable[[Record], None]
 
@@ -40,14 +41,8 @@ class Audience:
     """Who is told of a run: a person, trackers; and what is to be said once the records are open."""
 
     show: Show
-    trackers: list[tuple[str, Tracker]]
+    trackers: list[Courier]
     warnings: list[str]
-
-    def close(self) -> None:
-        """Let go of trackers that were connected in vain."""
-        for _, tracker in self.trackers:
-            with suppress(Exception):  # as at any other time, a tracker's failure is its own
-                tracker.close("crashed")
 
 
 @dataclass(frozen=True)
@@ -191,18 +186,8 @@ def _gather(run: Run, directory: RunDirectory, show: Show) -> Audience:
     Raises:
         PluginError: a package that a tracker needs is not installed.
     """
-    facts = RunFacts(run.name, directory.path, resolved_manifest(run.resolved))
-    audience = Audience(show, [], [])
-    for spec in run.resolved.trackers:
-        try:
-            audience.trackers.append((spec.name, spec.build(facts)))
-        except PluginError:
-            audience.close()
-            raise
-        except (Exception, SystemExit) as error:  # a tracker is a sink: the run goes on without it
-            reason = str(error) if isinstance(error, AltgradError) else f"{type(error).__name__}: {error}"
-            audience.warnings.append(f"tracker {spec.name} is left out: {reason}")
-    return audience
+    facts = run_facts(resolved_manifest(run.resolved), directory.path)
+    return Audience(show, *connect(run.resolved.trackers, facts))
 
 
 def _finish(run: Run, directory: RunDirectory, records: Records, status: str, *, seconds: float) -> Outcome:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +79,29 @@ def nothing_written_can_be_closed(spec: TrackerSpec) -> Iterator[str]:
     yield from ()
 
 
-LAWS: tuple[Law, ...] = (*OPTION_LAWS, every_record_is_taken, records_are_left_alone, nothing_written_can_be_closed)
+def it_works_in_a_thread(spec: TrackerSpec) -> Iterator[str]:
+    """It can be built, written to and closed in a thread that is not the main one, as runs do it."""
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(max_workers=1) as thread:
+        thread.submit(_use, spec, folder).result()
+    yield from ()
+
+
+LAWS: tuple[Law, ...] = (
+    *OPTION_LAWS,
+    every_record_is_taken,
+    records_are_left_alone,
+    nothing_written_can_be_closed,
+    it_works_in_a_thread,
+)
+
+
+def _use(spec: TrackerSpec, folder: str) -> None:
+    tracker = spec.build(_facts(folder))
+    for record in RECORDS:
+        tracker.write(copy.deepcopy(record))
+    tracker.close("finished")
 
 
 def _facts(folder: str) -> RunFacts:
-    return RunFacts(name="tiny", directory=Path(folder), manifest={"run": {"name": "tiny", "seed": 7, "steps": 3}})
+    manifest = {"run": {"name": "tiny", "seed": 7, "steps": 3}}
+    return RunFacts("tiny", Path(folder), manifest, group="study", tags=("e4m3", "adamw"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar, Literal
 
-from pydantic import PositiveFloat
+from pydantic import PositiveFloat, model_validator
 
 from altgrad_core import RunFacts, Tracker, TrackerSpec, hookimpl
 
@@ -16,13 +16,19 @@ class WandB(TrackerSpec):
     Attributes:
         project: the project the run belongs to.
         mode: `auto` obeys WANDB_MODE, else it is `online` where WANDB_API_KEY is set and `offline` elsewhere.
-        init_timeout: seconds to wait for the server before giving up.
+        init_timeout: seconds to wait for the server before giving up; less than `patience`.
     """
 
     name: ClassVar = "wandb"
     project: str = "altgrad"
     mode: Literal["auto", "offline", "online", "disabled"] = "auto"
     init_timeout: PositiveFloat = 10.0
+
+    @model_validator(mode="after")
+    def _is_patient_enough(self) -> WandB:
+        if self.init_timeout >= self.patience:
+            raise ValueError(f"init_timeout {self.init_timeout:g} must be less than patience {self.patience:g}")
+        return self
 
     def build(self, run: RunFacts) -> Tracker:
         """Begin a run of the same name, with the manifest as its config."""
@@ -40,7 +46,7 @@ class TensorBoard(TrackerSpec):
         """Open the event file."""
         from altgrad_trackers.tensorboard_files import TensorBoardFiles
 
-        return TensorBoardFiles(run.directory / "tensorboard")
+        return TensorBoardFiles(run)
 
 
 @hookimpl

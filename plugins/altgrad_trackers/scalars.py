@@ -1,34 +1,47 @@
-"""The few numbers of a record that a dashboard is for."""
+"""The few numbers of a record that a dashboard has curves of; never one for each layer."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
-
-MOST_SCALARS = 100
-"""Scalars of one record that are passed on; the records of the run hold them all."""
 
 _TAGS: dict[str, dict[str, str]] = {
     "step": {"loss": "train/loss", "learning_rate": "train/learning_rate", "gradient_norm": "train/gradient_norm"},
     "evaluation": {"loss": "val/loss", "perplexity": "val/perplexity"},
     "clock": {"tokens_per_second": "clock/tokens_per_second"},
 }
-_WHOLE_MODEL = "*"
+WHOLE_MODEL = "*"
 
 
 def scalars(record: Mapping[str, Any]) -> dict[str, float]:
-    """`{tag: number}` of one record; empty for the kinds of record that hold no such numbers."""
+    """`{tag: number}` of one record; empty for the kinds of record that hold no such numbers.
+
+    Of a reading: the value of the whole model, where it has one, and the mean, least and greatest over its layers.
+    """
     kind = record.get("kind", "")
-    if kind == "reading":
-        tags = {layer: _reading_tag(layer, reading=record["reading"]) for layer in record["values"]}
-        found = _numbers(record["values"], tags)
-    else:
-        found = _numbers(record, _TAGS.get(kind, {}))
-    return dict(list(found.items())[:MOST_SCALARS])
+    if kind != "reading":
+        return _numbers(record, _TAGS.get(kind, {}))
+    reading = record["reading"]
+    whole = _numbers(record["values"], {WHOLE_MODEL: f"model/{reading}"})
+    return {**whole, **_spread(list(by_layer(record).values()), f"layers/{reading}")}
 
 
-def _reading_tag(layer: str, *, reading: str) -> str:
-    return f"model/{reading}" if layer == _WHOLE_MODEL else f"layer/{layer}/{reading}"
+def by_layer(record: Mapping[str, Any]) -> dict[str, float]:
+    """`{layer: number}` of a reading; empty for other kinds of record, and without the whole model."""
+    if record.get("kind") != "reading":
+        return {}
+    return _numbers(record["values"], {layer: layer for layer in record["values"] if layer != WHOLE_MODEL})
+
+
+def _spread(values: list[float], tag: str) -> dict[str, float]:
+    """Mean, least and greatest; a NaN among the values makes each of them NaN."""
+    if not values:
+        return {}
+    if any(math.isnan(value) for value in values):
+        values = [math.nan]
+    mean = sum(values) / len(values)
+    return {f"{tag}/mean": mean, f"{tag}/min": min(values), f"{tag}/max": max(values)}
 
 
 def _numbers(values: Mapping[str, Any], tags: Mapping[str, str]) -> dict[str, float]:
@@ -40,5 +53,5 @@ def _number(value: Any) -> float | None:
     """A number, which records write as a string where JSON has none: "NaN", "Infinity", "-Infinity"."""
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None

@@ -9,34 +9,52 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from altgrad_core import PluginError, RunError, RunFacts, Tracker
-from altgrad_trackers.scalars import scalars
+from altgrad_trackers.scalars import by_layer, scalars
+from altgrad_trackers.tables import LayerTables, Row
 
 if TYPE_CHECKING:
     from altgrad_trackers import WandB
 
+_LONGEST_TAG = 64
+_LONGEST_GROUP = 128
+
 
 class WandBRun(Tracker):
-    """Logs the main numbers, each with its step."""
+    """Logs the main numbers, each with its step, and now and then a table of the values of all layers."""
 
     def __init__(self, options: WandB, run: RunFacts) -> None:
         self._mode = options.mode if options.mode != "auto" else automatic_mode(os.environ)
-        self._run = _begin(options, run, mode=self._mode)
+        self._run, self._table = _begin(options, run, mode=self._mode)
         self._run.define_metric("*", step_metric="step")  # records of one step may come in several parts
+        self._layers, self._step = LayerTables(), 0
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """Log the main numbers of one record."""
-        if numbers := scalars(record):
+        """Log the main numbers of one record, and the table of its reading if that is due."""
+        numbers: dict[str, Any] = scalars(record)
+        if values := by_layer(record):
+            self._step = record["step"]
+            rows = self._layers.take(record["reading"], self._step, values)
+            numbers |= self._tables({} if rows is None else {record["reading"]: rows})
+        if numbers:
             self._run.log({"step": record["step"], **numbers})
 
     def close(self, status: str) -> str | None:
         """Finish; the command that uploads an offline run, or the address of an online one."""
+        if rest := self._tables(self._layers.rest()):
+            self._run.log({"step": self._step, **rest})
         self._run.summary["status"] = status
+        farewell = None
         if self._mode == "offline":
             farewell = f"wandb sync {shlex.quote(str(Path(self._run.dir).parent))}"
-        else:
+        elif self._mode != "disabled":
             farewell = self._run.url
         self._run.finish(exit_code=0 if status == "finished" else 1)
         return farewell
+
+    def _tables(self, rows: Mapping[str, list[Row]]) -> dict[str, Any]:
+        """Tables as wandb takes them, by tag."""
+        columns = ["step", "layer", "value"]
+        return {f"layers/{reading}": self._table(columns=columns, data=found) for reading, found in rows.items()}
 
 
 def automatic_mode(environment: Mapping[str, str]) -> str:
@@ -44,9 +62,12 @@ def automatic_mode(environment: Mapping[str, str]) -> str:
     return environment.get("WANDB_MODE") or ("online" if environment.get("WANDB_API_KEY") else "offline")
 
 
-def _begin(options: WandB, run: RunFacts, *, mode: str) -> Any:
+def _begin(options: WandB, run: RunFacts, *, mode: str) -> tuple[Any, Any]:
+    """The begun run, and the class of its tables."""
+    if mode != "online":  # it would report errors and usage to its makers even then
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     try:
-        from wandb import Error, Settings, init
+        from wandb import Error, Settings, Table, init
     except ImportError as error:
         raise PluginError(f'tracker "wandb": {error}; install it with: pip install "altgrad[wandb]"') from None
     settings = Settings(
@@ -56,11 +77,23 @@ def _begin(options: WandB, run: RunFacts, *, mode: str) -> Any:
         console="off",  # the terminal belongs to the run
         reinit="create_new",  # the cells of a matrix may share a process
     )
-    place = {"project": options.project, "name": run.name, "dir": str(run.directory)}
+    place = {**_place(options, run), "mode": mode}
     try:
-        return init(**place, config=dict(run.manifest), mode=mode, settings=settings)  # type: ignore[arg-type]
+        return init(**place, config=dict(run.manifest), settings=settings), Table
     except Error as error:
         reason = str(error).partition("\n")[0].rstrip(".")
         raise RunError(
             f'tracker "wandb": cannot begin a run ({mode}): {reason}; try mode = "offline" and upload later'
         ) from error
+
+
+def _place(options: WandB, run: RunFacts) -> dict[str, Any]:
+    """Where a run is found: a cell of a study stands in the group of the study."""
+    return {
+        "project": options.project,
+        "name": run.name,
+        "group": run.group[:_LONGEST_GROUP] if run.group is not None else None,
+        "job_type": "cell" if run.group is not None else None,
+        "tags": [tag[:_LONGEST_TAG] for tag in run.tags],
+        "dir": str(run.directory),
+    }

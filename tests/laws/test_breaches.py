@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 from collections.abc import Iterator
 from itertools import count
 from typing import Any, ClassVar
@@ -531,18 +532,37 @@ class DeclaresNothing(Guard):
     acts: ClassVar = ()
 
 
+class ReadsNothing(Guard):
+    """Reads several readings, and names none."""
+
+    reads: ClassVar = ()
+
+
+class Impatient(Guard):
+    """Waits for nothing."""
+
+    patience: int = 0
+
+
+class Quarrelsome(Guard):
+    """Wants to be alone."""
+
+    def contradicts(self, other: Intervention) -> str | None:
+        return "two are too many"
+
+
 @pytest.mark.parametrize(
     ("intervention", "breach"),
     [
         (
             Oversteps,
-            "ScaleLearningRate(because='why not', factor=0.5) at step 1 of zeros for *; it declares Stop.",
+            "ScaleLearningRate(because='why not', factor=0.5, layer='*', reversing=None) at step 1 of zeros for *; it declares Stop.",
         ),
         (Unreasoned, "Stop(because=' ', diverged=False), at step 1 of zeros for *, has no reason: because is empty."),
         (
             Wild,
-            "ScaleLearningRate(because='so it was read', factor=nan), at step 1 of NaN for *, has the number nan, which "
-            "the run cannot use.",
+            "ScaleLearningRate(because='so it was read', factor=nan, layer='*', reversing=None), at step 1 of NaN for *, "
+            "has the number nan, which the run cannot use.",
         ),
         (Guesses, "On zeros for * it moved random's global generator."),
         (AssumesLayers, "It raised KeyError: 'blocks.1' (at step 2, asked about {'blocks.2': 0.0})"),
@@ -554,6 +574,9 @@ class DeclaresNothing(Guard):
         (Clears, "It changed those of zeros for *."),
         (TooLate, "ClipGradients comes too late after validation-loss."),
         (DeclaresNothing, "acts is (); expected a tuple such as (Stop,)."),
+        (ReadsNothing, "reads is (); expected the name of a reading, such as validation-loss, or a tuple of several."),
+        (Impatient, "It waits for 0 readings."),
+        (Quarrelsome, "It contradicts its copy: two are too many."),
     ],
 )
 def test_an_intervention_with_one_fault_is_caught(intervention: type[Intervention], breach: str) -> None:
@@ -744,6 +767,11 @@ class Renames(Sink):
         record["kind"] = "mine"
 
 
+class WantsTheMainThread(Sink):
+    def __init__(self) -> None:
+        signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+
+
 class WantsNumbers(Sink):
     def write(self, record: Any) -> None:
         if record["kind"] == "step":
@@ -759,6 +787,7 @@ class SaysTrue(Sink):
     ("tracker", "breach"),
     [
         (Renames, "'data': {}, 'formats': []}."),
+        (WantsTheMainThread, "It raised ValueError: signal only works in main thread of the main interpreter"),
         (WantsNumbers, "It raised ValueError: invalid literal for int() with base 10: 'NaN'"),
         (SaysTrue, "close returned True."),
         (dict, "build returned {}; expected a Tracker."),

@@ -1,0 +1,34 @@
+"""`altgrad track RUN_DIR --to TRACKER`: hand the records of a run over to a tracker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from altgrad_core.cli.options import JsonOption
+
+
+def track(
+    run_dir: Annotated[Path, typer.Argument(help="The directory of a run, or of a study: then every cell of it.")],
+    to: Annotated[str, typer.Option(help="A tracker, such as one of `altgrad list-plugins --kind tracker`.")],
+    set: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="An option of the tracker, such as mode=offline. Repeatable."),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Hand the records of RUN_DIR over to a tracker, as it would have received them during the run."""
+    import json as json_module
+
+    from altgrad_core.registry.registry import installed
+    from altgrad_core.running.track import replay
+
+    told = []
+    for one in replay(run_dir, to, settings=set or (), registry=installed()):
+        told.append({"directory": str(one.directory), "records": one.records, "message": one.farewell})
+        if not json:
+            print(f"{one.directory}: {one.records} records to {to}" + (f"; {one.farewell}" if one.farewell else ""))
+    if json:
+        print(json_module.dumps(told, indent=2))

@@ -1,0 +1,314 @@
+"""What trackers do never changes a run, and what they missed they can be given afterwards."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pytest
+
+from altgrad_core.contracts.tracker import RunFacts, Tracker, TrackerSpec
+from altgrad_core.errors import RunError
+from altgrad_core.records import courier
+from altgrad_core.records.directory import RunDirectory
+from altgrad_core.records.playback import playback
+from altgrad_core.running.track import replay, run_facts
+
+if TYPE_CHECKING:
+    from tests.running.conftest import Runs
+
+Write = Callable[[Mapping[str, Any]], object]
+
+
+class Sink(Tracker):
+    """Does with records what it is told to; keeps how it was closed."""
+
+    def __init__(self, run: RunFacts, write: Write, ends: list[str]) -> None:
+        self.run, self.does, self.ends = run, write, ends
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        self.does(record)
+
+    def close(self, status: str) -> str | None:
+        self.ends.append(status)
+        return None
+
+
+def sink(name: str, write: Write, facts: list[RunFacts] | None = None, ends: list[str] | None = None) -> Any:
+    """A tracker of this name that does `write` with every record."""
+    kept, ended = [] if facts is None else facts, [] if ends is None else ends
+    given = name
+
+    class Spec(TrackerSpec):
+        """Does as it is told."""
+
+        name: ClassVar = given
+        colour: str = "red"
+
+        def build(self, run: RunFacts) -> Tracker:
+            kept.append(run)
+            return Sink(run, write, ended)
+
+    return Spec
+
+
+def tracked(runs: Runs, spec: Any, **options: Any) -> None:
+    """Give the runs one tracker more."""
+    runs.offers.setdefault("tracker", []).append(spec)
+    written = "".join(f"{key} = {json.dumps(value)}\n" for key, value in options.items())
+    runs.text += f'\n[[tracker]]\nuse = "{spec.name}"\n{written}'
+
+
+def whole(runs: Runs, name: str) -> dict[str, bytes]:
+    """The records of a run and every file of every checkpoint that it kept."""
+    folder = runs.folder / name
+    files = [folder / "records.jsonl", *(path for path in (folder / "checkpoints").rglob("*") if path.is_file())]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+@pytest.fixture
+def let_go() -> Iterator[threading.Event]:
+    """Lets whatever hangs go at the end, so that no thread outlives its test."""
+    event = threading.Event()
+    yield event
+    event.set()
+    until = time.monotonic() + 10
+    while courier.is_any_stuck() and time.monotonic() < until:
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def alone(shared_runs: Runs) -> dict[str, bytes]:
+    """What the same run leaves behind without a tracker."""
+    shared_runs.begin("alone")
+    return whole(shared_runs, "alone")
+
+
+# ---- a sink that fails, hangs or is full ----
+
+
+def failing(error: BaseException) -> Write:
+    def write(record: Mapping[str, Any]) -> None:
+        raise error
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ConnectionError("no network"), "ConnectionError: no network"),
+        (OSError(errno.ENOSPC, "No space left on device"), "OSError: [Errno 28] No space left on device"),
+        (SystemExit(3), "SystemExit: 3"),
+    ],
+)
+def test_a_sink_that_fails_or_is_full_changes_nothing(
+    runs: Runs, alone: dict[str, bytes], error: BaseException, told: str
+) -> None:
+    tracked(runs, sink("sad", failing(error)))
+    outcome = runs.begin("tracked")
+    assert outcome.status == "finished"
+    assert whole(runs, "tracked") == alone
+    warnings = [record["message"] for record in runs.clock("tracked") if record["kind"] == "warning"]
+    assert warnings == [f"tracker sad failed: {told}"] * 2 + [
+        f"tracker sad failed: {told}; it is left out from here on"
+    ]
+
+
+def test_a_sink_that_hangs_changes_nothing(runs: Runs, alone: dict[str, bytes], let_go: threading.Event) -> None:
+    tracked(runs, sink("stuck", lambda record: let_go.wait()), patience=0.5)
+    outcome = runs.begin("tracked")
+    assert outcome.status == "finished"
+    assert whole(runs, "tracked") == alone
+    (said,) = [record["message"] for record in runs.clock("tracked") if record["kind"] == "tracker"]
+    sent = len(runs.records("tracked")) + len(runs.clock("tracked")) - 1
+    assert said == (
+        f"did not close in time and is left behind; {sent} records did not reach it: "
+        f"altgrad track {runs.folder / 'tracked'} --to stuck"
+    )
+
+
+def test_a_sink_that_hangs_before_it_begins_is_left_out(
+    runs: Runs, alone: dict[str, bytes], let_go: threading.Event
+) -> None:
+    class Slow(TrackerSpec):
+        """Never begins."""
+
+        name: ClassVar = "slow"
+
+        def build(self, run: RunFacts) -> Tracker:
+            let_go.wait()
+            raise RuntimeError("too late")
+
+    tracked(runs, Slow, patience=0.2)
+    told: list[str] = []
+    outcome = runs.begin("tracked", show=lambda record: told.append(record.get("message", "")))
+    assert outcome.status == "finished"
+    assert whole(runs, "tracked") == alone
+    assert [message for message in told if message] == ["tracker slow is left out: it did not begin within 0.2 s"]
+
+
+class Full(io.FileIO):
+    """A file on a disk that has some room left."""
+
+    room = 0
+
+    def write(self, data: Any) -> int:
+        if self.tell() + len(data) > self.room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(data) or 0
+
+
+@pytest.mark.parametrize(
+    ("room", "told"),
+    [
+        (0, "tracker tensorboard is left out: OSError: [Errno 28] No space left on device"),
+        (6000, "tracker tensorboard failed: OSError: [Errno 28] No space left on device"),
+    ],
+)
+def test_tensorboard_on_a_full_disk_changes_nothing(
+    runs: Runs, alone: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, room: int, told: str
+) -> None:
+    pytest.importorskip("tensorboard")
+    open_any = Path.open
+
+    def open_full(path: Path, mode: str = "r", *arguments: Any, **options: Any) -> Any:
+        is_ours = "tfevents" in path.name
+        return io.BufferedWriter(Full(path, mode)) if is_ours else open_any(path, mode, *arguments, **options)
+
+    monkeypatch.setattr(Full, "room", room)
+    monkeypatch.setattr(Path, "open", open_full)
+    runs.text += '\n[[tracker]]\nuse = "tensorboard"\n'
+    outcome = runs.begin("tracked")
+    assert outcome.status == "finished"
+    assert whole(runs, "tracked") == alone
+    warnings = [record["message"] for record in runs.clock("tracked") if record["kind"] == "warning"]
+    assert warnings[0] == told
+
+
+# ---- what a tracker is told, during the run and afterwards ----
+
+
+def test_a_replay_is_what_a_live_tracker_received_but_for_the_clock(runs: Runs) -> None:
+    live, again, ends, facts = list[Any](), list[Any](), list[str](), list[RunFacts]()
+    tracked(runs, sink("keen", live.append, facts, ends))
+    runs.begin()
+    runs.offers["tracker"] = [sink("keen", again.append, facts, ends)]
+    (told,) = replay(runs.folder / "run", "keen", settings=(), registry=runs.registry())
+    of_the_clock = ("clock", "saved")
+    assert [r for r in again if r["kind"] not in of_the_clock] == [r for r in live if r["kind"] not in of_the_clock]
+    assert [r for r in again if r["kind"] == "clock"] == [r for r in live if r["kind"] == "clock"]
+    assert (told.records, told.farewell, ends) == (len(again), None, ["finished", "finished"])
+    assert facts[0] == facts[1]
+
+
+def test_a_replay_of_an_interrupted_run_is_that_of_one_never_interrupted(runs: Runs) -> None:
+    whole_run, resumed = list[Any](), list[Any]()
+    runs.begin("whole")
+    runs.begin("broken", at=8)
+    (runs.folder / "broken" / "checkpoints" / "step-8" / "checkpoint.json").unlink()  # so that steps are taken again
+    runs.resume("broken")
+    for name, kept in (("whole", whole_run), ("broken", resumed)):
+        runs.offers["tracker"] = [sink("keen", kept.append)]
+        list(replay(runs.folder / name, "keen", settings=(), registry=runs.registry()))
+    assert [(r["kind"], r.get("step")) for r in resumed] == [(r["kind"], r.get("step")) for r in whole_run]
+
+
+def test_a_run_that_is_not_over_is_replayed_as_far_as_it_is(runs: Runs) -> None:
+    kept, ends = list[Any](), list[str]()
+    runs.begin(at=5)
+    with (runs.folder / "run" / "records.jsonl").open("ab") as file:
+        file.write(b'{"kind":"ste')  # as one sees a line that is being written
+    runs.offers["tracker"] = [sink("keen", kept.append, ends=ends)]
+    list(replay(runs.folder / "run", "keen", settings=(), registry=runs.registry()))
+    assert [record["step"] for record in kept if record["kind"] == "step"] == [1, 2, 3, 4, 5]
+    assert ends == ["interrupted"]
+
+
+def test_clock_lines_stand_behind_the_records_of_their_step(tmp_path: Path) -> None:
+    records = [("began", None), ("step", 1), ("step", 2), ("evaluation", 2), ("step", 3), ("ended", 3)]
+    clock = [("saved", 0), ("clock", 2), ("saved", 2), ("clock", 3), ("resumed", 2), ("clock", 3), ("warning", None)]
+    for name, lines in (("records", records), ("clock", clock)):
+        told = [{"kind": kind} | ({} if step is None else {"step": step}) for kind, step in lines]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in told))
+    assert [(r["kind"], r.get("step")) for r in playback(RunDirectory(tmp_path))] == [
+        ("began", None), ("saved", 0), ("step", 1), ("step", 2), ("evaluation", 2), ("clock", 2), ("saved", 2),
+        ("step", 3), ("clock", 3), ("ended", 3),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("line", "why"), [("{]", "no JSON"), ("[1]", "no record"), ('{"a":1}', "no record"), ("[" * 9999, "no JSON")]
+)
+def test_a_damaged_line_is_named(runs: Runs, line: str, why: str) -> None:
+    runs.begin(at=2)
+    file = runs.folder / "run" / "records.jsonl"
+    file.write_text('{"kind":"began"}\n' + line + "\n")
+    runs.offers["tracker"] = [sink("keen", lambda record: None)]
+    with pytest.raises(RunError) as caught:
+        list(replay(runs.folder / "run", "keen", settings=(), registry=runs.registry()))
+    assert str(caught.value) == f"{file}:2: is damaged: {why}"
+
+
+def test_a_sink_that_fails_ends_a_replay(runs: Runs) -> None:
+    ends: list[str] = []
+    runs.begin(at=2)
+    runs.offers["tracker"] = [sink("sad", failing(ConnectionError("no network")), ends=ends)]
+    with pytest.raises(RunError) as caught:
+        list(replay(runs.folder / "run", "sad", settings=(), registry=runs.registry()))
+    where = runs.folder / "run"
+    assert str(caught.value) == f"{where}: tracker sad failed after 0 records: ConnectionError: no network"
+    assert ends == ["crashed"]
+
+
+def test_options_of_the_run_hold_in_a_replay_unless_others_are_set(runs: Runs) -> None:
+    colours: list[str] = []
+
+    class Painted(TrackerSpec):
+        """Notes its colour."""
+
+        name: ClassVar = "painted"
+        colour: str = "red"
+        depth: int = 1
+
+        def build(self, run: RunFacts) -> Tracker:
+            colours.append(f"{self.colour} {self.depth}")
+            return Sink(run, lambda record: None, [])
+
+    tracked(runs, Painted, colour="blue", depth=2)
+    runs.begin(at=2)
+    list(replay(runs.folder / "run", "painted", settings=["depth=3"], registry=runs.registry()))
+    assert colours == ["blue 2", "blue 3"]
+
+
+# ---- the facts of a run ----
+
+
+def test_the_tags_of_a_run_are_its_formats_and_its_optimizers(tmp_path: Path) -> None:
+    manifest = {
+        "run": {"name": "demo"},
+        "recipe": [
+            {"layers": "*", "weight": {"format": "e4m3"}, "gradient": {"format": "e5m2"}},
+            {"layers": "lm_head", "weight": {"format": {"exponent_bits": 3, "mantissa_bits": 4}}},
+            {"layers": "b", "weight": {"format": {"exponent_bits": 3, "mantissa_bits": 4, "name": "mine"}}},
+        ],
+        "optimizer": {"use": "adamw", "group": [{"layers": "*", "use": "sgd"}, {"layers": "a", "lr": 1}]},
+    }
+    facts = run_facts(manifest, tmp_path)
+    assert facts.tags == ("e4m3", "e5m2", "e3m4b3-finite", "mine", "adamw", "sgd")
+    assert (facts.name, facts.group) == ("demo", None)
+
+
+@pytest.mark.parametrize(
+    ("content", "group"), [('{"name": "sweep"}', "sweep"), ('{"name": 3}', None), ("{", None), ("[]", None)]
+)
+def test_the_group_of_a_cell_is_the_name_of_its_study(tmp_path: Path, content: str, group: str | None) -> None:
+    (tmp_path / "cells.json").write_text(content)
+    facts = run_facts({"run": {"name": "a"}, "optimizer": {"use": "adamw"}}, tmp_path / "cell")
+    assert (facts.group, facts.tags) == (group, ("adamw",))
