@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from altgrad_core.contracts.options import Options
+from altgrad_core.errors import ManifestError
 
 if TYPE_CHECKING:
     import numpy as np
+
+# That of GPT-2 (Radford et al. 2019). Engines for regular expressions agree on it; shorter ones, such as `\s++$`, mean
+# different things to different engines.
+_PIECES = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
 
 
 @dataclass(frozen=True)
@@ -29,7 +35,13 @@ class TokenData:
 
 
 class DatasetSpec(Options):
-    """The options of a data set. A subclass sets `name`, declares its options and writes `build`."""
+    """The options of a data set. A subclass sets `name`, declares its options and writes `build`, and `texts` for text.
+
+    Attributes:
+        pieces: the pattern of the pieces within which byte pairs are merged, the same where they are learned and used.
+    """
+
+    pieces: ClassVar[str] = _PIECES
 
     @abstractmethod
     def build(self) -> TokenData:
@@ -38,3 +50,13 @@ class DatasetSpec(Options):
         Raises:
             ManifestError: the source is missing, empty or unreadable; say which, and what to try.
         """
+
+    def texts(self) -> Iterator[str]:
+        """The text of the training split, in parts: what a tokenizer learns its vocabulary from.
+
+        Raises:
+            ManifestError: it is not made of text, as here, or the text cannot be read.
+        """
+        raise ManifestError(
+            f'data.use: "{self.name}" is not made of text, so there is nothing to learn a tokenizer from'
+        )

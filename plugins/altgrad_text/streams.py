@@ -7,17 +7,51 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tiktoken import Encoding
 
 from altgrad_core import ManifestError, TokenData
+from altgrad_text.cache import Encoded, kept
+from altgrad_text.corpus import Corpus
+from altgrad_text.tokenizers import Tokenizer
+
+AT_ONCE = 1 << 24  # tokens that are counted together; counting takes 8 bytes for each
 
 
-def from_text(text: str, *, source: str, encoding: Encoding, validation_fraction: float) -> TokenData:
-    """Both splits of a text; the facts hash its UTF-8 bytes."""
-    raw = text.encode()
-    facts = {"source": source, "bytes": len(raw), "sha256": hashlib.sha256(raw).hexdigest()}
-    tokens = np.array(encoding.encode_ordinary(text), dtype=smallest_dtype(encoding.n_vocab))
-    return split(tokens, vocabulary=encoding.n_vocab, validation_fraction=validation_fraction, facts=facts)
+def from_corpus(
+    corpus: Corpus, tokenizer: Tokenizer, *, validation_fraction: float, validation: Corpus | None = None
+) -> TokenData:
+    """Both splits of a corpus; the facts hash its UTF-8 bytes. `validation` takes the place of its last part."""
+    encoded = encode(corpus, tokenizer)
+    facts = {"source": corpus.source, **encoded.facts, **tokenizer.facts}
+    vocabulary = tokenizer.encoding.n_vocab
+    if validation is None:
+        return split(encoded.tokens, vocabulary=vocabulary, validation_fraction=validation_fraction, facts=facts)
+    held_out = encode(validation, tokenizer)
+    facts["validation"] = {"source": validation.source, **held_out.facts}
+    return _with_measures(encoded.tokens, held_out.tokens, vocabulary=vocabulary, facts=facts)
+
+
+def encode(corpus: Corpus, tokenizer: Tokenizer) -> Encoded:
+    """The tokens of a corpus, from the cache where they are there; documents are encoded one by one."""
+    key = hashlib.sha256(f"{corpus.digest} {tokenizer.digest}".encode()).hexdigest()
+    return kept(key, lambda: _encode(corpus, tokenizer))
+
+
+def _encode(corpus: Corpus, tokenizer: Tokenizer) -> Encoded:
+    dtype = smallest_dtype(tokenizer.encoding.n_vocab)
+    between, raw_between = tokenizer.separator(corpus.separator).astype(dtype), corpus.separator.encode()
+    parts: list[NDArray[Any]] = []
+    digest, size = hashlib.sha256(), 0
+    for document in corpus.read():
+        raw = document.encode()
+        if parts:
+            parts.append(between)
+            raw = raw_between + raw
+        parts.append(tokenizer.tokens(document).astype(dtype))
+        digest.update(raw)
+        size += len(raw)
+    documents = {"documents": (len(parts) + 1) // 2} if corpus.separator else {}
+    facts = {"bytes": size, "sha256": digest.hexdigest(), **documents}
+    return Encoded(np.concatenate(parts) if parts else np.zeros(0, dtype), facts)
 
 
 def split(
@@ -34,14 +68,21 @@ def split(
             f"data.validation_fraction: holding out {validation_fraction} of {len(tokens)} tokens leaves none to train "
             "on; give more text or a smaller fraction"
         )
-    train, validation = tokens[:cut], tokens[cut:]
-    measured = {"tokens": len(tokens), "unigram_entropy": unigram_entropy(train)}
-    return TokenData(train=train, validation=validation, vocabulary=vocabulary, facts={**(facts or {}), **measured})
+    return _with_measures(tokens[:cut], tokens[cut:], vocabulary=vocabulary, facts=facts or {})
+
+
+def _with_measures(
+    train: NDArray[Any], validation: NDArray[Any], *, vocabulary: int, facts: dict[str, Any]
+) -> TokenData:
+    measured = {"tokens": len(train) + len(validation), "unigram_entropy": unigram_entropy(train)}
+    return TokenData(train=train, validation=validation, vocabulary=vocabulary, facts={**facts, **measured})
 
 
 def unigram_entropy(tokens: NDArray[Any]) -> float:
     """Entropy of the token frequencies in nats: the loss of a model that knows them and nothing else."""
-    counts = np.bincount(tokens)
+    counts = np.zeros(int(tokens.max()) + 1, dtype=np.int64)
+    for start in range(0, len(tokens), AT_ONCE):
+        counts += np.bincount(tokens[start : start + AT_ONCE], minlength=len(counts))
     shares = counts[counts > 0] / len(tokens)
     return float(-(shares * np.log(shares)).sum()) + 0.0  # + 0.0: one token alone gives 0, not -0
 

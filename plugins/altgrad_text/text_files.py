@@ -22,12 +22,17 @@ def read_text_files(paths: Sequence[Path]) -> tuple[str, str]:
     texts: dict[Path, str] = {}
     for index, path in enumerate(paths):
         where = f"data.paths[{index}]"
-        for file in _files(path, where=where):
-            texts[file] = texts.get(file) or _read(file, where=where)
+        for file in matching_files(path, where=where):
+            texts[file] = texts.get(file) or read_text(file, where=where)
     return ", ".join(map(str, texts)), "\n".join(texts.values())
 
 
-def _files(path: Path, *, where: str) -> Iterable[Path]:
+def matching_files(path: Path, *, where: str) -> Iterable[Path]:
+    """The file of this path, or the files of this pattern in sorted order; `where` is the key that has it.
+
+    Raises:
+        ManifestError: there is none.
+    """
     if path.is_file():
         return [path]
     if path.is_dir():
@@ -47,7 +52,12 @@ def _files(path: Path, *, where: str) -> Iterable[Path]:
     return found
 
 
-def _read(file: Path, *, where: str) -> str:
+def read_text(file: Path, *, where: str) -> str:
+    """The text of a file that is not empty.
+
+    Raises:
+        ManifestError: it is empty, unreadable or no UTF-8 text.
+    """
     try:
         raw = file.read_bytes()
     except OSError as error:

@@ -12,6 +12,10 @@ from altgrad_core.registry.kinds import KINDS
 from altgrad_core.registry.registry import Entry, installed
 
 OPTIONS: dict[tuple[str, str], dict[str, Any]] = {
+    ("dataset", "huggingface"): {
+        "files": [Path(__file__).with_name("actions.jsonl")],  # required
+        "text_column": "because",
+    },
     ("dataset", "text-files"): {"paths": [Path(__file__).absolute()]},  # required
     ("monitor", "curvature"): {"iterations": 3, "probes": 2},  # quick
     ("intervention", "clip-layers"): {"max_norm": 1.0},  # required
@@ -22,7 +26,11 @@ OPTIONS: dict[tuple[str, str], dict[str, Any]] = {
     ("model", "nanogpt"): {"n_layer": 2, "n_head": 2, "n_embd": 16, "block_size": 16},  # small
     ("tracker", "wandb"): {"mode": "disabled"},  # no network
 }
-NEEDS = {("tracker", "wandb"): "wandb", ("tracker", "tensorboard"): "tensorboard"}
+NEEDS = {
+    ("dataset", "huggingface"): "datasets",
+    ("tracker", "wandb"): "wandb",
+    ("tracker", "tensorboard"): "tensorboard",
+}
 ENTRIES = list(installed())
 
 
@@ -75,3 +83,8 @@ def test_no_plugin_here_is_broken() -> None:
 
 def test_the_table_of_options_names_plugins_that_exist() -> None:
     assert set(OPTIONS) | set(NEEDS) <= {(entry.kind, entry.name) for entry in ENTRIES}
+
+
+def test_a_rule_over_several_readings_keeps_the_laws_too() -> None:
+    when = [{"reading": "stall-ratio", "above": 0.9}, {"reading": "gradient-underflow-rate", "above": 0.5}]
+    testing.check_intervention(installed().get("intervention", "rule"), when=when, patience=2)

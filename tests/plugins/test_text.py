@@ -12,19 +12,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from altgrad_text import PythonDocs, Synthetic, TextFiles
+from altgrad_text import PythonDocs, Synthetic, TextFiles, streams
 from altgrad_text.prose import prose
 from altgrad_text.python_docs import read_python_docs
 from altgrad_text.streams import smallest_dtype, split, unigram_entropy
 from altgrad_text.synthetic import entropy_rate, walk
-from altgrad_text.tokenizers import TOKENIZERS, tokenizer
+from altgrad_text.tokenizers import tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from altgrad_core import ManifestError
 
-HEAVY = ("torch", "numpy", "tiktoken", "wandb", "tensorboard", "numba")
+HEAVY = ("torch", "numpy", "tiktoken", "wandb", "tensorboard", "numba", "datasets", "pyarrow", "platformdirs")
 
 
 def options(spec, directory, **values):
@@ -158,12 +158,12 @@ def test_text_files_are_joined_in_the_order_of_the_manifest(tmp_path):
 def test_folders_are_taken_by_their_names_even_where_they_look_like_patterns(tmp_path):
     (tmp_path / "[old]").mkdir()
     (tmp_path / "[old]" / "a.txt").write_text("hello")
-    assert options(TextFiles, tmp_path / "[old]", paths=["*.txt"]).read()[1] == "hello"
+    assert list(options(TextFiles, tmp_path / "[old]", paths=["*.txt"]).corpus().read()) == ["hello"]
 
 
 def test_a_byte_order_mark_is_no_text(tmp_path):
     (tmp_path / "a.txt").write_bytes("\ufeffhé".encode())
-    assert options(TextFiles, tmp_path, paths=["a.txt"]).read()[1] == "hé"
+    assert list(options(TextFiles, tmp_path, paths=["a.txt"]).corpus().read()) == ["hé"]
 
 
 def test_the_last_part_of_the_text_is_held_out(tmp_path):
@@ -242,26 +242,11 @@ def test_a_list_without_paths_is_refused_with_the_manifest(tmp_path):
 
 @given(st.text())
 def test_every_text_comes_back_from_its_byte_tokens(text):
-    encoding = tokenizer("bytes")
-    tokens = encoding.encode_ordinary(text)
-    assert bytes(tokens) == text.encode()
-    assert encoding.decode(tokens) == text
-
-
-@pytest.mark.parametrize("name", TOKENIZERS)
-def test_every_tokenizer_has_the_name_it_is_listed_under(name):
-    assert tokenizer(name).name == name
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("byte", 'data.tokenizer: no tokenizer "byte"; did you mean "bytes"?'),
-        ("gpt2", 'data.tokenizer: no tokenizer "gpt2"; there is bytes'),
-    ],
-)
-def test_an_unknown_tokenizer_is_refused(name, message):
-    assert refusal(PythonDocs(tokenizer=name)) == message
+    chosen = tokenizer("bytes")
+    tokens = chosen.tokens(text)
+    assert tokens.tobytes() == text.encode()
+    assert tokens.tolist() == chosen.encoding.encode_ordinary(text)
+    assert chosen.encoding.decode(tokens.tolist()) == text
 
 
 @pytest.mark.parametrize(
@@ -275,6 +260,13 @@ def test_tokens_take_the_smallest_integers_that_hold_them(vocabulary, expected):
 def test_the_unigram_entropy_of_two_tokens_in_equal_parts_is_ln_2():
     assert unigram_entropy(np.array([3, 9, 9, 3])) == pytest.approx(math.log(2))
     assert unigram_entropy(np.array([7, 7])) == 0
+
+
+def test_the_entropy_of_many_tokens_is_that_of_all_of_them_counted_together(monkeypatch):
+    tokens = walk(300, tokens=10_000, seed=1)
+    together = unigram_entropy(tokens)
+    monkeypatch.setattr(streams, "AT_ONCE", 999)
+    assert unigram_entropy(tokens) == together
 
 
 def test_the_facts_measure_the_training_split_alone():

@@ -1,0 +1,37 @@
+"""`altgrad init`: a commented manifest to begin with."""
+
+from __future__ import annotations
+
+import shlex
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from altgrad_core.errors import ManifestError
+
+SCHEMA_NAME = "altgrad.schema.json"
+
+
+def init(
+    path: Annotated[Path, typer.Argument(help="The manifest to write, or a directory for it.")] = Path("altgrad.toml"),
+    force: Annotated[bool, typer.Option("--force", help="Replace the file where it exists.")] = False,
+) -> None:
+    """Write a commented manifest that runs as it is, and beside it the schema by which editors complete it."""
+    from altgrad_core.cli.schema import schema_text
+    from altgrad_core.records.files import write_whole
+
+    path = path / "altgrad.toml" if path.is_dir() else path
+    if path.suffix != ".toml":
+        raise ManifestError(f'{path}: the manifest is written as TOML; expected a name such as "{path.stem}.toml"')
+    if path.exists() and not force:
+        raise ManifestError(f"{path}: exists; --force replaces it, and altgrad init OTHER.toml leaves it alone")
+    if not path.absolute().parent.is_dir():
+        raise ManifestError(f"{path}: there is no directory {path.absolute().parent}")
+    text = (files("altgrad_core.cli") / "templates" / "init.toml").read_text("utf-8")
+    write_whole(path.with_name(SCHEMA_NAME), schema_text().encode())
+    write_whole(path, text.replace("{path}", shlex.quote(str(path))).encode())
+    print(
+        f"{path}: a manifest to begin with\n{path.with_name(SCHEMA_NAME)}: for editors\nto train it: altgrad run {shlex.quote(str(path))}"
+    )

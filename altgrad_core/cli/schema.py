@@ -1,0 +1,41 @@
+"""`altgrad schema`: the JSON Schema of manifests, with the options of everything installed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def schema(
+    out: Annotated[Path | None, typer.Option(help="Write it to this file, in place of printing it.")] = None,
+) -> None:
+    """Print the JSON Schema of manifests here; editors complete and check a manifest that names it in its first line."""
+    text = schema_text()
+    if out is None:
+        print(text, end="")
+        return
+    from altgrad_core.records.files import write_whole
+
+    write_whole(out, text.encode())
+    print(f"{out}: JSON Schema of manifests; name it in the first line of one:\n\n#:schema ./{out.name}")
+
+
+def schema_text() -> str:
+    """The schema as indented JSON."""
+    return json.dumps(installed_schema(), indent=1, ensure_ascii=False) + "\n"
+
+
+def installed_schema() -> dict[str, Any]:
+    """The schema with everything that is installed here."""
+    from altgrad_core.manifest.json_schema import manifest_schema
+    from altgrad_core.registry.kinds import KINDS
+    from altgrad_core.registry.registry import installed
+
+    registry = installed()
+    plugins = {
+        kind: {name: registry.get(kind, name) for name in registry.names(kind)} for kind in KINDS if kind != "format"
+    }
+    return manifest_schema(plugins, registry.names("format"))

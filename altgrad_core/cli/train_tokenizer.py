@@ -1,0 +1,63 @@
+"""`altgrad train-tokenizer MANIFEST`: learn a byte-pair vocabulary from the text of its data set."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from altgrad_core.cli.options import ManifestArgument, SetOption
+from altgrad_core.errors import AltgradError, ManifestError
+
+if TYPE_CHECKING:
+    from altgrad_core.contracts.dataset import DatasetSpec
+    from altgrad_core.manifest.load import ManifestFile
+
+
+def train_tokenizer(
+    manifest: ManifestArgument,
+    out: Annotated[Path, typer.Option(help="The file to write; .tiktoken by custom.")],
+    vocabulary: Annotated[
+        int, typer.Option(min=257, max=1 << 20, help="How many tokens, the 256 bytes among them.")
+    ] = 4096,
+    set: SetOption = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file where it exists.")] = False,
+) -> None:
+    """Learn a byte-pair vocabulary from the training text of MANIFEST, and write it as tiktoken ranks."""
+    from altgrad_core.manifest.load import load_manifest
+    from altgrad_core.records.files import write_whole
+    from altgrad_core.running.vocabulary import learn_ranks, written
+
+    if out.exists() and not overwrite:
+        raise ManifestError(f"--out {out}: exists; --overwrite replaces it")
+    if not out.absolute().parent.is_dir():
+        raise ManifestError(f"--out {out}: there is no directory {out.absolute().parent}")
+    data = _data_set(load_manifest(manifest, set or ()))
+    try:
+        ranks = learn_ranks(data.texts(), vocabulary=vocabulary, pieces=data.pieces)
+    except ManifestError as error:
+        raise ManifestError(f"{manifest}: {error}") from None
+    write_whole(out, written(ranks))
+    print(_told(out, ranks, wanted=vocabulary, manifest=manifest))
+
+
+def _data_set(source: ManifestFile) -> DatasetSpec:
+    """What `[data]` of a manifest names, whatever else the manifest lacks."""
+    from altgrad_core.manifest.explain import problem_at, validated
+    from altgrad_core.manifest.schema import DataTable
+    from altgrad_core.registry.registry import installed
+
+    table = validated(DataTable, source.data.get("data", {}), source, ("data",))
+    try:
+        cls: type[DatasetSpec] = installed().get("dataset", table.use)
+    except AltgradError as error:
+        raise ManifestError(problem_at(source, ("data", "use"), str(error))) from None
+    return validated(cls, table.options, source, ("data",))
+
+
+def _told(out: Path, ranks: dict[bytes, int], *, wanted: int, manifest: Path) -> str:
+    fewer = "" if len(ranks) == wanted else f", not {wanted}: no pair is left"
+    relative = Path(os.path.relpath(out.absolute(), manifest.absolute().parent)).as_posix()
+    return f'{out}: {len(ranks)} tokens{fewer}\nto use it, in {manifest}:\n\n[data]\ntokenizer = "ranks:{relative}"'

@@ -1,0 +1,108 @@
+"""Tokens on disk: made once, then mapped into memory by every process that needs the same ones."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+HEADER = 4096
+WORTH_KEEPING = 0.5  # seconds it took to make them
+TYPES = ("uint8", "uint16", "uint32")
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Tokens of shape (tokens,), and plain facts of the text they were made from."""
+
+    tokens: NDArray[Any]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def kept(key: str, make: Callable[[], Encoded]) -> Encoded:
+    """What `make` makes: from the cache where it is there and whole, and put there if it took long.
+
+    A cache that cannot be written costs a warning, and time.
+    """
+    if (directory := cache_directory()) is None:
+        return make()
+    path = directory / f"{key}.tokens"
+    if (found := _load(path)) is not None:
+        return found
+    begun = time.perf_counter()
+    made = make()
+    if not len(made.tokens) or time.perf_counter() - begun < WORTH_KEEPING:
+        return made
+    try:
+        _save(path, made)
+    except OSError as error:
+        warnings.warn(
+            f"tokens are not kept in {directory}: {error.strerror}; they are made again each time. "
+            "Set ALTGRAD_CACHE_DIR to another directory, or to nothing for no cache",
+            stacklevel=2,
+        )
+    return _load(path) or made
+
+
+def cache_directory() -> Path | None:
+    """Where tokens are kept: below `ALTGRAD_CACHE_DIR`, or the user's cache directory; none where that is empty."""
+    given = os.environ.get("ALTGRAD_CACHE_DIR")
+    if given is None:
+        from platformdirs import user_cache_path
+
+        return user_cache_path("altgrad", appauthor=False) / "tokens"
+    return Path(given).expanduser().absolute() / "tokens" if given else None
+
+
+def _save(path: Path, encoded: Encoded) -> None:
+    """A header of one page, then the tokens; beside it first, then renamed, so that no other process sees a part."""
+    tokens = np.ascontiguousarray(encoded.tokens)
+    told = {"dtype": tokens.dtype.name, "tokens": len(tokens), "facts": encoded.facts}
+    header = json.dumps({**told, "sha256": _digest(told, tokens)}).encode()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(header.ljust(HEADER))
+            file.write(_as_bytes(tokens))
+        Path(name).replace(path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _load(path: Path) -> Encoded | None:
+    """What was saved; None where it is not there, cut short or changed."""
+    try:
+        with path.open("rb") as file:
+            told = json.loads(file.read(HEADER))
+        digest = told.pop("sha256")
+        if (
+            told["dtype"] not in TYPES
+            or path.stat().st_size != HEADER + np.dtype(told["dtype"]).itemsize * told["tokens"]
+        ):
+            return None
+        kind = np.dtype(told["dtype"]).newbyteorder("<")
+        tokens = np.memmap(path, dtype=kind, mode="r", offset=HEADER, shape=(told["tokens"],))
+        return Encoded(tokens, told["facts"]) if _digest(told, tokens) == digest else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _digest(told: dict[str, Any], tokens: NDArray[Any]) -> str:
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+    digest.update(_as_bytes(tokens))
+    return digest.hexdigest()
+
+
+def _as_bytes(tokens: NDArray[Any]) -> memoryview:
+    return tokens.astype(tokens.dtype.newbyteorder("<"), copy=False).view(np.uint8).data
