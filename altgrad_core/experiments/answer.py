@@ -1,0 +1,204 @@
+"""The answer of a study in one sentence per optimizer, with the caution it deserves. Every word is computed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from altgrad_core.experiments.arms import FEWEST_SEEDS, Arm, arms
+from altgrad_core.experiments.cautions import cautions
+from altgrad_core.experiments.evidence import LOSS, PERPLEXITY, Effect, effects, in_metric
+from altgrad_core.experiments.facts import references
+from altgrad_core.experiments.statistics import Interval, agreed_sign, bootstrap_interval, student_interval
+from altgrad_core.experiments.study import Study
+from altgrad_core.experiments.wording import count, few, listed, sentence, size, span
+
+NOTHING = 1e-9  # what adding up floats in another order may leave
+UNITS = {LOSS: ("validation loss", " nats per token"), PERPLEXITY: ("perplexity", "")}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a study says of one metric, and what to bear in mind."""
+
+    sentence: str
+    cautions: tuple[str, ...]
+    is_ranked: bool = False
+
+
+def answer(study: Study, metric: str = LOSS) -> Answer:
+    """Which format benefits most from each optimizer over the baseline.
+
+    Args:
+        metric: `loss` or `perplexity`.
+    """
+    if not any(result.has_ended for result in study.results):
+        return Answer("No cell of this study has ended, so there is nothing to say yet.", cautions(study, ()))
+    if not any(result.validation_loss is not None for result in study.results):
+        ended = sum(result.has_ended for result in study.results)
+        which = "The only cell that ended" if ended == 1 else f"All {ended} cells that ended"
+        return Answer(f"{which} diverged, so there is no loss to compare.", cautions(study, ()))
+    told = effects(study, metric)
+    if not told:
+        return Answer(_without_comparison(study, metric), cautions(study, ()))
+    main = {optimizer: _main(told, optimizer) for optimizer in dict.fromkeys(effect.optimizer for effect in told)}
+    found = [_about(study, optimizer, of_it, metric) for optimizer, of_it in main.items()]
+    shown = [effect for of_it in main.values() for effect in of_it]
+    words = " ".join([*(text for text, _ in found), *_beside(study, shown, metric)])
+    return Answer(words, cautions(study, shown), any(is_ranked for _, is_ranked in found))
+
+
+def _main(told: Sequence[Effect], optimizer: str) -> list[Effect]:
+    """The effects of one optimizer in the variant that has the most pairs."""
+    of_it = [effect for effect in told if effect.optimizer == optimizer]
+    pairs: dict[str, int] = {}
+    for effect in of_it:
+        pairs[effect.variant] = pairs.get(effect.variant, 0) + len(effect.differences)
+    chosen = max(pairs, key=lambda variant: pairs[variant])
+    return [effect for effect in of_it if effect.variant == chosen]
+
+
+def _about(study: Study, optimizer: str, told: Sequence[Effect], metric: str) -> tuple[str, bool]:
+    """The sentence about one optimizer, and whether it ranks the formats."""
+    wide = references(study)
+    asked = [effect for effect in told if effect.format not in wide] or list(told)
+    able = [effect for effect in asked if not effect.lacks]
+    if len(able) >= 2:
+        return _ranking(study, optimizer, able, metric), True
+    if able and len(asked) == 1:
+        return _single(study, optimizer, able[0], metric), False
+    return _refusal(study, optimizer, asked, metric), False
+
+
+def _ranking(study: Study, optimizer: str, able: Sequence[Effect], metric: str) -> str:
+    ordered = sorted(able, key=lambda effect: -_mean(effect))
+    best = ordered[0]
+    alike = [effect for effect in ordered if effect.differences == best.differences and effect.seeds == best.seeds]
+    others = [effect for effect in ordered if effect not in alike]
+    names = listed([effect.format for effect in alike])
+    if not any(any(effect.differences) for effect in able):
+        return sentence(f"the optimizer {optimizer} gives exactly the losses of {study.baseline} in {names}")
+    if best.verdict == "helps":
+        who = f"format {names} benefits" if len(alike) == 1 else f"formats {names}, with identical effects, benefit"
+        text = f"{who} most from {optimizer}: {_amount(study, best, metric)}"
+        apart = _apart(best, others[0], metric) if others else ""
+        return sentence(f"{text}{apart}. {_verdicts(able)}")
+    if all(effect.verdict == "hurts" for effect in able):
+        text = f"the optimizer {optimizer} hurts in every format ranked, least in {names}"
+        return sentence(f"{text}: {_amount(study, best, metric)}. {_verdicts(able)}")
+    text = f"no format is shown to benefit from {optimizer} over {study.baseline}"
+    if any(effect.verdict == "helps" for effect in able):
+        text = f"which format benefits most from {optimizer} over {study.baseline} cannot be told"
+    is_worse = best.verdict == "hurts"
+    why = f"the most favourable effect, in {names}, {'is for the worse' if is_worse else 'cannot be told from none'}"
+    student = "" if is_worse else _student(best.interval, best.student)
+    return sentence(f"{text}: {why}: {_amount(study, best, metric)}{student}. {_verdicts(able)}")
+
+
+def _single(study: Study, optimizer: str, effect: Effect, metric: str) -> str:
+    verb = {"helps": "helps", "hurts": "hurts"}.get(effect.verdict, "cannot be told from its baseline")
+    text = f"in {effect.format}, the only format, {optimizer} {verb}: {_amount(study, effect, metric)}"
+    return sentence(text + (_student(effect.interval, effect.student) if effect.verdict == "unclear" else ""))
+
+
+def _refusal(study: Study, optimizer: str, asked: Sequence[Effect], metric: str) -> str:
+    """What is missing for a ranking, and what was seen."""
+    by_lack: dict[str, list[str]] = {}
+    for effect in asked:
+        for lack in effect.lacks:
+            by_lack.setdefault(lack, []).append(effect.format)
+    places = {lack: "" if len(formats) == len(asked) else f" in {few(formats)}" for lack, formats in by_lack.items()}
+    missing = "; ".join(f"{lack}{place}" for lack, place in places.items())
+    seen = [f"in {effect.format} {_plain(study, effect, metric)}" for effect in asked if effect.differences]
+    text = sentence(f"no ranking of formats by what {optimizer} gains over {study.baseline}: {missing}")
+    return text + (" " + sentence(f"what was seen, which is no evidence: {few(seen, most=12)}") if seen else "")
+
+
+def _mean(effect: Effect) -> float:
+    return -math.inf if effect.mean is None else effect.mean
+
+
+def _plain(study: Study, effect: Effect, metric: str) -> str:
+    """The effect without an interval."""
+    what, unit = UNITS[metric]
+    mean = _mean(effect)
+    if abs(mean) < NOTHING:
+        return f"the same {what}"
+    return f"{what} {size(abs(mean))}{unit} {'lower' if mean > 0 else 'higher'}"
+
+
+def _amount(study: Study, effect: Effect, metric: str) -> str:
+    """The effect with its interval, as a gain: above zero helps."""
+    assert effect.interval is not None
+    interval, mean = effect.interval, _mean(effect)
+    if mean < 0:  # told as so much higher, its interval is turned around with it
+        interval = Interval(-interval.mean, -interval.high, -interval.low)
+    told = f"95 % interval {span(interval)}, {count(len(effect.differences), 'seed')}"
+    p = "" if effect.p_adjusted is None else f", p = {size(effect.p_adjusted)} after correction"
+    plain = _plain(study, effect, metric)
+    than = "as" if abs(mean) < NOTHING else "than"
+    return f"{plain} {than} with {study.baseline} ({told}{p})"
+
+
+def _student(interval: Interval | None, student: Interval | None) -> str:
+    """Student's interval, where the bootstrap's alone would say otherwise."""
+    if interval is None or student is None or interval.sign == 0:
+        return ""
+    return f"; so few seeds are judged by Student's t too, whose interval includes zero, as a gain {span(student)}"
+
+
+def _apart(best: Effect, other: Effect, metric: str) -> str:
+    """Whether the data separate the first from the second: the difference of their effects, seed by seed."""
+    gains = dict(zip(other.seeds, other.differences, strict=True))
+    differences = [gain - gains[seed] for seed, gain in zip(best.seeds, best.differences, strict=True) if seed in gains]
+    interval, student = bootstrap_interval(differences), student_interval(differences)
+    if len(differences) < FEWEST_SEEDS or interval is None or student is None:
+        return f"; whether that is more than in the runner-up, {other.format}, cannot be told: too few seeds in common"
+    told = f"{size(interval.mean)}{UNITS[metric][1]} more, 95 % interval {span(interval)}"
+    if agreed_sign(len(differences), interval, student) == 1:
+        return f", and more than in the runner-up, {other.format} ({told})"
+    return f"; the data do not separate it from the runner-up, {other.format} ({told}){_student(interval, student)}"
+
+
+def _verdicts(able: Sequence[Effect]) -> str:
+    """Where it helps, where it hurts, where neither can be told."""
+    by_verdict: dict[str, list[str]] = {"helps": [], "hurts": [], "unclear": []}
+    for effect in able:
+        by_verdict[effect.verdict].append(effect.format)
+    for verdict, formats in by_verdict.items():
+        if len(formats) == len(able) > 1:
+            verb = "cannot be told from no effect in any" if verdict == "unclear" else f"{verdict} in each"
+            return sentence(f"it {verb} of the {len(able)} formats ranked: {listed(formats)}")
+    words = {"helps": "helps in", "hurts": "hurts in", "unclear": "cannot be told from no effect in"}
+    parts = [f"{words[verdict]} {listed(formats)}" for verdict, formats in by_verdict.items() if formats]
+    return sentence(f"it {listed(parts)}")
+
+
+def _beside(study: Study, shown: Sequence[Effect], metric: str) -> list[str]:
+    """What the wide formats reached with the baseline, beside the best of the others."""
+    wide = references(study)
+    everything = [arm for arm in arms(study) if arm.optimizer == study.baseline and arm.losses]
+    variants = {effect.variant for effect in shown}
+    of_wide = [arm for name in wide for arm in everything if arm.format == name]
+    chosen = [arm for arm in of_wide if arm.variant in variants] or of_wide
+    first = {name: next((arm for arm in chosen if arm.format == name), None) for name in wide}
+    told = [f"{name} {_level(arm, metric)}" for name, arm in first.items() if arm is not None]
+    what, unit = UNITS[metric]
+    return [sentence(f"for reference, {what} with {study.baseline}: {listed(told)}{unit}")] if told else []
+
+
+def _level(arm: Arm, metric: str) -> str:
+    values = [value for loss in arm.losses.values() if (value := in_metric(loss, metric)) is not None]
+    return f"{math.fsum(values) / len(values):.4g}" if values else "beyond all bounds"
+
+
+def _without_comparison(study: Study, metric: str) -> str:
+    """What single arms reached, where there is nothing to compare them with."""
+    what, unit = UNITS[metric]
+    everything = [arm for arm in arms(study) if arm.of]
+    told = [f"{arm.label} {_level(arm, metric) if arm.losses else 'diverged'}" for arm in everything]
+    optimizers = dict.fromkeys(arm.optimizer for arm in everything)
+    why = "all cells have the same optimizer" if len(optimizers) < 2 else "no format has ended with two optimizers"
+    reached = [sentence(f"{what}: {few(told, most=12)}{unit}")] if told else []
+    return " ".join([sentence(f"nothing is compared: {why}"), *reached])

@@ -1,0 +1,155 @@
+"""Arms: what each optimizer reached in each format, and at which rate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from altgrad_core.experiments.labels import UNKNOWN
+from altgrad_core.experiments.study import Result, Study
+
+FEWEST_SEEDS = 3
+FEWEST_RATES = 3
+
+
+@dataclass(frozen=True)
+class RatePoint:
+    """What one rate gave.
+
+    Attributes:
+        losses: seed -> validation loss, of the cells that finished.
+        diverged: how many of `of` diverged; `of` are those that finished or diverged.
+        mean: of the losses; None where none finished.
+    """
+
+    rate: float
+    losses: Mapping[int, float]
+    diverged_seeds: tuple[int, ...]
+    mean: float | None
+
+    @property
+    def diverged(self) -> int:
+        """How many diverged."""
+        return len(self.diverged_seeds)
+
+    @property
+    def of(self) -> int:
+        """How many finished or diverged."""
+        return len(self.losses) + self.diverged
+
+
+class HeldOut(NamedTuple):
+    """What a seed gave at the rate that the other seeds choose: None where it diverged there."""
+
+    rate: float
+    loss: float | None
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One format with one optimizer and variant.
+
+    Attributes:
+        rate: the chosen rate: of those that most seeds ended at, the one with the fewest diverged, then the lowest mean.
+        tried: all rates in ascending order.
+        losses: seed -> validation loss at the chosen rate.
+        diverged: how many of `of` diverged at the chosen rate.
+        held_out: seed -> its result at the rate that the other seeds choose; with fewer than 3 seeds the chosen rate's.
+    """
+
+    format: str
+    optimizer: str
+    variant: str
+    rate: float | None
+    tried: tuple[RatePoint, ...]
+    losses: Mapping[int, float]
+    diverged: int
+    of: int
+    held_out: Mapping[int, HeldOut]
+
+    @property
+    def is_swept(self) -> bool:
+        """Whether at least 3 rates were tried."""
+        return len(self.tried) >= FEWEST_RATES
+
+    @property
+    def is_at_an_end(self) -> bool:
+        """Whether the chosen rate is the smallest or the largest tried."""
+        return self.rate in (self.tried[0].rate, self.tried[-1].rate)
+
+    @property
+    def is_tuned(self) -> bool:
+        """Whether at least 3 rates were tried and the best is not at an end."""
+        return self.is_swept and not self.is_at_an_end
+
+    @property
+    def label(self) -> str:
+        """The arm in words."""
+        return f"{self.optimizer} in {self.format}" + (f" ({self.variant})" if self.variant else "")
+
+
+def arms(study: Study) -> tuple[Arm, ...]:
+    """Every combination of format, optimizer and variant of which a cell was planned, in order of appearance."""
+    found: dict[tuple[str, str, str], list[Result]] = {}
+    for result in study.results:
+        if result.role == "cell" and UNKNOWN not in (result.format, result.optimizer):
+            found.setdefault((result.format, result.optimizer, result.variant), []).append(result)
+    return tuple(_arm(key, results) for key, results in found.items())
+
+
+def _arm(key: tuple[str, str, str], results: Sequence[Result]) -> Arm:
+    tried = rate_points(results)
+    chosen = _choose(tried)
+    losses = {} if chosen is None else chosen.losses
+    counts = (0, 0) if chosen is None else (chosen.diverged, chosen.of)
+    return Arm(*key, None if chosen is None else chosen.rate, tried, losses, *counts, _held_out(tried, chosen))
+
+
+def rate_points(results: Sequence[Result]) -> tuple[RatePoint, ...]:
+    """What every rate gave, in ascending order; of two cells with one rate and seed the first one that ended."""
+    by_rate: dict[float, dict[int, Result]] = {}
+    for result in results:
+        if result.rate is not None and result.seed is not None:
+            seeds = by_rate.setdefault(result.rate, {})
+            if result.has_ended:
+                seeds.setdefault(result.seed, result)
+    return tuple(_rate_point(rate, by_rate[rate]) for rate in sorted(by_rate))
+
+
+def _rate_point(rate: float, seeds: Mapping[int, Result]) -> RatePoint:
+    losses = {seed: r.validation_loss for seed, r in sorted(seeds.items()) if r.validation_loss is not None}
+    diverged = tuple(sorted(seed for seed, result in seeds.items() if result.status == "diverged"))
+    return RatePoint(rate, losses, diverged, math.fsum(losses.values()) / len(losses) if losses else None)
+
+
+def _choose(tried: Sequence[RatePoint], *, without: int | None = None) -> RatePoint | None:
+    """The rate with the fewest diverged, then the lowest mean, of those that most seeds ended at."""
+    rated = [(point, _without(point, without)) for point in tried]
+    most = max((seen.of for _, seen in rated), default=0)
+    if most == 0:
+        return None
+    return min((pair for pair in rated if pair[1].of == most), key=lambda pair: _rank(pair[1]))[0]
+
+
+def _without(point: RatePoint, seed: int | None) -> RatePoint:
+    losses = {s: loss for s, loss in point.losses.items() if s != seed}
+    diverged = tuple(s for s in point.diverged_seeds if s != seed)
+    return RatePoint(point.rate, losses, diverged, math.fsum(losses.values()) / len(losses) if losses else None)
+
+
+def _rank(point: RatePoint) -> tuple[int, float]:
+    return point.diverged, math.inf if point.mean is None else point.mean
+
+
+def _held_out(tried: Sequence[RatePoint], chosen: RatePoint | None) -> dict[int, HeldOut]:
+    if chosen is None:
+        return {}
+    seeds = sorted({*chosen.losses, *chosen.diverged_seeds})
+    found = {}
+    for seed in seeds:
+        point = _choose(tried, without=seed) if len(seeds) >= FEWEST_SEEDS else chosen
+        if point is not None and (seed in point.losses or seed in point.diverged_seeds):
+            found[seed] = HeldOut(point.rate, point.losses.get(seed))
+    return found

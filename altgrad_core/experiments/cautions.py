@@ -1,0 +1,142 @@
+"""What to bear in mind with an answer: seeds, tuning, divergence, chance, and what was not run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from altgrad_core.experiments.arms import FEWEST_SEEDS, Arm, arms
+from altgrad_core.experiments.evidence import Effect
+from altgrad_core.experiments.statistics import CONFIDENCE, FEWEST_PAIRS, most_coverage, smallest_p
+from altgrad_core.experiments.study import Study
+from altgrad_core.experiments.wording import count, few, listed, sentence, size
+
+BAD = ("crashed", "stopped", "unfinished", "missing")
+
+
+def cautions(study: Study, shown: Sequence[Effect]) -> tuple[str, ...]:
+    """Sentences on the effects that an answer shows."""
+    found = [*_on_seeds(shown), *_on_tuning(shown), *_on_divergence(study, shown), *_on_chance(shown)]
+    found += [*_on_left_out(shown), *_on_gaps(study), *_on_variants(study, shown), *_on_size(study)]
+    return tuple(sentence(text) for text in found)
+
+
+def _on_seeds(shown: Sequence[Effect]) -> Iterator[str]:
+    pairs = [len(effect.differences) for effect in shown]
+    if not any(pairs):
+        return
+    few_pairs, most_pairs = min(pairs), max(pairs)
+    number = count(most_pairs, "seed") if few_pairs == most_pairs else f"{few_pairs} to {most_pairs} seeds"
+    if most_pairs == 1:
+        yield "one seed: not evidence"
+    elif few_pairs < FEWEST_PAIRS:
+        fewest = min(pair for pair in pairs if pair > 1)
+        yield (
+            f"{number}: p-values need {FEWEST_PAIRS} pairs, and a bootstrap interval of {fewest} holds the true centre in at "
+            f"most {100 * most_coverage(fewest):.0f} % of studies instead of 95 %, so helps and hurts ask Student's t too"
+        )
+    else:
+        yield f"{number}; helps and hurts are said only where the bootstrap interval and Student's t agree"
+
+
+def _on_tuning(shown: Sequence[Effect]) -> Iterator[str]:
+    both = _both(shown)
+    if not both:
+        return
+    rates = [len(arm.tried) for arm in both]
+    told = f"{min(rates)}" if min(rates) == max(rates) else f"{min(rates)} to {max(rates)}"
+    yield (
+        f"{told} learning rates tried for each optimizer and format" if max(rates) > 1 else "no learning rate was tuned"
+    )
+    if at_ends := [arm for arm in both if arm.is_swept and arm.is_at_an_end and len({p.mean for p in arm.tried}) > 1]:
+        names = few([f"{arm.label} ({_end(arm)} of {len(arm.tried)}, {size(arm.rate or 0)})" for arm in at_ends])
+        yield f"the best rate is at an end of the range, so a better one may lie beyond it: {names}"
+    if max(rates) > 1 and any(len(effect.differences) >= FEWEST_SEEDS for effect in shown):
+        yield "each seed is judged at the rate that the other seeds choose, so the rate is not chosen by its own result"
+    elif max(rates) > 1:
+        yield "the rates were chosen by the same seeds that are compared, which flatters both sides"
+
+
+def _both(shown: Sequence[Effect]) -> list[Arm]:
+    """The arms on either side, each once."""
+    found: list[Arm] = []
+    for effect in shown:
+        found += [arm for arm in (effect.against, effect.arm) if arm is not None and arm not in found]
+    return found
+
+
+def _end(arm: Arm) -> str:
+    return "smallest" if arm.rate == arm.tried[0].rate else "largest"
+
+
+def _on_divergence(study: Study, shown: Sequence[Effect]) -> Iterator[str]:
+    ended = [result for result in study.results if result.has_ended and result.role == "cell"]
+    diverged = sum(result.status == "diverged" for result in ended)
+    if ended:
+        yield f"diverged: {diverged} of {count(len(ended), 'cell')} that ended"
+    everything = _both(shown) or arms(study)
+    if at_best := [arm for arm in everything if arm.diverged]:
+        names = few([f"{arm.label} ({arm.diverged} of {arm.of})" for arm in at_best])
+        yield f"some diverged even at their best rate: {names}"
+    if broken := [effect for effect in shown if effect.diverged_seeds]:
+        names = few([f"{e.optimizer} in {e.format}, seed {listed(e.diverged_seeds)}" for e in broken])
+        yield f"pairs with a diverged side have no difference and are not in the mean: {names}"
+
+
+def _on_chance(shown: Sequence[Effect]) -> Iterator[str]:
+    judged = [effect for effect in shown if len(effect.differences) >= FEWEST_SEEDS]
+    if len(judged) > 1:
+        expected = (1 - CONFIDENCE) * len(judged)
+        yield (
+            f"{len(judged)} effects are judged by intervals that are not corrected for their number: were there no effect "
+            f"at all, about {expected:.2g} of them would still seem to help or hurt"
+        )
+    if tested := [effect for effect in shown if effect.p_adjusted is not None]:
+        passed = [f"{e.optimizer} in {e.format}" for e in tested if e.p_adjusted is not None and e.p_adjusted < 0.05]
+        least = min(smallest_p(len(effect.differences)) for effect in tested) * len(tested)
+        text = f"exact paired permutation tests, corrected for {count(len(tested), 'comparison')} (Holm): below 0.05 "
+        yield text + (f"in {few(passed)}" if passed else "in none" + _out_of_reach(least))
+
+
+def _out_of_reach(least: float) -> str:
+    return (
+        f", nor could it be: with so few seeds the smallest possible is {min(1.0, least):.2g}" if least >= 0.05 else ""
+    )
+
+
+def _on_left_out(shown: Sequence[Effect]) -> Iterator[str]:
+    able = [effect for effect in shown if not effect.lacks]
+    lacking = [effect for effect in shown if effect.lacks]
+    if able and lacking:
+        names = few([f"{effect.optimizer} in {effect.format} ({'; '.join(effect.lacks)})" for effect in lacking])
+        yield f"not ranked: {names}"
+
+
+def _on_gaps(study: Study) -> Iterator[str]:
+    counts = Counter(result.status for result in study.results if result.role == "cell")
+    if gaps := [f"{counts[status]} {status}" for status in BAD if counts[status]]:
+        yield f"{sum(counts[status] for status in BAD)} of {counts.total()} cells have no result: {listed(gaps)}"
+
+
+def _on_variants(study: Study, shown: Sequence[Effect]) -> Iterator[str]:
+    variants = list(dict.fromkeys(arm.variant for arm in arms(study)))
+    used = dict.fromkeys(effect.variant for effect in shown)
+    others = [variant or "without any of these" for variant in variants if variant not in used]
+    if shown and others:
+        yield f"compared in one variant ({listed([v or 'none' for v in used])}); apart from it: {few(others)}"
+
+
+def _on_size(study: Study) -> Iterator[str]:
+    """How small the study is: what holds in it need not hold elsewhere."""
+    ended = [result for result in study.results if result.has_ended]
+    known = [result for result in ended if result.manifest]
+    sizes = {size for result in ended if isinstance(size := result.summary.get("parameters"), int)}
+    steps = {steps for result in known if isinstance(steps := result.manifest["run"].get("steps"), int)}
+    data = {str(result.manifest["data"].get("use")) for result in known}
+    if sizes and steps:
+        told = f"{_range(sizes)} parameters, {_range(steps)} steps, {listed(sorted(data))}"
+        yield f"the study is {told}; its formats are emulated in float32: what holds here need not hold elsewhere"
+
+
+def _range(values: set[int]) -> str:
+    return f"{min(values):,}" if len(values) == 1 else f"{min(values):,} to {max(values):,}"

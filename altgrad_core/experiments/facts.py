@@ -1,0 +1,52 @@
+"""What the formats of a study are: the facts that its runs recorded."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from altgrad_core.errors import FormatError
+from altgrad_core.experiments.labels import UNQUANTIZED
+from altgrad_core.experiments.study import Study
+from altgrad_core.numerics.minifloat import Minifloat
+
+REFERENCE_BITS = 16
+_FACTS = ("exponent_bits", "mantissa_bits", "bias", "specials", "subnormals", "signed")
+
+
+def format_facts(study: Study) -> dict[str, dict[str, Any]]:
+    """By name, the facts of every format that a cell recorded."""
+    found: dict[str, dict[str, Any]] = {}
+    for result in study.results:
+        formats = result.summary.get("formats")
+        for facts in formats if isinstance(formats, list) else []:
+            if isinstance(facts, dict) and isinstance(facts.get("name"), str):
+                found.setdefault(facts["name"], facts)
+    return found
+
+
+def references(study: Study) -> tuple[str, ...]:
+    """The formats of the study with 16 bits and more, which the others are judged beside: the narrowest first."""
+    bits = {name: facts.get("bits") for name, facts in format_facts(study).items()} | {UNQUANTIZED: 32}
+    wide = {name: width for name in study.formats() if isinstance(width := bits.get(name), int)}
+    return tuple(sorted((name for name in wide if wide[name] >= REFERENCE_BITS), key=lambda name: wide[name]))
+
+
+def twins(study: Study) -> tuple[tuple[str, str], ...]:
+    """Pairs of formats whose grids are one up to a power of two, so that they give the same runs under amax scaling."""
+    shapes: dict[tuple[float, ...], list[str]] = {}
+    facts = format_facts(study)
+    for name in study.formats():
+        if name in facts and (shape := _shape(facts[name])) is not None:
+            shapes.setdefault(shape, []).append(name)
+    return tuple((names[0], other) for names in shapes.values() for other in names[1:])
+
+
+def _shape(facts: dict[str, Any]) -> tuple[float, ...] | None:
+    """The rungs, in units of the power of two at or below the largest."""
+    try:
+        grid = Minifloat(**{key: facts[key] for key in _FACTS}).grid
+    except (FormatError, KeyError, TypeError, ValueError, OverflowError, AttributeError):
+        return None
+    unit = 2.0 ** math.floor(math.log2(grid.largest))
+    return tuple(value / unit for value in grid.values)

@@ -1,0 +1,199 @@
+"""What tells the cells of a study apart: format, optimizer, rate, seed, and whatever else varies over them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+UNKNOWN = "unknown"  # the label of a cell whose manifest cannot be read
+UNQUANTIZED = "fp32"
+ROLES = ("weight", "activation", "gradient")
+_NO_MATTER = re.compile(
+    r"(run\.(name|device|threads|checkpoint_every|keep_checkpoints|evaluate_every)|(tracker|monitor|matrix)\b.*)$"
+)
+_COMMON = re.compile(r"optimizer\.(schedule\b.*|clip_norm)$")  # of every optimizer, so no option of one
+_FORMAT = re.compile(r"recipe\[\d+\]\.\w+\.format\b")
+Flat = dict[str, Any]
+
+
+class Labels(NamedTuple):
+    """Where one cell stands in the study."""
+
+    format: str
+    optimizer: str
+    rate: float | None
+    seed: int | None
+    variant: str
+
+
+NOWHERE = Labels(UNKNOWN, UNKNOWN, None, None, "")
+
+
+def labels_of(manifests: Sequence[Mapping[str, Any]]) -> list[Labels]:
+    """The labels of every resolved manifest, from the keys that vary over all of them; what is none gets `NOWHERE`."""
+    known = [manifest for manifest in manifests if is_manifest(manifest)]
+    flat = [flatten(manifest) for manifest in known]
+    columns = zip(_format_labels(known), _optimizer_labels(flat), flat, _variants(flat), strict=True)
+    found = iter(
+        [
+            Labels(format, optimizer, _number(keys.get("optimizer.lr")), _whole(keys.get("run.seed")), variant)
+            for format, optimizer, keys, variant in columns
+        ]
+    )
+    return [next(found) if is_manifest(manifest) else NOWHERE for manifest in manifests]
+
+
+def is_manifest(data: Mapping[str, Any]) -> bool:
+    """Whether plain data has the tables of a resolved manifest, and a recipe of rules."""
+    rules = data.get("recipe", [])
+    return (
+        all(isinstance(data.get(table), Mapping) for table in ("run", "model", "data", "optimizer"))
+        and isinstance(rules, list)
+        and all(isinstance(rule, Mapping) and isinstance(rule.get("layers"), str) for rule in rules)
+        and all(isinstance(rule.get(role, {}), Mapping) for rule in rules for role in ROLES)
+    )
+
+
+def flatten(value: Any, prefix: str = "") -> Flat:
+    """Nested tables as one of paths, such as `recipe[0].weight.format`; a list of anything else stays one value."""
+    if isinstance(value, Mapping):
+        pairs = [(f"{prefix}.{key}" if prefix else str(key), inner) for key, inner in value.items()]
+    elif isinstance(value, list) and value and all(isinstance(inner, Mapping) for inner in value):
+        pairs = [(f"{prefix}[{index}]", inner) for index, inner in enumerate(value)]
+    else:
+        return {prefix: tuple(value) if isinstance(value, list) else value}
+    return {key: leaf for path, inner in pairs for key, leaf in flatten(inner, path).items()}
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63 else None
+
+
+def format_name(choice: Any) -> str:
+    """The name of a format as a manifest gives it: by name, or by its facts."""
+    from altgrad_core.errors import FormatError
+    from altgrad_core.numerics.minifloat import Minifloat
+
+    if not isinstance(choice, Mapping):
+        return str(choice).lower()
+    try:
+        return Minifloat(**choice).name
+    except (FormatError, TypeError, ValueError, OverflowError, AttributeError):
+        return str(choice.get("name") or UNKNOWN)
+
+
+Rules = tuple[tuple[str, str], ...]  # layers, format
+
+
+def rules_of(manifest: Mapping[str, Any], role: str) -> Rules:
+    """The layers and the format of every rule that quantizes this role."""
+    rules = [(rule["layers"], rule.get(role)) for rule in manifest.get("recipe", [])]
+    return tuple((layers, format_name(table.get("format"))) for layers, table in rules if table)
+
+
+def _format_labels(manifests: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The weight's format, or where that does not tell the cells apart, those of all roles that vary."""
+    by_role = {role: [rules_of(manifest, role) for manifest in manifests] for role in ROLES}
+    varying = [role for role in ROLES if len(set(by_role[role])) > 1] or ["weight"]
+    named = {role: [_role_label(rules) for rules in by_role[role]] for role in varying}
+    whole = list(zip(*named.values(), strict=True))
+    first = [names[0] for names in whole]
+    is_enough = len(set(whole)) == len(set(first))
+    return first if is_enough else ["/".join(names) for names in whole]
+
+
+def _role_label(rules: Rules) -> str:
+    """The format of the first rule, and those of other layers where they differ."""
+    if not rules:
+        return UNQUANTIZED
+    first = rules[0][1]
+    others = [f"{layers}={format}" for layers, format in rules[1:] if format != first]
+    return f"{first} ({', '.join(others)})" if others else first
+
+
+def _optimizer_labels(flat: Sequence[Flat]) -> list[str]:
+    """`use`, and the options that vary among the cells of the same `use`; what moves along with the rate is left out."""
+    by_use: dict[str, list[Flat]] = {}
+    for keys in flat:
+        by_use.setdefault(str(keys.get("optimizer.use")), []).append(keys)
+    told = {
+        use: [key for key in _varying(cells) if _is_option(key) and not _follows_rate(cells, key)]
+        for use, cells in by_use.items()
+    }
+    return [_with_options(keys, told[str(keys.get("optimizer.use"))]) for keys in flat]
+
+
+def _is_option(key: str) -> bool:
+    is_rate = key in ("optimizer.lr", "optimizer.use")
+    return key.startswith("optimizer.") and not is_rate and not _COMMON.match(key)
+
+
+def _follows_rate(cells: Sequence[Flat], key: str) -> bool:
+    """Whether a number belongs to each rate, another one to another rate: then both are the rate."""
+    pairs = {(_number(keys.get("optimizer.lr")), _number(keys.get(key))) for keys in cells}
+    rates, values = {rate for rate, _ in pairs}, {value for _, value in pairs}
+    return None not in values and len(pairs) == len(rates) == len(values) > 1
+
+
+def _with_options(keys: Flat, told: Sequence[str]) -> str:
+    use = str(keys.get("optimizer.use"))
+    options = [f"{key.removeprefix('optimizer.')}={_shown(keys.get(key))}" for key in told]
+    return f"{use} ({', '.join(options)})" if options else use
+
+
+def _variants(flat: Sequence[Flat]) -> list[str]:
+    """Every other key that varies, `key=value`; what a recipe says of rounding and scaling, in one word where it can."""
+    others = [
+        {key: value for key, value in keys.items() if not _NO_MATTER.match(key) and _is_other(key)} for keys in flat
+    ]
+    recipes = [{key: value for key, value in keys.items() if key.startswith("recipe[")} for keys in others]
+    rests = [
+        {key: value for key, value in keys.items() if key not in recipe}
+        for keys, recipe in zip(others, recipes, strict=True)
+    ]
+    of_recipe = _in_one_word(recipes, _varying(recipes, absent=False))
+    of_rest = _varying(rests)
+    return [
+        ", ".join([*words, *(f"{key}={_shown(keys[key])}" for key in of_rest if key in keys)])
+        for words, keys in zip(of_recipe, rests, strict=True)
+    ]
+
+
+def _is_other(key: str) -> bool:
+    is_taken = key == "run.seed" or bool(_FORMAT.match(key)) or key in ("recipe", "intervention")
+    return not is_taken and (not key.startswith("optimizer.") or bool(_COMMON.match(key)))
+
+
+def _in_one_word(recipes: Sequence[Flat], varying: Sequence[str]) -> list[list[str]]:
+    """`rounding=stochastic` where all rules and roles of every cell agree on it, else one entry for each path."""
+    short: list[list[str]] = [[] for _ in recipes]
+    for name in dict.fromkeys(key.rsplit(".", 1)[-1] for key in varying):
+        paths = [key for key in varying if key.rsplit(".", 1)[-1] == name]
+        agree = all(len({repr(recipe[path]) for path in paths if path in recipe}) <= 1 for recipe in recipes)
+        for words, recipe in zip(short, recipes, strict=True):
+            present = [path for path in paths if path in recipe]
+            if agree:
+                words += [f"{name}={_shown(recipe[path])}" for path in present[:1]]
+            else:
+                words += [f"{path}={_shown(recipe[path])}" for path in present]
+    return short
+
+
+def _varying(cells: Sequence[Flat], *, absent: bool = True) -> list[str]:
+    """The keys that do not have the same value in all cells, in order of appearance; `absent` counts as a value."""
+    keys = dict.fromkeys(key for cell in cells for key in cell)
+    values = {key: {repr(cell.get(key)) for cell in cells if absent or key in cell} for key in keys}
+    return [key for key in keys if len(values[key]) > 1]
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return {None: "unset", True: "true", False: "false"}[value]
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_shown(each) for each in value) + "]"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,106 @@
+"""Layers: what readings say of each type of layer, and what recipes cost that treat layers differently."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from altgrad_core.experiments.arms import Arm, arms
+from altgrad_core.experiments.statistics import agreed_sign, bootstrap_interval, student_interval
+from altgrad_core.experiments.study import Result, Study
+from altgrad_core.experiments.wording import count, few, sentence, size, span
+
+OTHER = "other"
+_TYPES = (  # in this order: what is inside an attention or an MLP block belongs to it, whatever it is called
+    ("attention", r"attn|attention|qkv|[qkvo]_proj|query|key|value"),
+    ("MLP", r"mlp|ffn|feed_?forward|fc\d*|c_fc|(gate|up|down)_proj|experts?"),
+    ("classifier", r"\w*head|classifier|unembed\w*|logits|output"),
+    ("embeddings", r"w[tp]e|\w*embed(ding)?s?(_tokens)?|embed_\w+|positions?"),
+)
+
+
+def layer_type(path: str) -> str:
+    """`attention`, `MLP`, `classifier` or `embeddings`, by the words in the path of a layer, else `other`."""
+    words = path.lower().split(".")
+    for name, pattern in _TYPES:
+        if any(re.fullmatch(rf"(\w*_)?({pattern})", word) for word in words):
+            return name
+    return OTHER
+
+
+@dataclass(frozen=True)
+class LayerMean:
+    """A reading of one type of layer: its mean over the layers, the steps and the cells at the chosen rate."""
+
+    format: str
+    optimizer: str
+    variant: str
+    type: str
+    reading: str
+    mean: float
+    layers: int
+    cells: int
+
+
+def by_layer_type(study: Study) -> tuple[LayerMean, ...]:
+    """Every reading that the finished cells at the chosen rates recorded, by type of layer."""
+    return tuple(mean for arm in arms(study) for mean in _means(arm, _chosen(study, arm)))
+
+
+def _chosen(study: Study, arm: Arm) -> list[Result]:
+    place = (arm.format, arm.optimizer, arm.variant, arm.rate)
+    own = [r for r in study.results if (r.format, r.optimizer, r.variant, r.rate) == place and r.role == "cell"]
+    return [result for result in own if result.status == "finished"]
+
+
+def _means(arm: Arm, cells: Sequence[Result]) -> list[LayerMean]:
+    found: dict[tuple[str, str], list[tuple[str, str, float]]] = {}
+    for cell in cells:
+        for reading, layers in cell.digest.readings.items():
+            for layer, values in layers.items():
+                if layer != "*" and values.mean is not None:
+                    found.setdefault((layer_type(layer), reading), []).append((layer, cell.name, values.mean))
+    return [
+        LayerMean(
+            arm.format, arm.optimizer, arm.variant, type, reading, sum(v for _, _, v in seen) / len(seen),
+            len({layer for layer, _, _ in seen}), len({name for _, name, _ in seen}),
+        )
+        for (type, reading), seen in found.items()
+    ]  # fmt: skip
+
+
+def _is_mixed(arm: Arm) -> bool:
+    return " (" in arm.format or re.search(r"\.layers=", arm.variant) is not None
+
+
+def recipe_sentences(study: Study) -> tuple[str, ...]:
+    """For every optimizer, the losses of recipes that treat layers differently, and whether the best stands apart."""
+    everything = [arm for arm in arms(study) if arm.losses]
+    found = []
+    for optimizer in dict.fromkeys(arm.optimizer for arm in everything):
+        ordered = sorted((arm for arm in everything if arm.optimizer == optimizer), key=_mean)
+        if len(ordered) > 1 and any(_is_mixed(arm) for arm in ordered):
+            told = [f"{_recipe(arm)} {size(_mean(arm))} ({count(len(arm.losses), 'seed')})" for arm in ordered]
+            found.append(sentence(f"with {optimizer}, nats per token by recipe: {few(told)}; {_lead(*ordered[:2])}"))
+    return tuple(found)
+
+
+def _mean(arm: Arm) -> float:
+    return sum(arm.losses.values()) / len(arm.losses)
+
+
+def _recipe(arm: Arm) -> str:
+    return f"{arm.format} [{arm.variant}]" if arm.variant else arm.format
+
+
+def _lead(best: Arm, second: Arm) -> str:
+    """Whether the first is shown to be better than the second, over the seeds they share."""
+    both = [(second.held_out[s].loss, best.held_out[s].loss) for s in best.held_out if s in second.held_out]
+    values = [theirs - own for theirs, own in both if theirs is not None and own is not None]
+    interval, student = bootstrap_interval(values), student_interval(values)
+    if interval is None:
+        return "too few seeds to tell the first from the second"
+    told = f"{size(interval.mean)} apart, 95 % interval {span(interval)}, {count(len(values), 'seed')}"
+    is_apart = agreed_sign(len(values), interval, student) == 1
+    return f"the first is {'better than' if is_apart else 'not told from'} the second ({told})"

@@ -1,0 +1,57 @@
+"""One cell of a study: what it was to be, and how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from altgrad_core.experiments.digest import Digest, whole_records
+from altgrad_core.records.directory import RunDirectory
+
+
+@dataclass(frozen=True)
+class Result:
+    """One cell: what it was to be, and how it ended.
+
+    Attributes:
+        manifest: the resolved manifest as plain data; empty where there is none to read.
+        status: `finished`, `diverged` (also: ended with a loss that is not finite), `stopped`, `crashed`, `unfinished`
+            or `missing`.
+        format, optimizer, rate, seed, variant: its labels within the study.
+        validation_loss: in nats per token at the end; None unless it finished with a finite one.
+        role: `cell`, or `probe` where it only helped to find the largest stable rate.
+        reason: why it diverged, stopped or crashed, in words.
+    """
+
+    name: str
+    directory: Path
+    manifest: dict[str, Any]
+    status: str
+    format: str
+    optimizer: str
+    rate: float | None
+    seed: int | None
+    variant: str
+    summary: dict[str, Any]
+    validation_loss: float | None
+    environment: dict[str, Any] = field(default_factory=dict)
+    identity: str | None = None
+    role: str = "cell"
+    reason: str | None = None
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Every whole record; a torn last line and damaged lines are passed over (`digest` counts them)."""
+        yield from whole_records(RunDirectory(self.directory).records)
+
+    @cached_property
+    def digest(self) -> Digest:
+        """The records in short."""
+        return Digest.of(RunDirectory(self.directory).records)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is a result: finished or diverged."""
+        return self.status in ("finished", "diverged")

@@ -1,0 +1,157 @@
+"""Intervals, tests and correlations of a few paired numbers: what the data support, and no more."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+CONFIDENCE = 0.95
+FEWEST_PAIRS = 6  # with fewer, no exact test can reach p < 0.05
+FEWEST_VALUES = 3
+FEWEST_POINTS = 5
+EXACT_PAIRS = 20
+RESAMPLES = 9999
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean and its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def sign(self) -> int:
+        """+1 or -1 where the interval lies on one side of zero, else 0."""
+        return 1 if self.low > 0 else -1 if self.high < 0 else 0
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """Spearman's rank correlation of so many points, with its 95 % interval."""
+
+    rho: float
+    low: float
+    high: float
+    points: int
+
+
+def bootstrap_interval(values: Sequence[float]) -> Interval | None:
+    """The 95 % interval of the mean by the bias-corrected and accelerated bootstrap (Efron, 1987), always the same one.
+
+    Returns:
+        None below 2 values.
+    """
+    import numpy
+    from scipy import stats
+
+    if len(values) < 2:
+        return None
+    mean = math.fsum(values) / len(values)
+    if min(values) == max(values):
+        return Interval(mean, mean, mean)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+        found = stats.bootstrap(
+            (numpy.asarray(values, dtype=float),),
+            numpy.mean,
+            method="BCa",
+            confidence_level=CONFIDENCE,
+            n_resamples=RESAMPLES,
+            random_state=numpy.random.default_rng(0),
+        ).confidence_interval
+    if not (math.isfinite(found.low) and math.isfinite(found.high)):
+        return Interval(mean, min(values), max(values))
+    return Interval(mean, float(found.low), float(found.high))
+
+
+def student_interval(values: Sequence[float]) -> Interval | None:
+    """The 95 % interval of the mean by Student's t; None below 2 values."""
+    from scipy import stats
+
+    if len(values) < 2:
+        return None
+    mean = math.fsum(values) / len(values)
+    variance = math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * math.sqrt(variance / len(values))
+    return Interval(mean, mean - half, mean + half)
+
+
+def agreed_sign(count: int, interval: Interval | None, student: Interval | None) -> int:
+    """+1 or -1 where at least 3 values are on one side of zero by the bootstrap and by Student's t alike, else 0.
+
+    The bootstrap alone is too sure of itself with few values, Student's t alone where they are skewed.
+    """
+    if count < FEWEST_VALUES or interval is None or student is None or interval.sign != student.sign:
+        return 0
+    return interval.sign
+
+
+def most_coverage(count: int) -> float:
+    """How often a bootstrap interval of so many values can hold the centre at most, 1 - 2 ** (1 - count).
+
+    It never leaves the range of the values, and the median is outside that range where all values fall on one side.
+    """
+    return 1 - 2.0 ** (1 - count)
+
+
+def permutation_p(differences: Sequence[float]) -> float | None:
+    """The exact two-sided p of a mean other than zero, over all changes of signs; sampled beyond 20 pairs.
+
+    Returns:
+        None below 6 pairs, with which no p below 0.05 can come out.
+    """
+    import numpy
+
+    if len(differences) < FEWEST_PAIRS:
+        return None
+    magnitudes = numpy.abs(numpy.asarray(differences, dtype=float))
+    if len(differences) <= EXACT_PAIRS:
+        sums = numpy.zeros(1)
+        for magnitude in magnitudes:
+            sums = numpy.concatenate([sums - magnitude, sums + magnitude])
+        own = 0
+    else:
+        signs = numpy.random.default_rng(0).choice([-1.0, 1.0], size=(100_000, len(magnitudes)))
+        sums, own = signs @ magnitudes, 1
+    seen = abs(math.fsum(differences)) - 1e-12 * float(magnitudes.sum())  # sums in another order are not the same bits
+    return float((numpy.count_nonzero(numpy.abs(sums) >= seen) + own) / (len(sums) + own))
+
+
+def smallest_p(pairs: int) -> float:
+    """The smallest p that an exact test of so many pairs can give."""
+    return 2.0 ** (1 - pairs)
+
+
+def adjusted(ps: Sequence[float]) -> list[float]:
+    """The p values, each corrected for there being so many (Holm, 1979), in the order given."""
+    found = [0.0] * len(ps)
+    largest = 0.0
+    for rank, index in enumerate(sorted(range(len(ps)), key=lambda index: ps[index])):
+        largest = max(largest, min(1.0, (len(ps) - rank) * ps[index]))
+        found[index] = largest
+    return found
+
+
+def correlation(x: Sequence[float], y: Sequence[float], *, independent: int | None = None) -> Correlation | None:
+    """Spearman's correlation, with an interval by Fisher's transform (Bonett and Wright, 2000).
+
+    Args:
+        independent: how many of the points are independent of each other; all of them by default.
+
+    Returns:
+        None below 5 independent points, or where all x or all y are the same.
+    """
+    from scipy import stats
+
+    count = len(x) if independent is None else min(independent, len(x))
+    if count < FEWEST_POINTS or min(x) == max(x) or min(y) == max(y):
+        return None
+    rho = float(stats.spearmanr(x, y).statistic)
+    most = 1 - 6 / (count * (count**2 - 1))  # halfway to the next smaller correlation there is: 1 itself has no width
+    centre = math.atanh(max(-most, min(most, rho)))
+    half = float(stats.norm.ppf((1 + CONFIDENCE) / 2)) * math.sqrt((1 + rho**2 / 2) / (count - 3))
+    return Correlation(rho, min(rho, math.tanh(centre - half)), max(rho, math.tanh(centre + half)), len(x))

@@ -1,0 +1,209 @@
+"""The tables of a study, as CSV, and as Parquet where pyarrow is installed."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+from altgrad_core.experiments.arms import Arm, arms, rate_points
+from altgrad_core.experiments.controls import contrasts, same_grids, same_optimizers
+from altgrad_core.experiments.evidence import LOSS, PERPLEXITY, effects, in_metric
+from altgrad_core.experiments.layers import by_layer_type
+from altgrad_core.experiments.statistics import Interval
+from altgrad_core.experiments.study import Result, Study
+
+Value = str | int | float | None
+Row = Sequence[Value]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A name, the names of the columns, and the rows."""
+
+    name: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Value, ...], ...]
+
+
+PLACE = ("format", "optimizer", "variant")
+
+
+def tables(study: Study) -> tuple[Table, ...]:
+    """Cells, rates, arms, effects, pairs, layers, failures and controls."""
+    return (
+        _table("cells", (*PLACE, *CELL), _cells(study)),
+        _table("rates", (*PLACE, *RATE), _rates(study)),
+        _table("arms", (*PLACE, *ARM), _arms(study)),
+        _table("effects", ("metric", *PLACE, *EFFECT), _effects(study)),
+        _table("pairs", (*PLACE, *PAIR), _pairs(study)),
+        _table("layers", (*PLACE, *LAYER), _layers(study)),
+        _table("failures", (*PLACE, *FAILURE), _failures(study)),
+        _table("controls", CONTROL, _controls(study)),
+    )
+
+
+def files(study: Study) -> dict[str, bytes]:
+    """By file name, every table as CSV, and as Parquet where pyarrow is installed."""
+    found: dict[str, bytes] = {}
+    for table in tables(study):
+        found[f"{table.name}.csv"] = as_csv(table)
+        if (parquet := as_parquet(table)) is not None:
+            found[f"{table.name}.parquet"] = parquet
+    return found
+
+
+def as_csv(table: Table) -> bytes:
+    """Standard CSV in UTF-8: numbers in full, empty where there is none."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(table.columns)
+    writer.writerows(["" if value is None else value for value in row] for row in table.rows)
+    return text.getvalue().encode()
+
+
+def as_parquet(table: Table) -> bytes | None:
+    """The same as Parquet; None without pyarrow."""
+    if find_spec("pyarrow") is None:
+        return None
+    import pyarrow
+    from pyarrow import parquet
+
+    columns = {name: [row[index] for row in table.rows] for index, name in enumerate(table.columns)}
+    arrays = {name: _one_type(values) for name, values in columns.items()}
+    sink = io.BytesIO()
+    parquet.write_table(pyarrow.table({name: pyarrow.array(values) for name, values in arrays.items()}), sink)
+    return sink.getvalue()
+
+
+def _one_type(values: list[Value]) -> list[Value]:
+    """A column has one type: text where any value is text or beyond 64 bits, numbers with a fraction where any has one."""
+    kinds = {type(value) for value in values if value is not None}
+    is_beyond = any(isinstance(value, int) and abs(value) >= 2**63 for value in values)
+    if is_beyond or (str in kinds and len(kinds) > 1):
+        return [None if value is None else str(value) for value in values]
+    return [None if value is None else float(value) for value in values] if kinds == {int, float} else values
+
+
+def _table(name: str, columns: tuple[str, ...], rows: Iterator[Row]) -> Table:
+    return Table(name, columns, tuple(tuple(row) for row in rows))
+
+
+def _place(item: Result | Arm) -> tuple[str, str, str]:
+    return item.format, item.optimizer, item.variant
+
+
+def _bounds(interval: Interval | None) -> tuple[float | None, float | None]:
+    return (None, None) if interval is None else (interval.low, interval.high)
+
+
+CELL = (
+    "rate", "seed", "status", "role", "validation_loss", "perplexity", "steps", "parameters", "seconds", "reason",
+    "cell", "identity",
+)  # fmt: skip
+
+
+def _cells(study: Study) -> Iterator[Row]:
+    for r in study.results:
+        told = (_plain(r.summary.get(key)) for key in ("step", "parameters", "seconds_in_this_process"))
+        loss = r.validation_loss
+        yield (
+            *_place(r), r.rate, r.seed, r.status, r.role, loss, in_metric(loss, PERPLEXITY), *told,
+            r.reason, r.name, r.identity,
+        )  # fmt: skip
+
+
+def _plain(value: object) -> Value:
+    return value if isinstance(value, str | int | float) else None
+
+
+RATE = ("rate", "mean_loss", "finished", "diverged", "ended", "lowest_loss", "highest_loss", "is_chosen")
+
+
+def _rates(study: Study) -> Iterator[Row]:
+    """Every rate, those included that only helped to find the largest stable one."""
+    chosen = {(arm.format, arm.optimizer, arm.variant): arm.rate for arm in arms(study)}
+    for place, rate in chosen.items():
+        for point in rate_points([result for result in study.results if _place(result) == place]):
+            losses = point.losses.values()
+            ends = (min(losses, default=None), max(losses, default=None))
+            counts = (len(losses), point.diverged, point.of)
+            yield (*place, point.rate, point.mean, *counts, *ends, int(point.rate == rate))
+
+
+ARM = ("rate", "mean_loss", "perplexity_of_mean", "seeds", "diverged", "ended", "rates_tried", "is_tuned")
+
+
+def _arms(study: Study) -> Iterator[Row]:
+    for arm in arms(study):
+        mean = sum(arm.losses.values()) / len(arm.losses) if arm.losses else None
+        levels = (mean, in_metric(mean, PERPLEXITY))
+        counts = (len(arm.losses), arm.diverged, arm.of, len(arm.tried), int(arm.is_tuned))
+        yield (*_place(arm), arm.rate, *levels, *counts)
+
+
+EFFECT = (
+    "pairs", "mean", "low", "high", "student_low", "student_high", "p", "p_adjusted", "verdict", "diverged_pairs",
+    "caution",
+)  # fmt: skip
+
+
+def _effects(study: Study) -> Iterator[Row]:
+    for metric in (LOSS, PERPLEXITY):
+        for e in effects(study, metric):
+            yield (
+                metric, e.format, e.optimizer, e.variant, len(e.differences), e.mean, *_bounds(e.interval),
+                *_bounds(e.student), e.p, e.p_adjusted, e.verdict, len(e.diverged_seeds), "; ".join(e.caution),
+            )  # fmt: skip
+
+
+PAIR = ("seed", "rate", "loss", "baseline", "baseline_rate", "baseline_loss", "gain")
+
+
+def _pairs(study: Study) -> Iterator[Row]:
+    for effect in effects(study):
+        if effect.arm is None or effect.against is None:
+            continue
+        gains = dict(zip(effect.seeds, effect.differences, strict=True))
+        for seed in sorted({*effect.seeds, *effect.diverged_seeds}):
+            own, theirs = effect.arm.held_out[seed], effect.against.held_out[seed]
+            yield (*_place(effect.arm), seed, *own, effect.against.optimizer, *theirs, gains.get(seed))
+
+
+LAYER = ("layer_type", "reading", "mean", "layers", "cells")
+
+
+def _layers(study: Study) -> Iterator[Row]:
+    for m in by_layer_type(study):
+        yield (m.format, m.optimizer, m.variant, m.type, m.reading, m.mean, m.layers, m.cells)
+
+
+FAILURE = ("rate", "seed", "status", "step", "phase", "layer", "operand", "what", "reason", "cell")
+
+
+def _failures(study: Study) -> Iterator[Row]:
+    """Every cell that diverged or crashed, or in which a number that is not finite appeared."""
+    for r in study.results:
+        broke = r.digest.broke or {}
+        if broke or r.status in ("diverged", "crashed"):
+            where = (_plain(broke.get(key)) for key in ("step", "phase", "layer", "role", "what"))
+            yield (*_place(r), r.rate, r.seed, r.status, *where, r.reason, r.name)
+
+
+CONTROL = ("control", "format", "one", "other", "pairs", "mean_gain_of_other", "low", "high", "outcome")
+
+
+def _controls(study: Study) -> Iterator[Row]:
+    for what, found in (("same grid", same_grids(study)), ("same optimizer", same_optimizers(study))):
+        for same in found:
+            yield (what, None, same.one, same.other, same.pairs, None, None, None, same.sentence)
+    words = {1: "other is better", -1: "other is worse", 0: "no difference shown"}
+    for contrast in contrasts(study):
+        mean = sum(contrast.differences) / len(contrast.differences) if contrast.differences else None
+        names = tuple(f"{arm.optimizer}; {arm.variant}" if arm.variant else arm.optimizer for arm in contrast.arms)
+        yield (
+            contrast.key, contrast.arms[0].format, *names, len(contrast.differences), mean, *_bounds(contrast.interval),
+            words[contrast.sign],
+        )  # fmt: skip

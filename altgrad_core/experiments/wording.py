@@ -1,0 +1,39 @@
+"""Numbers and lists in words, the same way in every sentence of a report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from altgrad_core.experiments.statistics import Interval
+
+
+def count(number: int, noun: str) -> str:
+    """`1 pair`, `2 pairs`, `no pair`."""
+    return f"{number or 'no'} {noun}" + ("s" if number > 1 else "")
+
+
+def listed(values: Sequence[object]) -> str:
+    """`a, b and c`."""
+    words = [str(value) for value in values]
+    return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else "".join(words)
+
+
+def few(values: Sequence[object], most: int = 6) -> str:
+    """The values, or the first ones and how many more there are."""
+    more = len(values) - most
+    return f"{', '.join(str(value) for value in values[:most])} and {more} more" if more > 0 else listed(values)
+
+
+def size(value: float) -> str:
+    """A size to three digits, never in powers of ten where a person would not."""
+    return f"{value:.3g}" if value == 0 or 1e-4 <= abs(value) < 1e5 else f"{value:.2e}"
+
+
+def span(interval: Interval) -> str:
+    """`0.010 to 0.031`."""
+    return f"{size(interval.low)} to {size(interval.high)}"
+
+
+def sentence(text: str) -> str:
+    """With a capital and a full stop."""
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")

@@ -1,0 +1,289 @@
+"""The page: the answer first, every section there, nothing from elsewhere, and no name that becomes markup."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from altgrad_core.experiments.report.blocks import Text
+from altgrad_core.experiments.report.sections.why import causes_blocks
+from altgrad_core.experiments.report.view import View
+from altgrad_core.experiments.report.write import Written, write_report
+from altgrad_core.experiments.study import Study
+
+SECTIONS = ["answer", "effects", "losses", "layers", "failures", "why", "lines", "controls", "provenance"]
+EVIL = """<script>alert("1")</script>'"|`$x$&amp;"""
+Report = Callable[..., Written]
+Cells = Callable[..., list[Any]]
+Page = Callable[[Path], Any]
+
+READINGS = {"stall-ratio": 0.5, "code-use": 0.7, "displacement-mean-abs": 1.0, "stable-rank": 3.0}
+
+
+def sound(found: Any) -> None:
+    """What holds for every page, whatever it was made of."""
+    assert (found.unbalanced, found.open) == ([], [])
+    assert "script" not in found.tags
+    assert len(found.ids) == len(set(found.ids))
+    assert [name for name in SECTIONS if name in found.ids] == SECTIONS
+    assert [link for link in found.links if not link.startswith(("#", "data:image/png", "report.md", "figures/", "tables/"))] == []  # fmt: skip
+    anchors = {link[1:] for link in found.links if link.startswith("#")}
+    assert anchors <= set(found.ids)
+
+
+def section(page: Path, name: str) -> str:
+    """The words of one section."""
+    whole = page.read_text()
+    part = re.search(rf'<section id="{name}">(.*?)</section>', whole, flags=re.DOTALL)
+    assert part is not None
+    return " ".join(re.sub(r"<[^>]*>", " ", re.sub(r"<style>.*?</style>", "", part[1])).split())
+
+
+def whole_study(made: Any) -> list[Any]:
+    """Everything that a report can show, small."""
+    cells = []
+    for form in ("e4m3", "e5m2", "bf16", "fp32"):
+        for optimizer in ("adamw", "manifold-adamw"):
+            for rate in (0.01, 0.1, 1.0):
+                for seed in (1, 2, 3):
+                    loss = 2.0 + 0.01 * seed + 0.1 * abs(rate - 0.1) - 0.02 * (optimizer != "adamw") * seed
+                    lost = rate == 1.0 and optimizer == "adamw" and form == "e5m2"
+                    cells.append(made(form, optimizer, rate, seed, None if lost else loss, readings=READINGS))
+    return cells
+
+
+@pytest.fixture(scope="module")
+def kept() -> dict[str, Written]:
+    """What several tests look at is made once."""
+    return {}
+
+
+@pytest.fixture
+def whole(kept: dict[str, Written], report: Report, made: Any) -> Written:
+    """The report of a study with everything in it."""
+    if "whole" not in kept:
+        kept["whole"] = report(whole_study(made))
+    return kept["whole"]
+
+
+def test_the_first_words_of_the_page_are_the_answer_and_the_cautions_follow(whole: Written, page: Page) -> None:
+    written, found = whole, page(whole.page)
+    sound(found)
+    said = " ".join(found.words)
+    start = f"{written.sentence} {' '.join(written.cautions)}"
+    assert said.startswith(start)
+    assert written.markdown.read_text().startswith(f"# {written.sentence.split('. ')[0]}")
+
+
+def test_a_page_needs_nothing_from_elsewhere(whole: Written) -> None:
+    text = whole.page.read_text()
+    bare = text.replace("http://www.w3.org/2000/svg", "").replace("http://www.w3.org/1999/xlink", "")
+    assert re.findall(r"https?:|//cdn|@import|<link|<script|<iframe|url\((?!#)", bare) == []
+    assert "default-src 'none'" in text
+
+
+def test_every_loss_figure_names_bf16_and_fp32_where_they_were_run(whole: Written) -> None:
+    written = whole
+    figures = [path for path in written.figures if path.name.startswith(("curves", "rates"))]
+    assert len(figures) == 4
+    for path in figures:
+        text = path.read_text()
+        assert ("bf16 (adamw)" in text, "fp32 (adamw)" in text) == (True, True)
+
+
+def test_every_figure_says_how_to_read_it_and_what_it_shows(whole: Written) -> None:
+    written = whole
+    text = written.page.read_text()
+    captions = re.findall(r'<div class="panels.*?<figcaption>(.*?)</figcaption>', text, flags=re.DOTALL)
+    assert captions and all(caption.startswith("How to read it: ") for caption in captions)
+    labels = re.findall(r'<svg [^>]*aria-label="([^"]*)"', text)
+    assert len(labels) == len(written.figures) and all(len(label) > 20 for label in labels)
+
+
+def test_diverged_runs_are_counted_and_marked(whole: Written) -> None:
+    written = whole
+    failures = section(written.page, "failures")
+    assert "Diverged, over all rates and seeds: e5m2 3 of 18; never: e4m3, bf16 and fp32." in failures
+    assert "blocks.0.attn.qkv (3)" in failures
+    rates = next(path for path in written.figures if path.name.startswith("rates") and "e5m2" in path.name)
+    assert ">3/3<" in rates.read_text()
+
+
+def test_a_study_of_which_nothing_ran_says_so_section_by_section(report: Report, made: Any, page: Page) -> None:
+    written = report([made(optimizer=name, status="missing") for name in ("adamw", "manifold-adamw")])
+    sound(page(written.page))
+    assert written.sentence == "No cell of this study has ended, so there is nothing to say yet."
+    assert section(written.page, "effects").endswith(
+        "No cell names an optimizer and its rate, so nothing can be compared."
+    )
+    assert section(written.page, "losses").endswith("No cell has recorded a step, so there is no loss to show.")
+    assert section(written.page, "failures").endswith("No cell has ended, so it is not known what fails.")
+    assert "There is no effect (see above)" in section(written.page, "why")
+    assert section(written.page, "lines").endswith(
+        "No cell in a format of few enough rungs has finished, so there are no weights to show."
+    )
+    assert "No cell was trained in fp32 and bf16" in section(written.page, "controls")
+    assert "2 cells: 2 missing." in section(written.page, "provenance")
+    assert written.figures == ()
+
+
+def test_a_single_run_is_shown_without_a_comparison(report: Report, made: Any, page: Page) -> None:
+    written = report([made(readings=READINGS)])
+    sound(page(written.page))
+    effects = section(written.page, "effects")
+    assert effects == (
+        "2 Effect against the baseline Every cell was trained with adamw, so there is nothing to compare it with: "
+        "give the matrix an axis with another optimizer."
+    )
+    assert "one seed each, so there is no band; no run in bf16 or fp32 to compare with" in section(written.page, "losses")  # fmt: skip
+
+
+def test_a_study_in_wide_formats_alone_has_panels_of_its_own(report: Report, made: Any, page: Page) -> None:
+    written = report([made("bf16"), made("fp32")])
+    sound(page(written.page))
+    assert [path.name for path in written.figures if path.name.startswith("curves")] == [
+        "curves-01-bf16.svg",
+        "curves-02-fp32.svg",
+    ]
+
+
+def test_hostile_names_stay_text(report: Report, made: Any, page: Page) -> None:
+    layers = {f"blocks.0.{EVIL}": 0.5, "blocks.1.mlp": 0.6}
+    cells = [
+        made(
+            "e4m3",
+            optimizer,
+            0.1,
+            seed,
+            2.0 + seed / 10,
+            options={"note": EVIL.replace("/", "")},
+            readings={"stall-ratio": layers},
+        )
+        for optimizer in ("adamw", "manifold-adamw")
+        for seed in (1, 2, 3)
+    ]
+    cells += [made("e4m3", "adamw", 0.1, 4, 2.0, options={"note": "plain"}, readings={"stall-ratio": layers})]
+    written = report(cells, name=EVIL)
+    found = page(written.page)
+    sound(found)
+    assert EVIL in " ".join(found.words)
+    rows = [line for line in written.markdown.read_text().splitlines() if line.startswith("|")]
+    assert [row for row in rows if "<script" in row or re.search(r"(?<!\\)`", row)] == []
+    width = 0
+    for row, after in zip(rows, [*rows[1:], ""], strict=True):
+        pipes = len(re.findall(r"(?<!\\)\|", row))
+        width = pipes if after.startswith("| ---") else width
+        assert pipes == width
+
+
+def test_torn_and_damaged_records_are_used_as_far_as_they_go_and_said(report: Report, made: Any, write: Any) -> None:
+    cells = [made(seed=seed, readings=READINGS) for seed in (1, 2)]
+    directory = write(cells)
+    path = directory / cells[0].name / "records.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([*lines[:4], '{"kind": "reading"}\n', "no record\n", lines[4][:10]]))
+    written = write_report(directory)
+    provenance = section(written.page, "provenance")
+    assert f"{cells[0].name}: records.jsonl ends within a line, which is left out" in provenance
+    assert f"{cells[0].name}: 2 damaged lines of records.jsonl are left out" in provenance
+
+
+def test_values_that_are_not_finite_are_passed_over_in_figures(report: Report, made: Any, page: Page) -> None:
+    readings = {"stall-ratio": {"a": float("nan"), "b": float("inf")}, "stable-rank": {"a": float("nan"), "b": 2.0}}
+    written = report(
+        [
+            made(optimizer=name, seed=seed, loss=loss, readings=readings)
+            for name in ("adamw", "manifold-adamw")
+            for seed, loss in ((1, 2.0), (2, 2.5), (3, None))
+        ]
+    )
+    sound(page(written.page))
+    assert "nan" not in " ".join(page(written.page).words).lower().split()
+
+
+def test_variants_have_panels_of_their_own_and_are_named(report: Report, made: Any) -> None:
+    cells = [
+        made("e4m3", optimizer, seed=seed, loss=2.0 + seed / 10, quantizer={"rounding": rounding})
+        for optimizer in ("adamw", "manifold-adamw")
+        for seed in (1, 2, 3)
+        for rounding in ("nearest-even", "stochastic")
+    ]
+    written = report(cells)
+    names = [path.name for path in written.figures if path.name.startswith("curves")]
+    assert names == ["curves-01-e4m3-rounding-nearest-even.svg", "curves-02-e4m3-rounding-stochastic.svg"]
+    assert "Rounding, stochastic against nearest-even" in section(written.page, "controls")
+
+
+def test_formats_that_are_one_grid_must_be_the_same_and_a_difference_is_a_caution(report: Report, made: Any) -> None:
+    same = report([made(form, seed=seed) for form in ("e0m7", "e1m6") for seed in (1, 2)])
+    assert "identical, bit for bit, in all 2 pairs" in section(same.page, "controls")
+
+
+def test_a_cell_without_a_checkpoint_is_named_where_its_weights_would_be(report: Report, made: Any) -> None:
+    cell = made()
+    lines = section(report([cell]).page, "lines")
+    assert lines == f"7 Number lines and code use e4m3: there is no checkpoint (looked at {cell.name})."
+
+
+def test_weights_of_a_checkpoint_are_shown_on_their_number_line(
+    write: Any, made: Any, checkpoint: Any, format_facts: Any
+) -> None:
+    cell = made()
+    directory = write([cell])
+    checkpoint(directory / cell.name, 4, {"blocks.0.attn.qkv": ([[1.0, 2.0, 2.0]], format_facts("e4m3"), 1.0)})
+    written = write_report(directory)
+    assert "Rungs in use at the end of training: e4m3 2 of 253 (0.9 bits" in section(written.page, "lines")
+    assert "lines-01-e4m3.svg" in [path.name for path in written.figures]
+
+
+def test_the_heat_map_has_a_row_for_every_layer(report: Report, made: Any) -> None:
+    written = report([made(readings={"stall-ratio": {"blocks.0.mlp": 0.1, "blocks.1.mlp": 0.9}})])
+    heat = next(path for path in written.figures if path.name.startswith("heat-stall-ratio"))
+    text = heat.read_text()
+    assert (">blocks.0.mlp<" in text, ">blocks.1.mlp<" in text) == (True, True)
+    assert "highest on average in blocks.1.mlp, 0.9." in text
+
+
+def test_a_reading_that_never_changes_is_a_sentence_instead_of_a_map(report: Report, made: Any) -> None:
+    written = report([made(readings={"weight-overflow-rate": 0.0})])
+    told = "Weights clipped (weight-overflow-rate): 0 in every layer at every step that was looked at."
+    assert told in section(written.page, "why")
+    assert [path for path in written.figures if "overflow" in path.name] == []
+
+
+def causes(study: Callable[..., Study], made: Any, formats: tuple[str, ...]) -> str:
+    """What is said of a study in which the effect grows with the stall ratio from format to format."""
+    cells = [
+        made(form, optimizer, loss=2.0 - 0.1 * place * (optimizer != "adamw"), readings={"stall-ratio": place / 10})
+        for place, form in enumerate(formats)
+        for optimizer in ("adamw", "manifold-adamw")
+    ]
+    first = causes_blocks(View(study(cells)))[0]
+    assert isinstance(first, Text)
+    return first.text
+
+
+def test_correlations_need_five_formats(study: Callable[..., Study], made: Any) -> None:
+    told = causes(study, made, ("e2m5", "e3m4", "e4m3", "e5m2"))
+    assert told == (
+        "With 4 formats compared no correlation is told: runs of one format are alike, so that formats count, and at least "
+        "5 are needed."
+    )
+
+
+def test_an_effect_that_goes_along_with_a_reading_is_said_with_its_interval(
+    study: Callable[..., Study], made: Any
+) -> None:
+    told = causes(study, made, ("e1m6", "e2m5", "e3m4", "e4m3", "e5m2", "e6m1", "e7m0"))
+    assert told.startswith("The effect goes along with stall ratio (stall ratio: Spearman +1.00, 95 % interval ")
+
+
+@pytest.mark.parametrize("status", ["stopped", "crashed", "unfinished"])
+def test_cells_without_a_result_are_counted(report: Report, made: Any, page: Page, status: str) -> None:
+    written = report([made(), made(seed=2, status=status)])
+    sound(page(written.page))
+    assert f"2 cells: 1 finished and 1 {status}." in section(written.page, "provenance")

@@ -1,0 +1,296 @@
+"""What a report says first: winners, null results, refusals, and the caution that each deserves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+from altgrad_core.experiments.answer import Answer, answer
+from altgrad_core.experiments.evidence import PERPLEXITY, effects
+from altgrad_core.experiments.study import Study
+
+Read = Callable[..., Study]
+SMALL = (
+    "The study is 4,400 parameters, 4 steps, synthetic; its formats are emulated in float32: what holds here need not "
+    "hold elsewhere."
+)
+HELD_OUT = "Each seed is judged at the rate that the other seeds choose, so the rate is not chosen by its own result."
+
+
+def with_losses(cells: list[Any], change: Callable[[Any], dict[str, Any]]) -> list[Any]:
+    """The cells, with some fields changed."""
+    return [replace(cell, **change(cell)) for cell in cells]
+
+
+def test_a_clear_winner_is_named_with_its_runner_up(study: Read, grid_of_cells: Any) -> None:
+    found = answer(study(grid_of_cells({"e5m2": 0.08, "e4m3": 0.04, "e0m7": -0.05, "e3m4": 0.0})))
+    assert found.is_ranked
+    assert found.sentence == (
+        "Format e5m2 benefits most from manifold-adamw: validation loss 0.08 nats per token lower than with adamw (95 % "
+        "interval 0.0753 to 0.0844, 6 seeds, p = 0.125 after correction), and more than in the runner-up, e4m3 (0.04 nats "
+        "per token more, 95 % interval 0.0311 to 0.0465). It helps in e5m2 and e4m3, hurts in e0m7 and cannot be told from "
+        "no effect in e3m4."
+    )
+    assert found.cautions == (
+        "6 seeds; helps and hurts are said only where the bootstrap interval and Student's t agree.",
+        "3 learning rates tried for each optimizer and format.",
+        HELD_OUT,
+        "Diverged: 0 of 144 cells that ended.",
+        "4 effects are judged by intervals that are not corrected for their number: were there no effect at all, about 0.2 "
+        "of them would still seem to help or hurt.",
+        "Exact paired permutation tests, corrected for 4 comparisons (Holm): below 0.05 in none, nor could it be: with so "
+        "few seeds the smallest possible is 0.12.",
+        SMALL,
+    )
+
+
+def test_the_same_is_said_of_perplexity(study: Read, grid_of_cells: Any) -> None:
+    cells = grid_of_cells({"e5m2": 0.08, "e4m3": 0.0})
+    best = {(c.format, c.optimizer, c.seed): math.exp(c.loss) for c in cells if c.rate == 0.1}
+    gain = sum(best["e5m2", "adamw", s] - best["e5m2", "manifold-adamw", s] for s in range(1, 7)) / 6
+    assert answer(study(cells), PERPLEXITY).sentence.startswith(
+        f"Format e5m2 benefits most from manifold-adamw: perplexity {gain:.3g} lower than with adamw (95 % interval 0.5"
+    )
+
+
+def test_two_close_formats_are_not_separated(study: Read, grid_of_cells: Any) -> None:
+    found = answer(study(grid_of_cells({"e5m2": 0.05, "e4m3": 0.049})))
+    assert "; the data do not separate it from the runner-up, e4m3 (0.001 nats per token more" in found.sentence
+    assert "It helps in each of the 2 formats ranked: e5m2 and e4m3." in found.sentence
+
+
+def test_a_null_result_reads_as_one(study: Read, grid_of_cells: Any) -> None:
+    found = answer(study(grid_of_cells({"e5m2": 0.001, "e4m3": 0.0, "e3m4": -0.001})))
+    assert found.sentence.startswith(
+        "No format is shown to benefit from manifold-adamw over adamw: the most favourable effect, in e5m2, cannot be told from "
+        "none: validation loss 0.001 nats per token lower than with adamw (95 % interval -0.00"
+    )
+    assert found.sentence.endswith(
+        "It cannot be told from no effect in any of the 3 formats ranked: e5m2, e4m3 and e3m4."
+    )
+    assert found.is_ranked
+
+
+def test_noise_alone_rarely_helps_or_hurts(study: Read, made: Any) -> None:
+    generator = Random(8)
+    cells = [
+        made(format, optimizer, rate, seed, 2 + generator.gauss(0, 0.05))
+        for format in ("e1m6", "e2m5", "e3m4", "e4m3", "e5m2", "e6m1", "e7m0", "e0m7")
+        for optimizer in ("adamw", "manifold-adamw")
+        for rate in (0.01, 0.1, 1.0)
+        for seed in (1, 2, 3)
+    ]
+    found = study(cells)
+    assert sum(effect.verdict != "unclear" for effect in effects(found)) <= 1
+
+
+def test_an_optimizer_that_hurts_everywhere_is_said_to(study: Read, grid_of_cells: Any) -> None:
+    found = answer(study(grid_of_cells({"e5m2": -0.08, "e4m3": -0.2})))
+    assert found.sentence.startswith(
+        "The optimizer manifold-adamw hurts in every format ranked, least in e5m2: validation loss 0.08 nats per token "
+        "higher than with adamw (95 % interval 0.0756 to 0.0847"
+    )
+
+
+def test_one_seed_is_not_evidence(study: Read, grid_of_cells: Any) -> None:
+    found = answer(study(grid_of_cells({"e5m2": 0.02, "e4m3": -0.01}, seeds=[7])))
+    assert not found.is_ranked
+    assert found.sentence == (
+        "No ranking of formats by what manifold-adamw gains over adamw: one seed is not evidence (3 are needed). What was "
+        "seen, which is no evidence: in e5m2 validation loss 0.02 nats per token lower and in e4m3 validation loss 0.01 "
+        "nats per token higher."
+    )
+    assert found.cautions[0] == "One seed: not evidence."
+    assert "The rates were chosen by the same seeds that are compared, which flatters both sides." in found.cautions
+
+
+def test_two_seeds_and_no_sweep_are_refused_with_what_is_missing(study: Read, grid_of_cells: Any) -> None:
+    found = answer(study(grid_of_cells({"e5m2": 0.02, "e4m3": 0.0}, seeds=[1, 2], rates=[0.1])))
+    assert found.sentence.startswith(
+        "No ranking of formats by what manifold-adamw gains over adamw: 2 seeds in common (3 are needed); no learning-rate "
+        "sweep: adamw was run at 1 rate and manifold-adamw was run at 1 rate (3 are needed). What was seen"
+    )
+    assert found.cautions[1] == "No learning rate was tuned."
+
+
+def test_many_seeds_without_a_sweep_are_refused(study: Read, grid_of_cells: Any) -> None:
+    found = answer(study(grid_of_cells({"e5m2": 0.2, "e4m3": 0.0}, rates=[0.1, 0.2])))
+    assert found.sentence.startswith(
+        "No ranking of formats by what manifold-adamw gains over adamw: no learning-rate sweep: adamw was run at 2 rates"
+    )
+
+
+def test_a_best_rate_at_an_end_is_said(study: Read, grid_of_cells: Any) -> None:
+    found = answer(study(grid_of_cells({"e5m2": 0.02, "e4m3": 0.0}, rates=[0.1, 0.2, 0.4])))
+    assert found.cautions[2] == (
+        "The best rate is at an end of the range, so a better one may lie beyond it: adamw in e5m2 (smallest of 3, 0.1), "
+        "manifold-adamw in e5m2 (smallest of 3, 0.1), adamw in e4m3 (smallest of 3, 0.1) and manifold-adamw in e4m3 "
+        "(smallest of 3, 0.1)."
+    )
+
+
+def test_three_seeds_rank_with_the_caution_they_deserve(study: Read, grid_of_cells: Any) -> None:
+    found = answer(study(grid_of_cells({"e5m2": 0.2, "e4m3": 0.0}, seeds=[1, 2, 3])))
+    assert found.sentence.startswith(
+        "Format e5m2 benefits most from manifold-adamw: validation loss 0.2 nats per token"
+    )
+    assert ", p = " not in found.sentence
+    assert found.cautions[0] == (
+        "3 seeds: p-values need 6 pairs, and a bootstrap interval of 3 holds the true centre in at most 75 % of studies "
+        "instead of 95 %, so helps and hurts ask Student's t too."
+    )
+
+
+def test_where_all_diverged_there_is_nothing_to_compare(study: Read, grid_of_cells: Any) -> None:
+    cells = with_losses(grid_of_cells({"e5m2": 0.0, "e4m3": 0.0}, seeds=[1, 2]), lambda cell: {"loss": None})
+    found = answer(study(cells))
+    assert found.sentence == "All 24 cells that ended diverged, so there is no loss to compare."
+    assert "Diverged: 24 of 24 cells that ended." in found.cautions
+
+
+def test_pairs_that_diverged_are_counted_and_named(study: Read, grid_of_cells: Any) -> None:
+    def lost(cell: Any) -> dict[str, Any]:
+        is_lost = (cell.format, cell.optimizer, cell.seed) == ("e4m3", "manifold-adamw", 2)
+        return {"loss": None} if is_lost else {}
+
+    found = answer(study(with_losses(grid_of_cells({"e5m2": 0.2, "e4m3": 0.1}), lost)))
+    assert "Diverged: 3 of 72 cells that ended." in found.cautions
+    assert "Some diverged even at their best rate: manifold-adamw in e4m3 (1 of 6)." in found.cautions
+    assert (
+        "Pairs with a diverged side have no difference and are not in the mean: manifold-adamw in e4m3, seed 2."
+        in found.cautions
+    )
+
+
+def test_cells_without_a_result_are_counted(study: Read, grid_of_cells: Any) -> None:
+    def gone(cell: Any) -> dict[str, Any]:
+        return {"status": "missing"} if cell.seed == 3 else {"status": "crashed"} if cell.seed == 5 else {}
+
+    found = answer(study(with_losses(grid_of_cells({"e5m2": 0.2, "e4m3": 0.1}), gone)))
+    assert "24 of 72 cells have no result: 12 crashed and 12 missing." in found.cautions
+    assert "6 seeds" not in found.sentence and "4 seeds" in found.sentence
+
+
+def test_a_format_that_lacks_seeds_is_left_out_of_the_ranking_and_named(study: Read, grid_of_cells: Any) -> None:
+    cells = [c for c in grid_of_cells({"e5m2": 0.2, "e4m3": 0.1, "e3m4": 0.5}) if c.format != "e3m4" or c.seed < 3]
+    found = answer(study(cells))
+    assert found.sentence.startswith("Format e5m2 benefits most")
+    assert "Not ranked: manifold-adamw in e3m4 (2 seeds in common (3 are needed))." in found.cautions
+
+
+def test_wide_formats_stand_beside_and_are_not_ranked(study: Read, grid_of_cells: Any) -> None:
+    wide = grid_of_cells({"bf16": 0.5})
+    cells = grid_of_cells({"e5m2": 0.2, "e4m3": 0.1}) + wide + with_losses(wide, lambda cell: {"format": None})
+    found = answer(study(cells))
+    assert found.sentence.startswith("Format e5m2 benefits most")
+    assert "bf16" not in found.sentence.split("For reference")[0]
+    assert found.sentence.endswith(
+        " For reference, validation loss with adamw: bf16 1.995 and fp32 1.995 nats per token."
+    )
+
+
+def test_formats_with_one_grid_are_ranked_together(study: Read, grid_of_cells: Any) -> None:
+    cells = grid_of_cells({"e0m7": 0.2, "e4m3": 0.1})
+    cells += with_losses([c for c in cells if c.format == "e0m7"], lambda cell: {"format": "e1m6"})
+    found = answer(study(cells))
+    assert found.sentence.startswith(
+        "Formats e0m7 and e1m6, with identical effects, benefit most from manifold-adamw: "
+    )
+    assert "runner-up, e4m3" in found.sentence
+
+
+def test_every_optimizer_gets_a_sentence(study: Read, grid_of_cells: Any) -> None:
+    cells = grid_of_cells({"e5m2": 0.2, "e4m3": 0.1})
+    others = [c for c in cells if c.optimizer == "adamw" and c.rate == 0.1]
+    worse = with_losses(others, lambda c: {"optimizer": "grid", "loss": c.loss + 0.3})
+    found = answer(study([*cells, *worse]))
+    assert "Format e5m2 benefits most from manifold-adamw" in found.sentence
+    assert "No ranking of formats by what grid gains over adamw: no learning-rate sweep: grid was run at 1 rate" in (
+        found.sentence
+    )
+
+
+def test_one_format_is_an_effect_but_no_ranking(study: Read, grid_of_cells: Any) -> None:
+    found = answer(study(grid_of_cells({"e5m2": 0.08})))
+    assert not found.is_ranked
+    assert found.sentence == (
+        "In e5m2, the only format, manifold-adamw helps: validation loss 0.08 nats per token lower than with adamw (95 % "
+        "interval 0.0753 to 0.0844, 6 seeds, p = 0.0312 after correction)."
+    )
+    assert (
+        "Exact paired permutation tests, corrected for 1 comparison (Holm): below 0.05 in manifold-adamw in e5m2."
+        in found.cautions
+    )
+
+
+def test_one_optimizer_is_compared_with_nothing(study: Read, made: Any) -> None:
+    assert answer(study([made(loss=2.5)])) == Answer(
+        "Nothing is compared: all cells have the same optimizer. Validation loss: adamw in e4m3 2.5 nats per token.",
+        ("Diverged: 0 of 1 cell that ended.", SMALL),
+    )
+
+
+def test_before_anything_has_ended_nothing_is_said(study: Read, made: Any) -> None:
+    found = answer(study([made(status="unfinished"), made(seed=2, status="missing")]))
+    assert found.sentence == "No cell of this study has ended, so there is nothing to say yet."
+    assert found.cautions == ("2 of 2 cells have no result: 1 unfinished and 1 missing.",)
+
+
+def test_the_main_variant_is_named_and_the_others_are_too(study: Read, grid_of_cells: Any) -> None:
+    cells = grid_of_cells({"e5m2": 0.2, "e4m3": 0.1})
+    aside = with_losses(
+        [c for c in cells if c.seed < 4 and c.rate == 0.1], lambda c: {"quantizer": {"rounding": "stochastic"}}
+    )
+    found = answer(study([*aside, *cells]))
+    assert found.sentence.startswith("Format e5m2 benefits most")
+    assert "Compared in one variant (rounding=nearest-even); apart from it: rounding=stochastic." in found.cautions
+
+
+def test_hostile_names_are_passed_on_as_they_are(study: Read, made: Any) -> None:
+    nasty = "<script>alert(1)</script>"
+    found = answer(study([made(optimizer=nasty, loss=2.0), made(loss=2.1)]))
+    assert nasty in found.sentence
+
+
+def test_an_optimizer_that_is_the_baseline_by_another_name_is_said_to_be(study: Read, grid_of_cells: Any) -> None:
+    found = answer(study(grid_of_cells({"e5m2": 0.0, "e4m3": 0.0}, noise=0.0)))
+    assert found.sentence == "The optimizer manifold-adamw gives exactly the losses of adamw in e5m2 and e4m3."
+
+
+def test_probes_for_the_largest_rate_are_not_counted_as_diverged(study: Read, grid_of_cells: Any, made: Any) -> None:
+    cells = [*grid_of_cells({"e5m2": 0.1, "e4m3": 0.0}), made("e5m2", rate=9.0, loss=None, role="probe")]
+    assert "Diverged: 0 of 72 cells that ended." in answer(study(cells)).cautions
+
+
+def test_where_no_rate_matters_none_is_at_an_end(study: Read, grid_of_cells: Any) -> None:
+    flat = with_losses(grid_of_cells({"e5m2": 0.1, "e4m3": 0.0}), lambda c: {"loss": 2.0 + c.seed})
+    assert not any("at an end" in caution for caution in answer(study(flat)).cautions)
+
+
+def test_a_noisy_largest_effect_does_not_hide_a_clear_smaller_one(study: Read, grid_of_cells: Any) -> None:
+    def noisy(cell: Any) -> dict[str, Any]:
+        is_noisy = cell.format == "e5m2" and cell.optimizer != "adamw" and cell.seed == 1
+        return {"loss": cell.loss - 3.0} if is_noisy else {}
+
+    found = answer(study(with_losses(grid_of_cells({"e5m2": 0.0, "e4m3": 0.1}), noisy)))
+    assert found.sentence.startswith(
+        "Which format benefits most from manifold-adamw over adamw cannot be told: the most favourable effect, in e5m2, "
+        "cannot be told from none: validation loss 0.5 nats per token lower"
+    )
+    assert found.sentence.endswith("It helps in e4m3 and cannot be told from no effect in e5m2.")
+
+
+def test_where_the_least_harm_is_clear_it_is_called_harm(study: Read, grid_of_cells: Any) -> None:
+    def noisy(cell: Any) -> dict[str, Any]:
+        is_noisy = cell.format == "e5m2" and cell.optimizer != "adamw" and cell.seed == 1
+        return {"loss": cell.loss + 3.0} if is_noisy else {}
+
+    found = answer(study(with_losses(grid_of_cells({"e5m2": 0.0, "e4m3": -0.1}), noisy)))
+    assert found.sentence.startswith(
+        "No format is shown to benefit from manifold-adamw over adamw: the most favourable effect, in e4m3, is for the "
+        "worse: validation loss 0.1 nats per token higher than with adamw (95 % interval 0.09"
+    )
+    assert found.sentence.endswith("It hurts in e4m3 and cannot be told from no effect in e5m2.")

@@ -1,0 +1,313 @@
+"""Reading a study: labels, statuses, and everything that can be wrong with the files."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from altgrad_core import ManifestError, __version__
+from altgrad_core.experiments.labels import UNKNOWN, flatten
+from altgrad_core.experiments.study import Study
+from altgrad_core.records.record import read_records
+
+if TYPE_CHECKING:
+    from tests.conftest import Said
+
+MANIFEST = """
+[run]
+name = "cell"
+seed = 1
+steps = 4
+checkpoint_every = 20
+evaluate_every = 10
+[model]
+use = "nanogpt"
+n_layer = 1
+n_head = 2
+n_embd = 16
+block_size = 16
+[data]
+use = "synthetic"
+batch_size = 4
+[optimizer]
+use = "manifold-adamw"
+lr = 0.1
+[[recipe]]
+layers = "*"
+weight = { format = "e4m3" }
+activation = { format = "e4m3" }
+gradient = { format = "e4m3" }
+[[monitor]]
+use = "flips"
+every = 2
+[[monitor]]
+use = "stable-rank"
+every = 10
+[[intervention]]
+use = "stop-on-nonfinite"
+"""
+
+
+def shape(value: Any) -> Any:
+    """The keys of plain data, all the way down; of a list, those of its members."""
+    if isinstance(value, dict):
+        return {key: shape(inner) for key, inner in value.items()}
+    return [shape(inner) for inner in value] if isinstance(value, list) else None
+
+
+def kinds(path: Path) -> dict[str, Any]:
+    """By kind of record, its keys."""
+    return {record["kind"]: sorted(record) for record in read_records(path)}
+
+
+def test_a_made_up_cell_has_the_files_and_the_keys_of_a_real_one(
+    altgrad: Callable[..., Said], tmp_path: Path, write: Callable[..., Path], made: Any
+) -> None:
+    (tmp_path / "m.toml").write_text(MANIFEST)
+    for name, extra in (("ok", ()), ("bad", ("--set", "optimizer.lr=1e9"))):
+        assert altgrad("run", tmp_path / "m.toml", "--out", tmp_path / "real" / name, *extra).code in (0, 4)
+    readings = dict.fromkeys(("flips", "updates", "flip-rate", "stall-ratio"), 0.5)
+    cells = [made(optimizer="manifold-adamw", readings=readings), made(optimizer="manifold-adamw", seed=2, loss=None)]
+    directory = write(cells)
+    for name, cell in zip(("ok", "bad"), cells, strict=True):
+        real, fake = tmp_path / "real" / name, directory / cell.name
+        resolved = [tomllib.loads((place / "resolved.toml").read_text()) for place in (real, fake)]
+        resolved[0]["monitor"][0]["every"] = 10
+        resolved[0]["run"]["seed"], resolved[0]["optimizer"]["lr"] = cell.seed, cell.rate
+        assert resolved[0] == resolved[1]
+        for file in ("summary.json", "env.json"):
+            assert shape(json.loads((real / file).read_text())) == shape(json.loads((fake / file).read_text()))
+        kept = kinds(real / "records.jsonl")
+        assert kinds(fake / "records.jsonl") == {kind: kept[kind] for kind in kinds(fake / "records.jsonl")}
+    failure = [json.loads((p / "failure.json").read_text()) for p in (tmp_path / "real" / "bad", fake)]
+    assert sorted(failure[0]) == sorted(failure[1])
+    assert sorted(failure[0]["broke"]) == sorted(failure[1]["broke"])
+    study = Study.read(tmp_path / "real")
+    assert [(r.name, r.status, r.format, r.rate) for r in study.results] == [
+        ("bad", "diverged", "e4m3", 1e9),
+        ("ok", "finished", "e4m3", 0.1),
+    ]
+    assert study.problems == ()
+
+
+def test_a_run_directory_is_a_study_of_one_cell(write: Callable[..., Path], made: Any) -> None:
+    directory = write([made(loss=2.5)])
+    study = Study.read(directory / made().name)
+    (result,) = study.results
+    assert (result.format, result.optimizer, result.rate, result.seed, result.variant) == ("e4m3", "adamw", 0.1, 1, "")
+    assert (result.status, result.validation_loss, study.baseline) == ("finished", 2.5, "adamw")
+    assert [record["kind"] for record in result.records()][::5] == ["began", "evaluation"]
+
+
+def test_what_varies_becomes_labels(study: Callable[..., Study], made: Any) -> None:
+    found = study(
+        [
+            made("e4m3", "adamw", 0.1, 1),
+            made("e5m2", "manifold-adamw", 0.2, 2, options={"precondition": "off"}),
+            made(None, "manifold-adamw", 0.2, 3),
+            made("bf16", "adamw", 0.1, 1, quantizer={"rounding": "stochastic"}),
+            made("e4m3", "adamw", 0.1, 1, set={"data.batch_size": 8}),
+        ]
+    )
+    assert [(r.format, r.optimizer, r.rate, r.seed, r.variant) for r in found.results] == [
+        ("e4m3", "adamw", 0.1, 1, "rounding=nearest-even, data.batch_size=4"),
+        ("e5m2", "manifold-adamw (precondition=off)", 0.2, 2, "rounding=nearest-even, data.batch_size=4"),
+        ("fp32", "manifold-adamw (precondition=rungs)", 0.2, 3, "data.batch_size=4"),
+        ("bf16", "adamw", 0.1, 1, "rounding=stochastic, data.batch_size=4"),
+        ("e4m3", "adamw", 0.1, 1, "rounding=nearest-even, data.batch_size=8"),
+    ]
+    assert (found.formats(), found.seeds()) == (("e4m3", "e5m2", "fp32", "bf16"), (1, 2, 3))
+    assert found.optimizers() == (
+        "adamw", "manifold-adamw (precondition=off)", "manifold-adamw (precondition=rungs)",
+    )  # fmt: skip
+
+
+def test_a_rule_for_some_layers_is_told_in_the_format(study: Callable[..., Study], made: Any) -> None:
+    head = {"layers": "lm_head", "weight": {"format": "e5m2"}}
+    found = study([made("e4m3"), made("e4m3", more_rules=[head])])
+    assert found.formats() == ("e4m3", "e4m3 (lm_head=e5m2)")
+
+
+def test_roles_are_told_apart_where_the_weight_alone_does_not(write: Callable[..., Path], made: Any) -> None:
+    directory = write([made("e4m3"), made("e4m3", seed=2), made("e5m2")])
+    path = directory / made("e4m3", seed=2).name / "resolved.toml"
+    text = path.read_text()
+    path.write_text(text.replace('[recipe.gradient]\nformat = "e4m3"', '[recipe.gradient]\nformat = "e5m2"'))
+    assert Study.read(directory).formats() == ("e4m3/e4m3/e4m3", "e4m3/e4m3/e5m2", "e5m2/e5m2/e5m2")
+
+
+def test_a_format_given_by_its_facts_has_a_name(write: Callable[..., Path], made: Any) -> None:
+    directory = write([made("e4m3"), made("e5m2")])
+    path = directory / made("e5m2").name / "resolved.toml"
+    path.write_text(path.read_text().replace('format = "e5m2"', "format = {exponent_bits = 3, mantissa_bits = 4}"))
+    assert Study.read(directory).formats() == ("e4m3", "e3m4b3-finite")
+
+
+def test_an_option_that_moves_with_the_rate_is_part_of_the_rate(study: Callable[..., Study], made: Any) -> None:
+    tied = [made(rate=rate, options={"weight_decay": rate / 10}) for rate in (0.1, 0.2, 0.4)]
+    assert study(tied).optimizers() == ("adamw",)
+
+
+def test_an_option_crossed_with_the_rate_is_told(write: Callable[..., Path], made: Any) -> None:
+    crossed = [made(rate=rate, options={"weight_decay": decay}) for rate in (0.1, 0.2) for decay in (0.0, 0.5)]
+    assert Study.read(write(crossed)).optimizers() == ("adamw (weight_decay=0)", "adamw (weight_decay=0.5)")
+
+
+def test_threads_names_trackers_and_monitors_make_no_variant(study: Callable[..., Study], made: Any) -> None:
+    cells = [made(), made(set={"run.threads": 2, "run.name": "x", "run.checkpoint_every": 7, "run.device": "cpu"})]
+    assert [result.variant for result in study(cells).results] == ["", ""]
+
+
+def test_every_way_to_end_is_a_status(write: Callable[..., Path], made: Any) -> None:
+    names = ["finished", "stopped", "crashed", "unfinished", "missing"]
+    directory = write([*(made(seed=i, status=name) for i, name in enumerate(names)), made(seed=9, loss=None)])
+    found = Study.read(directory)
+    assert [result.status for result in found.results] == [*names, "diverged"]
+    assert [result.validation_loss for result in found.results] == [2.0, None, None, None, None, None]
+    assert found.results[2].reason == "RuntimeError: boom"
+    assert found.problems == ()
+
+
+def test_a_missing_cell_gets_its_labels_from_the_matrix(study: Callable[..., Study], made: Any) -> None:
+    cells = [made("e4m3", "adamw", 0.1), made("e5m2", "manifold-adamw", 0.3, status="missing")]
+    cells += [made("e5m2", "adamw", 0.1, 2), made("e4m3", "manifold-adamw", 0.2, 2)]
+    result = study(cells).results[1]
+    assert (result.format, result.optimizer, result.rate, result.seed) == ("e5m2", "manifold-adamw", 0.3, 1)
+
+
+def test_where_no_cell_ran_the_manifest_of_the_study_serves(write: Callable[..., Path], made: Any) -> None:
+    directory = write([made("e5m2", "lamb", 0.3, status="missing"), made("e4m3", "adamw", 0.1, status="missing")])
+    (directory / "manifest.toml").write_text(MANIFEST + '[matrix]\n"run.seed" = [1]\n')
+    found = Study.read(directory)
+    assert [(r.format, r.optimizer, r.rate) for r in found.results] == [("e5m2", "lamb", 0.3), ("e4m3", "adamw", 0.1)]
+
+
+def test_a_cell_that_is_the_first_of_its_optimizer_takes_the_options_of_its_label(
+    write: Callable[..., Path], made: Any
+) -> None:
+    directory = write([made(), made(None, seed=2), made(seed=3, status="missing"), made(seed=4, status="missing")])
+    plan = json.loads((directory / "cells.json").read_text())
+    plan["cells"][2]["point"] |= {"optimizer": "manifold-adamw lr=0.5 precondition=off", "optimizer.lr": 0.7}
+    plan["cells"][3]["point"] = {"recipe": "none", "optimizer": "adamw", "optimizer.lr": 0.1, "run.seed": 4}
+    (directory / "cells.json").write_text(json.dumps(plan))
+    first, second = Study.read(directory).results[2:]
+    assert (first.format, first.optimizer, first.rate, first.seed) == ("e4m3", "manifold-adamw", 0.7, 3)
+    assert (second.format, second.optimizer, second.rate, second.seed) == ("fp32", "adamw", 0.1, 4)
+    assert (first.variant, second.variant) == ("", "")
+
+
+def test_without_any_manifest_a_cell_is_unknown(write: Callable[..., Path], made: Any) -> None:
+    found = Study.read(write([made(status="missing")]))
+    assert (found.results[0].format, found.baseline) == (UNKNOWN, None)
+
+
+def test_a_directory_that_is_neither_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError) as caught:
+        Study.read(tmp_path / "nothing")
+    assert str(caught.value) == (
+        f"{tmp_path}/nothing: is neither a study nor a run: it has no cells.json and no records.jsonl, nor has any folder "
+        f"in it; a study comes from: altgrad run MANIFEST --out {tmp_path}/nothing"
+    )
+
+
+def test_a_newer_layout_is_refused(write: Callable[..., Path], made: Any) -> None:
+    directory = write([made()], schema=2, version="9.1.0")
+    with pytest.raises(ManifestError) as caught:
+        Study.read(directory)
+    assert str(caught.value) == (
+        f"{directory}/cells.json: was written by a newer version of AltGrad (9.1.0, schema 2; this one reads schema 1); "
+        "update AltGrad to read it"
+    )
+
+
+def test_a_run_of_a_newer_version_is_told(write: Callable[..., Path], made: Any) -> None:
+    directory = write([made()])
+    path = directory / made().name / "env.json"
+    path.write_text(path.read_text().replace(f'"altgrad": "{__version__}"', '"altgrad": "99.0.0"'))
+    assert Study.read(directory).problems == (
+        f"{made().name}: a run made by a newer version of AltGrad (99.0.0; this is {__version__}); "
+        "what it records may be read wrongly",
+    )
+
+
+def test_damage_is_told_and_the_rest_is_read(write: Callable[..., Path], made: Any) -> None:
+    cells = [made(seed=seed) for seed in range(1, 6)]
+    directory = write(cells)
+    places = [directory / cell.name for cell in cells]
+    with (places[0] / "records.jsonl").open("a") as file:
+        file.write('not json\n[1]\n{"kind": "step"}\n{"kind": "st')
+    (places[1] / "summary.json").write_text('{"status": ')
+    (places[2] / "resolved.toml").write_text("= =")
+    (places[3] / "env.json").write_bytes(b"\xff\xfe")
+    (places[4] / "records.jsonl").unlink()
+    found = Study.read(directory)
+    assert found.problems == (
+        f"{cells[0].name}: records.jsonl ends within a line, which is left out",
+        f"{cells[0].name}: 3 damaged lines of records.jsonl are left out",
+        f"{places[1]}/summary.json: cannot be read; the run counts as unfinished",
+        f"{places[2]}/resolved.toml: cannot be read, so what the run was is told by cells.json alone",
+        f"{places[3]}/env.json: cannot be read; where it ran is not known",
+        f"{cells[4].name}: has no records.jsonl; only its summary is used",
+    )
+    assert [r.status for r in found.results] == ["finished", "unfinished", "finished", "finished", "finished"]
+    assert [(r.format, r.seed) for r in found.results] == [("e4m3", seed) for seed in range(1, 6)]
+    assert len(list(found.results[0].records())) == 8
+
+
+def test_a_run_that_finished_with_nan_counts_as_diverged(write: Callable[..., Path], made: Any) -> None:
+    directory = write([made()])
+    path = directory / made().name / "summary.json"
+    told = json.loads(path.read_text())
+    path.write_text(json.dumps({**told, "validation_loss": "NaN"}))
+    found = Study.read(directory)
+    assert (found.results[0].status, found.results[0].validation_loss) == ("diverged", None)
+    assert found.problems == (f"{made().name}: ended with a loss that is not finite; it counts as diverged",)
+
+
+def test_entries_that_are_no_cells_are_told(write: Callable[..., Path], made: Any) -> None:
+    directory = write([made(), made(seed=2)])
+    plan = json.loads((directory / "cells.json").read_text())
+    plan["cells"] = [plan["cells"][0], 7, {"name": "../elsewhere"}, {"name": 3}]
+    (directory / "cells.json").write_text(json.dumps(plan))
+    found = Study.read(directory)
+    assert len(found.results) == 1
+    assert found.problems == (
+        f"{directory}/cells.json: has entries that are no cells; they are left out",
+        f"{directory}: has 1 more folders with runs that are not in cells.json and are left out: {made(seed=2).name}",
+    )
+
+
+def test_damaged_cells_json_leaves_the_folders(write: Callable[..., Path], made: Any) -> None:
+    directory = write([made(), made(seed=2)])
+    (directory / "cells.json").write_text("{")
+    found = Study.read(directory)
+    assert [result.seed for result in found.results] == [1, 2]
+    assert found.problems == (f"{directory}/cells.json: cannot be read; the cells are those whose folders are there",)
+
+
+def test_the_baseline_is_the_one_asked_for(write: Callable[..., Path], made: Any) -> None:
+    cells = [made(optimizer="manifold-adamw", options={"precondition": p}) for p in ("rungs", "off")] + [made()]
+    assert Study.read(write(cells)).baseline == "manifold-adamw (precondition=rungs)"
+    directory = write([], baseline="x").parent
+    for asked, expected in (("adamw", "adamw"), ("manifold-adamw", "manifold-adamw (precondition=rungs)")):
+        plan = json.loads((directory / "study" / "cells.json").read_text())
+        told = [{"name": cell.name, "point": cell.point} for cell in cells]
+        (directory / "study" / "cells.json").write_text(json.dumps({**plan, "baseline": asked, "cells": told}))
+        assert Study.read(directory / "study").baseline == expected
+
+
+def test_a_baseline_that_nobody_is_is_told(write: Callable[..., Path], made: Any) -> None:
+    found = Study.read(write([made()], baseline="sgd"))
+    assert found.problems == ('the baseline "sgd" is none of the optimizers: adamw',)
+    assert found.baseline == "adamw"
+
+
+def test_tables_in_tables_become_paths() -> None:
+    assert flatten({"a": {"b": 1}, "c": [{"d": 2}, {"d": 3}], "e": [4], "f": []}) == {
+        "a.b": 1, "c[0].d": 2, "c[1].d": 3, "e": (4,), "f": (),
+    }  # fmt: skip
