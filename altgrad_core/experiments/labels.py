@@ -32,7 +32,7 @@ NOWHERE = Labels(UNKNOWN, UNKNOWN, None, None, "")
 
 def labels_of(manifests: Sequence[Mapping[str, Any]]) -> list[Labels]:
     """The labels of every resolved manifest, from the keys that vary over all of them; what is none gets `NOWHERE`."""
-    known = [manifest for manifest in manifests if is_manifest(manifest)]
+    known = subjects([manifest for manifest in manifests if is_manifest(manifest)])
     flat = [flatten(manifest) for manifest in known]
     columns = zip(_format_labels(known), _optimizer_labels(flat), flat, _variants(flat), strict=True)
     found = iter(
@@ -53,6 +53,34 @@ def is_manifest(data: Mapping[str, Any]) -> bool:
         and all(isinstance(rule, Mapping) and isinstance(rule.get("layers"), str) for rule in rules)
         and all(isinstance(rule.get(role, {}), Mapping) for rule in rules for role in ROLES)
     )
+
+
+def subjects(manifests: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The manifests, with the optimizer of one parameter group in the place of all, where that alone is varied.
+
+    A study of how the quantized weights are stepped leaves the other parameters to one optimizer in every cell.
+    """
+    tables = [manifest["optimizer"] for manifest in manifests]
+    groups = [table.get("group", []) for table in tables]
+    outside = [flatten({key: value for key, value in table.items() if key != "group"}) for table in tables]
+    if _varying(outside) or len({len(members) for members in groups}) != 1:
+        return list(manifests)
+    places = [
+        index for index, members in enumerate(zip(*groups, strict=True)) if _varying([flatten(m) for m in members])
+    ]
+    if len(places) != 1:
+        return list(manifests)
+    (index,) = places
+    return [
+        {**manifest, "optimizer": _subject(table, members[index])}
+        for manifest, table, members in zip(manifests, tables, groups, strict=True)
+    ]
+
+
+def _subject(table: Mapping[str, Any], member: Mapping[str, Any]) -> dict[str, Any]:
+    own = {key: value for key, value in member.items() if key not in ("layers", "only")}
+    common = {key: table[key] for key in ("schedule", "clip_norm") if key in table}
+    return {"use": table["use"], **own, **common}
 
 
 def flatten(value: Any, prefix: str = "") -> Flat:

@@ -311,3 +311,19 @@ def test_tables_in_tables_become_paths() -> None:
     assert flatten({"a": {"b": 1}, "c": [{"d": 2}, {"d": 3}], "e": [4], "f": []}) == {
         "a.b": 1, "c[0].d": 2, "c[1].d": 3, "e": (4,), "f": (),
     }  # fmt: skip
+
+
+def test_where_one_group_of_parameters_varies_its_optimizer_is_the_optimizer(
+    study: Callable[..., Study], made: Any
+) -> None:
+    def cell(use: str, lr: float, seed: int = 1) -> Any:
+        group = {"layers": "blocks.*", "only": "matrices", "use": use, "lr": lr, "weight_decay": 0.0}
+        return made(rate=0.005, seed=seed, set={"optimizer.group": [group]})
+
+    found = study([cell("adamw", 0.01), cell("adamw", 0.02), cell("manifold-adamw", 0.1, seed=2)])
+    assert [(r.optimizer, r.rate, r.seed, r.variant) for r in found.results] == [
+        ("adamw", 0.01, 1, ""),
+        ("adamw", 0.02, 1, ""),
+        ("manifold-adamw", 0.1, 2, ""),
+    ]
+    assert found.results[0].manifest["optimizer"]["lr"] == 0.005
