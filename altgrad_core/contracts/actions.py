@@ -51,9 +51,25 @@ class ClipGradients(Action):
 
 @dataclass(frozen=True, kw_only=True)
 class ScaleLearningRate(Action):
-    """Multiply every learning rate by `factor`, from now to the end of the run."""
+    """Multiply every learning rate by `factor`, from now to the end of the run.
+
+    With `reversing`, only those of single elements, and only by 0: the quantized weights of the layers matching `layer`
+    are followed from now on, and an element is held at its place as soon as the moving average of its reversals (flips
+    against its last flip) exceeds `reversing`.
+
+    Raises:
+        ValueError: `factor` is not 0 although `reversing` is given, or `layer` is given without it.
+    """
 
     factor: float
+    layer: str = "*"
+    reversing: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.reversing is not None and self.factor != 0:
+            raise ValueError(f"reversing goes with a factor of 0, which holds a weight; got {self.factor}")
+        if self.reversing is None and self.layer != "*":
+            raise ValueError(f'the rate of layer "{self.layer}" alone can only be set to 0, with reversing')
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,6 +38,13 @@ class Weight:
     before: Tensor | None = None
     geometry: Geometry | None = None
     rungs_before: Tensor | None = None
+    _known: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def once(self, name: str, compute: Callable[[], Any]) -> Any:
+        """What `compute` gave when it was first asked for under this name: computed once for all monitors."""
+        if name not in self._known:
+            self._known[name] = compute()
+        return self._known[name]
 
     @cached_property
     def rungs_after(self) -> Tensor | None:
@@ -65,6 +72,11 @@ class OperandFacts:
 class View(Protocol):
     """What the run offers to look at; shared by all monitors of one event."""
 
+    @property
+    def steps(self) -> int: ...
+
+    def epochs(self, step: int) -> float: ...
+
     def weights(self, layers: str) -> Iterator[Weight]: ...
 
     def operands(self, layers: str) -> Iterator[OperandFacts]: ...
@@ -80,6 +92,16 @@ class Event:
 
     step: int
     view: View = field(repr=False)
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the whole run, if nothing stops it."""
+        return self.view.steps
+
+    @property
+    def epochs(self) -> float:
+        """How often the training data have been passed through after this step; 1.5 is the middle of the second pass."""
+        return self.view.epochs(self.step)
 
     def weights(self, layers: str = "*") -> Iterator[Weight]:
         """The weight of every layer that matches the pattern (`fnmatch`, several separated by `|`), model order."""

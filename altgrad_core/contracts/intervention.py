@@ -32,18 +32,42 @@ class Intervention(Stateful):
 
     Attributes:
         reads: the name of the reading it decides on: one of a monitor in the manifest, or of the run itself
-            (`loss`, `relative-loss`, `gradient-norm`, `learning-rate`, `validation-loss`, `perplexity`).
+            (`loss`, `relative-loss`, `gradient-norm`, `learning-rate`, `validation-loss`, `perplexity`). A tuple for
+            several: it is then asked once after every event that brings any of them.
         acts: the kinds of action it may yield.
     """
 
-    reads: ClassVar[str] = ""
+    reads: ClassVar[str | tuple[str, ...]] = ""
     acts: ClassVar[tuple[type[Action], ...]] = ()
 
     @abstractmethod
     def decide(self, step: int, readings: dict[str, Any]) -> Iterable[Action]:
-        """The actions to take, given `{layer: number}` of the reading it reads."""
+        """The actions to take.
+
+        Args:
+            readings: `{layer: number}` of the reading it reads; where `reads` is a tuple,
+                `{reading: {layer: number}}` of those that are new.
+        """
+
+    def wants(self) -> tuple[str, ...]:
+        """The readings of `reads`, whether one or several."""
+        return (self.reads,) if isinstance(self.reads, str) else tuple(self.reads)
 
     def names_formats(self) -> Iterable[str]:
         """The formats it may switch to; each must be installed. By default the option `to`, if there is one."""
         to = getattr(self, "to", None)
         return [to] if isinstance(to, str) else []
+
+    def names_layers(self) -> Iterable[str]:
+        """The layer patterns it looks for; each must match a layer. By default the option `layers`, if there is one."""
+        layers = getattr(self, "layers", None)
+        return [layers] if isinstance(layers, str) else []
+
+    def waits_for(self) -> int:
+        """How many readings it needs before it can act; by default the option `patience`, if there is one."""
+        patience = getattr(self, "patience", 1)
+        return patience if isinstance(patience, int) else 1
+
+    def contradicts(self, other: Intervention) -> str | None:
+        """Why it makes no sense beside `other`, which comes earlier in the manifest; None where it does."""
+        return None

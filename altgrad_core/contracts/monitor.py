@@ -56,6 +56,10 @@ class Monitor(Stateful):
         """The formats it looks at by name; each must be installed."""
         return ()
 
+    def begins(self, reading: str, steps: int) -> int:
+        """The first step at which it may report this reading in a run of so many steps; by default `start`."""
+        return self.start
+
     def is_active(self, step: int) -> bool:
         """Whether `step` lies between `start` and `end`."""
         return self.start <= step and (self.end is None or step <= self.end)

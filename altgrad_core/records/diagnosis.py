@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from altgrad_core.contracts.actions import ROLES
 from altgrad_core.records.record import number
 
 LAST = 5  # readings of a trend
@@ -23,6 +24,12 @@ WORSE_UP = {  # readings of which a larger one is worse, with the value from whi
     "gradient-underflow-rate": 0.1,
     "rank-drop": 0.3,
 }
+WORSE_DOWN = {  # readings of which a smaller one is worse
+    "quantization-sqnr": 17.0,  # dB; one bit of mantissa gives about 19, none about 14
+}
+
+Readings = dict[str, dict[str, list[tuple[int, float]]]]
+"""By reading and layer, every step and value."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +43,33 @@ class Trend:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Why a layer is the weakest: its reading, and the median of all layers."""
+    """Why a layer is the weakest: its reading, the operand that it is of, and the median of all layers."""
 
     layer: str
+    role: str
     reading: str
     step: int
     value: float
     median: float
+
+
+@dataclass(frozen=True)
+class Rise:
+    """How the loss rose in a run that diverged.
+
+    Attributes:
+        lowest, at: the smallest loss, and its step.
+        last, step: the last loss, or that of the step that broke, and its step.
+        rate: the learning rate at the lowest loss.
+        growth: the gradient norm at the end over that at the lowest loss.
+    """
+
+    lowest: float
+    at: int
+    last: float
+    step: int
+    rate: float
+    growth: float
 
 
 @dataclass(frozen=True)
@@ -53,8 +80,9 @@ class Diagnosis:
         broke: the record of what broke first, if anything did.
         trends: of every monitor, and of the loss.
         actions: what interventions did, and what was overruled.
-        failures: monitors that failed, with the reason.
+        failures: monitors that failed or reported NaN, with the reason.
         weakest: evidence by the readings that can tell, worst first.
+        rise: of the loss, where the run diverged.
     """
 
     name: str
@@ -67,6 +95,7 @@ class Diagnosis:
     actions: list[dict[str, Any]]
     failures: dict[str, str]
     weakest: list[Evidence]
+    rise: Rise | None = None
 
     def plain(self) -> dict[str, Any]:
         """As plain data."""
@@ -81,7 +110,7 @@ def diagnose(records: Iterable[Mapping[str, Any]]) -> Diagnosis:
     actions: list[dict[str, Any]] = []
     failures: dict[str, str] = {}
     step = 0
-    readings: dict[str, dict[str, list[tuple[int, float]]]] = {}
+    readings: Readings = {}
     for record in records:
         kind, step = record["kind"], max(step, record.get("step", 0))
         if kind == "began":
@@ -92,13 +121,14 @@ def diagnose(records: Iterable[Mapping[str, Any]]) -> Diagnosis:
             broke = dict(record)
         elif kind in ("action", "overruled"):
             actions.append(dict(record))
-        elif kind == "monitor-failed":
-            failures.setdefault(record["monitor"], record["reason"])
         elif kind == "step":
             _add(readings, "loss", record["step"], {"*": record["loss"]})
             _add(readings, "gradient-norm", record["step"], {"*": record["gradient_norm"]})
+            _add(readings, "learning-rate", record["step"], {"*": record["learning_rate"]})
         elif kind == "reading":
             _add(readings, record["reading"], record["step"], record["values"])
+        if (failure := _failure(record)) is not None:
+            failures.setdefault(numbered(record["monitor"], record), failure)
     return Diagnosis(
         name=began.get("name", "?"),
         steps=began.get("steps", 0),
@@ -110,6 +140,7 @@ def diagnose(records: Iterable[Mapping[str, Any]]) -> Diagnosis:
         actions=actions,
         failures=failures,
         weakest=_weakest(readings),
+        rise=_rise(readings, until=broke["step"] if broke else step) if ended.get("status") == "diverged" else None,
     )
 
 
@@ -119,9 +150,11 @@ def as_markdown(found: Diagnosis) -> str:
     lines += [found.reason, ""] if found.reason else []
     lines += _what_broke(found)
     if found.weakest:
-        lines += ["", "## The weakest layers", "", "| layer | reading | step | value | median of all layers |"]
-        lines += ["|---|---|---|---|---|"]
-        lines += [f"| {e.layer} | {e.reading} | {e.step} | {e.value:.4g} | {e.median:.4g} |" for e in found.weakest]
+        lines += ["", "## The weakest layers", "", "| layer | role | reading | step | value | median |"]
+        lines += ["|---|---|---|---|---|---|"]
+        lines += [
+            f"| {e.layer} | {e.role} | {e.reading} | {e.step} | {e.value:.4g} | {e.median:.4g} |" for e in found.weakest
+        ]
     lines += ["", f"## The last {LAST} readings, each of the layer that is worst off", ""]
     lines += ["| reading | layer | step: value |", "|---|---|---|"]
     for trend in found.trends:
@@ -130,7 +163,7 @@ def as_markdown(found: Diagnosis) -> str:
     lines += ["", "## What interventions did", ""]
     lines += [_action(action) for action in found.actions] or ["Nothing."]
     if found.failures:
-        lines += ["", "## Monitors that failed", ""]
+        lines += ["", "## Monitors that failed, or reported NaN", ""]
         lines += [f"- {name}: {reason}" for name, reason in found.failures.items()]
     return "\n".join(lines) + "\n"
 
@@ -138,20 +171,14 @@ def as_markdown(found: Diagnosis) -> str:
 def _what_broke(found: Diagnosis) -> list[str]:
     broke = found.broke
     if broke is None:
-        lines = ["No loss and no gradient was NaN or infinite."]
-        if found.weakest:
-            worst = found.weakest[0]
-            told = f"its {worst.reading} was {worst.value:.4g} at step {worst.step}, the median {worst.median:.4g}"
-            return [*lines, f"The weakest layer is {worst.layer}: {told}."]
-        if any(trend.reading in WORSE_UP for trend in found.trends):
-            return [*lines, "No reading of any layer is alarming."]
-        return [*lines, "No reading tells of a weak layer; monitors `flips` and `stability` would."]
+        return ["No loss and no gradient was NaN or infinite.", *_what_rose(found.rise), _what_is_weak(found)]
     role = f" ({broke['role']})" if broke["role"] else ""
     lines = [
         "## What broke first",
         "",
         f"**Step {broke['step']}, {broke['phase']}, {broke['layer']}{role}**: {broke['what']}.",
     ]
+    lines += ["", *rose] if (rose := _what_rose(found.rise)) else []
     if (zeros := broke.get("gradient_zeros")) is not None:
         lines += ["", f"Of all elements of the gradients of that step {100 * number(zeros):.2f} % were zero."]
     if still := broke.get("layers_without_gradient"):
@@ -159,17 +186,49 @@ def _what_broke(found: Diagnosis) -> list[str]:
     return lines
 
 
+def _what_rose(rise: Rise | None) -> list[str]:
+    if rise is None or not rise.last > rise.lowest:
+        return []
+    return [
+        f"The loss rose from {rise.lowest:.4g} at step {rise.at}, where the learning rate was {rise.rate:.4g}, to "
+        f"{rise.last:.4g} at step {rise.step}, and the norm of the gradient {rise.growth:.3g}-fold: unless a layer below "
+        "explains it, the rate is too large."
+    ]
+
+
+def _what_is_weak(found: Diagnosis) -> str:
+    if found.weakest:
+        worst = found.weakest[0]
+        told = f"its {worst.reading} was {worst.value:.4g} at step {worst.step}, the median {worst.median:.4g}"
+        return f"The weakest layer is {worst.layer} ({worst.role}): {told}."
+    if any(trend.reading in WORSE_UP for trend in found.trends):
+        return "No reading of any layer is alarming."
+    return "No reading tells of a weak layer; monitors `flips` and `stability` would."
+
+
 def _action(action: Mapping[str, Any]) -> str:
     where = f" on {action['layer']}" if action.get("layer", "*") != "*" else ""
     overruled = ", overruled" if action["kind"] == "overruled" else ""
-    return (
-        f"- step {action['step']}: {action['intervention']}: {action['action']}{where}{overruled}: {action['because']}"
-    )
+    who = numbered(action["intervention"], action)
+    return f"- step {action['step']}: {who}: {action['action']}{where}{overruled}: {action['because']}"
 
 
-def _add(
-    readings: dict[str, dict[str, list[tuple[int, float]]]], name: str, step: int, values: Mapping[str, Any]
-) -> None:
+def numbered(name: str, record: Mapping[str, Any]) -> str:
+    """The name of a monitor or an intervention, with its place among those of one name."""
+    return f"{name} #{record['instance']}" if "instance" in record else name
+
+
+def _failure(record: Mapping[str, Any]) -> str | None:
+    """What a record tells of a monitor that failed, or reported what is no number."""
+    if record["kind"] == "monitor-failed":
+        return str(record["reason"])
+    if record["kind"] != "reading":
+        return None
+    layer = next((layer for layer, value in record["values"].items() if value == "NaN"), None)
+    return None if layer is None else f"NaN as {record['reading']} of {layer}, first at step {record['step']}"
+
+
+def _add(readings: Readings, name: str, step: int, values: Mapping[str, Any]) -> None:
     layers = readings.setdefault(name, {})
     for layer, value in values.items():
         layers.setdefault(layer, []).append((step, number(value)))
@@ -186,16 +245,31 @@ def _badness(value: float, rising: bool) -> float:
     return math.inf if math.isnan(value) else value if rising else -value
 
 
-def _weakest(readings: Mapping[str, Mapping[str, list[tuple[int, float]]]]) -> list[Evidence]:
-    """For every reading that can tell, its worst layer, if it is bad enough; readings in the order of `WORSE_UP`."""
+def _weakest(readings: Readings) -> list[Evidence]:
+    """For every reading that can tell, its worst layer, if it is bad enough; readings in the order of the tables."""
     found = []
-    for reading, enough in WORSE_UP.items():
+    for reading, enough in (WORSE_UP | WORSE_DOWN).items():
         lasts = {layer: values[-1] for layer, values in readings.get(reading, {}).items() if layer != "*"}
         if not lasts:
             continue
-        layer = max(lasts, key=lambda name: _badness(lasts[name][1], True))
+        rising = reading in WORSE_UP
+        layer = max(lasts, key=lambda name: _badness(lasts[name][1], rising))
         step, value = lasts[layer]
-        if value > enough or math.isnan(value):
+        if _badness(value, rising) > _badness(enough, rising):
             ordered = sorted(value for _, value in lasts.values())
-            found.append(Evidence(layer, reading, step, value, ordered[len(ordered) // 2]))
+            role = reading.split("-")[0] if reading.startswith(ROLES) else "weight"
+            found.append(Evidence(layer, role, reading, step, value, ordered[len(ordered) // 2]))
     return found
+
+
+def _rise(readings: Readings, *, until: int) -> Rise | None:
+    """From the lowest loss to the last one until that step."""
+    names = ("loss", "gradient-norm", "learning-rate")
+    losses, norms, rates = (dict(readings.get(name, {}).get("*", [])) for name in names)
+    before = [step for step in losses if step <= until]
+    finite = [step for step in before if math.isfinite(losses[step])]
+    if not finite:
+        return None
+    at, step = min(finite, key=lambda step: losses[step]), max(before)
+    growth = norms[step] / norms[at] if norms[at] > 0 else math.inf
+    return Rise(losses[at], at, losses[step], step, rates[at], growth)

@@ -43,6 +43,7 @@ def apply(decision: Decision, run: Run, step: int, ruled: Ruled, *, roll_back: C
         "kind": "overruled" if effect is None else "action",
         "step": step,
         "intervention": decision.intervention.name,
+        **decision.instance,
         "action": type(action).__name__,
         "because": asked.pop("because"),
         "event": decision.event,
@@ -68,6 +69,9 @@ def _effect(action: Action, run: Run, ruled: Ruled) -> dict[str, Any] | None:
     if isinstance(action, ClipGradients):
         norm = clip_gradients(run, action.max_norm, action.layer)
         return {"layer": action.layer, "before": norm, "after": min(norm, action.max_norm)}
+    if isinstance(action, ScaleLearningRate) and action.reversing is not None:
+        followed = run.holding.follow(action.layer, above=action.reversing)
+        return {"layer": action.layer, "layers": followed, "held": run.holding.held()} if followed else None
     if isinstance(action, ScaleLearningRate):
         if _is_ruled(("learning rate", ""), ruled):
             return None

@@ -17,6 +17,7 @@ from altgrad_core.running.attach import linear_layers
 from altgrad_core.running.batches import Batches
 from altgrad_core.running.chained import chained
 from altgrad_core.running.environment import choose_device, prepare
+from altgrad_core.running.feasible import unseen_layers
 from altgrad_core.running.groups import Share, shares
 from altgrad_core.running.library import build
 from altgrad_core.running.plan import Param, Plan
@@ -148,6 +149,8 @@ def _check_patterns(resolved: Resolved, model: nn.Module) -> None:
     for index, monitor in enumerate(resolved.monitors):
         if monitor.layers != "*" and (problem := unmatched(monitor.layers, watched)) is not None:
             raise resolved.error(("monitor", index, "layers"), problem)
+    for location, problem in unseen_layers(resolved, watched):
+        raise resolved.error(location, problem)
 
 
 def _check_logits(resolved: Resolved, model: nn.Module, tokens: torch.Tensor, *, vocabulary: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import traceback
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -19,11 +21,12 @@ Values = dict[str, float | int]
 
 
 class Decision(NamedTuple):
-    """An action, the intervention that asked for it, and the event at which it did."""
+    """An action, the intervention that asked for it, the event at which it did, and what tells it from its like."""
 
     intervention: Intervention
     action: Action
     event: str
+    instance: dict[str, int]
 
 
 class Dispatch:
@@ -32,7 +35,8 @@ class Dispatch:
     def __init__(self, monitors: Sequence[Monitor], interventions: Sequence[Intervention], records: Records) -> None:
         self.monitors, self.interventions = tuple(monitors), tuple(interventions)
         self._records = records
-        self._warned: set[str] = set()
+        self._instances = {**_instances(self.monitors), **_instances(self.interventions)}
+        self._warned: set[tuple[int, bool]] = set()
 
     def shown(self, kind: type[Event], step: int) -> list[Monitor]:
         """The monitors that will be shown the event of this kind at this step."""
@@ -49,15 +53,13 @@ class Dispatch:
         fetch = Fetch(value for _, found in seen if type(found) is dict for value in _values(found))
         for monitor, found in seen:
             for name, values in self._plain(monitor, found, fetch, event.step).items():
-                record = {"kind": "reading", "step": event.step, "monitor": monitor.name, "reading": name}
-                self._records.happened({**record, "values": values})
+                self._records.happened(self._record("reading", monitor, event.step, reading=name, values=values))
                 readings.append((name, values))
         return [
-            Decision(intervention, action, type(event).__name__)
+            Decision(intervention, action, type(event).__name__, self._instances[id(intervention)])
             for intervention in self.interventions
-            for name, values in readings
-            if name == intervention.reads
-            for action in self._decided(intervention, event.step, values)
+            for given in _given(intervention, readings)
+            for action in self._decided(intervention, event.step, given)
         ]
 
     def _plain(self, monitor: Monitor, found: Any, fetch: Fetch, step: int) -> dict[str, Values]:
@@ -65,23 +67,34 @@ class Dispatch:
         try:
             if isinstance(found, BaseException):
                 raise found
-            return dict(_by_reading(monitor, found, fetch))
+            readings = dict(_by_reading(monitor, found, fetch))
         except (Exception, SystemExit) as error:  # a stranger's code: its failure is a record
             reason = f"{type(error).__name__}: {error}"
-            record = {"kind": "monitor-failed", "step": step, "monitor": monitor.name, "reason": reason}
-            self._records.happened(record)
-            if monitor.name not in self._warned:
-                self._warned.add(monitor.name)
-                message = (
-                    f"monitor {monitor.name} failed at step {step}: {reason}; the run goes on without its readings"
-                )
-                self._records.noticed({"kind": "warning", "message": message})
+            self._records.happened(self._record("monitor-failed", monitor, step, reason=reason))
+            said = f"failed at step {step}: {reason}; the run goes on without its readings"
+            self._warn_once(monitor, said, traceback="".join(traceback.format_exception(error)))
             return {}
+        for name, layer in _not_a_number(readings):
+            self._warn_once(monitor, f"reported NaN as {name} of {layer} at step {step}; the run goes on")
+        return readings
+
+    def _record(self, kind: str, monitor: Monitor, step: int, **more: Any) -> dict[str, Any]:
+        """A record about a monitor, which has a number where several in the manifest have its name."""
+        return {"kind": kind, "step": step, "monitor": monitor.name, **self._instances[id(monitor)], **more}
+
+    def _warn_once(self, monitor: Monitor, said: str, **more: str) -> None:
+        """Say what is wrong with a monitor, the first time in this process, whether it has raised or not."""
+        key = (id(monitor), "traceback" in more)
+        if key in self._warned:
+            return
+        self._warned.add(key)
+        number = "".join(f" #{instance}" for instance in self._instances[id(monitor)].values())
+        self._records.noticed({"kind": "warning", "message": f"monitor {monitor.name}{number} {said}", **more})
 
     @staticmethod
-    def _decided(intervention: Intervention, step: int, values: Values) -> list[Action]:
+    def _decided(intervention: Intervention, step: int, given: dict[str, Any]) -> list[Action]:
         try:
-            actions = list(intervention.decide(step, dict(values)) or ())
+            actions = list(intervention.decide(step, given) or ())
         except (Exception, SystemExit) as error:  # a guard that cannot decide must not be passed over
             reason = f"{type(error).__name__}: {error}"
             raise RunError(f"intervention {intervention.name} failed at step {step}: {reason}") from error
@@ -114,6 +127,35 @@ class Fetch:
         if isinstance(value, Tensor):
             value = self._numbers[id(value)] if id(value) in self._numbers else value.item()
         return value if isinstance(value, int) else float(value)
+
+
+def _instances(members: Sequence[Monitor] | Sequence[Intervention]) -> dict[int, dict[str, int]]:
+    """By identity, what tells a member from others of its name: its place among them, where there are others."""
+    of_name, seen = Counter(member.name for member in members), Counter[str]()
+    found: dict[int, dict[str, int]] = {}
+    for member in members:
+        seen[member.name] += 1
+        found[id(member)] = {"instance": seen[member.name]} if of_name[member.name] > 1 else {}
+    return found
+
+
+def _given(intervention: Intervention, readings: Sequence[tuple[str, Values]]) -> Iterator[dict[str, Any]]:
+    """What an intervention is asked about: each new reading that it reads, or those of several together."""
+    if isinstance(intervention.reads, str):
+        yield from (dict(values) for name, values in readings if name == intervention.reads)
+        return
+    together: dict[str, Any] = {}
+    for name, values in readings:
+        if name in intervention.reads:
+            together.setdefault(name, {}).update(values)
+    if together:
+        yield together
+
+
+def _not_a_number(readings: dict[str, Values]) -> Iterator[tuple[str, str]]:
+    """The reading and the layer of every NaN."""
+    for name, values in readings.items():
+        yield from ((name, layer) for layer, value in values.items() if value != value)
 
 
 def _observed(monitor: Monitor, event: Event) -> Any:

@@ -119,7 +119,8 @@ class Loop:
         if clip_norm is not None:
             clip_gradients(self.run, clip_norm)
         torch.manual_seed(self._key("optimizer", step))
-        self.run.optimizer.step()
+        with self.run.holding.in_force():
+            self.run.optimizer.step()
         return self.dispatch.emit(Updated(step, view, loss, rate), {"learning-rate": rate})
 
     def _after(self, step: int) -> None:
@@ -194,10 +195,11 @@ class Loop:
         return float(self.run.optimizer.param_groups[0]["lr"])
 
     def _view(self) -> StepView:
-        return StepView(self._layers, self.run.plan)
+        return StepView(self._layers, self.run.plan, steps=self.run.steps, epochs=self.run.batches.epoch)
 
     def _step_view(self, step: int) -> StepView:
-        return StepView(self._layers, self.run.plan, Twin(self.run.model, self._layers, self._losses(step)))
+        twin = Twin(self.run.model, self._layers, self._losses(step))
+        return StepView(self._layers, self.run.plan, twin, steps=self.run.steps, epochs=self.run.batches.epoch)
 
     def _losses(self, step: int) -> list[Callable[[], torch.Tensor]]:
         """The micro-batches of a step, to be taken again."""

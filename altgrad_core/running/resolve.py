@@ -28,6 +28,7 @@ from altgrad_core.numerics.scaling import Scaling
 from altgrad_core.registry.discover import Plugin
 from altgrad_core.registry.registry import Registry, suggestion
 from altgrad_core.running.factory import FactoryModel
+from altgrad_core.running.feasible import contradictions
 from altgrad_core.running.groups import Group
 from altgrad_core.running.import_path import imported
 from altgrad_core.running.imported_optimizer import imported_optimizer
@@ -70,7 +71,8 @@ def resolve(source: ManifestFile, registry: Registry) -> Resolved:
     """The resolved manifest.
 
     Raises:
-        ManifestError: an unknown name, a bad option, an intervention that reads what nothing reports.
+        ManifestError: an unknown name, a bad option, an intervention that reads what nothing reports, what can
+            never come about.
     """
     manifest = validated(Manifest, source.data, source)
     find = _Finder(source, registry)
@@ -99,6 +101,8 @@ def resolve(source: ManifestFile, registry: Registry) -> Resolved:
         for name in monitor.names_formats():
             if find.format(name, ("monitor", index)).is_identity:
                 raise resolved.error(("monitor", index), f'"{name}" is the identity: nothing is rounded to it')
+    for location, message in contradictions(resolved):
+        raise resolved.error(location, message)
     return replace(resolved, plugins=tuple(find.used.values()))
 
 
@@ -241,17 +245,19 @@ class _Finder:
 
 
 def _check_intervention(resolved: Resolved, location: Location, intervention: Intervention) -> None:
-    name, reads = type(intervention).name, intervention.reads
-    reporting = [monitor for monitor in resolved.monitors if reads in monitor.readings()]
-    events = {monitor.on for monitor in reporting} | ({RUN_READINGS[reads]} if reads in RUN_READINGS else set())
-    if not events:
-        raise resolved.error(location, f'{name} reads "{reads}", which nothing reports{_who_reports(resolved, reads)}')
+    name = type(intervention).name
     early = [action.__name__ for action in intervention.acts if action in BEFORE_THE_UPDATE]
-    if early and events != {Backpropagated}:
-        raise resolved.error(
-            location,
-            f'{name} acts with {early[0]}, which comes too late after "{reads}"; it needs a Backpropagated reading',
-        )
+    for reads in intervention.wants():
+        events = {monitor.on for monitor in resolved.monitors if reads in monitor.readings()}
+        events |= {RUN_READINGS[reads]} if reads in RUN_READINGS else set()
+        if not events:
+            hint = _who_reports(resolved, reads)
+            raise resolved.error(location, f'{name} reads "{reads}", which nothing reports{hint}')
+        if early and events != {Backpropagated}:
+            raise resolved.error(
+                location,
+                f'{name} acts with {early[0]}, which comes too late after "{reads}"; it needs a Backpropagated reading',
+            )
 
 
 def _check_target(resolved: Resolved, location: Location, target: str, find: _Finder) -> None:

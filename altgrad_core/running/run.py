@@ -16,6 +16,7 @@ from altgrad_core.contracts.monitor import Monitor
 from altgrad_core.errors import RunError
 from altgrad_core.running.batches import Batches
 from altgrad_core.running.chained import load_exactly
+from altgrad_core.running.holding import Holding
 from altgrad_core.running.packing import load_model_file, model_file, packed_files, unpacked_files
 from altgrad_core.running.plan import Plan
 from altgrad_core.running.resolve import Resolved
@@ -67,6 +68,10 @@ class Run:
     monitors: tuple[Monitor, ...]
     interventions: tuple[Intervention, ...]
     progress: Progress = field(default_factory=Progress)
+    holding: Holding = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.holding = Holding(self.plan)
 
     @property
     def steps(self) -> int:
@@ -95,6 +100,7 @@ class Run:
             **packed_files("observers", self._observers_state()),
             "plan.json": json.dumps(self.plan.state_dict(), indent=1).encode(),
             "progress.json": json.dumps(vars(self.progress)).encode(),
+            **(packed_files("holding", held) if (held := self.holding.state_dict()) else {}),
         }
 
     def restore(self, files: dict[str, bytes]) -> None:
@@ -111,10 +117,11 @@ class Run:
             raise RunError(f"the checkpoint does not fit this run: {type(error).__name__}: {error}") from None
 
     def restore_training(self, files: dict[str, bytes]) -> None:
-        """Weights, formats in force, and the state of the optimizer."""
+        """Weights, formats in force, the state of the optimizer, and what is held."""
         self.plan.load_state_dict(json.loads(files["plan.json"]))
         load_model_file(self.model, files["model.safetensors"])
         load_exactly(self.optimizer, unpacked_files("optimizer", files))
+        self.holding.load_state_dict(unpacked_files("holding", files) if "holding.json" in files else {})
 
     def _observers_state(self) -> dict[str, list[dict[str, Any]]]:
         return {

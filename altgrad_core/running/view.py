@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from torch import Tensor, nn
 
@@ -20,10 +20,21 @@ class StepView:
 
     Args:
         twin: of the training step that the event belongs to, if it does.
+        steps: of the whole run.
+        epochs: passes through the training data, after so many steps.
     """
 
-    def __init__(self, layers: dict[str, nn.Module], plan: Plan, twin: Twin | None = None) -> None:
+    def __init__(
+        self,
+        layers: dict[str, nn.Module],
+        plan: Plan,
+        twin: Twin | None = None,
+        *,
+        steps: int = 0,
+        epochs: Callable[[int], float] = float,
+    ) -> None:
         self._modules, self._plan, self._twin = layers, plan, twin
+        self.steps, self.epochs = steps, epochs
         self._before: dict[str, Tensor] = {}
         self._rungs: dict[str, Tensor] = {}
         self._weights: dict[str, Weight] = {}

@@ -39,17 +39,20 @@ def check_intervention(intervention: type[Intervention] | Intervention, **option
 
 
 def declarations_are_sound(intervention: Intervention) -> Iterator[str]:
-    """`reads` names a reading, `acts` is a tuple of kinds of action, and their times go together."""
-    if not isinstance(intervention.reads, str) or not NAME.fullmatch(intervention.reads):
-        yield f"reads is {intervention.reads!r}; expected the name of a reading, such as validation-loss."
+    """`reads` names readings, `acts` is a tuple of kinds of action, and their times go together."""
+    reads: Any = intervention.reads
+    names = reads if isinstance(reads, tuple) else (reads,)
+    if not names or not all(isinstance(name, str) and NAME.fullmatch(name) for name in names):
+        yield f"reads is {reads!r}; expected the name of a reading, such as validation-loss, or a tuple of several."
         return
     acts: Any = intervention.acts
     if not isinstance(acts, tuple) or not acts or not all(isinstance(a, type) and issubclass(a, Action) for a in acts):
         yield f"acts is {acts!r}; expected a tuple such as (Stop,)."
         return
     early = [action.__name__ for action in acts if issubclass(action, BEFORE_THE_UPDATE)]
-    if early and RUN_READINGS.get(intervention.reads, Backpropagated) is not Backpropagated:
-        yield f"{early[0]} comes too late after {intervention.reads}."
+    for name in names:
+        if early and RUN_READINGS.get(name, Backpropagated) is not Backpropagated:
+            yield f"{early[0]} comes too late after {name}."
 
 
 def formats_are_named(intervention: Intervention) -> Iterator[str]:
@@ -57,6 +60,17 @@ def formats_are_named(intervention: Intervention) -> Iterator[str]:
     for name in intervention.names_formats():
         if not isinstance(name, str) or not NAME.fullmatch(name.lower()):
             yield f"It gave {name!r}."
+
+
+def others_can_be_beside_it(intervention: Intervention) -> Iterator[str]:
+    """It waits for at least one reading, names patterns of layers, and does not contradict a copy of itself."""
+    if not isinstance(waits := intervention.waits_for(), int) or waits < 1:
+        yield f"It waits for {waits!r} readings."
+    for pattern in intervention.names_layers():
+        if not isinstance(pattern, str):
+            yield f"It names the layers {pattern!r}."
+    if (why := intervention.contradicts(_fresh(intervention))) is not None:
+        yield f"It contradicts its copy: {why}."
 
 
 def actions_are_declared(intervention: Intervention) -> Iterator[str]:
@@ -108,6 +122,7 @@ LAWS: tuple[Law, ...] = (
     *OPTION_LAWS,
     declarations_are_sound,
     formats_are_named,
+    others_can_be_beside_it,
     actions_are_declared,
     decisions_are_reproducible,
     readings_are_left_alone,
@@ -156,13 +171,21 @@ def _sequences(intervention: Intervention) -> dict[str, Sequence]:
         "wild numbers": lambda step: random.choice((random.expovariate(1.0), *wild)),
     }
     layers: dict[str, tuple[str, ...]] = {"*": (WHOLE_MODEL,)}
-    if intervention.reads not in RUN_READINGS:
+    if not set(intervention.wants()) <= RUN_READINGS.keys():
         layers |= {"layers": ("blocks.0", "blocks.1"), "layers that come and go": ()}
     return {
-        f"{shape} for {which}": [(step, _readings(names, number, step)) for step in range(1, STEPS + 1)]
+        f"{shape} for {which}": [(step, _given(intervention, names, number, step)) for step in range(1, STEPS + 1)]
         for shape, number in shapes.items()
         for which, names in layers.items()
     }
+
+
+def _given(intervention: Intervention, layers: tuple[str, ...], number: Any, step: int) -> dict[str, Any]:
+    """What it is asked about; of several readings one comes every step, the next every other step, and so on."""
+    if isinstance(intervention.reads, str):
+        return _readings(layers, number, step)
+    new = [name for place, name in enumerate(intervention.reads, start=1) if step % place == 0]
+    return {name: _readings(layers, number, step) for name in new}
 
 
 def _readings(layers: tuple[str, ...], number: Any, step: int) -> dict[str, Any]:

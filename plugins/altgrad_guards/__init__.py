@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from altgrad_core import Intervention, hookimpl
-from altgrad_guards.clipping import ClipLayers, ClipPartition, SkipBadStep
+from altgrad_guards.clipping import ClipLayers, ClipPartition, ClipRelative, SkipBadStep
+from altgrad_guards.freezing import FreezeOscillating
 from altgrad_guards.replay import Replay
 from altgrad_guards.rules import RankAlarm, Rule
 from altgrad_guards.stopping import RollBackOnDivergence, StopOnDivergence, StopOnNonfinite
@@ -16,6 +17,6 @@ from altgrad_guards.switching import EmergencyShift, WidenStalled
 def altgrad_interventions() -> Iterable[type[Intervention]]:
     """The interventions of this package."""
     yield from (StopOnNonfinite, StopOnDivergence, RollBackOnDivergence, SkipBadStep)
-    yield from (ClipLayers, ClipPartition)
-    yield from (WidenStalled, EmergencyShift)
+    yield from (ClipLayers, ClipPartition, ClipRelative)
+    yield from (WidenStalled, EmergencyShift, FreezeOscillating)
     yield from (Rule, RankAlarm, Replay)

@@ -9,8 +9,11 @@ from typing import Any, ClassVar
 from pydantic import NonNegativeFloat, PositiveFloat
 
 from altgrad_core import Action, ClipGradients, Intervention, SkipStep
+from altgrad_guards.chosen import chosen
 
 LARGEST_E5M2 = 57344.0
+FLOAT32_BINADES = 300.0
+"""More than lie between the smallest and the largest number."""
 
 
 class SkipBadStep(Intervention):
@@ -36,17 +39,23 @@ class SkipBadStep(Intervention):
 
 
 class ClipLayers(Intervention):
-    """Scale the gradient of any layer down to a largest L2 norm of its own; reads `gradient-l2`."""
+    """Scale the gradient of any layer down to a largest L2 norm of its own; reads `gradient-l2`.
+
+    Options:
+        max_norm: the largest norm.
+        layers: those it looks at; several patterns separated by `|`.
+    """
 
     name: ClassVar = "clip-layers"
     reads: ClassVar = "gradient-l2"
     acts: ClassVar = (ClipGradients,)
 
     max_norm: PositiveFloat
+    layers: str = "*"
 
     def decide(self, step: int, readings: dict[str, Any]) -> Iterator[Action]:
         """Look at every layer."""
-        for layer, norm in readings.items():
+        for layer, norm in chosen(readings, self.layers):
             if norm > self.max_norm and math.isfinite(norm):
                 because = f"gradient norm {norm:.4g} > {self.max_norm:g}"
                 yield ClipGradients(layer=layer, max_norm=self.max_norm, because=because)
@@ -86,3 +95,40 @@ class ClipPartition(Intervention):
             if rate > self.above:
                 because = f"gradient overflow rate {rate:.3g} > {self.above:g}"
                 yield ClipGradients(layer=layer, max_norm=bound, because=because)
+
+
+class ClipRelative(Intervention):
+    """Scale the gradient of a layer down by as much as the gradient of its output went beyond its own scaled range.
+
+    With r = scale * largest(format), the end of the grid of the layer's output gradient, and its amax, the gradient of
+    the weight is scaled by share * r / amax wherever that is below 1: as it would be, had the gradient of the output been
+    scaled into its range. (It was cut off at the ends of it, which this does not undo.) So the bound follows scale and
+    format, unlike that of `clip-partition`. With `share` 1 it acts on overflow alone: under `amax` scaling that is
+    rounded up, never. Reads `gradient-headroom` of monitor `stability`, which is log2(r / amax), and `gradient-l2` of
+    `gradient-norms`; both must report at every step on which it should act.
+
+    Options:
+        share: of the range that may be used; below 1 it acts without any overflow too.
+        layers: those it looks at; several patterns separated by `|`.
+    """
+
+    name: ClassVar = "clip-relative"
+    reads: ClassVar = ("gradient-headroom", "gradient-l2")
+    acts: ClassVar = (ClipGradients,)
+
+    share: PositiveFloat = 1.0
+    layers: str = "*"
+
+    def decide(self, step: int, readings: dict[str, Any]) -> Iterator[Action]:
+        """Look at every layer of which both are known."""
+        norms = readings.get("gradient-l2", {})
+        for layer, headroom in chosen(readings.get("gradient-headroom", {}), self.layers):
+            binades = max(headroom + math.log2(self.share), -FLOAT32_BINADES)
+            norm = norms.get(layer, math.nan)
+            if binades < 0 < norm < math.inf:
+                because = f"the gradient of its output is {2.0**-binades:.4g} times {self._range}"
+                yield ClipGradients(layer=layer, max_norm=norm * 2.0**binades, because=because)
+
+    @property
+    def _range(self) -> str:
+        return "its scaled range" if self.share == 1 else f"{self.share:g} of its scaled range"

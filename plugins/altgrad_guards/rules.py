@@ -5,21 +5,23 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from fnmatch import fnmatchcase
 from typing import Any, ClassVar, Literal
 
 from pydantic import PositiveFloat, PositiveInt, model_validator
 
 from altgrad_core import (
+    WHOLE_MODEL,
     Action,
     ClipGradients,
     Intervention,
+    Options,
     ScaleLearningRate,
     SkipStep,
     Stop,
     SwitchFormat,
     Warn,
 )
+from altgrad_guards.chosen import chosen
 from altgrad_guards.streaks import continued
 
 KINDS: dict[str, type[Action]] = {
@@ -31,6 +33,39 @@ KINDS: dict[str, type[Action]] = {
     "scale-learning-rate": ScaleLearningRate,
 }
 NEEDS = {"clip": "max_norm", "switch-format": "to", "scale-learning-rate": "factor"}
+EXCLUSIVE = ("switch-format", "scale-learning-rate")
+"""Of these the first in a step wins."""
+
+
+class Condition(Options):
+    """What a reading must be: above or below a limit, or outside of two. NaN meets any."""
+
+    reading: str
+    above: float | None = None
+    below: float | None = None
+
+    @model_validator(mode="after")
+    def _leaves_something_out(self) -> Condition:
+        if self.above is None and self.below is None:
+            raise ValueError("a rule needs a condition: above, below, or both")
+        if self.above is not None and self.below is not None and self.above < self.below:
+            limits = f"above {self.above:g} or below {self.below:g}"
+            raise ValueError(
+                f"every number is {limits}; two limits mean outside of them: above the upper, below the lower"
+            )
+        return self
+
+    def holds(self, value: float) -> bool:
+        """Whether a number meets it."""
+        is_above = self.above is not None and value > self.above
+        is_below = self.below is not None and value < self.below
+        return is_above or is_below or math.isnan(value)
+
+    @property
+    def limits(self) -> str:
+        """Both, in signs."""
+        signed = ((">", self.above), ("<", self.below))
+        return " or ".join(f"{sign} {limit:g}" for sign, limit in signed if limit is not None)
 
 
 class Rule(Intervention):
@@ -39,6 +74,9 @@ class Rule(Intervention):
     Options:
         reading: any reading of a monitor in the manifest, or of the run itself.
         above, below: the condition; both: outside of that range. NaN meets any.
+        when: in place of these, several such tables, `[{ reading = "stall-ratio", above = 0.9 }, ...]`. All must hold
+            for one layer, each at its newest reading; a reading of the whole model counts for every layer. The first
+            names the layers, and patience is counted in its readings.
         layers: of the reading; a pattern, several separated by `|`.
         action: `warn`, `stop`, `skip-step`, `clip` (needs `max_norm`), `switch-format` (needs `to`), or
             `scale-learning-rate` (needs `factor`). What concerns a layer is done to the layer of the reading.
@@ -47,9 +85,10 @@ class Rule(Intervention):
 
     name: ClassVar = "rule"
 
-    reading: str
+    reading: str | None = None
     above: float | None = None
     below: float | None = None
+    when: list[Condition] = []
     patience: PositiveInt = 1
     layers: str = "*"
     action: Literal["warn", "stop", "skip-step", "clip", "switch-format", "scale-learning-rate"] = "warn"
@@ -60,11 +99,12 @@ class Rule(Intervention):
     again: bool = True
     _streaks: Counter[str] = Counter()
     _done: list[str] = []
+    _met: dict[str, list[str]] = {}  # by condition, the layers whose newest reading meets it
 
     @property
-    def reads(self) -> str:  # type: ignore[override]
-        """The option `reading`."""
-        return self.reading
+    def reads(self) -> str | tuple[str, ...]:  # type: ignore[override]
+        """The option `reading`, or those of `when`."""
+        return self.reading or tuple(dict.fromkeys(condition.reading for condition in self.when))
 
     @property
     def acts(self) -> tuple[type[Action], ...]:  # type: ignore[override]
@@ -73,8 +113,12 @@ class Rule(Intervention):
 
     @model_validator(mode="after")
     def _is_complete(self) -> Rule:
-        if self.above is None and self.below is None:
-            raise ValueError("a rule needs a condition: above, below, or both")
+        if (self.reading is None) != bool(self.when):
+            raise ValueError("a rule needs either a reading, or several in when = [{ reading = ..., above = ... }]")
+        if self.when and not (self.above is None and self.below is None):
+            raise ValueError("above and below belong to reading; those of when stand in its tables")
+        if self.reading is not None:
+            Condition(reading=self.reading, above=self.above, below=self.below)
         for action, key in NEEDS.items():
             is_given = getattr(self, key) is not None
             if is_given != (self.action == action):
@@ -82,30 +126,50 @@ class Rule(Intervention):
                 raise ValueError(f'{key} belongs to action "{action}"' if is_given else is_missing)
         return self
 
+    @property
+    def conditions(self) -> list[Condition]:
+        """All that must hold."""
+        if self.reading is None:
+            return self.when
+        return [Condition(reading=self.reading, above=self.above, below=self.below)]
+
     def names_formats(self) -> Iterable[str]:
         """The format to switch to, if any."""
         return [] if self.to is None else [self.to]
 
+    def contradicts(self, other: Intervention) -> str | None:
+        """Two that do the same kind of thing, differently, on the same condition."""
+        if not isinstance(other, Rule) or self.action not in ("stop", *EXCLUSIVE):
+            return None
+        mine, theirs = ({key: rule.model_dump()[key] for key in ("to", "factor", "diverged")} for rule in (self, other))
+        if mine == theirs or self.model_dump(exclude=set(mine)) != other.model_dump(exclude=set(mine)):
+            return None
+        return f'on the same condition it asks for another "{self.action}", and the first of two always wins'
+
     def decide(self, step: int, readings: dict[str, Any]) -> Iterator[Action]:
         """Count readings that meet the condition, by layer."""
-        for layer, value in readings.items():
-            if not any(fnmatchcase(layer, pattern.strip()) for pattern in self.layers.split("|")):
-                continue
-            if continued(self._streaks, layer, self._holds(value), patience=self.patience):
+        given = readings if self.reading is None else {self.reading: readings}
+        for place, condition in enumerate(self.conditions):
+            if condition.reading in given:
+                met = {layer for layer, value in given[condition.reading].items() if condition.holds(value)}
+                kept = set(self._met.get(str(place), ())) - set(given[condition.reading])
+                self._met[str(place)] = sorted(met | kept)
+        for layer, value in chosen(given.get(self.conditions[0].reading, {}), self.layers):
+            if continued(self._streaks, layer, self._all_hold(layer), patience=self.patience):
                 if self.again or layer not in self._done:
                     yield self._act(layer, value)
                 self._done = sorted({*self._done, layer})
 
-    def _holds(self, value: float) -> bool:
-        is_above = self.above is not None and value > self.above
-        is_below = self.below is not None and value < self.below
-        return is_above or is_below or math.isnan(value)
+    def _all_hold(self, layer: str) -> bool:
+        met = [self._met.get(str(place), []) for place in range(len(self.conditions))]
+        return all(layer in layers or WHOLE_MODEL in layers for layers in met)
 
     def _act(self, layer: str, value: float) -> Action:
-        limits = [f"{sign} {limit:g}" for sign, limit in ((">", self.above), ("<", self.below)) if limit is not None]
         of = "" if layer == "*" else f" of {layer}"
         often = "" if self.patience == 1 else f" for {self.patience} readings"
-        because = f"{self.reading}{of} {' or '.join(limits)}{often}, now {value:.4g}"
+        first, *others = self.conditions
+        more = "".join(f" and {condition.reading} {condition.limits}" for condition in others)
+        because = f"{first.reading}{of} {first.limits}{more}{often}, now {value:.4g}"
         given: dict[str, Any] = {"max_norm": self.max_norm, "to": self.to, "factor": self.factor}
         options = {key: value for key, value in given.items() if value is not None}
         if self.action in ("warn", "clip", "switch-format"):

@@ -14,43 +14,75 @@ class Flips(Monitor):
 
     An update is an element with a non-zero gradient; a flip is one whose nearest rung differs after the step, both
     sides at the scale in force when the step was taken. A weight with a NaN is left out while it has one. A report
-    covers all steps since the last one; those of an epoch are differences of totals:
+    covers all steps since the last one:
 
     - `flips`, `updates`: exact totals of all steps that were looked at.
     - `flip-rate`: flips per element and step.
     - `stall-ratio`: 1 - (flips among updates) / updates; 0 without updates.
+    - `epoch-flips`, `epoch-updates`, `epoch-flip-rate`: the same of the last whole epoch, at the first report after its
+      end; a step belongs to the epoch that it ends in. Of an epoch that was not looked at from its first step on,
+      nothing.
     """
 
     name: ClassVar = "flips"
     needs: ClassVar = frozenset({"rungs"})
-    reports: ClassVar = ("flips", "updates", "flip-rate", "stall-ratio")
+    reports: ClassVar = (
+        *("flips", "updates", "flip-rate", "stall-ratio"),
+        *("epoch-flips", "epoch-updates", "epoch-flip-rate"),
+    )
     sees_every_step: ClassVar = True
 
     _totals: dict[str, list[int]] = {}
-    _window: dict[str, Any] = {}
+    _window: dict[str, Any] = {}  # of the steps that are in no total yet
+    _reported: dict[str, list[int]] = {}  # the totals at the last report
+    _epoch: int | None = None  # the epochs that had ended
+    _epoch_began: dict[str, list[int]] | None = None  # the totals when this one began, if that was seen
+    _last_epoch: dict[str, list[int]] = {}  # counts that are still to be reported
 
     def observe(self, event: Updated) -> Readings:
         """Count this step; report if it is due."""
         from altgrad_movement.counts import add, count_movement
 
+        if self._epoch is None:
+            self._epoch, self._epoch_began = 0, {} if event.step == 1 else None
         for weight in event.weights(self.layers):
             before, after, gradient = weight.rungs_before, weight.rungs_after, weight.gradient
             if before is not None and after is not None and gradient is not None:
                 add(self._window, weight.path, count_movement(before, after, gradient=gradient, weight=weight.after))
+        if int(event.epochs) != self._epoch:
+            self._end_epoch(int(event.epochs))
         return self._report() if self.is_due(event.step) else {}
 
-    def _report(self) -> Readings:
+    def _end_epoch(self, epoch: int) -> None:
+        self._add_up()
+        if self._epoch_began is not None:
+            self._last_epoch = _since(self._epoch_began, self._totals)
+        self._epoch, self._epoch_began = epoch, dict(self._totals)
+
+    def _add_up(self) -> None:
         from altgrad_movement.counts import as_integers
 
         window, self._window = as_integers(self._window), {}
         _add_totals(self._totals, window)
-        return {
+
+    def _report(self) -> Readings:
+        self._add_up()
+        window, self._reported = _since(self._reported, self._totals), dict(self._totals)
+        epoch, self._last_epoch = self._last_epoch, {}
+        readings = {
             "flips": {path: self._totals[path][0] for path in window},
             "updates": {path: self._totals[path][1] for path in window},
-            "flip-rate": {path: flips / elements for path, (flips, _, _, elements) in window.items()},
+            "flip-rate": _flip_rates(window),
             "stall-ratio": {
                 path: 1 - moved / updates if updates else 0.0 for path, (_, updates, moved, _) in window.items()
             },
+        }
+        if not epoch:
+            return readings
+        return readings | {
+            "epoch-flips": {path: flips for path, (flips, *_) in epoch.items()},
+            "epoch-updates": {path: updates for path, (_, updates, *_) in epoch.items()},
+            "epoch-flip-rate": _flip_rates(epoch),
         }
 
 
@@ -153,3 +185,17 @@ def _add_totals(totals: dict[str, list[int]], window: dict[str, list[int]]) -> N
     for path, counts in window.items():
         earlier = totals.get(path, [0] * len(counts))
         totals[path] = [total + count for total, count in zip(earlier, counts, strict=True)]
+
+
+def _since(earlier: dict[str, list[int]], totals: dict[str, list[int]]) -> dict[str, list[int]]:
+    """What was added to the totals of each layer; layers of which no element was counted are left out."""
+    added = {
+        path: [now - then for now, then in zip(counts, earlier.get(path, [0] * len(counts)), strict=True)]
+        for path, counts in totals.items()
+    }
+    return {path: counts for path, counts in added.items() if counts[-1]}
+
+
+def _flip_rates(counts: dict[str, list[int]]) -> dict[str, float]:
+    """Flips per element and step, by layer."""
+    return {path: flips / elements for path, (flips, _, _, elements) in counts.items()}

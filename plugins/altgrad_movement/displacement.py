@@ -18,6 +18,10 @@ class Displacement(Monitor):
     - `displacement-mean`, `-mean-abs`, `-std`: of d, over all elements; the last is the population's.
     - `displacement-p50`, `-p90`, `-p99`: quantiles of |d|, each a value that occurs.
     - `displacement-cv`: standard deviation of |d| / mean of |d|; 0 if all moved equally far; absent if nothing moved.
+    - `effective-descent-quality`: <Q(after) - Q(before), after - before> / |after - before|^2, where Q rounds to the
+      nearest rung: how much of the step the rounded weights take, 1 if all of it; absent if nothing moved. Times
+      |after - before| it is the EDQ of Yu et al., "Collage", 2024 (arXiv 2405.03637), with the float32 weights for the
+      intended step. Of an optimizer that keeps its weights on the grid it tells nothing: it is 1.
     - `displacement-below-half`: the share of moves below half a rung, which alone change no code of a weight on its
       grid; a move is an element whose float value changed. Absent if nothing moved.
     """
@@ -27,19 +31,23 @@ class Displacement(Monitor):
     reports: ClassVar = (
         *("displacement-mean", "displacement-mean-abs", "displacement-std"),
         *("displacement-p50", "displacement-p90", "displacement-p99"),
-        *("displacement-cv", "displacement-below-half"),
+        *("displacement-cv", "displacement-below-half", "effective-descent-quality"),
     )
     every: PositiveInt = 100
 
     def observe(self, event: Updated) -> Readings:
         """The statistics by layer."""
-        from altgrad_movement.displacements import displacement_statistics
+        from altgrad_movement.displacements import descent_quality, displacement_statistics
 
         readings: Readings = {}
         for weight in event.weights(self.layers):
             before, after, geometry = weight.before, weight.after, weight.geometry
             if before is not None and geometry is not None:
                 positions = (geometry.position(before), geometry.position(after))
-                for name, value in displacement_statistics(*positions, changed=before != after).items():
+                found = displacement_statistics(*positions, changed=before != after)
+                for name, value in found.items():
                     readings.setdefault(f"displacement-{name}", {})[weight.path] = value
+                rounded = (geometry.value(geometry.rung(before)), geometry.value(geometry.rung(after)))
+                if found and (quality := descent_quality((before, after), rounded)) is not None:
+                    readings.setdefault("effective-descent-quality", {})[weight.path] = quality
         return readings

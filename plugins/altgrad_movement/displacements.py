@@ -45,6 +45,17 @@ def displacement_statistics(before: Tensor, after: Tensor, *, changed: Tensor) -
     return {name: number for name, number in found.items() if not math.isnan(number)}  # NaN: 0 / 0
 
 
+def descent_quality(weights: tuple[Tensor, Tensor], rounded: tuple[Tensor, Tensor]) -> float | None:
+    """<applied, intended> / |intended|^2, of the steps from the first to the second of each pair.
+
+    None where the intended step is zero or not finite.
+    """
+    intended, applied = (pair[1].double() - pair[0].double() for pair in (weights, rounded))
+    largest = intended.abs().amax() if intended.numel() else intended.new_zeros(())
+    inner, square = torch.stack([(applied * intended / largest).sum(), (intended * intended / largest).sum()]).tolist()
+    return inner / square if square > 0 and math.isfinite(inner) and math.isfinite(square) else None
+
+
 def _percentile(values: Tensor, percent: int) -> Tensor:
     return values.kthvalue(max(1, -(-percent * len(values) // 100))).values
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, NonNegativeInt, PositiveInt
@@ -69,11 +70,11 @@ class RankDrop(Monitor):
 
     - `rank-average`: exponential moving average of the stable rank over the readings, which weighs a new one by
       `smoothing`; it begins with the first reading.
-    - `rank-drop`: 1 - average / average at the first reading after `warmup` steps; negative where the rank grew.
+    - `rank-drop`: 1 - average / average at the first reading after the warm-up; negative where the rank grew.
     - `rank-dropped`: 1 where the drop is beyond its threshold, else 0.
 
     Attributes:
-        warmup: steps before the drop is measured; a tenth of the run is usual.
+        warmup: steps before the drop is measured; by default a tenth of the run.
         threshold: of every layer that has no other.
         thresholds: by layer pattern; the last that matches counts.
     """
@@ -83,7 +84,7 @@ class RankDrop(Monitor):
     every: PositiveInt = 100
     tolerance: Tolerance = 1e-3
     smoothing: Share = 0.1
-    warmup: NonNegativeInt = 500
+    warmup: NonNegativeInt | None = None
     threshold: Share = 0.30
     thresholds: dict[str, Share] = {"lm_head|*c_proj": 0.15}
 
@@ -93,11 +94,11 @@ class RankDrop(Monitor):
 
     def observe(self, event: Updated) -> Readings:
         """The average by layer, and after the warm-up its drop."""
-        averages = {}
+        averages, warm = {}, self._warm_at(event.steps)
         for path, rank in _stable_ranks(event, self._vectors, layers=self.layers, tolerance=self.tolerance):
             last = self._averages.get(path, rank)
             averages[path] = self._averages[path] = last + self.smoothing * (rank - last)
-            if event.step >= self.warmup and averages[path] > 0:
+            if event.step >= warm and averages[path] > 0:
                 self._warm.setdefault(path, averages[path])
         drops = {path: 1 - average / self._warm[path] for path, average in averages.items() if path in self._warm}
         return {
@@ -105,6 +106,14 @@ class RankDrop(Monitor):
             "rank-drop": drops,
             "rank-dropped": {path: int(drop > self.threshold_of(path)) for path, drop in drops.items()},
         }
+
+    def begins(self, reading: str, steps: int) -> int:
+        """Averages from `start` on, drops after the warm-up."""
+        return self.start if reading == "rank-average" else max(self.start, self._warm_at(steps))
+
+    def _warm_at(self, steps: int) -> int:
+        """The first step at which a drop is measured."""
+        return steps // 10 if self.warmup is None else self.warmup
 
     def threshold_of(self, path: str) -> float:
         """The threshold of a layer."""
@@ -123,6 +132,7 @@ def _stable_ranks(
     from altgrad_rank.bounded import bounded_stable_rank
 
     for weight in event.weights(layers):
-        rank, vectors[weight.path] = bounded_stable_rank(weight.after, vectors.get(weight.path), tolerance=tolerance)
+        bounded = partial(bounded_stable_rank, weight.after, vectors.get(weight.path), tolerance=tolerance)
+        rank, vectors[weight.path] = weight.once(f"stable rank within {tolerance}", bounded)
         if rank is not None:
             yield weight.path, rank

@@ -200,6 +200,7 @@ def test_show_tells_the_options_of_any_plugin(altgrad: Callable[..., Any]) -> No
         "to": {"type": "str", "required": True},
         "below": {"type": "float", "default": 0.001},
         "patience": {"type": "int", "default": 20},
+        "layers": {"type": "str", "default": "*"},
     }
     shown = altgrad("show", "widen-stalled").out
     assert shown.startswith("intervention widen-stalled (altgrad ")

@@ -61,9 +61,14 @@ def weights_of() -> Callable[..., Tensor]:
 
 @pytest.fixture
 def view_of() -> Callable[..., SimpleNamespace]:
-    """What an event shows: these weights."""
+    """What an event shows: these weights, in a run of one epoch and a thousand steps."""
 
     def make(*weights: object) -> SimpleNamespace:
-        return SimpleNamespace(weights=lambda layers: iter(weights), operands=lambda layers: iter(()))
+        return SimpleNamespace(
+            weights=lambda layers: iter(weights),
+            operands=lambda layers: iter(()),
+            steps=1000,
+            epochs=lambda step: step / 1000,
+        )
 
     return make

@@ -210,6 +210,11 @@ def test_a_rule_holds_outside_of_its_limits_and_for_nan(condition: dict[str, flo
     ("options", "message"),
     [
         ({}, "a rule needs a condition: above, below, or both"),
+        ({"above": 1, "below": 2}, "every number is above 1 or below 2; two limits mean outside of them"),
+        ({"when": [{"reading": "loss", "above": 1}]}, "a rule needs either a reading, or several in when"),
+        ({"reading": None}, "a rule needs either a reading, or several in when"),
+        ({"reading": None, "when": [{"reading": "loss", "above": 1}], "below": 1}, "above and below belong to reading"),
+        ({"reading": None, "when": [{"reading": "loss"}]}, "a rule needs a condition: above, below, or both"),
         ({"above": 1, "action": "clip"}, 'action "clip" needs max_norm'),
         ({"above": 1, "action": "switch-format"}, 'action "switch-format" needs to'),
         ({"above": 1, "action": "stop", "factor": 2.0}, 'factor belongs to action "scale-learning-rate"'),
@@ -217,7 +222,7 @@ def test_a_rule_holds_outside_of_its_limits_and_for_nan(condition: dict[str, flo
 )
 def test_a_rule_that_says_too_little_or_too_much_is_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
-        Rule(reading="loss", **options)
+        Rule(**{"reading": "loss", **options})
 
 
 def test_a_dropped_rank_is_told() -> None:

@@ -126,6 +126,29 @@ def test_layers_that_are_not_quantized_are_left_out() -> None:
 def test_totals_stay_exact_integers(view_of: Callable[..., Any]) -> None:
     monitor = Flips()
     monitor._totals = {"layer": [2**80] * 4}
+    monitor._reported = {"layer": [2**80] * 4}
     geometry = Geometry.of(load_format("e4m3"))
     weight = weight_of(torch.zeros(1), torch.ones(1), torch.ones(1), geometry)
     assert monitor.observe(Updated(1, view_of(weight), 1.0, 0.1))["flips"] == {"layer": 2**80 + 1}
+
+
+@pytest.mark.parametrize("every", [1, 4, 100])
+def test_the_counts_of_an_epoch_are_those_of_its_steps(every: int) -> None:
+    """The tiny run has 224 blocks and takes 4 a step: epochs end with steps 56, 112 and 168."""
+    steps = train(tiny_run(monitors=[Flips()], steps=200)).of("reading")
+    found = train(tiny_run(monitors=[Flips(every=every)], steps=200)).of("reading")
+    ends = (56, 112, 168)
+    for path, elements in (("hidden", 128), ("wide", 256)):
+        totals = {r["step"]: r["values"][path] for r in steps if r["reading"] == "flips"} | {0: 0}
+        flips = {end: totals[end] - totals[begin] for begin, end in zip((0, *ends), ends, strict=False)}
+        due = {-(-end // every) * every: end for end in ends}  # of two epochs in one window the last
+        told = {r["step"]: r["values"][path] for r in found if r["reading"] == "epoch-flips"}
+        assert told == {step: flips[end] for step, end in due.items() if step <= 200}
+        rates = {r["step"]: r["values"][path] for r in found if r["reading"] == "epoch-flip-rate"}
+        begins = dict(zip(ends, (0, *ends), strict=False))
+        assert rates == {s: flips[e] / (elements * (e - begins[e])) for s, e in due.items() if s <= 200}
+
+
+def test_an_epoch_that_was_not_seen_from_its_first_step_is_left_out() -> None:
+    found = train(tiny_run(monitors=[Flips(start=2)], steps=120)).of("reading")
+    assert [r["step"] for r in found if r["reading"] == "epoch-updates"] == [112]

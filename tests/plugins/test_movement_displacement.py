@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable
 from fractions import Fraction
@@ -25,6 +26,13 @@ def observed(before: Tensor, after: Tensor, geometry: Geometry | None, view_of: 
     seen = Weight("layer", after, before=before, geometry=geometry)
     readings = Displacement(every=1).observe(Updated(1, view_of(seen), 1.0, 0.1))
     return {name.removeprefix("displacement-"): values["layer"] for name, values in readings.items()}
+
+
+def quality(grid: Any, pairs: list[tuple[float, float]]) -> float:
+    """The share of the step that arrives after rounding, one element at a time."""
+    rounded = [(grid.value(grid.rung(x)), grid.value(grid.rung(y))) for x, y in pairs]
+    inner = math.fsum((q - p) * (y - x) for (p, q), (x, y) in zip(rounded, pairs, strict=True))
+    return inner / math.fsum((y - x) ** 2 for x, y in pairs)
 
 
 @pytest.mark.parametrize("scale", [1.0, 2.0**-3, 0.3])
@@ -53,6 +61,7 @@ def test_statistics_are_those_of_the_definition(
         **{f"p{p}": sizes[ceil(Fraction(p, 100) * len(sizes)) - 1] for p in (50, 90, 99)},
         "cv": statistics.pstdev(sizes) / statistics.fmean(sizes),
         "below-half": sum(size < 0.5 for size in moved) / len(moved),
+        "effective-descent-quality": quality(grid, pairs),
     }
     near = 1e-4 if scale == float(torch.tensor(0.3)) else 1e-9  # weight / scale is then a rounded float32
     assert observed(before, after, Geometry.of(load_format(format), scale), view_of) == {
@@ -71,7 +80,18 @@ def test_moves_by_hand(view_of: Callable[..., SimpleNamespace]) -> None:
         "p99": 64.0,
         "cv": pytest.approx(statistics.pstdev([0, 32, 0.25, 64]) / 24.0625),
         "below-half": 1 / 3,
+        "effective-descent-quality": pytest.approx(  # -1 is beyond the end, -127/128
+            (0.25**2 + 0.5 * (0.5 - 1 / 128)) / (0.25**2 + 0.5**2 + 1 / 512**2)
+        ),
     }
+
+
+def test_of_a_step_from_rung_to_rung_all_arrives_and_of_a_small_one_nothing(
+    view_of: Callable[..., SimpleNamespace],
+) -> None:
+    geometry, ones = Geometry.of(load_format("e4m3")), torch.ones(3)
+    for after, expected in ((ones * 1.125, 1.0), (ones * 1.001, 0.0)):
+        assert observed(ones, after, geometry, view_of)["effective-descent-quality"] == expected
 
 
 def test_a_weight_that_rests_has_no_shares(view_of: Callable[..., SimpleNamespace]) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from altgrad_rank import RankDrop
+from altgrad_rank import RankDrop, StableRank, bounded
+from altgrad_rank.bounded import bounded_stable_rank
 from pydantic import ValidationError
 from torch import Tensor
 
@@ -122,3 +123,27 @@ def test_an_intervention_can_act_on_it() -> None:
     train(run, tape)
     assert (run.progress.stopped, run.progress.step) == ("stopped", 4)
     assert tape.of("reading")[-1]["values"]["wide"] == 1
+
+
+def test_the_warm_up_is_a_tenth_of_the_run_unless_it_is_given(view_of: Callable[..., SimpleNamespace]) -> None:
+    for monitor, first in ((RankDrop(), 100), (RankDrop(warmup=30), 30)):  # the view is of 1000 steps
+        steps = [step for step in (29, 30, 99, 100) if see(monitor, step, view_of, layer=4)["rank-drop"]]
+        assert steps[0] == first
+        assert (monitor.begins("rank-average", 1000), monitor.begins("rank-drop", 1000)) == (0, first)
+
+
+def test_both_monitors_of_the_stable_rank_compute_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Any] = []
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        calls.append(arguments)
+        return bounded_stable_rank(*arguments, **options)
+
+    monkeypatch.setattr(bounded, "bounded_stable_rank", counted)
+    alone = train(tiny_run(monitors=[StableRank(every=3)])).of("reading")
+    assert len(calls) == 4 * 4  # layers and steps
+    both = train(tiny_run(monitors=[RankDrop(every=3), StableRank(every=3)])).of("reading")
+    assert len(calls) == 2 * 16
+    assert [r for r in both if r["monitor"] == "stable-rank"] == alone
+    train(tiny_run(monitors=[RankDrop(every=3, tolerance=0.01), StableRank(every=3)]))
+    assert len(calls) == 4 * 16

@@ -121,7 +121,10 @@ def test_a_sound_run_is_told_its_weakest_layer(tiny: Path, tmp_path: Path, altgr
     assert worst.value > 0.9
     said = as_markdown(found)
     assert "No loss and no gradient was NaN or infinite.\n" in said
-    assert f"The weakest layer is {worst.layer}: its stall-ratio was {worst.value:.4g} at step {worst.step}" in said
+    assert (
+        f"The weakest layer is {worst.layer} (weight): its stall-ratio was {worst.value:.4g} at step {worst.step}"
+        in said
+    )
 
 
 @pytest.mark.parametrize(

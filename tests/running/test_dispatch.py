@@ -1,7 +1,8 @@
-"""Readings become plain numbers in one transfer, and are what they would be one by one."""
+"""From events to readings and decisions: plain numbers in one transfer, several readings together, and failures."""
 
 from __future__ import annotations
 
+import json
 from typing import Any, ClassVar
 
 import pytest
@@ -9,8 +10,12 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from altgrad_core.contracts.events import Event, Updated
+from altgrad_core.contracts.actions import Action, Warn
+from altgrad_core.contracts.events import Backpropagated, Ended, Event, Updated
+from altgrad_core.contracts.intervention import Intervention
 from altgrad_core.contracts.monitor import Monitor, Readings
+from altgrad_core.records.diagnosis import as_markdown, diagnose
+from altgrad_core.records.record import encode_record
 from altgrad_core.running.dispatch import Dispatch, Fetch
 from altgrad_core.testing.tiny import Tape
 
@@ -109,9 +114,99 @@ def test_a_failure_is_recorded_in_its_place_and_concerns_its_monitor_alone() -> 
         records = recorded(Saying(says=good), Other(says=says), Saying(says=good))
         assert [record["kind"] for record in records] == ["reading", "monitor-failed", "reading"]
         assert (records[1]["monitor"], records[1]["reason"]) == ("other", reason)
-        assert records[0] == records[2] == {"kind": "reading", "step": 1, "monitor": "saying", "reading": "saying", "values": {"a": 1.0}}  # fmt: skip
+        told = {"kind": "reading", "step": 1, "monitor": "saying", "reading": "saying", "values": {"a": 1.0}}
+        assert [records[0], records[2]] == [{**told, "instance": 1}, {**told, "instance": 2}]
 
 
 def test_nothing_is_fetched_where_there_is_nothing() -> None:
     assert values(Saying(says={}), Saying(says={"saying": {}})) == []
     assert Fetch([]).number(2) == 2
+
+
+class Together(Intervention):
+    """Notes what it is asked about; reads two readings."""
+
+    name: ClassVar = "together"
+    reads: ClassVar = ("saying", "loss")
+    acts: ClassVar = (Warn,)
+    _asked: list[Any] = []
+
+    def decide(self, step: int, readings: dict[str, Any]) -> list[Action]:
+        self._asked = [*self._asked, readings]
+        return [Warn(because="noted")] if "saying" in readings else []
+
+
+def test_of_several_readings_those_that_are_new_are_given_together() -> None:
+    guard, monitors = Together(), (Saying(says={"a": 1.0}), Saying(says={"saying": {"b": 2.0}, "again": {"c": 3.0}}))
+    dispatch = Dispatch(monitors, (guard,), Tape())  # type: ignore[arg-type]
+    decided = dispatch.emit(Updated(1, None, 1.0, 0.1), {"learning-rate": 0.1})  # type: ignore[arg-type]
+    assert [(d.intervention, d.action, d.event, d.instance) for d in decided] == [
+        (guard, Warn(because="noted"), "Updated", {})
+    ]
+    assert dispatch.emit(Backpropagated(2, None, 4.0, 1.0), {"loss": 4.0}) == []  # type: ignore[arg-type]
+    assert dispatch.emit(Ended(2, None, "finished"), {}) == []  # type: ignore[arg-type]
+    assert guard._asked == [{"saying": {"a": 1.0, "b": 2.0}}, {"loss": {"*": 4.0}}]
+
+
+class Heard(Tape):
+    """A tape that keeps the warnings too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.warnings: list[dict[str, Any]] = []
+
+    def noticed(self, record: dict[str, Any]) -> None:
+        self.warnings.append(record)
+
+
+def test_a_monitor_that_raises_leaves_its_traceback_once_and_those_of_one_name_are_told_apart() -> None:
+    tape, broken = Heard(), Saying(says=ValueError("no idea"))
+    dispatch = Dispatch((Saying(says={"a": 1.0}), broken), (), tape)  # type: ignore[arg-type]
+    for step in (1, 2):
+        dispatch.emit(Updated(step, None, 1.0, 0.1), {})  # type: ignore[arg-type]
+    assert [(r["kind"], r["step"], r["instance"]) for r in tape.records] == [
+        ("reading", 1, 1),
+        ("monitor-failed", 1, 2),
+        ("reading", 2, 1),
+        ("monitor-failed", 2, 2),
+    ]
+    (warning,) = tape.warnings
+    said = "monitor saying #2 failed at step 1: ValueError: no idea; the run goes on without its readings"
+    assert warning["message"] == said
+    assert warning["traceback"].startswith("Traceback (most recent call last):\n")
+    assert "in observe\n    raise self.says\n" in warning["traceback"]
+    assert warning["traceback"].endswith("ValueError: no idea\n")
+
+
+def test_a_monitor_that_reports_nan_is_recorded_as_it_is_and_said_so_once() -> None:
+    tape = Heard()
+    dispatch = Dispatch((Saying(says={"again": {"a": 1.0, "b": float("nan")}}),), (), tape)  # type: ignore[arg-type]
+    for step in (3, 4):
+        dispatch.emit(Updated(step, None, 1.0, 0.1), {})  # type: ignore[arg-type]
+    assert [repr(r["values"]) for r in tape.records] == 2 * ["{'a': 1.0, 'b': nan}"]
+    assert tape.warnings == [
+        {"kind": "warning", "message": "monitor saying reported NaN as again of b at step 3; the run goes on"}
+    ]
+    plain = [json.loads(encode_record(record)) for record in tape.records]
+    assert diagnose(plain).failures == {"saying": "NaN as again of b, first at step 3"}
+
+
+def test_a_monitor_that_raises_after_it_reported_nan_is_told_of_again() -> None:
+    class Worse(Saying):
+        def observe(self, event: Event) -> Readings:
+            return {"a": float("nan")} if event.step == 1 else {"a": 1 / 0}
+
+    tape = Heard()
+    dispatch = Dispatch((Worse(),), (), tape)  # type: ignore[arg-type]
+    for step in (1, 2, 3):
+        dispatch.emit(Updated(step, None, 1.0, 0.1), {})  # type: ignore[arg-type]
+    assert ["traceback" in warning for warning in tape.warnings] == [False, True]
+
+
+def test_the_failures_of_two_monitors_of_one_name_are_told_apart_in_the_diagnosis() -> None:
+    records = recorded(Saying(says=ValueError("one")), Saying(says=KeyError("two")))
+    found = diagnose(records)
+    assert found.failures == {"saying #1": "ValueError: one", "saying #2": "KeyError: 'two'"}
+    assert "## Monitors that failed, or reported NaN\n\n- saying #1: ValueError: one\n- saying #2: " in as_markdown(
+        found
+    )
