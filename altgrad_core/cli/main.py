@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
+from contextlib import suppress
 from typing import Annotated
 
 import typer
 
 from altgrad_core.cli.check import check
 from altgrad_core.cli.diagnose import diagnose
+from altgrad_core.cli.init import init
 from altgrad_core.cli.list_plugins import list_plugins
+from altgrad_core.cli.report import report
 from altgrad_core.cli.resume import resume
 from altgrad_core.cli.run import run
+from altgrad_core.cli.schema import schema
 from altgrad_core.cli.show import show
+from altgrad_core.cli.track import track
+from altgrad_core.cli.train_tokenizer import train_tokenizer
 from altgrad_core.errors import AltgradError, RunError
+from altgrad_core.records.courier import is_any_stuck
 
 app = typer.Typer(
     name="altgrad",
@@ -23,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, resume, check, diagnose, list_plugins, show):
+for command in (init, run, resume, check, diagnose, report, list_plugins, show, track, schema, train_tokenizer):
     app.command(command.__name__.replace("_", "-"))(command)
 
 
@@ -46,6 +54,15 @@ def options(
 
 def main() -> None:
     """Entry point. Exit codes: 1 the world failed, 2 the manifest or command line is wrong; see README for the others."""
+    try:
+        _obey()
+    except SystemExit as end:
+        _leave_the_stuck(end)
+        raise
+
+
+def _obey() -> None:
+    """Do what the command line says; every failure it can explain ends in an exit code."""
     warnings.formatwarning = lambda message, *_, **__: f"altgrad: warning: {message}\n"
     try:
         app()
@@ -60,6 +77,15 @@ def main() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _leave_the_stuck(end: SystemExit) -> None:
+    """End at once where a tracker hangs, for the interpreter would wait for whatever it has started."""
+    if is_any_stuck():
+        with suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(end.code if isinstance(end.code, int) else int(end.code is not None))
 
 
 if __name__ == "__main__":

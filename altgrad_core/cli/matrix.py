@@ -20,6 +20,7 @@ from altgrad_core.experiments.board import Board
 from altgrad_core.experiments.cells import SEED, Cell, Matrix, directory_of, endings_in
 from altgrad_core.experiments.estimate import estimate
 from altgrad_core.experiments.executor import Tally, train_cells
+from altgrad_core.experiments.report.write import Written, write_report
 from altgrad_core.manifest.merge import dotted, location_of
 from altgrad_core.records.directory import RunDirectory
 
@@ -34,12 +35,22 @@ def run_matrix(matrix: Matrix, study: Path, *, jobs: int, overwrite: bool, as_js
         print(f"saved; continue with: altgrad run {matrix.source.path} --out {study}", file=sys.stderr)
     for name, reason in tally.failed.items():
         print(f"failed: {name}: {reason}", file=sys.stderr)
+    written = write_report(study) if tally.signal is None else None
     if as_json:
         told = {"ended": dict(tally.board.ended), "failed": tally.failed, "directory": str(study)}
-        print(json.dumps({**told, "cells": tally.board.cells}))
+        print(json.dumps({**told, "cells": tally.board.cells, "report": str(written.page) if written else None}))
     else:
-        print(_summary(matrix, tally, study))
+        print(_summary(matrix, tally))
+        print_written(written) if written else print(f"records: {study}")
     return tally.exit_code
+
+
+def print_written(written: Written) -> None:
+    """What a report says, in short, and where it is."""
+    print(f"\n{written.sentence}")
+    for caution in written.cautions:
+        print(f"- {caution}")
+    print(f"\nreport: {written.page}")
 
 
 def print_cells(matrix: Matrix, *, as_json: bool) -> None:
@@ -117,11 +128,11 @@ def _more(matrix: Matrix) -> str:
     return ", and those that the search adds as they end" if adds else ""
 
 
-def _summary(matrix: Matrix, tally: Tally, study: Path) -> str:
+def _summary(matrix: Matrix, tally: Tally) -> str:
     board = tally.board
     counts = Counter(board.ended) + Counter({"failed": len(tally.failed)})
     told = ", ".join(f"{count} {status}" for status, count in counts.items()) or "none ended"
-    return f"{matrix.name}: {board.cells} cells: {told}\nrecords: {study}"
+    return f"{matrix.name}: {board.cells} cells: {told}"
 
 
 @contextmanager

@@ -169,9 +169,26 @@ def _follows_rate(cells: Sequence[Flat], key: str) -> bool:
 
 
 def _with_options(keys: Flat, told: Sequence[str]) -> str:
+    """Of the options that vary, those that are not what the optimizer has by default."""
     use = str(keys.get("optimizer.use"))
-    options = [f"{key.removeprefix('optimizer.')}={_shown(keys.get(key))}" for key in told]
+    names = {key: key.removeprefix("optimizer.") for key in told}
+    defaults = _defaults(use) if told else {}
+    options = [
+        f"{name}={_shown(keys.get(key))}"
+        for key, name in names.items()
+        if name not in defaults or keys.get(key) != defaults[name]
+    ]
     return f"{use} ({', '.join(options)})" if options else use
+
+
+def _defaults(use: str) -> dict[str, Any]:
+    """What an installed optimizer does where nothing is said; empty for one that is not installed."""
+    from altgrad_core.registry.registry import installed
+
+    registry = installed()
+    if use not in registry.names("optimizer"):
+        return {}
+    return {name: field.default for name, field in registry.get("optimizer", use).model_fields.items()}
 
 
 def _variants(flat: Sequence[Flat]) -> list[str]:

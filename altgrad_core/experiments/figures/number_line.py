@@ -1,0 +1,79 @@
+"""The number line of a format, the weights under it, and how many of them lie on each of its rungs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from altgrad_core.experiments.figures.canvas import draw, shortened
+from altgrad_core.experiments.figures.palette import COLOURS, INK
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Occupied:
+    """The weights of one run on the grid of one format, all in units of their scale.
+
+    Attributes:
+        rungs: the values of the format, ascending.
+        counts: how many weights have each rung as their nearest.
+        edges, density: a histogram of the weights; one more edge than bins.
+    """
+
+    rungs: Sequence[float]
+    counts: Sequence[int]
+    edges: Sequence[float]
+    density: Sequence[float]
+
+
+def number_line(found: Occupied, *, title: str, name: str, label: str) -> str:
+    """The SVG of one format: rungs as strokes, weights under them; below, the share of weights on every rung."""
+
+    def paint(figure: Figure) -> None:
+        strip, weights, codes = figure.subplots(3, 1, height_ratios=(1, 2.6, 2.2))
+        _strokes(strip, found)
+        strip.set_title(shortened(title, 48), loc="left", fontweight="bold")
+        _histogram(weights, found)
+        weights.sharex(strip)
+        _codes(codes, found)
+
+    return draw(paint, width=350, height=280, name=name, label=label)
+
+
+def _strokes(axes: Axes, found: Occupied) -> None:
+    """Those that hold a weight in full, the others faint; only as far as weights reach."""
+    low, high = found.edges[0], found.edges[-1]
+    inside = [(rung, count) for rung, count in zip(found.rungs, found.counts, strict=True) if low <= rung <= high]
+    axes.vlines([rung for rung, count in inside if not count], 0, 1, color=INK, alpha=0.25, linewidth=0.5)
+    axes.vlines([rung for rung, count in inside if count], 0, 1, color=COLOURS[1], linewidth=0.6)
+    axes.set_xlim(low, high)
+    axes.set_yticks([])
+    axes.set_ylabel("rungs", rotation=0, ha="right", va="center")
+    axes.tick_params(labelbottom=False, length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def _histogram(axes: Axes, found: Occupied) -> None:
+    axes.stairs(found.density, found.edges, fill=True, color=COLOURS[0], alpha=0.75)
+    axes.set_xlabel("weight / scale")
+    axes.set_yticks([])
+    axes.set_ylabel("weights", rotation=0, ha="right", va="center")
+    axes.spines["left"].set_visible(False)
+
+
+def _codes(axes: Axes, found: Occupied) -> None:
+    """The share of weights on each rung, by its index counted from the middle of the grid."""
+    total = sum(found.counts) or 1
+    origin = min(range(len(found.rungs)), key=lambda index: abs(found.rungs[index]))
+    edges = [index - origin - 0.5 for index in range(len(found.rungs) + 1)]
+    axes.stairs([100 * count / total for count in found.counts], edges, fill=True, color=COLOURS[2], alpha=0.85)
+    axes.set_xlim(edges[0], edges[-1])
+    axes.set_xlabel("rung, counted from zero")
+    axes.set_ylabel("% of\nweights", rotation=0, ha="right", va="center")
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="y")

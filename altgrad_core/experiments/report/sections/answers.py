@@ -1,0 +1,74 @@
+"""The answer metric by metric, and the numbers it rests on."""
+
+from __future__ import annotations
+
+import math
+
+from altgrad_core.experiments.answer import answer
+from altgrad_core.experiments.arms import Arm
+from altgrad_core.experiments.evidence import PERPLEXITY
+from altgrad_core.experiments.report.blocks import Block, Section, Text, table_of
+from altgrad_core.experiments.report.view import View, mean
+
+NAME, TITLE = "answer", "The answer, per metric"
+MOST_LOSS = 500.0  # whose perplexity is still a float
+
+
+def answers_section(view: View) -> Section:
+    """The answer by perplexity (that by validation loss heads the page), and what every arm reached."""
+    by_perplexity = answer(view.study, PERPLEXITY).sentence
+    blocks: list[Block] = [
+        Text("The first sentence of this page is the answer by validation loss."),
+        Text(f"By perplexity, the exponential of the loss: {by_perplexity}"),
+    ]
+    blocks.append(_reached(view) if view.arms else Text("No cell says what it was to be, so there is no table.", "gap"))
+    return Section(NAME, TITLE, tuple(blocks))
+
+
+def _reached(view: View) -> Block:
+    beside = next((arm for arm in _wide(view) if arm.losses), None)
+    than = [] if beside is None else [f"above {beside.format}"]
+    columns = (
+        "format",
+        "variant",
+        "optimizer",
+        "rate",
+        "rates tried",
+        "seeds",
+        "validation loss",
+        *than,
+        "perplexity",
+        "diverged",
+    )
+    rows = [_row(arm, beside) for arm in view.arms]
+    told = (
+        "Every format and optimizer at its chosen rate: the mean over seeds of the validation loss (nats per token), its "
+        "perplexity, and how many of the runs at that rate diverged."
+    )
+    if beside is not None:
+        told += (
+            f" Above {beside.format}: the loss less that of {beside.optimizer} in {beside.format}, over common seeds."
+        )
+    return table_of(columns, rows, told)
+
+
+def _wide(view: View) -> list[Arm]:
+    """The arms in wide formats, the baseline's in the narrowest first."""
+    wide = [arm for arm in view.arms if view.is_wide(arm.format)]
+    return sorted(wide, key=lambda arm: (arm.optimizer != view.study.baseline, arm.format != "bf16"))
+
+
+def _row(arm: Arm, beside: Arm | None) -> tuple[object, ...]:
+    loss = mean(arm.losses.values())
+    rate = None if arm.rate is None else f"{arm.rate:g}"
+    perplexity = None if loss is None or loss > MOST_LOSS else f"{math.exp(loss):.3f}"
+    above = [] if beside is None else [_above(arm, beside)]
+    return (
+        arm.format, arm.variant, arm.optimizer, rate, len(arm.tried), len(arm.losses), loss, *above, perplexity,
+        f"{arm.diverged} of {arm.of}",
+    )  # fmt: skip
+
+
+def _above(arm: Arm, beside: Arm) -> str | None:
+    gaps = mean(loss - beside.losses[seed] for seed, loss in arm.losses.items() if seed in beside.losses)
+    return None if gaps is None or arm is beside else f"{gaps:+.4f}"

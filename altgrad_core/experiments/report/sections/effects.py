@@ -1,0 +1,114 @@
+"""The paired effect of every optimizer against the baseline, per format."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from altgrad_core.experiments.evidence import Effect
+from altgrad_core.experiments.figures.forest import ForestRow, forest
+from altgrad_core.experiments.report.blocks import Block, Gallery, Grid, Panel, Section, Text, file_name, table_of
+from altgrad_core.experiments.report.view import View
+from altgrad_core.experiments.statistics import Interval
+
+NAME, TITLE = "effects", "Effect against the baseline"
+COLUMNS = (
+    "format", "variant", "optimizer", "pairs", "effect (nats per token)", "95 % interval (BCa)", "95 % interval (t)",
+    "p", "p corrected", "verdict", "caution",
+)  # fmt: skip
+
+
+def effects_section(view: View) -> Section:
+    """A forest plot and the table behind it."""
+    found = view.effects
+    if not found:
+        return Section(NAME, TITLE, (Text(_why_none(view), "gap"),))
+    drawn = [effect for effect in found if effect.differences]
+    blocks: list[Block] = []
+    if drawn:
+        blocks.append(Gallery((_panel(view, drawn),), _caption(view, drawn)))
+    if silent := [effect for effect in found if not effect.differences]:
+        names = ", ".join(f"{effect.optimizer} in {effect.format}" for effect in silent)
+        blocks.append(Text(f"No pair of runs ended for {names}, so there is no effect to show.", "gap"))
+    blocks.append(_table(found))
+    return Section(NAME, TITLE, tuple(blocks))
+
+
+def _why_none(view: View) -> str:
+    if view.study.baseline is None:
+        return "No cell names an optimizer and its rate, so nothing can be compared."
+    others = [arm for arm in view.arms if arm.optimizer != view.study.baseline]
+    if not others:
+        return (
+            f"Every cell was trained with {view.study.baseline}, so there is nothing to compare it with: "
+            "give the matrix an axis with another optimizer."
+        )
+    return (
+        f"No other optimizer was planned in a format in which {view.study.baseline} was too: "
+        "cells that are compared share the format, the seed and everything else but the optimizer."
+    )
+
+
+def _panel(view: View, drawn: Sequence[Effect]) -> Panel:
+    axis = f"loss of {view.study.baseline} less its own, nats per token (right of 0: it helps)"
+    rows = [
+        ForestRow(
+            view.title(effect.format, effect.variant),
+            effect.optimizer,
+            effect.differences,
+            effect.mean or 0.0,
+            None if effect.interval is None else effect.interval.low,
+            None if effect.interval is None else effect.interval.high,
+            _note(effect),
+        )
+        for effect in _in_order(view, drawn)
+    ]
+    told = "; ".join(f"{row.colour} in {row.group}: {row.mean:+.4f}" for row in rows)
+    alt = f"Forest plot of the paired effect on the validation loss. {told}."
+    name = file_name(NAME, 1, "forest")
+    return Panel(name, forest(rows, axis=axis, colours=view.colours, name=name, label=alt), alt)
+
+
+def _in_order(view: View, drawn: Sequence[Effect]) -> list[Effect]:
+    """The effects of one format and variant together, in the order of the panels."""
+    places = [(place.format, place.variant) for place in view.places]
+    order = list(dict.fromkeys([*places, *((effect.format, effect.variant) for effect in drawn)]))
+    return sorted(drawn, key=lambda effect: order.index((effect.format, effect.variant)))
+
+
+def _note(effect: Effect) -> str:
+    pairs = f"n = {len(effect.differences)}"
+    return pairs if effect.p_adjusted is None else f"{pairs}, p {effect.p_adjusted:.3g}"
+
+
+def _caption(view: View, drawn: Sequence[Effect]) -> str:
+    tested = sum(effect.p is not None for effect in drawn)
+    p_values = (
+        f"p: exact paired permutation test, corrected for {tested} comparisons (Holm)."
+        if tested
+        else "No p-values: an exact test needs at least 6 pairs."
+    )
+    return (
+        f"How to read it: each small dot is one pair of runs with the same seed, the large one their mean, the bar its "
+        f"95 % interval (BCa bootstrap). Right of the dashed line the optimizer ends with a lower validation loss than "
+        f"{view.study.baseline}. Each seed is taken at the rate that the other seeds choose. {p_values}"
+    )
+
+
+def _table(found: Sequence[Effect]) -> Grid:
+    rows = [
+        (
+            effect.format, effect.variant, effect.optimizer, len(effect.differences), _signed(effect.mean),
+            _interval(effect.interval), _interval(effect.student), effect.p, effect.p_adjusted, effect.verdict,
+            "; ".join(effect.caution),
+        )
+        for effect in found
+    ]  # fmt: skip
+    return table_of(COLUMNS, rows, "Effects: the baseline's loss less the optimizer's; above zero it helps.")
+
+
+def _signed(value: float | None) -> str | None:
+    return None if value is None else f"{value:+.4f}"
+
+
+def _interval(interval: Interval | None) -> str | None:
+    return None if interval is None else f"{interval.low:+.4f} to {interval.high:+.4f}"

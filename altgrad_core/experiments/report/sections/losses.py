@@ -1,0 +1,152 @@
+"""Loss curves with the band of their seeds, and loss against learning rate, a panel per format."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from altgrad_core.experiments.arms import Arm
+from altgrad_core.experiments.figures.axes import LOSS
+from altgrad_core.experiments.figures.curves import Curve, Line, limits_of, loss_curves
+from altgrad_core.experiments.figures.sensitivity import Level, Sweep, Tried, sensitivity, sweep_limits
+from altgrad_core.experiments.report.blocks import Block, Gallery, Panel, Section, Text, file_name
+from altgrad_core.experiments.report.view import Place, View, mean
+from altgrad_core.experiments.study import Result
+from altgrad_core.experiments.wording import count, few
+
+NAME, TITLE = "losses", "Loss curves and learning rates"
+FEWEST_EVALUATIONS = 4
+MOST_POINTS = 60
+TRAINING = "training loss (nats per token)"
+
+
+def losses_section(view: View) -> Section:
+    """Curves at the chosen rates, then every rate."""
+    if not any(result.digest.losses for result in view.study.results):
+        return Section(NAME, TITLE, (Text("No cell has recorded a step, so there is no loss to show.", "gap"),))
+    return Section(NAME, TITLE, (*_curves(view), *_sweeps(view)))
+
+
+def _curves(view: View) -> list[Block]:
+    cells = [cell for arm in view.arms for cell in view.results(arm)]
+    evaluated = all(len(cell.digest.evaluations) >= FEWEST_EVALUATIONS for cell in cells if cell.status == "finished")
+    drawn = [(place, [*_arms(view, place, evaluated)]) for place in view.places]
+    drawn = [(place, curves) for place, curves in drawn if any(curve.runs or curve.diverged for curve in curves)]
+    if not drawn:
+        return [Text("No cell at a chosen rate has ended, so there is no curve to show.", "gap")]
+    limits = limits_of([curve for _, curves in drawn for curve in curves])
+    axis = LOSS if evaluated else TRAINING
+    panels = []
+    for number, (place, curves) in enumerate(drawn, 1):
+        name, alt = file_name("curves", number, place.title), _curves_alt(place, curves, axis)
+        svg = loss_curves(
+            curves, limits=limits, colours=view.colours, title=place.title, name=name, label=alt, axis=axis
+        )
+        panels.append(Panel(name, svg, alt))
+    return [Gallery(tuple(panels), _curves_caption(drawn, evaluated))]
+
+
+def _arms(view: View, place: Place, evaluated: bool) -> list[Curve]:
+    own = [_curve(view, arm, arm.optimizer, evaluated) for arm in place.arms]
+    wide = [
+        _curve(view, arm, f"{arm.format} ({arm.optimizer})", evaluated, wide=True) for arm in view.references(place)
+    ]
+    return own + wide
+
+
+def _curve(view: View, arm: Arm, label: str, evaluated: bool, *, wide: bool = False) -> Curve:
+    cells = view.results(arm)
+    runs = tuple(_line(cell, evaluated) for cell in cells if cell.status == "finished")
+    diverged = tuple(_line(cell, evaluated) for cell in cells if cell.status == "diverged")
+    return Curve(label, tuple(run for run in runs if run), tuple(run for run in diverged if run), wide)
+
+
+def _line(cell: Result, evaluated: bool) -> Line:
+    """The evaluations, or the training loss averaged over stretches of steps; where it diverged, to its last step."""
+    if evaluated and (cell.status == "finished" or len(cell.digest.evaluations) > 1):
+        return sorted(cell.digest.evaluations.items())
+    steps = sorted(cell.digest.losses.items())
+    width = max(1, math.ceil(len(steps) / MOST_POINTS)) if cell.status == "finished" else 1
+    stretches = [steps[start : start + width] for start in range(0, len(steps), width)]
+    return [(stretch[-1][0], mean(loss for _, loss in stretch) or math.nan) for stretch in stretches]
+
+
+def _curves_alt(place: Place, curves: Sequence[Curve], axis: str) -> str:
+    ends = [
+        f"{curve.label} ends at {end:.4f}"
+        for curve in curves
+        if (end := mean(run[-1][1] for run in curve.runs)) is not None
+    ]
+    lost = [f"{len(curve.diverged)} runs of {curve.label} diverged" for curve in curves if curve.diverged]
+    return f"{place.title}: {axis} by step. {'; '.join([*ends, *lost]) or 'no run ended'}."
+
+
+def _curves_caption(drawn: Sequence[tuple[Place, list[Curve]]], evaluated: bool) -> str:
+    seeds = max((len(curve.runs) for _, curves in drawn for curve in curves), default=0)
+    band = "the band reaches from the lowest to the highest seed" if seeds > 1 else "one seed each, so there is no band"
+    wide = dict.fromkeys(curve.label for _, curves in drawn for curve in curves if curve.is_reference)
+    what = (
+        "validation loss" if evaluated else f"training loss, averaged over {MOST_POINTS} stretches of the run at most"
+    )
+    beside = (
+        f"dashed in the colour of the text: {few(list(wide))}" if wide else "no run in bf16 or fp32 to compare with"
+    )
+    lost = sum(len(curve.diverged) for _, curves in drawn for curve in curves)
+    crosses = f"; a cross at the top marks the last step of each of {count(lost, 'diverged run')}" if lost else ""
+    return (
+        f"How to read it: {what} at the chosen learning rate of each optimizer, lower is better; the line is the mean "
+        f"over seeds, {band}; {beside}{crosses}. The right axis has the same values as perplexity; all panels share one scale."
+    )
+
+
+def _sweeps(view: View) -> list[Block]:
+    drawn = []
+    for place in view.places:
+        sweeps = [sweep for arm in place.arms if (sweep := _sweep(arm)).tried]
+        levels = [
+            Level(f"{arm.format} ({arm.optimizer})", loss)
+            for arm in view.references(place)
+            if (loss := mean(arm.losses.values()))
+        ]
+        if sweeps:
+            drawn.append((place, sweeps, levels))
+    if not drawn:
+        return [Text("No cell has ended with a learning rate, so there is no sensitivity to show.", "gap")]
+    limits = sweep_limits(
+        [s for _, sweeps, _ in drawn for s in sweeps], [lv for _, _, levels in drawn for lv in levels]
+    )
+    panels = []
+    for number, (place, sweeps, levels) in enumerate(drawn, 1):
+        name, alt = file_name("rates", number, place.title), _sweeps_alt(place, sweeps)
+        svg = sensitivity(sweeps, levels, limits=limits, colours=view.colours, title=place.title, name=name, label=alt)
+        panels.append(Panel(name, svg, alt))
+    return [Gallery(tuple(panels), _sweeps_caption([sweep for _, sweeps, _ in drawn for sweep in sweeps]))]
+
+
+def _sweep(arm: Arm) -> Sweep:
+    tried = [Tried(p.rate, tuple(p.losses.values()), p.diverged, p.of) for p in arm.tried if p.rate > 0 and p.of]
+    return Sweep(arm.optimizer, tuple(tried), arm.rate)
+
+
+def _sweeps_alt(place: Place, sweeps: Sequence[Sweep]) -> str:
+    told = [
+        f"{sweep.label}: {count(len(sweep.tried), 'rate')}, best at {sweep.chosen:g}"
+        for sweep in sweeps
+        if sweep.chosen is not None
+    ]
+    return f"{place.title}: validation loss by learning rate. {'; '.join(told)}."
+
+
+def _sweeps_caption(everything: Sequence[Sweep]) -> str:
+    lost = sum(tried.diverged for sweep in everything for tried in sweep.tried)
+    crosses = f" A cross at the top says how many of the runs at that rate diverged ({lost} in all)." if lost else ""
+    short = [sweep.label for sweep in everything if len(sweep.tried) < 3]
+    lacking = (
+        f" Fewer than 3 rates ended for {few(list(dict.fromkeys(short)))}: no minimum can be seen." if short else ""
+    )
+    return (
+        "How to read it: validation loss at the end of the schedule against the learning rate; the flatter a line, the "
+        "less the choice matters; dots are seeds, the line their mean, a ring the chosen rate. Rates are in the unit of "
+        "each optimizer, so lines of different optimizers are compared in height, not from left to right. Losses far "
+        f"above the others lie on the upper edge.{crosses}{lacking}"
+    )

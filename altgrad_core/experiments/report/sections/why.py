@@ -1,0 +1,131 @@
+"""Why: the effect against what the baseline's runs recorded, a point per pair."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from altgrad_core.experiments.figures.scatter import Dot, scatter
+from altgrad_core.experiments.report.blocks import Block, Gallery, Panel, Section, Text, file_name, table_of
+from altgrad_core.experiments.report.sections.maps import maps_blocks
+from altgrad_core.experiments.report.view import View, mean
+from altgrad_core.experiments.statistics import Correlation, correlation
+from altgrad_core.experiments.study import Result
+from altgrad_core.experiments.wording import few, sentence
+
+NAME, TITLE = "why", "Why: effect against what was seen"
+CAUSES = (
+    ("stall-ratio", "stall ratio"),
+    ("code-use", "range use (share of rungs in use)"),
+    ("displacement-mean-abs", "mean displacement (rungs per step)"),
+    ("stable-rank", "stable rank"),
+)
+FEWEST_PLACES = 5
+Y = "effect (nats per token)"
+
+
+class Cause(NamedTuple):
+    """A reading of the baseline's cells beside the effects: the points, and how they go together."""
+
+    reading: str
+    what: str
+    dots: list[Dot]
+    found: Correlation | None
+    places: int
+
+
+def why_section(view: View) -> Section:
+    """The causes, then where in the network and when."""
+    return Section(NAME, TITLE, (*causes_blocks(view), *maps_blocks(view)))
+
+
+def causes_blocks(view: View) -> list[Block]:
+    """What goes along with the effect: a sentence, a scatter plot per reading, the table of correlations."""
+    causes = [_cause(view, reading, what) for reading, what in CAUSES]
+    seen = [cause for cause in causes if cause.dots]
+    blocks: list[Block] = []
+    if seen:
+        blocks += [Text(_sentence(seen)), _scatters(view, seen), _table(seen)]
+    if not view.effects:
+        blocks.append(Text("There is no effect (see above), so nothing to hold readings against.", "gap"))
+    elif unseen := [cause.reading for cause in causes if not cause.dots]:
+        gap = f"No reading {few(unseen)} was recorded by the runs compared: add a monitor that reports it to the manifest."
+        blocks.append(Text(gap, "gap"))
+    return blocks
+
+
+def _cause(view: View, reading: str, what: str) -> Cause:
+    dots: list[Dot] = []
+    places = set()
+    for effect in view.effects:
+        if effect.against is None:
+            continue
+        for seed, difference in zip(effect.seeds, effect.differences, strict=True):
+            cell = view.cell(effect.against, rate=effect.against.held_out[seed].rate, seed=seed)
+            value = None if cell is None else _average(cell, reading)
+            if value is not None:
+                title = view.title(effect.format, effect.variant)
+                dots.append(Dot(value, difference, effect.optimizer, title))
+                places.add(title)
+    found = correlation([d.x for d in dots], [d.y for d in dots], independent=len(places)) if dots else None
+    return Cause(reading, what, dots, found, len(places))
+
+
+def _average(cell: Result, reading: str) -> float | None:
+    layers = cell.digest.readings.get(reading, {})
+    return mean(of_layer.mean for of_layer in layers.values() if of_layer.mean is not None)
+
+
+def _told(cause: Cause) -> str:
+    if cause.found is None:
+        return "no correlation told"
+    found = cause.found
+    return f"Spearman {found.rho:+.2f}, 95 % interval {found.low:+.2f} to {found.high:+.2f}"
+
+
+def _sentence(seen: Sequence[Cause]) -> str:
+    able = [cause for cause in seen if cause.found is not None]
+    if not able:
+        places = max(cause.places for cause in seen)
+        return (
+            f"With {places} formats compared no correlation is told: runs of one format are alike, so that formats count, "
+            f"and at least {FEWEST_PLACES} are needed."
+        )
+    clear = [c for c in able if c.found and (c.found.low > 0 or c.found.high < 0)]
+    told = "; ".join(f"{cause.what}: {_told(cause)}" for cause in able)
+    verdict = (
+        f"the effect goes along with {few([cause.what for cause in clear])}"
+        if clear
+        else "no interval excludes zero, so the effect is not shown to go along with any of them"
+    )
+    return sentence(f"{verdict} ({told})")
+
+
+def _scatters(view: View, seen: Sequence[Cause]) -> Gallery:
+    panels = []
+    for number, cause in enumerate(seen, 1):
+        name = file_name(NAME, number, cause.reading)
+        alt = f"Effect against {cause.what} of the baseline, {len(cause.dots)} pairs: {_told(cause)}."
+        svg = scatter(
+            cause.dots, x=f"{cause.what}, of {view.study.baseline}", y=Y, note=_told(cause), colours=view.colours,
+            name=name, label=alt,
+        )  # fmt: skip
+        panels.append(Panel(name, svg, alt))
+    caption = (
+        f"How to read it: a point is one pair of runs; to the right, what {view.study.baseline} did there (the mean over "
+        "layers and steps of its run); up, how much the other optimizer gained. Runs of one format are alike, so the "
+        "interval of the correlation counts formats, not points. A correlation is not a cause."
+    )
+    return Gallery(tuple(panels), caption)
+
+
+def _table(seen: Sequence[Cause]) -> Block:
+    columns = ("reading", "points", "formats", "Spearman", "95 % interval")
+    rows = [
+        (
+            cause.reading, len(cause.dots), cause.places, None if cause.found is None else cause.found.rho,
+            None if cause.found is None else f"{cause.found.low:+.2f} to {cause.found.high:+.2f}",
+        )
+        for cause in seen
+    ]  # fmt: skip
+    return table_of(columns, rows, "How each reading of the baseline goes along with the effect.")

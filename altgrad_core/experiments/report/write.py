@@ -1,0 +1,76 @@
+"""Writing a report: the page, its markdown twin, figures and tables, each file whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from altgrad_core.errors import RunError
+from altgrad_core.experiments.answer import answer
+from altgrad_core.experiments.report.blocks import Panel
+from altgrad_core.experiments.report.build import build_page
+from altgrad_core.experiments.report.markdown import as_markdown
+from altgrad_core.experiments.report.page import as_html
+from altgrad_core.experiments.study import Study
+from altgrad_core.experiments.tables import files as table_files
+from altgrad_core.records.files import write_whole
+
+PAGE, MARKDOWN, FIGURES, TABLES = "report.html", "report.md", "figures", "tables"
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a report says, and where it is."""
+
+    page: Path
+    markdown: Path
+    sentence: str
+    cautions: tuple[str, ...]
+    figures: tuple[Path, ...]
+    tables: tuple[Path, ...]
+
+
+def write_report(directory: Path, out: Path | None = None) -> Written:
+    """Read the study in `directory` and write its report into `out`, by default beside its cells.
+
+    Raises:
+        ManifestError: there is no study and no run in `directory`.
+        RunError: the report cannot be written.
+    """
+    study = Study.read(directory)
+    place = directory if out is None else out
+    told = answer(study)
+    page = build_page(study, told)
+    tables = table_files(study)
+    page = replace(page, files=_listed(tables, page.panels()))
+    files = {f"{FIGURES}/{panel.name}.svg": f"{panel.svg}\n".encode() for panel in page.panels()}
+    files |= {f"{TABLES}/{name}": content for name, content in tables.items()}
+    files |= {MARKDOWN: as_markdown(page).encode(), PAGE: as_html(page).encode()}
+    _write(place, files)
+    drawn, listed = ([place / name for name in files if name.startswith(f"{kind}/")] for kind in (FIGURES, TABLES))
+    return Written(place / PAGE, place / MARKDOWN, told.sentence, told.cautions, tuple(drawn), tuple(listed))
+
+
+def _listed(tables: Mapping[str, bytes], panels: Sequence[Panel]) -> tuple[tuple[str, str], ...]:
+    own = [(MARKDOWN, "the same in markdown")] + ([(f"{FIGURES}/", "every figure as SVG")] if panels else [])
+    kinds = " and ".join(
+        dict.fromkeys({"csv": "CSV", "parquet": "Parquet"}[name.rpartition(".")[2]] for name in tables)
+    )
+    return (*own, (f"{TABLES}/", f"every number as {kinds}"))
+
+
+def _write(place: Path, files: Mapping[str, bytes]) -> None:
+    """The page comes last, so that it never shows what is not there."""
+    for name, content in files.items():
+        path = place / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, content)
+        except (NotADirectoryError, FileExistsError):
+            raise RunError(f"{place}: is not a directory; choose another place with --out") from None
+        except OSError as error:
+            reason = error.strerror or error
+            raise RunError(
+                f"{path}: the report could not be written: {reason}; put that right, or choose another place with --out"
+            ) from error
