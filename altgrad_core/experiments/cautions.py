@@ -53,6 +53,8 @@ def _on_tuning(shown: Sequence[Effect]) -> Iterator[str]:
         yield f"the best rate is at an end of the range, so a better one may lie beyond it: {names}"
     if max(rates) > 1 and any(len(effect.differences) >= FEWEST_SEEDS for effect in shown):
         yield "each seed is judged at the rate that the other seeds choose, so the rate is not chosen by its own result"
+        if any(len({point.of for point in arm.tried}) > 1 for arm in both):
+            yield "fewer seeds than all tried the widest range of rates, and decided around which ones all seeds were run"
     elif max(rates) > 1:
         yield "the rates were chosen by the same seeds that are compared, which flatters both sides"
 

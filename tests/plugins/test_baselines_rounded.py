@@ -319,3 +319,18 @@ def test_a_state_that_was_loaded_keeps_the_type_of_the_compensation() -> None:
     step(parameter, optimizer, torch.ones(3))
     optimizer.load_state_dict(optimizer.state_dict())
     assert optimizer.state[parameter]["compensation"].dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("format", EIGHT)
+def test_rounded_to_nearest_steps_below_half_a_rung_are_lost_every_time(format: str) -> None:
+    def distance(rounding: str) -> float:
+        torch.manual_seed(0)
+        parameter = nn.Parameter(torch.full((4096,), 0.5))
+        optimizer = optimizer_of(StochasticAdamW, parameter, format=format, lr=1e-3, rounding=rounding)
+        before = parameter.detach().clone()
+        for _ in range(3):
+            step(parameter, optimizer, torch.ones(4096))
+        return float((before - parameter.detach()).mean())
+
+    assert distance("nearest-even") == 0.0
+    assert distance("stochastic") == pytest.approx(3e-3, rel=0.5)
