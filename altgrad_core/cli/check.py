@@ -43,7 +43,7 @@ def check(
     """Assemble MANIFEST without training: what is quantized and how, sizes; of a matrix, its cells and their time."""
     from altgrad_core.cli.matrix import print_cells, print_estimate, print_table
     from altgrad_core.errors import ManifestError
-    from altgrad_core.experiments.cells import Matrix
+    from altgrad_core.experiments.matrix.cells import Matrix
     from altgrad_core.manifest.load import load_manifest
     from altgrad_core.registry.registry import installed
     from altgrad_core.running.assemble import assemble

@@ -16,11 +16,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from altgrad_core.contracts.actions import ROLES
-from altgrad_core.experiments.board import Board
-from altgrad_core.experiments.cells import SEED, Cell, Matrix, directory_of, endings_in
-from altgrad_core.experiments.estimate import estimate
-from altgrad_core.experiments.executor import Tally, train_cells
+from altgrad_core.experiments.matrix.cells import SEED, Cell, Matrix, directory_of, endings_in
+from altgrad_core.experiments.matrix.estimate import estimate
 from altgrad_core.experiments.report.write import Written, write_report
+from altgrad_core.experiments.workers.board import Board
+from altgrad_core.experiments.workers.executor import Tally, train_cells
 from altgrad_core.manifest.merge import dotted, location_of
 from altgrad_core.records.directory import RunDirectory
 

@@ -44,7 +44,7 @@ def run(
     from altgrad_core.cli.progress import watching
     from altgrad_core.cli.summary import print_outcome
     from altgrad_core.errors import ManifestError
-    from altgrad_core.experiments.cells import Matrix
+    from altgrad_core.experiments.matrix.cells import Matrix
     from altgrad_core.manifest.load import load_manifest, with_tables
     from altgrad_core.records.directory import RunDirectory
     from altgrad_core.registry.registry import installed

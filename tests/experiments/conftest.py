@@ -15,7 +15,7 @@ import pytest
 import tomlkit
 
 from altgrad_core import __version__, load_format
-from altgrad_core.experiments.study import Study
+from altgrad_core.experiments.study.study import Study
 from altgrad_core.records.diagnosis import diagnose
 from altgrad_core.records.record import encode_record
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
-from altgrad_core.experiments.answer import Answer, answer
-from altgrad_core.experiments.evidence import PERPLEXITY, effects
-from altgrad_core.experiments.study import Study
+from altgrad_core.experiments.evidence.answer import Answer, answer
+from altgrad_core.experiments.evidence.effects import PERPLEXITY, effects
+from altgrad_core.experiments.study.study import Study
 
 Read = Callable[..., Study]
 SMALL = (

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from altgrad_core import ManifestError
-from altgrad_core.experiments.cells import Cell, Ending, Matrix, endings_in, identity_of
-from altgrad_core.experiments.estimate import covering
+from altgrad_core.experiments.matrix.cells import Cell, Ending, Matrix, endings_in, identity_of
+from altgrad_core.experiments.matrix.estimate import covering
 from altgrad_core.manifest.load import load_manifest
 from altgrad_core.registry.registry import installed
 from altgrad_core.running.resolve import resolve

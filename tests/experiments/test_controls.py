@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from altgrad_core.experiments.controls import contrast_sentences, contrasts, same_grids, same_optimizers
-from altgrad_core.experiments.facts import references, twins
-from altgrad_core.experiments.study import Study
+from altgrad_core.experiments.evidence.controls import contrast_sentences, contrasts, same_grids, same_optimizers
+from altgrad_core.experiments.evidence.facts import references, twins
+from altgrad_core.experiments.study.study import Study
 
 Read = Callable[..., Study]
 

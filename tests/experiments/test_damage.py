@@ -13,12 +13,12 @@ import pytest
 import tomlkit
 
 from altgrad_core.errors import AltgradError
-from altgrad_core.experiments.answer import answer
-from altgrad_core.experiments.controls import contrast_sentences
-from altgrad_core.experiments.evidence import PERPLEXITY
-from altgrad_core.experiments.layers import recipe_sentences
-from altgrad_core.experiments.study import Study
-from altgrad_core.experiments.tables import as_csv, tables
+from altgrad_core.experiments.evidence.answer import answer
+from altgrad_core.experiments.evidence.controls import contrast_sentences
+from altgrad_core.experiments.evidence.effects import PERPLEXITY
+from altgrad_core.experiments.evidence.layers import recipe_sentences
+from altgrad_core.experiments.evidence.tables import as_csv, tables
+from altgrad_core.experiments.study.study import Study
 
 STRANGE: list[Any] = ["", {}, [], 0, -1, 1.5, True, "x", [1], {"a": 1}, "NaN", 1e308, [{}], {"use": 3}, 10**30, [[1]]]
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from altgrad_core.experiments.arms import arms, rate_points
-from altgrad_core.experiments.evidence import LOSS, PERPLEXITY, effects, in_metric
-from altgrad_core.experiments.statistics import adjusted, bootstrap_interval, permutation_p
-from altgrad_core.experiments.study import Study
+from altgrad_core.experiments.evidence.arms import arms, rate_points
+from altgrad_core.experiments.evidence.effects import LOSS, PERPLEXITY, effects, in_metric
+from altgrad_core.experiments.evidence.statistics import adjusted, bootstrap_interval, permutation_p
+from altgrad_core.experiments.study.study import Study
 
 Read = Callable[..., Study]
 RATES = (0.01, 0.1, 1.0)

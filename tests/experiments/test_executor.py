@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from altgrad_core.experiments.board import Board
+from altgrad_core.experiments.workers.board import Board
 from altgrad_core.records.record import read_records
 from altgrad_core.running.checkpoint import checkpoint_steps, read_checkpoint
 from tests.conftest import TINY

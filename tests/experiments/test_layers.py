@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from altgrad_core.experiments.layers import by_layer_type, layer_type, recipe_sentences
-from altgrad_core.experiments.study import Study
+from altgrad_core.experiments.evidence.layers import by_layer_type, layer_type, recipe_sentences
+from altgrad_core.experiments.study.study import Study
 
 Read = Callable[..., Study]
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from altgrad_core.experiments.search import MOST_STEPS, WIDEST_STEP, around_the_best, bracket, neat, next_probe
+from altgrad_core.experiments.matrix.search import MOST_STEPS, WIDEST_STEP, around_the_best, bracket, neat, next_probe
 
 GRID = [0.1, 0.316, 1.0, 3.16, 10.0]
 

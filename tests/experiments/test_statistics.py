@@ -10,7 +10,7 @@ import numpy
 import pytest
 from scipy import stats
 
-from altgrad_core.experiments.statistics import (
+from altgrad_core.experiments.evidence.statistics import (
     Interval,
     adjusted,
     agreed_sign,

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from altgrad_core import ManifestError, __version__
-from altgrad_core.experiments.labels import UNKNOWN, flatten
-from altgrad_core.experiments.study import Study
+from altgrad_core.experiments.study.labels import UNKNOWN, flatten
+from altgrad_core.experiments.study.study import Study
 from altgrad_core.records.record import read_records
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from altgrad_core.experiments.study import Study
-from altgrad_core.experiments.tables import Table, as_csv, as_parquet, files, tables
+from altgrad_core.experiments.evidence.tables import Table, as_csv, as_parquet, files, tables
+from altgrad_core.experiments.study.study import Study
 
 Read = Callable[..., Study]
 NAMES = ["cells", "rates", "arms", "effects", "pairs", "layers", "failures", "controls"]
@@ -89,7 +89,7 @@ def test_a_column_of_numbers_and_words_is_words() -> None:
 
 
 def test_without_pyarrow_there_is_csv(mixed: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("altgrad_core.experiments.tables.find_spec", lambda name: None)
+    monkeypatch.setattr("altgrad_core.experiments.evidence.tables.find_spec", lambda name: None)
     assert [Path(name).suffix for name in files(mixed)] == [".csv"] * len(NAMES)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from altgrad_core.experiments.answer import Answer
+from altgrad_core.experiments.evidence.answer import Answer
+from altgrad_core.experiments.evidence.wording import count
 from altgrad_core.experiments.report.blocks import Page
 from altgrad_core.experiments.report.sections.answers import answers_section
 from altgrad_core.experiments.report.sections.controls import controls_section
@@ -14,8 +15,7 @@ from altgrad_core.experiments.report.sections.losses import losses_section
 from altgrad_core.experiments.report.sections.provenance import provenance_section
 from altgrad_core.experiments.report.sections.why import why_section
 from altgrad_core.experiments.report.view import View
-from altgrad_core.experiments.study import Study
-from altgrad_core.experiments.wording import count
+from altgrad_core.experiments.study.study import Study
 
 SECTIONS = (
     answers_section,

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from altgrad_core.experiments.arms import Arm, arms
-from altgrad_core.experiments.evidence import Effect, effects
-from altgrad_core.experiments.facts import references
+from altgrad_core.experiments.evidence.arms import Arm, arms
+from altgrad_core.experiments.evidence.effects import Effect, effects
+from altgrad_core.experiments.evidence.facts import references
 from altgrad_core.experiments.figures.axes import can_be_drawn
 from altgrad_core.experiments.figures.palette import colours_of
-from altgrad_core.experiments.study import Result, Study
+from altgrad_core.experiments.study.study import Result, Study
 from altgrad_core.registry.registry import installed
 
 WIDE_BITS = 16

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from altgrad_core.errors import RunError
-from altgrad_core.experiments.answer import answer
+from altgrad_core.experiments.evidence.answer import answer
+from altgrad_core.experiments.evidence.tables import files as table_files
 from altgrad_core.experiments.report.blocks import Panel
 from altgrad_core.experiments.report.build import build_page
 from altgrad_core.experiments.report.markdown import as_markdown
 from altgrad_core.experiments.report.page import as_html
-from altgrad_core.experiments.study import Study
-from altgrad_core.experiments.tables import files as table_files
+from altgrad_core.experiments.study.study import Study
 from altgrad_core.records.files import write_whole
 
 PAGE, MARKDOWN, FIGURES, TABLES = "report.html", "report.md", "figures", "tables"

@@ -13,7 +13,7 @@ from altgrad_core.experiments.report.blocks import Text
 from altgrad_core.experiments.report.sections.why import causes_blocks
 from altgrad_core.experiments.report.view import View
 from altgrad_core.experiments.report.write import Written, write_report
-from altgrad_core.experiments.study import Study
+from altgrad_core.experiments.study.study import Study
 
 SECTIONS = ["answer", "effects", "losses", "layers", "failures", "why", "lines", "controls", "provenance"]
 EVIL = """<script>alert("1")</script>'"|`$x$&amp;"""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from altgrad_core.experiments.answer import answer
-from altgrad_core.experiments.arms import Arm
-from altgrad_core.experiments.evidence import PERPLEXITY
+from altgrad_core.experiments.evidence.answer import answer
+from altgrad_core.experiments.evidence.arms import Arm
+from altgrad_core.experiments.evidence.effects import PERPLEXITY
 from altgrad_core.experiments.report.blocks import Block, Section, Text, table_of
 from altgrad_core.experiments.report.view import View, mean
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from altgrad_core.experiments.controls import Contrast, contrast_sentences, contrasts, same_grids, same_optimizers
+from altgrad_core.experiments.evidence.controls import (
+    Contrast,
+    contrast_sentences,
+    contrasts,
+    same_grids,
+    same_optimizers,
+)
+from altgrad_core.experiments.evidence.wording import listed
 from altgrad_core.experiments.report.blocks import Block, Section, Text, table_of
 from altgrad_core.experiments.report.view import View, mean
-from altgrad_core.experiments.wording import listed
 
 NAME, TITLE = "controls", "Controls"
 REFERENCES = ("fp32", "bf16")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from altgrad_core.experiments.evidence import Effect
+from altgrad_core.experiments.evidence.effects import Effect
+from altgrad_core.experiments.evidence.statistics import Interval
 from altgrad_core.experiments.figures.forest import ForestRow, forest
 from altgrad_core.experiments.report.blocks import Block, Gallery, Grid, Panel, Section, Text, file_name, table_of
 from altgrad_core.experiments.report.view import View
-from altgrad_core.experiments.statistics import Interval
 
 NAME, TITLE = "effects", "Effect against the baseline"
 COLUMNS = (

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from altgrad_core.experiments.evidence.wording import count, listed, sentence
 from altgrad_core.experiments.figures.heat import number_table
 from altgrad_core.experiments.report.blocks import Block, Gallery, Panel, Section, Text, file_name, table_of
 from altgrad_core.experiments.report.view import View
-from altgrad_core.experiments.study import Result
-from altgrad_core.experiments.wording import count, listed, sentence
+from altgrad_core.experiments.study.study import Result
 
 NAME, TITLE = "failures", "Where each format fails"
 PHASES = ("forward", "backward", "optimizer")

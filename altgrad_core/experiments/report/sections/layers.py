@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from altgrad_core.experiments.evidence.layers import LayerMean, by_layer_type, recipe_sentences
+from altgrad_core.experiments.evidence.wording import few, sentence
 from altgrad_core.experiments.figures.heat import number_table
-from altgrad_core.experiments.layers import LayerMean, by_layer_type, recipe_sentences
 from altgrad_core.experiments.report.blocks import Block, Gallery, Panel, Section, Text, file_name
 from altgrad_core.experiments.report.view import View
-from altgrad_core.experiments.wording import few, sentence
 
 NAME, TITLE = "layers", "Sweet spot by layer type"
 CAPTION = (

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from altgrad_core.experiments.arms import Arm
+from altgrad_core.experiments.evidence.arms import FEWEST_RATES, Arm
+from altgrad_core.experiments.evidence.thresholds import thresholds
+from altgrad_core.experiments.evidence.wording import count, few
 from altgrad_core.experiments.figures.axes import LOSS
 from altgrad_core.experiments.figures.curves import Curve, Line, limits_of, loss_curves
 from altgrad_core.experiments.figures.sensitivity import Level, Sweep, Tried, sensitivity, sweep_limits
-from altgrad_core.experiments.report.blocks import Block, Gallery, Panel, Section, Text, file_name
+from altgrad_core.experiments.report.blocks import Block, Gallery, Panel, Section, Text, file_name, table_of
 from altgrad_core.experiments.report.view import Place, View, mean
-from altgrad_core.experiments.study import Result
-from altgrad_core.experiments.wording import count, few
+from altgrad_core.experiments.study.study import Result
 
 NAME, TITLE = "losses", "Loss curves and learning rates"
 FEWEST_EVALUATIONS = 4
@@ -24,7 +25,7 @@ def losses_section(view: View) -> Section:
     """Curves at the chosen rates, then every rate."""
     if not any(result.digest.losses for result in view.study.results):
         return Section(NAME, TITLE, (Text("No cell has recorded a step, so there is no loss to show.", "gap"),))
-    return Section(NAME, TITLE, (*_curves(view), *_sweeps(view)))
+    return Section(NAME, TITLE, (*_curves(view), *_sweeps(view), *_thresholds(view)))
 
 
 def _curves(view: View) -> list[Block]:
@@ -150,3 +151,34 @@ def _sweeps_caption(everything: Sequence[Sweep]) -> str:
         "each optimizer, so lines of different optimizers are compared in height, not from left to right. Losses far "
         f"above the others lie on the upper edge.{crosses}{lacking}"
     )
+
+
+def _thresholds(view: View) -> list[Block]:
+    """Where rates were tried up to divergence, or beyond the range: the largest that does not diverge."""
+    found = [threshold for threshold in thresholds(view.study) if threshold.rates >= FEWEST_RATES]
+    if not any(threshold.diverged is not None for threshold in found):
+        most = max((threshold.stable for threshold in found if threshold.stable), default=None)
+        return [Text(f"No rate that was tried diverged; the largest was {most:g}.")] if most else []
+    columns = (
+        "format",
+        "variant",
+        "optimizer",
+        "largest stable rate",
+        "smallest that diverged",
+        "factor",
+        "rates tried",
+    )
+    rows = [
+        (t.format, t.variant, t.optimizer, _rate(t.stable), _rate(t.diverged), _rate(t.uncertainty), t.rates)
+        for t in found
+    ]
+    caption = (
+        "The largest learning rate below which nothing diverged and the smallest that did, with the seed that tried most "
+        "rates; the threshold lies between them, so the factor is its uncertainty. Divergence is what the guards of the "
+        "manifest call so; a run that ends with a poor loss counts as stable. A dash: no rate that was tried."
+    )
+    return [table_of(columns, rows, caption)]
+
+
+def _rate(value: float | None) -> str | None:
+    return None if value is None else f"{value:.4g}"

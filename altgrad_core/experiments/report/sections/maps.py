@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from altgrad_core.experiments.arms import Arm
+from altgrad_core.experiments.evidence.arms import Arm
+from altgrad_core.experiments.evidence.wording import few, sentence, size
 from altgrad_core.experiments.figures.heat import layer_by_step
 from altgrad_core.experiments.report.blocks import Block, Gallery, Panel, Text, file_name
 from altgrad_core.experiments.report.traces import Trace, traces
 from altgrad_core.experiments.report.view import View, mean
-from altgrad_core.experiments.study import Result
-from altgrad_core.experiments.wording import few, sentence, size
+from altgrad_core.experiments.study.study import Result
 
 MAPS = (
     ("stall-ratio", "stall ratio"),

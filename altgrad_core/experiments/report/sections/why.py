@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from altgrad_core.experiments.evidence.statistics import Correlation, correlation
+from altgrad_core.experiments.evidence.wording import few, sentence
 from altgrad_core.experiments.figures.scatter import Dot, scatter
 from altgrad_core.experiments.report.blocks import Block, Gallery, Panel, Section, Text, file_name, table_of
 from altgrad_core.experiments.report.sections.maps import maps_blocks
 from altgrad_core.experiments.report.view import View, mean
-from altgrad_core.experiments.statistics import Correlation, correlation
-from altgrad_core.experiments.study import Result
-from altgrad_core.experiments.wording import few, sentence
+from altgrad_core.experiments.study.study import Result
 
 NAME, TITLE = "why", "Why: effect against what was seen"
 CAUSES = (

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from altgrad_core.experiments.labels import UNKNOWN, Labels, labels_of
-from altgrad_core.experiments.planned import planned_manifests
-from altgrad_core.experiments.reading import Reader
-from altgrad_core.experiments.result import Result as Result
-from altgrad_core.experiments.wording import few
+from altgrad_core.experiments.evidence.wording import few
+from altgrad_core.experiments.study.labels import UNKNOWN, Labels, labels_of
+from altgrad_core.experiments.study.planned import planned_manifests
+from altgrad_core.experiments.study.reading import Reader
+from altgrad_core.experiments.study.result import Result as Result
 
 
 @dataclass(frozen=True)

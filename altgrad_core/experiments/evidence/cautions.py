@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from altgrad_core.experiments.arms import FEWEST_SEEDS, Arm, arms
-from altgrad_core.experiments.evidence import Effect
-from altgrad_core.experiments.statistics import CONFIDENCE, FEWEST_PAIRS, most_coverage, smallest_p
-from altgrad_core.experiments.study import Study
-from altgrad_core.experiments.wording import count, few, listed, sentence, size
+from altgrad_core.experiments.evidence.arms import FEWEST_SEEDS, Arm, arms
+from altgrad_core.experiments.evidence.effects import Effect
+from altgrad_core.experiments.evidence.statistics import CONFIDENCE, FEWEST_PAIRS, most_coverage, smallest_p
+from altgrad_core.experiments.evidence.wording import count, few, listed, sentence, size
+from altgrad_core.experiments.study.study import Study
 
 BAD = ("crashed", "stopped", "unfinished", "missing")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from altgrad_core.experiments.cells import SEED, Cell, Matrix
+from altgrad_core.experiments.matrix.cells import SEED, Cell, Matrix
 from altgrad_core.manifest.merge import dotted, location_of
 from altgrad_core.records.directory import RunDirectory
 from altgrad_core.records.record import Record

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from altgrad_core.experiments.arms import FEWEST_RATES, FEWEST_SEEDS, Arm, arms
-from altgrad_core.experiments.statistics import (
+from altgrad_core.experiments.evidence.arms import FEWEST_RATES, FEWEST_SEEDS, Arm, arms
+from altgrad_core.experiments.evidence.statistics import (
     Interval,
     adjusted,
     agreed_sign,
@@ -14,8 +14,8 @@ from altgrad_core.experiments.statistics import (
     permutation_p,
     student_interval,
 )
-from altgrad_core.experiments.study import Study
-from altgrad_core.experiments.wording import count, listed
+from altgrad_core.experiments.evidence.wording import count, listed
+from altgrad_core.experiments.study.study import Study
 
 LOSS, PERPLEXITY = "loss", "perplexity"
 MOST_NATS = 700  # the exponential of a little more is beyond float64

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from altgrad_core.experiments.labels import UNKNOWN
-from altgrad_core.experiments.study import Result, Study
+from altgrad_core.experiments.study.labels import UNKNOWN
+from altgrad_core.experiments.study.study import Result, Study
 
 FEWEST_SEEDS = 3
 FEWEST_RATES = 3

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from altgrad_core.errors import ManifestError, RunError
-from altgrad_core.experiments.board import Board
-from altgrad_core.experiments.cells import Cell, Ending, Matrix, directory_of, ending_of
-from altgrad_core.experiments.process import Message, WorkerProcess
+from altgrad_core.experiments.matrix.cells import Cell, Ending, Matrix, directory_of, ending_of
+from altgrad_core.experiments.workers.board import Board
+from altgrad_core.experiments.workers.process import Message, WorkerProcess
 from altgrad_core.records.directory import CELLS, RunDirectory, mark_latest
 from altgrad_core.records.files import write_json, write_whole
 from altgrad_core.records.record import number

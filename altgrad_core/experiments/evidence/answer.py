@@ -6,13 +6,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from altgrad_core.experiments.arms import FEWEST_SEEDS, Arm, arms
-from altgrad_core.experiments.cautions import cautions
-from altgrad_core.experiments.evidence import LOSS, PERPLEXITY, Effect, effects, in_metric
-from altgrad_core.experiments.facts import references
-from altgrad_core.experiments.statistics import Interval, agreed_sign, bootstrap_interval, student_interval
-from altgrad_core.experiments.study import Study
-from altgrad_core.experiments.wording import count, few, listed, sentence, size, span
+from altgrad_core.experiments.evidence.arms import FEWEST_SEEDS, Arm, arms
+from altgrad_core.experiments.evidence.cautions import cautions
+from altgrad_core.experiments.evidence.effects import LOSS, PERPLEXITY, Effect, effects, in_metric
+from altgrad_core.experiments.evidence.facts import references
+from altgrad_core.experiments.evidence.statistics import Interval, agreed_sign, bootstrap_interval, student_interval
+from altgrad_core.experiments.evidence.wording import count, few, listed, sentence, size, span
+from altgrad_core.experiments.study.study import Study
 
 NOTHING = 1e-9  # what adding up floats in another order may leave
 UNITS = {LOSS: ("validation loss", " nats per token"), PERPLEXITY: ("perplexity", "")}

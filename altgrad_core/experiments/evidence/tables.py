@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 
-from altgrad_core.experiments.arms import Arm, arms, rate_points
-from altgrad_core.experiments.controls import contrasts, same_grids, same_optimizers
-from altgrad_core.experiments.evidence import LOSS, PERPLEXITY, effects, in_metric
-from altgrad_core.experiments.layers import by_layer_type
-from altgrad_core.experiments.statistics import Interval
-from altgrad_core.experiments.study import Result, Study
+from altgrad_core.experiments.evidence.arms import Arm, arms, rate_points
+from altgrad_core.experiments.evidence.controls import contrasts, same_grids, same_optimizers
+from altgrad_core.experiments.evidence.effects import LOSS, PERPLEXITY, effects, in_metric
+from altgrad_core.experiments.evidence.layers import by_layer_type
+from altgrad_core.experiments.evidence.statistics import Interval
+from altgrad_core.experiments.study.study import Result, Study
 
 Value = str | int | float | None
 Row = Sequence[Value]

@@ -191,6 +191,11 @@ def _defaults(use: str) -> dict[str, Any]:
     return {name: field.default for name, field in registry.get("optimizer", use).model_fields.items()}
 
 
+def default_of(use: str, option: str) -> str:
+    """What an option of an optimizer is where its label does not name it."""
+    return _shown(_defaults(use).get(option))
+
+
 def _variants(flat: Sequence[Flat]) -> list[str]:
     """Every other key that varies, `key=value`; what a recipe says of rounding and scaling, in one word where it can."""
     others = [

@@ -6,8 +6,8 @@ import math
 from typing import Any
 
 from altgrad_core.errors import FormatError
-from altgrad_core.experiments.labels import UNQUANTIZED
-from altgrad_core.experiments.study import Study
+from altgrad_core.experiments.study.labels import UNQUANTIZED
+from altgrad_core.experiments.study.study import Study
 from altgrad_core.numerics.minifloat import Minifloat
 
 REFERENCE_BITS = 16

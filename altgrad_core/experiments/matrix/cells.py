@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from altgrad_core.contracts.actions import ROLES
 from altgrad_core.errors import ManifestError
-from altgrad_core.experiments.search import MOST_STEPS, around_the_best, neat, next_probe
+from altgrad_core.experiments.matrix.search import MOST_STEPS, around_the_best, neat, next_probe
 from altgrad_core.manifest.explain import problem_at, validated
 from altgrad_core.manifest.load import ManifestFile
 from altgrad_core.manifest.matrix import Label, Point, points, too_many

@@ -20,7 +20,7 @@ class WorkerProcess:
 
     def __init__(self, number_of: int, jobs: int, messages: queue.SimpleQueue[Message]) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "altgrad_core.experiments.worker"],
+            [sys.executable, "-m", "altgrad_core.experiments.workers.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

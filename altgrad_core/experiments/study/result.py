@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from altgrad_core.experiments.digest import Digest, whole_records
+from altgrad_core.experiments.study.digest import Digest, whole_records
 from altgrad_core.records.directory import RunDirectory
 
 

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from altgrad_core.experiments.arms import Arm, arms
-from altgrad_core.experiments.facts import twins
-from altgrad_core.experiments.statistics import Interval, agreed_sign, bootstrap_interval, student_interval
-from altgrad_core.experiments.study import Result, Study
-from altgrad_core.experiments.wording import count, few, sentence, size, span
+from altgrad_core.experiments.evidence.arms import Arm, arms
+from altgrad_core.experiments.evidence.facts import twins
+from altgrad_core.experiments.evidence.statistics import Interval, agreed_sign, bootstrap_interval, student_interval
+from altgrad_core.experiments.evidence.wording import count, few, sentence, size, span
+from altgrad_core.experiments.study.labels import default_of
+from altgrad_core.experiments.study.study import Result, Study
 
 Key = tuple[str, str, float | None, int | None]
 
@@ -134,7 +135,8 @@ def _parts(arm: Arm) -> _Parts:
 def _contrast(key: str, arm: Arm, other: Arm, parts: _Parts, others: _Parts) -> Contrast:
     pairs = [(arm.held_out[seed].loss, other.held_out[seed].loss) for seed in arm.held_out if seed in other.held_out]
     values = tuple(a - b for a, b in pairs if a is not None and b is not None)
-    names = (parts.keys.get(key, "unset"), others.keys.get(key, "unset"))
+    default = default_of(parts.use, key)
+    names = (parts.keys.get(key, default), others.keys.get(key, default))
     return Contrast(key, *names, (arm, other), values, bootstrap_interval(values), student_interval(values))
 
 

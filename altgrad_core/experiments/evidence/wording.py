@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from altgrad_core.experiments.statistics import Interval
+from altgrad_core.experiments.evidence.statistics import Interval
 
 
 def count(number: int, noun: str) -> str:

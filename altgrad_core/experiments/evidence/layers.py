@@ -6,10 +6,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from altgrad_core.experiments.arms import Arm, arms
-from altgrad_core.experiments.statistics import agreed_sign, bootstrap_interval, student_interval
-from altgrad_core.experiments.study import Result, Study
-from altgrad_core.experiments.wording import count, few, sentence, size, span
+from altgrad_core.experiments.evidence.arms import Arm, arms
+from altgrad_core.experiments.evidence.statistics import agreed_sign, bootstrap_interval, student_interval
+from altgrad_core.experiments.evidence.wording import count, few, sentence, size, span
+from altgrad_core.experiments.study.study import Result, Study
 
 OTHER = "other"
 _TYPES = (  # in this order: what is inside an attention or an MLP block belongs to it, whatever it is called

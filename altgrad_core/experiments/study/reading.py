@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from altgrad_core.errors import ManifestError
-from altgrad_core.experiments.labels import is_manifest
-from altgrad_core.experiments.result import Result
-from altgrad_core.experiments.wording import few
+from altgrad_core.experiments.evidence.wording import few
+from altgrad_core.experiments.study.labels import is_manifest
+from altgrad_core.experiments.study.result import Result
 from altgrad_core.records.directory import RunDirectory
 from altgrad_core.records.record import number
 

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-from altgrad_core.experiments.cells import Cell, Ending
+from altgrad_core.experiments.matrix.cells import Cell, Ending
 
 
 @dataclass

@@ -1,0 +1,52 @@
+"""The largest learning rate that does not diverge, for every optimizer and format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from altgrad_core.experiments.matrix.search import bracket
+from altgrad_core.experiments.study.study import Result, Study
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """What one seed tells of where an arm ceases to train.
+
+    Attributes:
+        seed: the one with which most rates were tried.
+        rates: how many.
+        stable: the largest rate below which nothing diverged; None where the smallest tried diverged already.
+        diverged: the smallest that diverged; None where none did.
+    """
+
+    format: str
+    optimizer: str
+    variant: str
+    seed: int
+    rates: int
+    stable: float | None
+    diverged: float | None
+
+    @property
+    def uncertainty(self) -> float | None:
+        """The factor between the two, within which the threshold lies."""
+        return None if self.stable is None or self.diverged is None else self.diverged / self.stable
+
+
+def thresholds(study: Study) -> tuple[Threshold, ...]:
+    """One for every arm of which some rate was tried, probes among them, in order of appearance."""
+    found: dict[tuple[str, str, str], list[Result]] = {}
+    for result in study.results:
+        if result.rate is not None and result.seed is not None and result.has_ended:
+            found.setdefault((result.format, result.optimizer, result.variant), []).append(result)
+    return tuple(_threshold(key, results) for key, results in found.items())
+
+
+def _threshold(arm: tuple[str, str, str], results: Iterable[Result]) -> Threshold:
+    by_seed: dict[int, dict[float, bool]] = {}
+    for result in results:
+        assert result.seed is not None and result.rate is not None
+        by_seed.setdefault(result.seed, {})[result.rate] = result.validation_loss is not None
+    seed, is_stable = max(by_seed.items(), key=lambda pair: len(pair[1]))
+    return Threshold(*arm, seed, len(is_stable), *bracket(is_stable))

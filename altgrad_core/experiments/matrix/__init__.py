@@ -1,0 +1,1 @@
+"""Which cells a study has, and what they will take."""
