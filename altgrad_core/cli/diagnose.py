@@ -22,10 +22,12 @@ def diagnose(
     from altgrad_core.errors import ManifestError
     from altgrad_core.records.diagnosis import as_markdown
     from altgrad_core.records.diagnosis import diagnose as read
-    from altgrad_core.records.directory import RunDirectory
+    from altgrad_core.records.directory import CELLS, RunDirectory
     from altgrad_core.records.record import encode_record, read_records
 
     directory = RunDirectory(run_dir)
+    if (run_dir / CELLS).exists():
+        raise ManifestError(f"{run_dir}: is a study of many runs; name one of them, or see: altgrad report {run_dir}")
     if not directory.records.exists():
         raise ManifestError(f"{run_dir}: no run has been started here; start one with: altgrad run MANIFEST")
     found = read(read_records(directory.records))

@@ -32,7 +32,8 @@ def run_matrix(matrix: Matrix, study: Path, *, jobs: int, overwrite: bool, as_js
     with _watching() as show:
         tally = train_cells(matrix, study, jobs=jobs, overwrite=overwrite, show=show)
     if tally.signal is not None:
-        print(f"saved; continue with: altgrad run {matrix.source.path} --out {study}", file=sys.stderr)
+        more = f" --jobs {jobs}" if jobs > 1 else ""
+        print(f"saved; continue with: altgrad run {matrix.source.path} --out {study}{more}", file=sys.stderr)
     for name, reason in tally.failed.items():
         print(f"failed: {name}: {reason}", file=sys.stderr)
     written = write_report(study) if tally.signal is None else None
@@ -72,11 +73,16 @@ def print_cells(matrix: Matrix, *, as_json: bool) -> None:
 
 def print_estimate(matrix: Matrix) -> None:
     """What the known cells will take, by a few measured steps."""
-    found = estimate(matrix, matrix.cells({}))
+    cells = matrix.cells({})
+    found, bound = estimate(matrix, cells), matrix.bound()
     print(
         f"about {_duration(found.seconds)} in one process like this one, and {found.bytes / 1e6:.0f} MB of checkpoints kept "
         f"(by a few steps of {found.measured} cells)"
     )
+    if bound > len(cells):
+        times = bound / len(cells)
+        most = f"{_duration(found.seconds * times)} and {found.bytes * times / 1e6:.0f} MB"
+        print(f"with all that the search may add, {bound} cells: at most about {most}")
 
 
 def print_table(matrix: Matrix, study: Path) -> None:

@@ -48,7 +48,8 @@ class ManifestFile:
                 if tuple(location[:length]) in lines:
                     best = (length, f"{path}:{line_of(location[:length], lines)}")
                     break
-        return best[1]
+        inside = [option for given, option in self.settings.items() if location and given[: len(location)] == location]
+        return " with ".join(dict.fromkeys([best[1], *inside]))
 
 
 def load_manifest(path: Path, settings: Iterable[str] = (), *, flags: Mapping[str, str] | None = None) -> ManifestFile:

@@ -65,7 +65,10 @@ def points(source: ManifestFile, matrix: MatrixTable, *, most: int) -> list[Poin
         raise too_many(source, count, most)
     product = [reader.point(combination) for combination in itertools.product(*grids[0])]
     more = [reader.point(combination) for axes in grids[1:] for combination in itertools.product(*axes)]
-    return [*reader.without_excluded(product, matrix.exclude), *more]
+    found = [*reader.without_excluded(product, matrix.exclude), *more]
+    if not found:
+        raise reader.error(("exclude",), "every cell is excluded; leave one")
+    return found
 
 
 def too_many(source: ManifestFile, count: int, most: int) -> ManifestError:

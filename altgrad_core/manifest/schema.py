@@ -171,6 +171,8 @@ class SearchTable(Table):
 
     @model_validator(mode="after")
     def _spaces_what_is_kept(self) -> SearchTable:
+        if len(set(self.factors)) < len(self.factors):
+            raise ValueError("factors has one twice")
         if self.spacing is not None and self.keep is None:
             raise ValueError("spacing is that of the rates which `keep` asks for; set keep too, such as keep = 3")
         return self

@@ -93,7 +93,7 @@ def test_a_directory_that_is_no_study_exits_2(altgrad: Any, tmp_path: Path) -> N
     assert said.code == 2
     assert said.err == (
         f"altgrad: {tmp_path}: is neither a study nor a run: it has no cells.json and no records.jsonl, nor has any "
-        f"folder in it; a study comes from: altgrad run MANIFEST --out {tmp_path}\n"
+        f"folder in it; a study is what altgrad run MANIFEST leaves in its directory\n"
     )
 
 

@@ -12,7 +12,10 @@ import pytest
 
 from altgrad_core import testing
 from altgrad_core.cli.main import app
+from altgrad_core.experiments.matrix.cells import Matrix
+from altgrad_core.manifest.load import load_manifest
 from altgrad_core.registry.kinds import KINDS
+from altgrad_core.registry.registry import installed
 
 ROOT = Path(__file__).parents[2]
 CHECKS = {
@@ -49,7 +52,7 @@ def test_every_plugin_of_the_guide_keeps_its_laws(block: str) -> None:
         CHECKS[kind](item)
 
 
-ELSEWHERE = {"eurlex.toml", "study.toml"}  # the first needs data, which tests/examples makes; the second takes hours
+ELSEWHERE = {"eurlex.toml", "study.toml", "options.toml"}  # one needs data, which tests/examples makes; two take hours
 MANIFESTS = [path for path in sorted(ROOT.glob("examples/*.toml")) if path.name not in ELSEWHERE]
 
 
@@ -60,11 +63,13 @@ def test_every_example_manifest_trains(altgrad: Callable[..., Any], manifest: Pa
 
 
 def test_a_corner_of_the_study_trains(altgrad: Callable[..., Any], tmp_path: Path) -> None:
+    options = load_manifest(ROOT / "examples/options.toml")
+    assert len(Matrix(options, installed(), most=1000).cells({})) == 204
     corner = {"recipe.0.weight.format": ["e7m0"], "run.seed": [1], "include": [], "search": {"factors": [1.0]}}
     settings = [f"matrix.{key}={json.dumps(value).replace(':', ' =')}" for key, value in corner.items()]
     shorter = ["run.evaluate_batches=1", "data.batch_size=2", "matrix.search.key='optimizer.group[0].lr'"]
-    options = [word for setting in [*settings, *shorter] for word in ("--set", setting)]
-    told = altgrad("run", ROOT / "examples/study.toml", "--out", tmp_path / "out", "--steps", "2", "--json", *options)
+    words = [word for setting in [*settings, *shorter] for word in ("--set", setting)]
+    told = altgrad("run", ROOT / "examples/study.toml", "--out", tmp_path / "out", "--steps", "2", "--json", *words)
     assert (told.code, json.loads(told.out)["ended"]) == (0, {"finished": 3}), told.err
 
 

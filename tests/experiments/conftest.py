@@ -244,6 +244,12 @@ def made() -> type[Made]:
     return Made
 
 
+@pytest.fixture(name="resolved")
+def resolved_manifest() -> Callable[[Made], dict[str, Any]]:
+    """The resolved manifest of a cell that is made up."""
+    return resolved
+
+
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[..., Path]:
     """Writes a study to the disk."""
@@ -277,7 +283,8 @@ def grid_of_cells() -> Callable[..., list[Made]]:
                         own = noise * (drawn[index, seed] - sum(drawn[index, other] for other in seeds) / len(seeds))
                         level = 2.0 + 0.1 * math.cos(seed) + 0.05 * abs(math.log10(rate / best))
                         won = gain + own if optimizer != "adamw" else 0.0
-                        found.append(Made(format, optimizer, rate, seed, level - won))
+                        plain = {} if optimizer == "adamw" else {"plain_lr": rate}  # as the baseline has it
+                        found.append(Made(format, optimizer, rate, seed, level - won, options=plain))
         return found
 
     return cells

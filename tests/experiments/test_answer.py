@@ -246,7 +246,7 @@ def test_the_main_variant_is_named_and_the_others_are_too(study: Read, grid_of_c
     )
     found = answer(study([*aside, *cells]))
     assert found.sentence.startswith("Format e5m2 benefits most")
-    assert "Compared in one variant (rounding=nearest-even); apart from it: rounding=stochastic." in found.cautions
+    assert "The answer is of one variant, rounding=nearest-even; apart from it: rounding=stochastic." in found.cautions
 
 
 def test_hostile_names_are_passed_on_as_they_are(study: Read, made: Any) -> None:
@@ -260,9 +260,19 @@ def test_an_optimizer_that_is_the_baseline_by_another_name_is_said_to_be(study: 
     assert found.sentence == "The optimizer manifold-adamw gives exactly the losses of adamw in e5m2 and e4m3."
 
 
-def test_probes_for_the_largest_rate_are_not_counted_as_diverged(study: Read, grid_of_cells: Any, made: Any) -> None:
-    cells = [*grid_of_cells({"e5m2": 0.1, "e4m3": 0.0}), made("e5m2", rate=9.0, loss=None, role="probe")]
-    assert "Diverged: 0 of 72 cells that ended." in answer(study(cells)).cautions
+def test_probes_for_the_largest_rate_are_counted_and_said_to_be_such(
+    study: Read, grid_of_cells: Any, made: Any
+) -> None:
+    def said(more: list[Any], place: str) -> str:
+        found = answer(study([*grid_of_cells({"e5m2": 0.1, "e4m3": 0.0}), *more], place=place))
+        return next(caution for caution in found.cautions if caution.startswith("Diverged"))
+
+    probe, second = (made("e5m2", rate=rate, loss=None, role="probe") for rate in (9.0, 8.0))
+    search = "in the search for the largest stable rate"
+    assert said([probe], "one") == f"Diverged: 1 of 73 cells that ended, {search}."
+    assert said([probe, second], "two") == f"Diverged: 2 of 74 cells that ended, all {search}."
+    lost = made("e5m2", rate=9.0, seed=2, loss=None)
+    assert said([probe, lost], "both") == f"Diverged: 2 of 74 cells that ended, 1 of them {search}."
 
 
 def test_where_no_rate_matters_none_is_at_an_end(study: Read, grid_of_cells: Any) -> None:

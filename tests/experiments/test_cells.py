@@ -119,6 +119,44 @@ def test_a_search_needs_a_number(matrix: Make) -> None:
     assert '"optimizer.use" is "manifold-adamw" in cell seed1-' in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "run.seed = [1]\noptimizer.lr = [1.0]\n[matrix.search]\nkeep = 1\n",
+            'matrix.search.key: "optimizer.lr" is an axis of the matrix too; leave out one of the two',
+        ),
+        ("run.seed = [1]\n[matrix.search]\nfactors = [1.0, 1.0]\n", "matrix.search: factors has one twice"),
+        (
+            "run.seed = [1]\n[matrix.search]\nspacing = 2.0\n",
+            "matrix.search: spacing is that of the rates which `keep` asks for; set keep too, such as keep = 3",
+        ),
+        (
+            "baseline = 'sgd'\nrun.seed = [1]\n",
+            'matrix.baseline: no cell has the optimizer "sgd"; there is manifold-adamw',
+        ),
+        ("run.seed = [1]\n[[matrix.exclude]]\nrun.seed = 1\n", "matrix.exclude: every cell is excluded; leave one"),
+    ],
+)
+def test_a_matrix_that_makes_no_sense_is_refused(matrix: Make, text: str, said: str) -> None:
+    with pytest.raises(ManifestError) as caught:
+        matrix("[matrix]\n" + text).cells({})
+    assert str(caught.value).endswith(said)
+
+
+def test_a_mistake_of_a_searched_rate_is_placed_at_the_search(matrix: Make, tiny: Path) -> None:
+    with pytest.raises(ManifestError) as caught:
+        matrix("[matrix]\nmodel.n_layer = [1]\n[matrix.search]\nkey = 'run.seed'\nfactors = [0.5, 1]\n").cells({})
+    line = len((tiny.parent / "study.toml").read_text().partition("[matrix.search]")[0].splitlines()) + 1
+    assert f"study.toml:{line} (matrix.search): run.seed: expected a valid integer, got 1.5" in str(caught.value)
+
+
+def test_a_mistake_of_a_table_names_the_axis_that_sets_a_key_of_it(matrix: Make) -> None:
+    with pytest.raises(ManifestError) as caught:
+        matrix("[matrix]\nmodel.n_head = [2, 3]\n")
+    assert "(matrix.model.n_head[1]): model: n_embd 16 is not divisible by n_head 3" in str(caught.value)
+
+
 def test_more_cells_than_allowed_count_what_a_search_may_add(matrix: Make) -> None:
     text = "[matrix]\nrun.seed = [1, 2, 3]\n[matrix.search]\nfactors = [1, 2]\nkeep = 1\nbisections = 3\n"
     assert matrix(text, most=11).bound() == 2 + (3 + 4) + 2
@@ -127,9 +165,9 @@ def test_more_cells_than_allowed_count_what_a_search_may_add(matrix: Make) -> No
 
 
 def test_what_is_told_of_cells_is_plain_data(matrix: Make) -> None:
-    study = matrix("[matrix]\nrun.seed = [1]\nbaseline = 'adamw'\n")
+    study = matrix("[matrix]\nrun.seed = [1]\nbaseline = 'manifold-adamw'\n")
     told = json.loads(json.dumps(study.told(study.cells({}))))
-    assert (told["name"], told["baseline"], told["rate"]) == ("study", "adamw", "optimizer.lr")
+    assert (told["name"], told["baseline"], told["rate"]) == ("study", "manifold-adamw", "optimizer.lr")
     assert told["cells"][0]["point"] == {"run.seed": 1}
 
 

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from altgrad_core.experiments.evidence.layers import by_layer_type, layer_type, recipe_sentences
+from altgrad_core.experiments.evidence.layers import (
+    LayerMean,
+    by_layer_type,
+    comparable,
+    layer_type,
+    recipe_sentences,
+    role_of,
+)
 from altgrad_core.experiments.study.study import Study
 
 Read = Callable[..., Study]
@@ -74,3 +82,37 @@ def test_a_recipe_by_layer_that_is_not_told_apart_is_said_not_to_be(study: Read,
 
 def test_the_same_recipe_for_all_layers_is_no_such_comparison(study: Read, made: Any) -> None:
     assert recipe_sentences(study([made("e4m3"), made("e5m2")])) == ()
+
+
+def test_recipes_that_differ_in_their_layers_alone_are_compared(write: Callable[..., Path], made: Any) -> None:
+    cells = [made(seed=seed, loss=2.0 + seed + 0.5 * (seed > 3)) for seed in range(1, 7)]
+    directory = write(cells)
+    for cell in cells[3:]:
+        path = directory / cell.name / "resolved.toml"
+        path.write_text(path.read_text().replace('[[recipe]]\nlayers = "*"', '[[recipe]]\nlayers = "blocks.*"'))
+    (told,) = recipe_sentences(Study.read(directory))
+    assert told == (
+        "With adamw, nats per token by recipe: e4m3 [layers=*] 4 (3 seeds) and e4m3 [layers=blocks.*] 7.5 (3 seeds); too "
+        "few seeds to tell the first from the second."
+    )
+
+
+def mean(format: str, optimizer: str, variant: str = "") -> LayerMean:
+    return LayerMean(format, optimizer, variant, "MLP", "stall-ratio", 0.5, 1, 1)
+
+
+def test_only_like_runs_are_compared_by_layer() -> None:
+    both = [mean(form, optimizer, "plain") for form in ("e4m3", "e5m2") for optimizer in ("adamw", "grid")]
+    unlike = [mean("e4m3", "adamw", "headed"), mean("e4m3", "manifold-adamw", "plain")]
+    assert comparable([*unlike, *both], "adamw") == both
+    assert comparable([mean("e4m3", "adamw"), mean("e5m2", "grid")], "adamw") == [mean("e4m3", "adamw")]
+    assert comparable([mean("e4m3", "lamb"), mean("e5m2", "grid")], "adamw") == [mean("e5m2", "grid")]
+    assert comparable([], "adamw") == []
+
+
+@pytest.mark.parametrize(
+    ("reading", "role"),
+    [("gradient-underflow-rate", "gradient"), ("activation-nan-count", "activation"), ("code-use", "weight")],
+)
+def test_the_name_of_a_reading_tells_its_operand(reading: str, role: str) -> None:
+    assert role_of(reading) == role

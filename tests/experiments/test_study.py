@@ -211,7 +211,7 @@ def test_a_directory_that_is_neither_is_refused(tmp_path: Path) -> None:
         Study.read(tmp_path / "nothing")
     assert str(caught.value) == (
         f"{tmp_path}/nothing: is neither a study nor a run: it has no cells.json and no records.jsonl, nor has any folder "
-        f"in it; a study comes from: altgrad run MANIFEST --out {tmp_path}/nothing"
+        "in it; a study is what altgrad run MANIFEST leaves in its directory"
     )
 
 

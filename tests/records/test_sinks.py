@@ -175,7 +175,7 @@ def test_records_that_find_no_room_are_left_out_and_counted(
     warning = "tracker hanging does not keep up: 10 records wait for it, more are left out"
     assert [record["message"] for record in shown if record["kind"] == "warning"] == [warning]
     taken = [record["step"] for record in hanging.got]
-    assert taken == list(range(len(taken)))
+    assert taken == sorted(set(taken)) and taken[:10] == list(range(10))  # in order; those without room are missing
     assert len(taken) in (11, 12)  # whether the second was taken from the queue before it was full
     lost = f"{50 - len(taken)} records did not reach it: altgrad track {tmp_path} --to hanging"
     assert shown[-1]["message"] == f"ended finished; {lost}"

@@ -7,8 +7,10 @@ from collections.abc import Iterator, Sequence
 
 from altgrad_core.experiments.evidence.arms import FEWEST_SEEDS, Arm, arms
 from altgrad_core.experiments.evidence.effects import Effect
+from altgrad_core.experiments.evidence.plain_rates import unequal_rates
 from altgrad_core.experiments.evidence.statistics import CONFIDENCE, FEWEST_PAIRS, most_coverage, smallest_p
 from altgrad_core.experiments.evidence.wording import count, few, listed, sentence, size
+from altgrad_core.experiments.study.reading import CELLS
 from altgrad_core.experiments.study.study import Study
 
 BAD = ("crashed", "stopped", "unfinished", "missing")
@@ -16,9 +18,16 @@ BAD = ("crashed", "stopped", "unfinished", "missing")
 
 def cautions(study: Study, shown: Sequence[Effect]) -> tuple[str, ...]:
     """Sentences on the effects that an answer shows."""
-    found = [*_on_seeds(shown), *_on_tuning(shown), *_on_divergence(study, shown), *_on_chance(shown)]
+    found = [*_on_files(study), *unequal_rates(study, shown)]
+    found += [*_on_seeds(shown), *_on_tuning(shown), *_on_divergence(study, shown), *_on_chance(shown)]
     found += [*_on_left_out(shown), *_on_gaps(study), *_on_variants(study, shown), *_on_size(study)]
     return tuple(sentence(text) for text in found)
+
+
+def _on_files(study: Study) -> Iterator[str]:
+    """What is wrong with the list of the cells, so that it is not known which there should be."""
+    about = (f"{study.directory / CELLS}: ", f"{study.directory}: ", "the baseline ")
+    yield from (problem for problem in study.problems if problem.startswith(about))
 
 
 def _on_seeds(shown: Sequence[Effect]) -> Iterator[str]:
@@ -72,10 +81,8 @@ def _end(arm: Arm) -> str:
 
 
 def _on_divergence(study: Study, shown: Sequence[Effect]) -> Iterator[str]:
-    ended = [result for result in study.results if result.has_ended and result.role == "cell"]
-    diverged = sum(result.status == "diverged" for result in ended)
-    if ended:
-        yield f"diverged: {diverged} of {count(len(ended), 'cell')} that ended"
+    if any(result.has_ended for result in study.results):
+        yield diverged(study)
     everything = _both(shown) or arms(study)
     if at_best := [arm for arm in everything if arm.diverged]:
         names = few([f"{arm.label} ({arm.diverged} of {arm.of})" for arm in at_best])
@@ -83,6 +90,17 @@ def _on_divergence(study: Study, shown: Sequence[Effect]) -> Iterator[str]:
     if broken := [effect for effect in shown if effect.diverged_seeds]:
         names = few([f"{e.optimizer} in {e.format}, seed {listed(e.diverged_seeds)}" for e in broken])
         yield f"pairs with a diverged side have no difference and are not in the mean: {names}"
+
+
+def diverged(study: Study) -> str:
+    """How many of the cells that ended diverged, and how many of these only looked for the largest stable rate."""
+    ended = [result for result in study.results if result.has_ended]
+    lost = [result for result in ended if result.status == "diverged"]
+    probes = sum(result.role != "cell" for result in lost)
+    all_of_them = "" if len(lost) == 1 else "all "
+    which = f"{probes} of them " if probes < len(lost) else all_of_them
+    search = f", {which}in the search for the largest stable rate" if probes else ""
+    return f"diverged: {len(lost)} of {count(len(ended), 'cell')} that ended{search}"
 
 
 def _on_chance(shown: Sequence[Effect]) -> Iterator[str]:
@@ -115,17 +133,26 @@ def _on_left_out(shown: Sequence[Effect]) -> Iterator[str]:
 
 
 def _on_gaps(study: Study) -> Iterator[str]:
-    counts = Counter(result.status for result in study.results if result.role == "cell")
+    counts = Counter(result.status for result in study.results)
     if gaps := [f"{counts[status]} {status}" for status in BAD if counts[status]]:
-        yield f"{sum(counts[status] for status in BAD)} of {counts.total()} cells have no result: {listed(gaps)}"
+        missing = sum(counts[status] for status in BAD)
+        verb = "has" if missing == 1 else "have"
+        yield f"{missing} of {count(counts.total(), 'cell')} {verb} no result: {listed(gaps)}"
 
 
 def _on_variants(study: Study, shown: Sequence[Effect]) -> Iterator[str]:
     variants = list(dict.fromkeys(arm.variant for arm in arms(study)))
     used = dict.fromkeys(effect.variant for effect in shown)
-    others = [variant or "without any of these" for variant in variants if variant not in used]
+    others = [_variant(study, variant) or "without any of these" for variant in variants if variant not in used]
     if shown and others:
-        yield f"compared in one variant ({listed([v or 'none' for v in used])}); apart from it: {few(others)}"
+        told = [_variant(study, variant) or "none" for variant in used]
+        which = f"one variant, {told[0]}" if len(told) == 1 else f"the variants {listed(told)}"
+        yield f"the answer is of {which}; apart from it: {few(others)}"
+
+
+def _variant(study: Study, variant: str) -> str:
+    """Its name and what that sets."""
+    return f"{variant} ({study.variants[variant]})" if variant in study.variants else variant
 
 
 def _on_size(study: Study) -> Iterator[str]:

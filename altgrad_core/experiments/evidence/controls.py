@@ -12,6 +12,7 @@ from altgrad_core.experiments.evidence.statistics import Interval, agreed_sign, 
 from altgrad_core.experiments.evidence.wording import count, few, sentence, size, span
 from altgrad_core.experiments.study.labels import default_of
 from altgrad_core.experiments.study.study import Result, Study
+from altgrad_core.experiments.study.variants import words
 
 Key = tuple[str, str, float | None, int | None]
 
@@ -111,7 +112,7 @@ class Contrast:
 
 def contrasts(study: Study) -> tuple[Contrast, ...]:
     """Every pair of arms of one format that differ in one option of the optimizer or one key of the variant."""
-    placed = [(arm, _parts(arm)) for arm in arms(study)]
+    placed = [(arm, _parts(arm, study.variants)) for arm in arms(study)]
     found = []
     for index, (arm, parts) in enumerate(placed):
         for other, others in placed[index + 1 :]:
@@ -126,10 +127,9 @@ class _Parts(NamedTuple):
     keys: dict[str, str]
 
 
-def _parts(arm: Arm) -> _Parts:
+def _parts(arm: Arm, variants: Mapping[str, str]) -> _Parts:
     use, _, options = arm.optimizer.partition(" (")
-    words = [*options.removesuffix(")").split(", "), *arm.variant.split(", ")]
-    return _Parts(use, {key: value for key, _, value in (word.partition("=") for word in words if word)})
+    return _Parts(use, {**words(options.removesuffix(")")), **words(variants.get(arm.variant, arm.variant))})
 
 
 def _contrast(key: str, arm: Arm, other: Arm, parts: _Parts, others: _Parts) -> Contrast:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from altgrad_core.experiments.evidence.arms import Arm, arms
 from altgrad_core.experiments.evidence.statistics import agreed_sign, bootstrap_interval, student_interval
 from altgrad_core.experiments.evidence.wording import count, few, sentence, size, span
+from altgrad_core.experiments.study.labels import ROLES, role_format
 from altgrad_core.experiments.study.study import Result, Study
 
 OTHER = "other"
@@ -70,8 +71,43 @@ def _means(arm: Arm, cells: Sequence[Result]) -> list[LayerMean]:
     ]  # fmt: skip
 
 
-def _is_mixed(arm: Arm) -> bool:
-    return " (" in arm.format or re.search(r"\.layers=", arm.variant) is not None
+def comparable(means: Sequence[LayerMean], baseline: str | None) -> list[LayerMean]:
+    """Those of like runs alone: of the variant that has most formats, and of the optimizers that all of these have."""
+    formats: dict[str, dict[str, None]] = {}
+    for mean in means:
+        formats.setdefault(mean.variant, {})[mean.format] = None
+    if not formats:
+        return []
+    variant = max(formats, key=lambda name: len(formats[name]))
+    own = [mean for mean in means if mean.variant == variant]
+    having = {name: {mean.format for mean in own if mean.optimizer == name} for name in {m.optimizer for m in own}}
+    common = {name for name, found in having.items() if found == set(formats[variant])}
+    kept = common or {baseline if baseline in having else max(sorted(having), key=lambda name: len(having[name]))}
+    return [mean for mean in own if mean.optimizer in kept]
+
+
+def role_of(reading: str) -> str:
+    """The operand that a reading is of; what names none is of the weights."""
+    return next((role for role in ROLES if reading.startswith(f"{role}-")), "weight")
+
+
+def operand_format(study: Study, role: str, *, format: str, variant: str) -> str:
+    """What an operand of the cells under this label is rounded to; the label itself where no manifest says it."""
+    own = [r.manifest for r in study.results if (r.format, r.variant) == (format, variant) and r.manifest]
+    return role_format(own[0], role) if own else format
+
+
+def _layers_of(study: Study, arm: Arm) -> tuple[str, ...]:
+    """The layers of the rules of an arm's recipe."""
+    place = (arm.format, arm.optimizer, arm.variant)
+    own = [r.manifest for r in study.results if (r.format, r.optimizer, r.variant) == place and r.manifest]
+    return tuple(rule["layers"] for rule in own[0].get("recipe", [])) if own else ()
+
+
+def _is_mixed(study: Study, members: Sequence[Arm]) -> bool:
+    """Whether the recipes of these arms treat layers differently."""
+    kinds = {layers for arm in members if (layers := _layers_of(study, arm))}
+    return len(kinds) > 1 or any(" (" in arm.format for arm in members)
 
 
 def recipe_sentences(study: Study) -> tuple[str, ...]:
@@ -80,7 +116,7 @@ def recipe_sentences(study: Study) -> tuple[str, ...]:
     found = []
     for optimizer in dict.fromkeys(arm.optimizer for arm in everything):
         ordered = sorted((arm for arm in everything if arm.optimizer == optimizer), key=_mean)
-        if len(ordered) > 1 and any(_is_mixed(arm) for arm in ordered):
+        if len(ordered) > 1 and _is_mixed(study, ordered):
             told = [f"{_recipe(arm)} {size(_mean(arm))} ({count(len(arm.losses), 'seed')})" for arm in ordered]
             found.append(sentence(f"with {optimizer}, nats per token by recipe: {few(told)}; {_lead(*ordered[:2])}"))
     return tuple(found)

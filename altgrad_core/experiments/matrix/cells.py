@@ -16,6 +16,7 @@ from altgrad_core.contracts.actions import ROLES
 from altgrad_core.errors import ManifestError
 from altgrad_core.experiments.matrix.search import MOST_STEPS, around_the_best, neat, next_probe
 from altgrad_core.manifest.explain import problem_at, validated
+from altgrad_core.manifest.lines import Location
 from altgrad_core.manifest.load import ManifestFile
 from altgrad_core.manifest.matrix import Label, Point, points, too_many
 from altgrad_core.manifest.merge import assign, dotted, location_of, value_at
@@ -38,6 +39,7 @@ class Cell:
         name: of its directory: the values of the axes, and the beginning of the identity.
         identity: SHA-256 of its resolved manifest and of the facts of its formats, without name, trackers and device.
         labels: for every axis, what its value is called.
+        manifest: with every default written out, as plain data.
         role: `cell`, or `probe` where it only helps to find the largest stable rate.
     """
 
@@ -45,11 +47,13 @@ class Cell:
     identity: str
     labels: Mapping[str, Label]
     resolved: Resolved
+    manifest: Mapping[str, Any]
     role: Literal["cell", "probe"] = "cell"
 
     def told(self) -> dict[str, Any]:
         """The cell as `cells.json` has it."""
-        return {"name": self.name, "identity": self.identity, "point": dict(self.labels), "role": self.role}
+        place = {"name": self.name, "identity": self.identity, "point": dict(self.labels), "role": self.role}
+        return {**place, "manifest": dict(self.manifest)}
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,13 @@ class Matrix:
         self._points = points(source, self.table, most=most)
         if (bound := self.bound()) > most:
             raise too_many(source, bound, most)
+        search = self.table.search
+        if search is not None and any(dotted(location_of(search.key)) in point.labels for point in self._points):
+            raise self._error(
+                ("search", "key"), f'"{search.key}" is an axis of the matrix too; leave out one of the two'
+            )
         self._refuse_twins()
+        self._refuse_an_unknown_baseline()
 
     def bound(self) -> int:
         """The most cells there can be, with all that a search may add."""
@@ -138,6 +148,17 @@ class Matrix:
         facts = {"baseline": self.table.baseline, "rate": dotted(location_of(rate))}
         return {**head, **facts, "cells": [cell.told() for cell in cells]}
 
+    def _error(self, location: Location, message: str) -> ManifestError:
+        return ManifestError(problem_at(self.source, ("matrix", *location), message))
+
+    def _refuse_an_unknown_baseline(self) -> None:
+        optimizers = [self._cell(index, None).manifest["optimizer"] for index in range(len(self._points))]
+        tables = [table for own in optimizers for table in (own, *own.get("group", []))]
+        names = list(dict.fromkeys(str(table["use"]) for table in tables if "use" in table))
+        if self.table.baseline is not None and self.table.baseline.split(" (")[0] not in names:
+            message = f'no cell has the optimizer "{self.table.baseline}"; there is {", ".join(names)}'
+            raise self._error(("baseline",), message)
+
     def _searched(self, group: tuple[int, ...], search: SearchTable, endings: Endings) -> Iterator[Cell]:
         """All rates with the first seed; then all seeds, and probes, as the endings suggest."""
         pilot, others = group[0], group[1:]
@@ -170,10 +191,10 @@ class Matrix:
 
     def _rate(self, index: int, key: str) -> float:
         """The value a point has where rates are searched."""
-        value = value_at(resolved_manifest(self._cell(index, None).resolved), location_of(key))
+        value = value_at(dict(self._cell(index, None).manifest), location_of(key))
         if not isinstance(value, int | float) or isinstance(value, bool) or value <= 0:
             message = f'"{key}" is {json.dumps(value)} in cell {self._cell(index, None).name}; a search needs a number above 0'
-            raise ManifestError(problem_at(self.source, ("matrix", "search", "key"), message))
+            raise self._error(("search", "key"), message)
         return float(value)
 
     def _cell(self, index: int, rate: float | None) -> Cell:
@@ -192,7 +213,7 @@ class Matrix:
             if (twin := seen.setdefault(cell.identity, cell)) is not cell:
                 pair = f"{_described(twin.labels)} and {_described(cell.labels)}"
                 message = f"two cells are one and the same run: {pair}; leave one out"
-                raise ManifestError(problem_at(self.source, ("matrix",), message))
+                raise self._error((), message)
 
 
 def ending_of(directory: RunDirectory) -> Ending | None:
@@ -226,22 +247,21 @@ def directory_of(cell: Cell, study: Path) -> RunDirectory:
 def _at_rate(point: Point, key: str, rate: float) -> Point:
     data = json.loads(json.dumps(point.source.data))
     assign(data, location_of(key), rate)
-    settings = {**point.source.settings, location_of(key): "matrix.search"}
+    origin = f"{point.source.where(('matrix', 'search'))} (matrix.search)"
+    settings = {**point.source.settings, location_of(key): origin}
     return Point({**point.labels, dotted(location_of(key)): rate}, replace(point.source, data=data, settings=settings))
 
 
 def _cell(point: Point, registry: Registry) -> Cell:
     resolved = resolve(point.source, registry)
     identity = identity_of(resolved)
-    return Cell(_name(point.labels, identity), identity, point.labels, resolved)
+    return Cell(_name(point.labels, identity), identity, point.labels, resolved, resolved_manifest(resolved))
 
 
 def identity_of(resolved: Resolved) -> str:
     """SHA-256 of everything that decides the numbers of a run, and of the schema it is written in."""
-    manifest = resolved_manifest(resolved)
-    manifest.pop("tracker", None)
-    for key in ("name", "device"):
-        manifest["run"].pop(key, None)
+    manifest = {key: value for key, value in resolved_manifest(resolved).items() if key != "tracker"}
+    manifest["run"] = {key: value for key, value in manifest["run"].items() if key not in ("name", "device")}
     quantizers = [q for rule in resolved.rules for role in ROLES if (q := getattr(rule, role)) is not None]
     formats = [quantizer.target.facts() for quantizer in quantizers]
     text = json.dumps({"schema": SCHEMA, "manifest": manifest, "formats": formats}, sort_keys=True)

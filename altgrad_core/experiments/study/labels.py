@@ -135,6 +135,11 @@ def _format_labels(manifests: Sequence[Mapping[str, Any]]) -> list[str]:
     return first if is_enough else ["/".join(names) for names in whole]
 
 
+def role_format(manifest: Mapping[str, Any], role: str) -> str:
+    """What an operand is rounded to: the format of the first rule, and those of other layers where they differ."""
+    return _role_label(rules_of(manifest, role))
+
+
 def _role_label(rules: Rules) -> str:
     """The format of the first rule, and those of other layers where they differ."""
     if not rules:
@@ -189,6 +194,11 @@ def _defaults(use: str) -> dict[str, Any]:
     if use not in registry.names("optimizer"):
         return {}
     return {name: field.default for name, field in registry.get("optimizer", use).model_fields.items()}
+
+
+def has_option(use: str, option: str) -> bool:
+    """Whether an installed optimizer has this option."""
+    return option in _defaults(use)
 
 
 def default_of(use: str, option: str) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from altgrad_core.experiments.study.labels import is_manifest
 from altgrad_core.manifest.lines import Location
 from altgrad_core.manifest.merge import assign, laid_over, location_of, value_at
 
@@ -16,14 +17,19 @@ Data = dict[str, Any]
 Point = Mapping[str, Any]
 
 
-def planned_manifests(manifests: Sequence[Data], points: Sequence[Point], directory: Path) -> list[Data]:
-    """The manifests, with those that are missing put together from the others.
+def planned_manifests(
+    manifests: Sequence[Data], points: Sequence[Point], directory: Path, *, told: Sequence[Any] = ()
+) -> list[Data]:
+    """The manifests, with those that are missing taken from the plan, or put together from the others.
 
     Args:
         manifests: resolved; empty where a cell has none.
         points: for every cell, the value or the label that it has on each axis of the matrix.
+        told: for every cell, its manifest as the plan has it; older plans have none.
         directory: of the study, whose own manifest serves where no cell ran.
     """
+    planned = [data if isinstance(data, dict) and is_manifest(data) else {} for data in told or [None] * len(points)]
+    manifests = [manifest or own for manifest, own in zip(manifests, planned, strict=True)]
     known = [(point, manifest) for point, manifest in zip(points, manifests, strict=True) if manifest]
     if base := _own(directory):
         known.append(({}, base))

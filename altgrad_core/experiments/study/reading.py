@@ -38,7 +38,7 @@ class Reader:
         if not (found := self._folders()):
             raise ManifestError(
                 f"{self.directory}: is neither a study nor a run: it has no {CELLS} and no records.jsonl, nor has any "
-                f"folder in it; a study comes from: altgrad run MANIFEST --out {self.directory}"
+                f"folder in it; a study is what altgrad run MANIFEST leaves in its directory"
             )
         return self.directory.resolve().name, None, [{"name": name} for name in found]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from altgrad_core.experiments.study.labels import UNKNOWN, Labels, labels_of
 from altgrad_core.experiments.study.planned import planned_manifests
 from altgrad_core.experiments.study.reading import Reader
 from altgrad_core.experiments.study.result import Result as Result
+from altgrad_core.experiments.study.variants import named
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Study:
     Attributes:
         baseline: the optimizer label that the others are compared with; None where no cell has one.
         problems: what could not be read, or not be trusted: sentences.
+        variants: the name of each variant that has one -> what it sets, `key=value, key=value`.
     """
 
     name: str
@@ -28,6 +30,7 @@ class Study:
     results: tuple[Result, ...]
     baseline: str | None
     problems: tuple[str, ...]
+    variants: Mapping[str, str] = field(default_factory=dict)
 
     def formats(self) -> tuple[str, ...]:
         """The format labels in order of appearance."""
@@ -50,15 +53,22 @@ class Study:
         """
         reader = Reader(directory)
         name, wanted, cells = reader.listed()
-        results = _labelled([reader.result(cell) for cell in cells], cells, directory)
+        results, variants = _labelled([reader.result(cell) for cell in cells], cells, directory)
         baseline = _baseline(wanted, results, reader.problems)
-        return cls(name, directory, results, baseline, (*reader.problems, *_doubles(results)))
+        return cls(name, directory, results, baseline, (*reader.problems, *_doubles(results)), variants)
 
 
-def _labelled(results: Sequence[Result], cells: Sequence[Mapping[str, Any]], directory: Path) -> tuple[Result, ...]:
+def _labelled(
+    results: Sequence[Result], cells: Sequence[Mapping[str, Any]], directory: Path
+) -> tuple[tuple[Result, ...], dict[str, str]]:
+    """The results with their labels, and what the named variants set."""
     points = [point if isinstance(point := cell.get("point"), dict) else {} for cell in cells]
-    complete = planned_manifests([result.manifest for result in results], points, directory)
-    return tuple(_with(result, labels) for result, labels in zip(results, labels_of(complete), strict=True))
+    told = [cell.get("manifest") for cell in cells]
+    labels = labels_of(planned_manifests([r.manifest for r in results], points, directory, told=told))
+    names = named([(label.format, label.variant) for label in labels], points)
+    shown = [label._replace(variant=names.get(label.variant, label.variant)) for label in labels]
+    labelled = tuple(_with(result, label) for result, label in zip(results, shown, strict=True))
+    return labelled, {name: varying for varying, name in names.items()}
 
 
 def _with(result: Result, labels: Labels) -> Result:
@@ -80,9 +90,9 @@ def _baseline(wanted: str | None, results: Sequence[Result], problems: list[str]
 
 
 def _doubles(results: Sequence[Result]) -> Iterator[str]:
-    """Cells that nothing tells apart."""
+    """Cells that ran and that nothing tells apart; what is only planned may yet differ in what is not known of it."""
     seen: dict[Labels, str] = {}
-    for result in results:
+    for result in (result for result in results if result.manifest):
         labels = Labels(result.format, result.optimizer, result.rate, result.seed, result.variant)
         first = seen.setdefault(labels, result.name)
         if first != result.name and result.optimizer != UNKNOWN and result.role == "cell":

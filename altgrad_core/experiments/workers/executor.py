@@ -97,7 +97,7 @@ class _Work:
         self._workers: dict[int, WorkerProcess] = {}
         self._attempts, self._later = Counter[str](), dict[str, float]()
         self._endings: dict[str, Ending] = {}
-        self._written: Any = None
+        self._written: list[str] | None = None
         self._warned: set[str] = set()
         self._afresh: set[str] = set()
         self.board = Board()
@@ -144,9 +144,9 @@ class _Work:
             if not fresh:
                 break
             self._endings.update(fresh)
-        if (told := self._matrix.told(cells)) != self._written:
-            write_json(self._study / CELLS, told)
-            self._written = told
+        if (names := [cell.name for cell in cells]) != self._written:
+            write_json(self._study / CELLS, self._matrix.told(cells))
+            self._written = names
         taken = (
             {running.cell.name for running in self.board.running.values()}
             | self._endings.keys()

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from altgrad_core.experiments.evidence.layers import LayerMean, by_layer_type, recipe_sentences
-from altgrad_core.experiments.evidence.wording import few, sentence
+from altgrad_core.experiments.evidence.layers import (
+    LayerMean,
+    by_layer_type,
+    comparable,
+    operand_format,
+    recipe_sentences,
+    role_of,
+)
+from altgrad_core.experiments.evidence.wording import few, listed, sentence
 from altgrad_core.experiments.figures.heat import number_table
 from altgrad_core.experiments.report.blocks import Block, Gallery, Panel, Section, Text, file_name
 from altgrad_core.experiments.report.view import View
 
 NAME, TITLE = "layers", "Sweet spot by layer type"
 CAPTION = (
-    "How to read it: each cell is the mean over the layers of a type, over the whole run, all optimizers at their chosen "
-    "rates and all seeds that finished. It tells what a format does to a layer, not what that costs in loss."
+    "How to read it: each cell is the mean over the layers of a type, over the whole run and all seeds that finished, at "
+    "the chosen rates of {optimizers}{variant}. It tells what a format does to a layer, not what that costs in loss. Each "
+    "column is a format of the operand that the reading is of. {operands}"
 )
 READINGS = (
     ("quantization-sqnr", "signal to rounding noise of the weights (dB)", "higher"),
@@ -28,42 +36,74 @@ def layers_section(view: View) -> Section:
     """What recipes cost that treat layers differently, and for every telling reading a table of types by formats."""
     recipes: list[Block] = [Text(told) for told in recipe_sentences(view.study)]
     if not recipes:
-        gap = "No two recipes treat layers differently: add rules for some layers to the matrix to see what that costs."
+        gap = (
+            "No two recipes that have ended with one optimizer treat layers differently: add rules for some layers to the "
+            "matrix to see what that costs."
+        )
         recipes = [Text(gap, "gap")]
-    means = [found for found in by_layer_type(view.study) if not view.is_wide(found.format)]
-    tables = [(reading, what, better, _table(means, reading)) for reading, what, better in READINGS]
+    readings = by_layer_type(view.study)
+    means = comparable([found for found in readings if not view.is_wide(found.format)], view.study.baseline)
+    tables = [(reading, what, better, _table(view, means, reading)) for reading, what, better in READINGS]
     seen = [row for row in tables if row[3]]
     if not seen:
         names = few([reading for reading, _, _ in READINGS])
         gap = f"No reading by layer was recorded that tells formats apart ({names}): add a monitor that reports one of them."
         return Section(NAME, TITLE, (*recipes, Text(gap, "gap")))
-    sentences = [Text(_sentence(table, what, better)) for _, what, better, table in seen]
+    sentences = [Text(_sentence(table, what, better, role_of(reading))) for reading, what, better, table in seen]
     panels = [_panel(table, reading, what, number) for number, (reading, what, _, table) in enumerate(seen, 1)]
-    return Section(NAME, TITLE, (*recipes, *sentences, Gallery(tuple(panels), CAPTION)))
+    return Section(NAME, TITLE, (*recipes, *sentences, Gallery(tuple(panels), _caption(view, means))))
 
 
-Table = dict[str, dict[str, float]]  # layer type -> format -> mean
+Table = dict[str, dict[str, float]]  # layer type -> format of the operand -> mean
 
 
-def _table(means: Sequence[LayerMean], reading: str) -> Table:
-    """The mean over the optimizers and variants of a format, by type of layer; types in order of appearance."""
+def _table(view: View, means: Sequence[LayerMean], reading: str) -> Table:
+    """The mean over the optimizers, by type of layer and format of the operand; types in order of appearance."""
+    columns = _columns(view, means, role_of(reading))
     values: dict[str, dict[str, list[float]]] = {}
     for found in means:
         if found.reading == reading:
-            values.setdefault(found.type, {}).setdefault(found.format, []).append(found.mean)
+            values.setdefault(found.type, {}).setdefault(columns[found.format], []).append(found.mean)
     return {kind: {name: sum(v) / len(v) for name, v in row.items()} for kind, row in values.items()}
 
 
-def _sentence(table: Table, what: str, better: str) -> str:
+def _columns(view: View, means: Sequence[LayerMean], role: str) -> dict[str, str]:
+    """By label, the format of the operand; the whole label where another operand varies beside it."""
+    places = dict.fromkeys((found.format, found.variant) for found in means)
+    own = {format: operand_format(view.study, role, format=format, variant=variant) for format, variant in places}
+    is_told = len(set(own.values())) in (1, len(own))
+    return own if is_told else {format: format for format in own}
+
+
+def _caption(view: View, means: Sequence[LayerMean]) -> str:
+    told = []
+    for role in ("weight", "activation", "gradient"):
+        names = list(dict.fromkeys(_operands(view, means, role)))
+        told.append(f"{role}s: {names[0] + ' throughout' if len(names) == 1 else listed(names)}")
+    optimizers = listed(list(dict.fromkeys(found.optimizer for found in means)))
+    variant = f", variant {means[0].variant}" if means[0].variant else ""
+    return CAPTION.format(optimizers=optimizers, variant=variant, operands=f"Formats of the {'; of the '.join(told)}.")
+
+
+def _operands(view: View, means: Sequence[LayerMean], role: str) -> list[str]:
+    places = dict.fromkeys((found.format, found.variant) for found in means)
+    return [operand_format(view.study, role, format=format, variant=variant) for format, variant in places]
+
+
+def _sentence(table: Table, what: str, better: str, role: str) -> str:
+    """The best format for each type; no ranking where the format of the operand does not vary."""
     choose = max if better == "higher" else min
+    formats = list(dict.fromkeys(name for row in table.values() for name in row))
+    if len(formats) == 1:
+        told = [f"{kind} {row[formats[0]]:.3g}" for kind, row in table.items()]
+        return sentence(f"{what}, in {formats[0]}, the only format of the {role}s: {', '.join(told)}")
     told = []
     for kind, row in table.items():
         best = choose(row, key=lambda name: row[name])
         alike = [name for name in row if row[name] == row[best]]
-        told.append(f"{kind} {' and '.join(alike)} ({row[best]:.3g})")
-    if max(len(row) for row in table.values()) < 2:
-        return sentence(f"{what}, in the only format: {', '.join(told)}")
-    return sentence(f"{what}, {better} is better; best: {', '.join(told)}")
+        beside = "" if len(row) > 1 else ", its only format"
+        told.append(f"{kind} {' and '.join(alike)} ({row[best]:.3g}{beside})")
+    return sentence(f"{what}, {better} is better; best format of the {role}s: {', '.join(told)}")
 
 
 def _panel(table: Table, reading: str, what: str, number: int) -> Panel:
@@ -72,7 +112,7 @@ def _panel(table: Table, reading: str, what: str, number: int) -> Panel:
     values = [[row.get(name, nan) for name in formats] for row in table.values()]
     texts = [[f"{row[name]:.3g}" if name in row else "" for name in formats] for row in table.values()]
     name = file_name(NAME, number, reading)
-    alt = f"{reading} by layer type and format. " + "; ".join(
+    alt = f"{reading} by layer type and format of the {role_of(reading)}s. " + "; ".join(
         f"{kind}: {', '.join(f'{form} {value:.3g}' for form, value in row.items())}" for kind, row in table.items()
     )
     svg = number_table(

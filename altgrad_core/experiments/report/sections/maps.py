@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from altgrad_core.experiments.evidence.arms import Arm
+from altgrad_core.experiments.evidence.layers import operand_format, role_of
 from altgrad_core.experiments.evidence.wording import few, sentence, size
 from altgrad_core.experiments.figures.heat import layer_by_step
 from altgrad_core.experiments.report.blocks import Block, Gallery, Panel, Text, file_name
@@ -63,7 +64,7 @@ def _maps(view: View, reading: str, what: str, found: Sequence[Seen]) -> list[Bl
         )
         svg = layer_by_step(
             trace.values, layers=trace.layers, steps=trace.steps, limits=(low, high), unit=what,
-            title=f"{arm.optimizer} in {view.title(arm.format, arm.variant)}", name=name, label=alt,
+            title=_title(view, arm, role_of(reading)), name=name, label=alt,
         )  # fmt: skip
         panels.append(Panel(name, svg, alt))
     seeds = dict.fromkeys(f"{cell.seed}" for _, cell, _ in found)
@@ -73,6 +74,14 @@ def _maps(view: View, reading: str, what: str, found: Sequence[Seen]) -> list[Bl
     )
     is_first = reading == MAPS[0][0]
     return [Gallery(tuple(panels), caption, "" if is_first else f"Heat maps of {what} ({len(panels)})")]
+
+
+def _title(view: View, arm: Arm, role: str) -> str:
+    """The optimizer, and the format of the operand that the reading is of where that is not the one in the label."""
+    told = view.title(arm.format, arm.variant)
+    own = operand_format(view.study, role, format=arm.format, variant=arm.variant)
+    is_in_label = own in arm.format.split("/") or role == "weight"
+    return f"{arm.optimizer} in {told}" if is_in_label else f"{arm.optimizer}, {role}s {own}, weights {told}"
 
 
 def _heat_alt(what: str, arm: Arm, cell: Result, trace: Trace) -> str:

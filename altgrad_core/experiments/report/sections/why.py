@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from altgrad_core.experiments.evidence.facts import twins
 from altgrad_core.experiments.evidence.statistics import Correlation, correlation
-from altgrad_core.experiments.evidence.wording import few, sentence
+from altgrad_core.experiments.evidence.wording import count, few, sentence
 from altgrad_core.experiments.figures.scatter import Dot, scatter
 from altgrad_core.experiments.report.blocks import Block, Gallery, Panel, Section, Text, file_name, table_of
 from altgrad_core.experiments.report.sections.maps import maps_blocks
@@ -20,18 +21,18 @@ CAUSES = (
     ("displacement-mean-abs", "mean displacement (rungs per step)"),
     ("stable-rank", "stable rank"),
 )
-FEWEST_PLACES = 5
+FEWEST_FORMATS = 5
 Y = "effect (nats per token)"
 
 
 class Cause(NamedTuple):
-    """A reading of the baseline's cells beside the effects: the points, and how they go together."""
+    """A reading of the baseline's cells beside the effects: the points, how they go together, of how many grids."""
 
     reading: str
     what: str
     dots: list[Dot]
     found: Correlation | None
-    places: int
+    formats: int
 
 
 def why_section(view: View) -> Section:
@@ -56,7 +57,8 @@ def causes_blocks(view: View) -> list[Block]:
 
 def _cause(view: View, reading: str, what: str) -> Cause:
     dots: list[Dot] = []
-    places = set()
+    formats = set()
+    same = {other: one for one, other in twins(view.study)}
     for effect in view.effects:
         if effect.against is None:
             continue
@@ -66,9 +68,9 @@ def _cause(view: View, reading: str, what: str) -> Cause:
             if value is not None:
                 title = view.title(effect.format, effect.variant)
                 dots.append(Dot(value, difference, effect.optimizer, title))
-                places.add(title)
-    found = correlation([d.x for d in dots], [d.y for d in dots], independent=len(places)) if dots else None
-    return Cause(reading, what, dots, found, len(places))
+                formats.add(same.get(effect.format, effect.format))
+    found = correlation([d.x for d in dots], [d.y for d in dots], independent=len(formats)) if dots else None
+    return Cause(reading, what, dots, found, len(formats))
 
 
 def _average(cell: Result, reading: str) -> float | None:
@@ -86,10 +88,10 @@ def _told(cause: Cause) -> str:
 def _sentence(seen: Sequence[Cause]) -> str:
     able = [cause for cause in seen if cause.found is not None]
     if not able:
-        places = max(cause.places for cause in seen)
+        formats = max(cause.formats for cause in seen)
         return (
-            f"With {places} formats compared no correlation is told: runs of one format are alike, so that formats count, "
-            f"and at least {FEWEST_PLACES} are needed."
+            f"With {count(formats, 'format')} compared no correlation is told: runs of one format are alike, so that formats count, "
+            f"and at least {FEWEST_FORMATS} are needed."
         )
     clear = [c for c in able if c.found and (c.found.low > 0 or c.found.high < 0)]
     told = "; ".join(f"{cause.what}: {_told(cause)}" for cause in able)
@@ -123,7 +125,7 @@ def _table(seen: Sequence[Cause]) -> Block:
     columns = ("reading", "points", "formats", "Spearman", "95 % interval")
     rows = [
         (
-            cause.reading, len(cause.dots), cause.places, None if cause.found is None else cause.found.rho,
+            cause.reading, len(cause.dots), cause.formats, None if cause.found is None else cause.found.rho,
             None if cause.found is None else f"{cause.found.low:+.2f} to {cause.found.high:+.2f}",
         )
         for cause in seen
