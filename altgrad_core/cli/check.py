@@ -23,6 +23,7 @@ from altgrad_core.cli.options import (
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from altgrad_core.experiments.matrix.cells import Matrix
     from altgrad_core.running.run import Run
 
 MOST_PARAMETERS = 4
@@ -41,9 +42,7 @@ def check(
     json: JsonOption = False,
 ) -> None:
     """Assemble MANIFEST without training: what is quantized and how, sizes; of a matrix, its cells and their time."""
-    from altgrad_core.cli.matrix import print_cells, print_estimate, print_table
     from altgrad_core.errors import ManifestError
-    from altgrad_core.experiments.matrix.cells import Matrix
     from altgrad_core.manifest.load import load_manifest
     from altgrad_core.registry.registry import installed
     from altgrad_core.running.assemble import assemble
@@ -51,17 +50,25 @@ def check(
 
     source = load_manifest(manifest, set or (), flags=flags(device=device, steps=steps))
     if "matrix" in source.data:
-        matrix = Matrix(source, installed(), most=max_cells)
-        if table:
-            print_table(matrix, out or Path("runs", matrix.name))
-            return
-        print_cells(matrix, as_json=json)
-        if not json:
-            print_estimate(matrix)
+        from altgrad_core.experiments.matrix.cells import Matrix
+
+        _check_cells(Matrix(source, installed(), most=max_cells), out, table=table, as_json=json)
         return
     if table:
         raise ManifestError(f"--table: {manifest} has no [matrix]")
     print_plan(assemble(resolve(source, installed())), as_json=json)
+
+
+def _check_cells(matrix: Matrix, out: Path | None, *, table: bool, as_json: bool) -> None:
+    """The cells, and what they take; or what has ended of them."""
+    from altgrad_core.cli.matrix import print_cells, print_estimate, print_table
+
+    if table:
+        print_table(matrix, out or Path("runs", matrix.name))
+        return
+    print_cells(matrix, as_json=as_json)
+    if not as_json:
+        print_estimate(matrix)
 
 
 def print_plan(run: Run, *, as_json: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +18,9 @@ from altgrad_core.cli.options import (
     StepsOption,
     flags,
 )
+
+if TYPE_CHECKING:
+    from altgrad_core.manifest.load import ManifestFile
 
 
 def run(
@@ -40,11 +43,9 @@ def run(
 ) -> None:
     """Train what MANIFEST describes, every cell of it if it has a matrix, and leave everything in a directory."""
     from altgrad_core.cli.check import print_plan
-    from altgrad_core.cli.matrix import print_cells, run_matrix
     from altgrad_core.cli.progress import watching
     from altgrad_core.cli.summary import print_outcome
     from altgrad_core.errors import ManifestError
-    from altgrad_core.experiments.matrix.cells import Matrix
     from altgrad_core.manifest.load import load_manifest, with_tables
     from altgrad_core.records.directory import RunDirectory
     from altgrad_core.registry.registry import installed
@@ -57,13 +58,8 @@ def run(
     if "matrix" in source.data:
         if replay is not None or start is not None:
             raise ManifestError("--replay and --from begin a single run; this manifest has a [matrix]")
-        matrix = Matrix(source, installed(), most=max_cells)
-        if dry_run:
-            print_cells(matrix, as_json=json)
-            return
-        raise typer.Exit(
-            run_matrix(matrix, out or Path("runs", matrix.name), jobs=jobs, overwrite=overwrite, as_json=json)
-        )
+        _run_cells(source, out, jobs=jobs, max_cells=max_cells, overwrite=overwrite, dry_run=dry_run, as_json=json)
+        return
     if replay is not None:
         log, events = str(RunDirectory(replay.absolute()).records), ("Backpropagated", "Updated", "Evaluated")
         tables = [{"use": "replay", "records": log, "event": event} for event in events]
@@ -78,3 +74,20 @@ def run(
         outcome = begin(resolved, directory, overwrite=overwrite, show=show, parent=parent)
     print_outcome(outcome, as_json=json)
     raise typer.Exit(outcome.exit_code)
+
+
+def _run_cells(
+    source: ManifestFile, out: Path | None, *, jobs: int, max_cells: int, overwrite: bool, dry_run: bool, as_json: bool
+) -> None:
+    """Train every cell of a matrix, or tell which there are."""
+    from altgrad_core.cli.matrix import print_cells, run_matrix
+    from altgrad_core.experiments.matrix.cells import Matrix
+    from altgrad_core.registry.registry import installed
+
+    matrix = Matrix(source, installed(), most=max_cells)
+    if dry_run:
+        print_cells(matrix, as_json=as_json)
+        return
+    raise typer.Exit(
+        run_matrix(matrix, out or Path("runs", matrix.name), jobs=jobs, overwrite=overwrite, as_json=as_json)
+    )

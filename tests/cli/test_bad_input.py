@@ -66,7 +66,7 @@ def test_errors_in_the_file_carry_its_line(altgrad: Callable[..., Any], tiny: Pa
 def test_more_heads_than_fit_are_refused(altgrad: Callable[..., Any], tiny: Path) -> None:
     result = altgrad("check", tiny, "--set", "model.n_head=3")
     said = "model: n_embd 16 is not divisible by n_head 3; nearest n_head that fits: 2 or 4"
-    assert (result.code, result.err) == (2, f"altgrad: {tiny}:10: {said}\n")
+    assert (result.code, result.err) == (2, f"altgrad: {tiny}:10 with --set: {said}\n")
 
 
 def test_an_intervention_that_nothing_informs_is_refused_with_the_monitor_to_add(
@@ -92,7 +92,7 @@ def test_data_shorter_than_one_block_is_refused(altgrad: Callable[..., Any], tin
         "data: the validation split has 4 tokens, shorter than one block of 16 tokens and the token after it; "
         "give more text or a smaller model.block_size"
     )
-    assert (result.code, result.err) == (2, f"altgrad: {tiny}:17: {said}\n")
+    assert (result.code, result.err) == (2, f"altgrad: {tiny}:17 with --set: {said}\n")
 
 
 @pytest.mark.parametrize(

@@ -197,7 +197,7 @@ def test_a_group_that_cannot_be_used_is_explained(
 
 @needs_muon
 def test_the_groups_of_the_readme_train(altgrad: Callable[..., Any], tiny: Path, tmp_path: Path) -> None:
-    (tables,) = re.findall(r"```toml\n(\[optimizer\].*?)```", README.read_text(), flags=re.DOTALL)
+    tables = re.findall(r"```toml\n(\[optimizer\].*?)```", README.read_text(), flags=re.DOTALL)[0]
     tiny.write_text(tiny.read_text().replace('[optimizer]\nuse = "manifold-adamw"\nlr = 0.1\n', tables))
     assert altgrad("run", tiny, "--out", tmp_path / "run").code == 0
 

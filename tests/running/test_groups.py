@@ -216,7 +216,7 @@ def test_a_group_with_the_options_of_the_table_changes_nothing(table: str, runs:
 
 def test_the_schedule_reaches_every_group_and_the_rate_of_the_first_is_recorded(runs: Runs) -> None:
     runs.text += GROUPS
-    run = assemble(resolve(load_manifest(runs.manifest(("steps = 20", "steps = 2"))), runs.registry()))
+    run = assemble(resolve(load_manifest(runs.manifest(("steps = 20", "steps = 3"))), runs.registry()))
     records = train(run).of("step")
-    assert [group["lr"] / group["initial_lr"] for group in run.optimizer.param_groups] == pytest.approx([2 / 3] * 4)
-    assert [record["learning_rate"] for record in records] == pytest.approx([0.1 / 3, 0.2 / 3])
+    assert [group["lr"] / group["initial_lr"] for group in run.optimizer.param_groups] == pytest.approx([1.0] * 4)
+    assert [record["learning_rate"] for record in records] == pytest.approx([0.1 / 3, 0.2 / 3, 0.1])
