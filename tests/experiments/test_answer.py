@@ -98,28 +98,53 @@ def test_an_optimizer_that_hurts_everywhere_is_said_to(study: Read, grid_of_cell
 def test_one_seed_is_not_evidence(study: Read, grid_of_cells: Any) -> None:
     found = answer(study(grid_of_cells({"e5m2": 0.02, "e4m3": -0.01}, seeds=[7])))
     assert not found.is_ranked
+    assert found.refusal == "No ranking: one seed is not evidence. A ranking needs 3 seeds in common."
     assert found.sentence == (
-        "No ranking of formats by what manifold-adamw gains over adamw: one seed is not evidence (3 are needed). What was "
-        "seen, which is no evidence: in e5m2 validation loss 0.02 nats per token lower and in e4m3 validation loss 0.01 "
-        "nats per token higher."
+        f"{found.refusal} What was seen, which is no evidence: with manifold-adamw instead of adamw, in e5m2 validation loss "
+        "0.02 nats per token lower and in e4m3 validation loss 0.01 nats per token higher."
     )
-    assert found.cautions[0] == "One seed: not evidence."
+    assert found.cautions[0] == "3 learning rates tried for each optimizer and format."
     assert "The rates were chosen by the same seeds that are compared, which flatters both sides." in found.cautions
 
 
 def test_two_seeds_and_no_sweep_are_refused_with_what_is_missing(study: Read, grid_of_cells: Any) -> None:
     found = answer(study(grid_of_cells({"e5m2": 0.02, "e4m3": 0.0}, seeds=[1, 2], rates=[0.1])))
     assert found.sentence.startswith(
-        "No ranking of formats by what manifold-adamw gains over adamw: 2 seeds in common (3 are needed); no learning-rate "
-        "sweep: adamw was run at 1 rate and manifold-adamw was run at 1 rate (3 are needed). What was seen"
+        "No ranking: 2 pairs are too few, and no learning-rate sweep was made. A ranking needs 3 seeds in common and 3 "
+        "learning rates of each optimizer (1 was tried). What was seen"
     )
-    assert found.cautions[1] == "No learning rate was tuned."
+    assert found.cautions[0] == "Diverged: 0 of 8 cells that ended."
+
+
+def test_every_refused_optimizer_has_what_was_seen_and_the_refusal_is_said_once(
+    study: Read, grid_of_cells: Any
+) -> None:
+    cells = grid_of_cells({"e5m2": 0.02}, seeds=[1], rates=[0.1])
+    worse = with_losses(
+        [c for c in cells if c.optimizer == "adamw"], lambda c: {"optimizer": "grid", "loss": c.loss + 0.3}
+    )
+    assert answer(study([*cells, *worse])).sentence == (
+        "No ranking: one seed is not evidence, and no learning-rate sweep was made. A ranking needs 3 seeds in common and 3 "
+        "learning rates of each optimizer (1 was tried). What was seen, which is no evidence: with manifold-adamw instead "
+        "of adamw, in e5m2 validation loss 0.02 nats per token lower; with grid instead of adamw, in e5m2 validation loss "
+        "0.3 nats per token higher."
+    )
+
+
+def test_pairs_that_diverged_are_a_reason_to_refuse(study: Read, grid_of_cells: Any) -> None:
+    def lost(cell: Any) -> dict[str, Any]:
+        return {"loss": None} if cell.optimizer != "adamw" else {}
+
+    found = answer(study(with_losses(grid_of_cells({"e5m2": 0.2}), lost)))
+    assert found.sentence == (
+        "No ranking: there is no pair of runs of which both sides trained. A ranking needs 3 seeds in common."
+    )
 
 
 def test_many_seeds_without_a_sweep_are_refused(study: Read, grid_of_cells: Any) -> None:
     found = answer(study(grid_of_cells({"e5m2": 0.2, "e4m3": 0.0}, rates=[0.1, 0.2])))
     assert found.sentence.startswith(
-        "No ranking of formats by what manifold-adamw gains over adamw: no learning-rate sweep: adamw was run at 2 rates"
+        "No ranking: the learning rates tried are too few. A ranking needs 3 learning rates of each optimizer (2 were tried)."
     )
 
 

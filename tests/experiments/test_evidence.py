@@ -58,6 +58,14 @@ def test_the_best_of_two_rates_or_at_an_end_is_not_tuned(study: Read, made: Any)
     assert (end.is_swept, end.is_at_an_end, end.is_tuned) == (True, True, False)
 
 
+def test_a_rate_that_is_only_planned_is_not_tried(study: Read, made: Any) -> None:
+    missing = [made(rate=rate, status="missing") for rate in (0.2, 0.4)]
+    (arm,) = arms(study([*sweep(made, {0.1: [2.0]}), *missing]))
+    assert ([point.rate for point in arm.tried], arm.is_swept) == ([0.1], False)
+    _, planned = arms(study([made(), made("e5m2", status="missing")], place="planned"))
+    assert (planned.tried, planned.rate, planned.is_at_an_end, planned.is_tuned) == ((), None, False, False)
+
+
 def test_probes_are_not_in_an_arm(study: Read, made: Any) -> None:
     found = study([*sweep(made, {0.1: [2.0]}), made(rate=0.5, loss=1.0, role="probe")])
     (arm,) = arms(found)

@@ -278,7 +278,7 @@ def test_entries_that_are_no_cells_are_told(write: Callable[..., Path], made: An
     assert len(found.results) == 1
     assert found.problems == (
         f"{directory}/cells.json: has entries that are no cells; they are left out",
-        f"{directory}: has 1 more folders with runs that are not in cells.json and are left out: {made(seed=2).name}",
+        f"{directory}: has 1 more folder with runs that is not in cells.json and is left out: {made(seed=2).name}",
     )
 
 

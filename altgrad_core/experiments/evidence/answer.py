@@ -10,21 +10,24 @@ from altgrad_core.experiments.evidence.arms import FEWEST_SEEDS, Arm, arms
 from altgrad_core.experiments.evidence.cautions import cautions
 from altgrad_core.experiments.evidence.effects import LOSS, PERPLEXITY, Effect, effects, in_metric
 from altgrad_core.experiments.evidence.facts import references
+from altgrad_core.experiments.evidence.refusals import NOTHING, UNITS, one_refusal, plain, refusal, what_was_seen
 from altgrad_core.experiments.evidence.statistics import Interval, agreed_sign, bootstrap_interval, student_interval
 from altgrad_core.experiments.evidence.wording import count, few, listed, sentence, size, span
 from altgrad_core.experiments.study.study import Study
 
-NOTHING = 1e-9  # what adding up floats in another order may leave
-UNITS = {LOSS: ("validation loss", " nats per token"), PERPLEXITY: ("perplexity", "")}
-
 
 @dataclass(frozen=True)
 class Answer:
-    """What a study says of one metric, and what to bear in mind."""
+    """What a study says of one metric, and what to bear in mind.
+
+    Attributes:
+        refusal: the beginning of the sentence where nothing can be judged: why, whatever the metric.
+    """
 
     sentence: str
     cautions: tuple[str, ...]
     is_ranked: bool = False
+    refusal: str = ""
 
 
 def answer(study: Study, metric: str = LOSS) -> Answer:
@@ -43,10 +46,15 @@ def answer(study: Study, metric: str = LOSS) -> Answer:
     if not told:
         return Answer(_without_comparison(study, metric), cautions(study, ()))
     main = {optimizer: _main(told, optimizer) for optimizer in dict.fromkeys(effect.optimizer for effect in told)}
-    found = [_about(study, optimizer, of_it, metric) for optimizer, of_it in main.items()]
     shown = [effect for of_it in main.values() for effect in of_it]
-    words = " ".join([*(text for text, _ in found), *_beside(study, shown, metric)])
-    return Answer(words, cautions(study, shown), any(is_ranked for _, is_ranked in found))
+    asked = {optimizer: _asked(study, of_it) for optimizer, of_it in main.items()}
+    if all(effect.lacks for of_it in asked.values() for effect in of_it):
+        why = refusal([effect for of_it in asked.values() for effect in of_it])
+        words = [why, *what_was_seen(study, asked, metric), *_beside(study, shown, metric)]
+        return Answer(" ".join(words), cautions(study, shown, is_refused=True), refusal=why)
+    found = [_about(study, optimizer, of_it, metric) for optimizer, of_it in asked.items()]
+    words = [*(text for text, _ in found), *_beside(study, shown, metric)]
+    return Answer(" ".join(words), cautions(study, shown), any(is_ranked for _, is_ranked in found))
 
 
 def _main(told: Sequence[Effect], optimizer: str) -> list[Effect]:
@@ -59,16 +67,20 @@ def _main(told: Sequence[Effect], optimizer: str) -> list[Effect]:
     return [effect for effect in of_it if effect.variant == chosen]
 
 
-def _about(study: Study, optimizer: str, told: Sequence[Effect], metric: str) -> tuple[str, bool]:
-    """The sentence about one optimizer, and whether it ranks the formats."""
+def _asked(study: Study, told: Sequence[Effect]) -> list[Effect]:
+    """Those in narrow formats, which the study asks about; all where there are no others."""
     wide = references(study)
-    asked = [effect for effect in told if effect.format not in wide] or list(told)
+    return [effect for effect in told if effect.format not in wide] or list(told)
+
+
+def _about(study: Study, optimizer: str, asked: Sequence[Effect], metric: str) -> tuple[str, bool]:
+    """The sentence about one optimizer, and whether it ranks the formats."""
     able = [effect for effect in asked if not effect.lacks]
     if len(able) >= 2:
         return _ranking(study, optimizer, able, metric), True
     if able and len(asked) == 1:
         return _single(study, optimizer, able[0], metric), False
-    return _refusal(study, optimizer, asked, metric), False
+    return one_refusal(study, optimizer, asked, metric), False
 
 
 def _ranking(study: Study, optimizer: str, able: Sequence[Effect], metric: str) -> str:
@@ -102,30 +114,8 @@ def _single(study: Study, optimizer: str, effect: Effect, metric: str) -> str:
     return sentence(text + (_student(effect.interval, effect.student) if effect.verdict == "unclear" else ""))
 
 
-def _refusal(study: Study, optimizer: str, asked: Sequence[Effect], metric: str) -> str:
-    """What is missing for a ranking, and what was seen."""
-    by_lack: dict[str, list[str]] = {}
-    for effect in asked:
-        for lack in effect.lacks:
-            by_lack.setdefault(lack, []).append(effect.format)
-    places = {lack: "" if len(formats) == len(asked) else f" in {few(formats)}" for lack, formats in by_lack.items()}
-    missing = "; ".join(f"{lack}{place}" for lack, place in places.items())
-    seen = [f"in {effect.format} {_plain(study, effect, metric)}" for effect in asked if effect.differences]
-    text = sentence(f"no ranking of formats by what {optimizer} gains over {study.baseline}: {missing}")
-    return text + (" " + sentence(f"what was seen, which is no evidence: {few(seen, most=12)}") if seen else "")
-
-
 def _mean(effect: Effect) -> float:
     return -math.inf if effect.mean is None else effect.mean
-
-
-def _plain(study: Study, effect: Effect, metric: str) -> str:
-    """The effect without an interval."""
-    what, unit = UNITS[metric]
-    mean = _mean(effect)
-    if abs(mean) < NOTHING:
-        return f"the same {what}"
-    return f"{what} {size(abs(mean))}{unit} {'lower' if mean > 0 else 'higher'}"
 
 
 def _amount(study: Study, effect: Effect, metric: str) -> str:
@@ -136,9 +126,9 @@ def _amount(study: Study, effect: Effect, metric: str) -> str:
         interval = Interval(-interval.mean, -interval.high, -interval.low)
     told = f"95 % interval {span(interval)}, {count(len(effect.differences), 'seed')}"
     p = "" if effect.p_adjusted is None else f", p = {size(effect.p_adjusted)} after correction"
-    plain = _plain(study, effect, metric)
+    seen = plain(study, effect, metric)
     than = "as" if abs(mean) < NOTHING else "than"
-    return f"{plain} {than} with {study.baseline} ({told}{p})"
+    return f"{seen} {than} with {study.baseline} ({told}{p})"
 
 
 def _student(interval: Interval | None, student: Interval | None) -> str:
@@ -185,12 +175,14 @@ def _beside(study: Study, shown: Sequence[Effect], metric: str) -> list[str]:
     first = {name: next((arm for arm in chosen if arm.format == name), None) for name in wide}
     told = [f"{name} {_level(arm, metric)}" for name, arm in first.items() if arm is not None]
     what, unit = UNITS[metric]
+    what = f"{what} (of the mean loss)" if metric == PERPLEXITY else what
     return [sentence(f"for reference, {what} with {study.baseline}: {listed(told)}{unit}")] if told else []
 
 
 def _level(arm: Arm, metric: str) -> str:
-    values = [value for loss in arm.losses.values() if (value := in_metric(loss, metric)) is not None]
-    return f"{math.fsum(values) / len(values):.4g}" if values else "beyond all bounds"
+    """What an arm reached: the mean loss, or the perplexity of that mean."""
+    value = in_metric(math.fsum(arm.losses.values()) / len(arm.losses), metric)
+    return "beyond all bounds" if value is None else f"{value:.4g}"
 
 
 def _without_comparison(study: Study, metric: str) -> str:

@@ -53,7 +53,7 @@ class Arm:
 
     Attributes:
         rate: the chosen rate: of those that most seeds ended at, the one with the fewest diverged, then the lowest mean.
-        tried: all rates in ascending order.
+        tried: all rates at which a run ended, in ascending order.
         losses: seed -> validation loss at the chosen rate.
         diverged: how many of `of` diverged at the chosen rate.
         held_out: seed -> its result at the rate that the other seeds choose; with fewer than 3 seeds the chosen rate's.
@@ -77,7 +77,7 @@ class Arm:
     @property
     def is_at_an_end(self) -> bool:
         """Whether the chosen rate is the smallest or the largest tried."""
-        return self.rate in (self.tried[0].rate, self.tried[-1].rate)
+        return bool(self.tried) and self.rate in (self.tried[0].rate, self.tried[-1].rate)
 
     @property
     def is_tuned(self) -> bool:
@@ -108,14 +108,14 @@ def _arm(key: tuple[str, str, str], results: Sequence[Result]) -> Arm:
 
 
 def rate_points(results: Sequence[Result]) -> tuple[RatePoint, ...]:
-    """What every rate gave, in ascending order; of two cells with one rate and seed the first one that ended."""
+    """What every rate gave at which a run ended, in ascending order; of two cells with one rate and seed the first one that ended."""
     by_rate: dict[float, dict[int, Result]] = {}
     for result in results:
         if result.rate is not None and result.seed is not None:
             seeds = by_rate.setdefault(result.rate, {})
             if result.has_ended:
                 seeds.setdefault(result.seed, result)
-    return tuple(_rate_point(rate, by_rate[rate]) for rate in sorted(by_rate))
+    return tuple(_rate_point(rate, by_rate[rate]) for rate in sorted(by_rate) if by_rate[rate])
 
 
 def _rate_point(rate: float, seeds: Mapping[int, Result]) -> RatePoint:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from altgrad_core.experiments.evidence.arms import FEWEST_SEEDS, Arm, arms
 from altgrad_core.experiments.evidence.effects import Effect
+from altgrad_core.experiments.evidence.facts import references
 from altgrad_core.experiments.evidence.plain_rates import unequal_rates
 from altgrad_core.experiments.evidence.statistics import CONFIDENCE, FEWEST_PAIRS, most_coverage, smallest_p
 from altgrad_core.experiments.evidence.wording import count, few, listed, sentence, size
@@ -16,10 +17,11 @@ from altgrad_core.experiments.study.study import Study
 BAD = ("crashed", "stopped", "unfinished", "missing")
 
 
-def cautions(study: Study, shown: Sequence[Effect]) -> tuple[str, ...]:
-    """Sentences on the effects that an answer shows."""
+def cautions(study: Study, shown: Sequence[Effect], *, is_refused: bool = False) -> tuple[str, ...]:
+    """Sentences on the effects that an answer shows; what an answer that refuses has said itself is left out."""
     found = [*_on_files(study), *unequal_rates(study, shown)]
-    found += [*_on_seeds(shown), *_on_tuning(shown), *_on_divergence(study, shown), *_on_chance(shown)]
+    found += [] if is_refused else _on_seeds(shown)
+    found += [*_on_tuning(shown, is_refused=is_refused), *_on_divergence(study, shown), *_on_chance(shown)]
     found += [*_on_left_out(shown), *_on_gaps(study), *_on_variants(study, shown), *_on_size(study)]
     return tuple(sentence(text) for text in found)
 
@@ -48,15 +50,16 @@ def _on_seeds(shown: Sequence[Effect]) -> Iterator[str]:
         yield f"{number}; helps and hurts are said only where the bootstrap interval and Student's t agree"
 
 
-def _on_tuning(shown: Sequence[Effect]) -> Iterator[str]:
+def _on_tuning(shown: Sequence[Effect], *, is_refused: bool) -> Iterator[str]:
     both = _both(shown)
     if not both:
         return
     rates = [len(arm.tried) for arm in both]
     told = f"{min(rates)}" if min(rates) == max(rates) else f"{min(rates)} to {max(rates)}"
-    yield (
-        f"{told} learning rates tried for each optimizer and format" if max(rates) > 1 else "no learning rate was tuned"
-    )
+    if max(rates) > 1:
+        yield f"{told} learning rates tried for each optimizer and format"
+    elif not is_refused:
+        yield "no learning rate was tuned"
     if at_ends := [arm for arm in both if arm.is_swept and arm.is_at_an_end and len({p.mean for p in arm.tried}) > 1]:
         names = few([f"{arm.label} ({_end(arm)} of {len(arm.tried)}, {size(arm.rate or 0)})" for arm in at_ends])
         yield f"the best rate is at an end of the range, so a better one may lie beyond it: {names}"
@@ -141,7 +144,8 @@ def _on_gaps(study: Study) -> Iterator[str]:
 
 
 def _on_variants(study: Study, shown: Sequence[Effect]) -> Iterator[str]:
-    variants = list(dict.fromkeys(arm.variant for arm in arms(study)))
+    wide = references(study)
+    variants = list(dict.fromkeys(arm.variant for arm in arms(study) if arm.format not in wide))
     used = dict.fromkeys(effect.variant for effect in shown)
     others = [_variant(study, variant) or "without any of these" for variant in variants if variant not in used]
     if shown and others:

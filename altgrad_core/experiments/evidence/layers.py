@@ -11,6 +11,7 @@ from altgrad_core.experiments.evidence.statistics import agreed_sign, bootstrap_
 from altgrad_core.experiments.evidence.wording import count, few, sentence, size, span
 from altgrad_core.experiments.study.labels import ROLES, role_format
 from altgrad_core.experiments.study.study import Result, Study
+from altgrad_core.experiments.study.variants import words
 
 OTHER = "other"
 _TYPES = (  # in this order: what is inside an attention or an MLP block belongs to it, whatever it is called
@@ -111,15 +112,24 @@ def _is_mixed(study: Study, members: Sequence[Arm]) -> bool:
 
 
 def recipe_sentences(study: Study) -> tuple[str, ...]:
-    """For every optimizer, the losses of recipes that treat layers differently, and whether the best stands apart."""
-    everything = [arm for arm in arms(study) if arm.losses]
+    """The losses of recipes that treat layers differently and are alike in all else, and whether the best stands apart."""
+    alike: dict[tuple[str, str, str], list[Arm]] = {}
+    for arm in arms(study):
+        if arm.losses:
+            alike.setdefault((arm.optimizer, arm.format.partition(" (")[0], _rest(study, arm)), []).append(arm)
     found = []
-    for optimizer in dict.fromkeys(arm.optimizer for arm in everything):
-        ordered = sorted((arm for arm in everything if arm.optimizer == optimizer), key=_mean)
+    for (optimizer, _, _), members in alike.items():
+        ordered = sorted(members, key=_mean)
         if len(ordered) > 1 and _is_mixed(study, ordered):
-            told = [f"{_recipe(arm)} {size(_mean(arm))} ({count(len(arm.losses), 'seed')})" for arm in ordered]
+            told = [f"{_recipe(arm)} {_mean(arm):.4g} ({count(len(arm.losses), 'seed')})" for arm in ordered]
             found.append(sentence(f"with {optimizer}, nats per token by recipe: {few(told)}; {_lead(*ordered[:2])}"))
     return tuple(found)
+
+
+def _rest(study: Study, arm: Arm) -> str:
+    """What varies besides the layers of rules."""
+    told = words(study.variants.get(arm.variant, arm.variant))
+    return ", ".join(f"{key}={value}" for key, value in told.items() if key.rpartition(".")[2] != "layers")
 
 
 def _mean(arm: Arm) -> float:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ROW = 20.0
+MOST_TICKS = 4  # beside long names there is room for no more labels
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,9 @@ def _row(axes: Axes, row: ForestRow, place: int, colour: str) -> None:
 
 
 def _finish(axes: Axes, groups: Sequence[str], axis: str) -> None:
-    """Zero, the name of each group in the middle of its rows, a line between groups."""
+    """Zero, the name of each group in the middle of its rows, a line between groups, few numbers below."""
+    from matplotlib.ticker import MaxNLocator
+
     axes.axvline(0, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
     axes.set_ylim(len(groups) - 0.4, -0.6)
     starts = [place for place, group in enumerate(groups) if place == 0 or group != groups[place - 1]]
@@ -82,4 +85,5 @@ def _finish(axes: Axes, groups: Sequence[str], axis: str) -> None:
         axes.axhline(start - 0.5, color=INK, linewidth=0.5, alpha=0.25)
     axes.grid(axis="x")
     axes.margins(x=0.08)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=MOST_TICKS, steps=[1, 2, 5, 10]))
     axes.set_xlabel(axis)

@@ -11,7 +11,8 @@ from altgrad_core.experiments.report.blocks import Block, Gallery, Grid, Page, S
 def as_markdown(page: Page) -> str:
     """The whole report."""
     lines = [f"# {inline(page.headline)}", "", *([inline(page.more), ""] if page.more else [])]
-    lines += [line for caution in page.cautions for line in (f"> **Caution:** {inline(caution)}", "")]
+    if page.cautions:
+        lines += ["**What to bear in mind**", "", *(f"- {inline(caution)}" for caution in page.cautions), ""]
     lines += [inline(page.subject), ""]
     for number, section in enumerate(page.sections, 1):
         lines += _section(number, section)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from altgrad_core.errors import ManifestError
-from altgrad_core.experiments.evidence.wording import few
+from altgrad_core.experiments.evidence.wording import count, few
 from altgrad_core.experiments.study.labels import is_manifest
 from altgrad_core.experiments.study.result import Result
 from altgrad_core.records.directory import RunDirectory
@@ -63,8 +63,9 @@ class Reader:
             self.problems.append(f"{self.directory / CELLS}: has entries that are no cells; they are left out")
         names = {cell["name"] for cell in sound}
         if strangers := [name for name in self._folders() if name not in names]:
-            told = f"{len(strangers)} more folders with runs that are not in {CELLS}"
-            self.problems.append(f"{self.directory}: has {told} and are left out: {few(strangers)}")
+            verb = "is" if len(strangers) == 1 else "are"
+            told = f"{count(len(strangers), 'more folder')} with runs that {verb} not in {CELLS} and {verb} left out"
+            self.problems.append(f"{self.directory}: has {told}: {few(strangers)}")
         return sound
 
     def _folders(self) -> list[str]:
@@ -109,7 +110,8 @@ class Reader:
         if digest.is_torn:
             self.problems.append(f"{result.name}: records.jsonl ends within a line, which is left out")
         if digest.damaged:
-            self.problems.append(f"{result.name}: {digest.damaged} damaged lines of records.jsonl are left out")
+            told = f"{count(digest.damaged, 'damaged line')} of records.jsonl {'is' if digest.damaged == 1 else 'are'} left out"
+            self.problems.append(f"{result.name}: {told}")
         if result.status == "finished" and result.validation_loss is None:
             self.problems.append(f"{result.name}: finished, but its summary has no validation loss")
         if result.summary.get("status") == "finished" and result.status == "diverged":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from itertools import takewhile
 from xml.etree import ElementTree
 
 import pytest
@@ -29,6 +30,10 @@ def texts(svg: str) -> list[str]:
         "".join(node.itertext()).strip() for node in ElementTree.fromstring(svg).iter() if node.tag.endswith("}text")
     ]
     return [text.replace("\N{MINUS SIGN}", "-") for text in found]
+
+
+def is_number(text: str) -> bool:
+    return re.fullmatch(r"[0-9.]+", text) is not None
 
 
 def panel(*curves: Curve) -> str:
@@ -62,6 +67,24 @@ def test_a_forest_draws_an_interval_only_where_there_is_one() -> None:
 
     with_interval = lines(ForestRow("e4m3", "grid", (0.1,), 0.1, 0.0, 0.2))
     assert with_interval == lines(ForestRow("e4m3", "grid", (0.1,), 0.1)) + 1
+
+
+@pytest.mark.parametrize("largest", [0.0323, 1.87, 0.00071])
+def test_a_forest_has_few_numbers_below_so_that_they_do_not_overlap(largest: float) -> None:
+    row = ForestRow("e4m3, a variant with a long name", "grid", (largest / 2, largest), largest, 0.0, largest)
+    shown = texts(forest([row], axis="a", colours=TWO, name="f", label="x"))
+    numbers = [text for text in shown if re.fullmatch(r"-?[0-9.]+", text)]
+    assert 2 <= len(numbers) <= 5
+
+
+@pytest.mark.parametrize(("low", "high"), [(5.47, 5.54), (33.9, 36.2), (9.97, 10.9), (99.9, 100.05), (1.2, 2980.0)])
+def test_perplexity_has_several_round_numbers_however_narrow_the_panel(low: float, high: float) -> None:
+    limits = (math.log(low), math.log(high))
+    svg = loss_curves([Curve("grid", ())], limits=limits, colours=TWO, title="t", name="c", label="x")
+    plain = loss_curves([Curve("grid", ())], limits=(100.0, 101.0), colours=TWO, title="t", name="c", label="x")
+    assert "perplexity" in texts(svg) and "perplexity" not in texts(plain)
+    right = list(takewhile(is_number, reversed(texts(svg)[: texts(svg).index("perplexity")])))
+    assert 3 <= len(right) <= 6 and all(low <= float(text) <= high for text in right)
 
 
 def test_curves_name_their_references_and_read_as_perplexity_too() -> None:

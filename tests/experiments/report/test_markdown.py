@@ -49,7 +49,7 @@ def test_the_twin_says_all_that_the_page_says_in_its_order() -> None:
     )
     page = Page("t", "First it is. Then it was.", ("one seed.",), "Study x.", (Section("s", "Title", blocks),), (("report.md", "me"),))  # fmt: skip
     assert as_markdown(page) == (
-        "# First it is.\n\nThen it was.\n\n> **Caution:** one seed.\n\nStudy x.\n\n## 1. Title\n\nA plain one.\n\n"
+        "# First it is.\n\nThen it was.\n\n**What to bear in mind**\n\n- one seed.\n\nStudy x.\n\n## 1. Title\n\nA plain one.\n\n"
         "> Mind this.\n\nNothing recorded.\n\n![what it shows](figures/f-01-x.svg)\n\n*How to read it.*\n\n## Files\n\n"
         "- [report.md](report.md): me\n"
     )

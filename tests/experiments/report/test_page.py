@@ -74,7 +74,7 @@ def test_the_first_words_of_the_page_are_the_answer_and_the_cautions_follow(whol
     written, found = whole, page(whole.page)
     sound(found)
     said = " ".join(found.words)
-    start = f"{written.sentence} {' '.join(written.cautions)}"
+    start = f"{written.sentence} What to bear in mind {' '.join(written.cautions)}"
     assert said.startswith(start)
     assert written.markdown.read_text().startswith(f"# {written.sentence.split('. ')[0]}")
 
@@ -280,6 +280,76 @@ def test_an_effect_that_goes_along_with_a_reading_is_said_with_its_interval(
 ) -> None:
     told = causes(study, made, ("e1m6", "e2m5", "e3m4", "e4m3", "e5m2", "e6m1", "e7m0"))
     assert told.startswith("The effect goes along with stall ratio (stall ratio: Spearman +1.00, 95 % interval ")
+
+
+def test_formats_count_once_whatever_their_variants_and_grids_that_are_one_do_too(
+    study: Callable[..., Study], made: Any
+) -> None:
+    cells = [
+        made(form, optimizer, loss=2.0, readings={"stall-ratio": 0.1}, quantizer={"rounding": rounding})
+        for form in ("e4m3", "e0m7", "e1m6")
+        for rounding in ("nearest-even", "stochastic")
+        for optimizer in ("adamw", "manifold-adamw")
+    ]
+    first = causes_blocks(View(study(cells)))[0]
+    assert isinstance(first, Text)
+    assert first.text.startswith("With 2 formats compared no correlation is told: ")
+
+
+def test_probes_that_diverged_are_in_the_section_on_failures(report: Report, made: Any) -> None:
+    cells = [made(seed=1), made(rate=3.0, loss=None, role="probe")]
+    written = report(cells)
+    failures = section(written.page, "failures")
+    assert "Diverged: 1 of 2 cells that ended, in the search for the largest stable rate." in failures
+    assert f"appeared first: {cells[1].name}: step 2, backward, blocks.0.attn.qkv." in failures
+    assert "e4m3 adamw 1 of 2 1 blocks.0.attn.qkv (1) 2 3" in failures
+    provenance = section(written.page, "provenance")
+    assert (
+        "1 cell only helped to find the largest stable rate and is in no comparison; of these 1 diverged." in provenance
+    )
+
+
+def test_losses_that_were_too_high_are_no_empty_table(write: Any, made: Any) -> None:
+    cells = [made(seed=1), made(seed=2, loss=None)]
+    directory = write(cells)
+    path = directory / cells[1].name / "records.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line.replace('"NaN"', "99.0") for line in lines if '"broke"' not in line))
+    failures = section(write_report(directory).page, "failures")
+    assert (
+        "In no run that diverged did a number appear that is not finite: the loss was too high for too long."
+        in failures
+    )
+    assert "diverged loss too high steps rates e4m3 adamw 1 of 2 1 4 0.1" in failures
+    path.write_text("".join(line for line in lines if '"broke"' not in line))
+    failures = section(write_report(directory).page, "failures")
+    assert "No run that diverged recorded where a number that is not finite appeared first." in failures
+    assert "diverged place not recorded steps rates e4m3 adamw 1 of 2 1 4 0.1" in failures
+
+
+def test_perplexity_is_the_exponential_of_the_mean_loss_wherever_an_arm_has_one(report: Report, made: Any) -> None:
+    cells = [made(optimizer=name, seed=s, loss=float(s)) for name in ("adamw", "grid") for s in (1, 2, 3)]
+    told = section(report([*cells, *(made("bf16", seed=s, loss=s) for s in (1, 2, 3))]).page, "answer")
+    assert "For reference, perplexity (of the mean loss) with adamw: bf16 7.389." in told
+    assert "7.389 0 of 3" in told
+
+
+def test_captions_claim_nothing_that_one_seed_does_not_show(report: Report, made: Any) -> None:
+    cells = [made(form, name) for form in ("e4m3", "e5m2") for name in ("adamw", "manifold-adamw")]
+    written = report(cells)
+    effects, losses = section(written.page, "effects"), section(written.page, "losses")
+    assert "each dot is one pair of runs with the same seed; one pair has no interval. Right of" in effects
+    assert [word for word in ("the bar", "other seeds", "is not evidence") if word in effects] == []
+    assert "one seed, so no mean, a ring" in losses and "one seed each, so there is no band" in losses
+    assert "How to read it: training loss at the chosen learning rate" in losses
+    assert "The training loss is shown, as not every run was evaluated 4 times." in losses
+    assert section(written.page, "answer").count("No ranking") == 0
+    assert written.page.read_text().count("one seed is not evidence") == 1
+
+
+def test_a_long_training_loss_says_over_how_many_stretches_it_is_averaged(report: Report, made: Any) -> None:
+    losses = section(report([made(steps=121)]).page, "losses")
+    assert "training loss, averaged over 41 stretches of the run, at the chosen" in losses
 
 
 @pytest.mark.parametrize("status", ["stopped", "crashed", "unfinished"])

@@ -16,11 +16,11 @@ MOST_LOSS = 500.0  # whose perplexity is still a float
 
 def answers_section(view: View) -> Section:
     """The answer by perplexity (that by validation loss heads the page), and what every arm reached."""
-    by_perplexity = answer(view.study, PERPLEXITY).sentence
-    blocks: list[Block] = [
-        Text("The first sentence of this page is the answer by validation loss."),
-        Text(f"By perplexity, the exponential of the loss: {by_perplexity}"),
-    ]
+    told = answer(view.study, PERPLEXITY)
+    by_perplexity = told.sentence.removeprefix(told.refusal).strip()
+    blocks: list[Block] = [Text("The first sentence of this page is the answer by validation loss.")]
+    if by_perplexity:
+        blocks.append(Text(f"By perplexity, the exponential of the loss, run by run: {by_perplexity}"))
     blocks.append(_reached(view) if view.arms else Text("No cell says what it was to be, so there is no table.", "gap"))
     return Section(NAME, TITLE, tuple(blocks))
 
@@ -42,8 +42,8 @@ def _reached(view: View) -> Block:
     )
     rows = [_row(arm, beside) for arm in view.arms]
     told = (
-        "Every format and optimizer at its chosen rate: the mean over seeds of the validation loss (nats per token), its "
-        "perplexity, and how many of the runs at that rate diverged."
+        "Every format and optimizer at its chosen rate: the mean over seeds of the validation loss (nats per token), the "
+        "perplexity of that mean, its exponential, and how many of the runs at that rate diverged."
     )
     if beside is not None:
         told += (

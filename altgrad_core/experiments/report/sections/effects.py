@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from altgrad_core.experiments.evidence.arms import FEWEST_SEEDS, Arm
 from altgrad_core.experiments.evidence.effects import Effect
 from altgrad_core.experiments.evidence.statistics import Interval
+from altgrad_core.experiments.evidence.wording import count
 from altgrad_core.experiments.figures.forest import ForestRow, forest
 from altgrad_core.experiments.report.blocks import Block, Gallery, Grid, Panel, Section, Text, file_name, table_of
 from altgrad_core.experiments.report.view import View
@@ -82,24 +84,36 @@ def _note(effect: Effect) -> str:
 
 def _caption(view: View, drawn: Sequence[Effect]) -> str:
     tested = sum(effect.p is not None for effect in drawn)
+    most = max(len(effect.differences) for effect in drawn)
+    dots = "each small dot is one pair of runs with the same seed, the large one their mean" + (
+        ", the bar its 95 % interval (BCa bootstrap)" if any(effect.interval for effect in drawn) else ""
+    )
+    if most == 1:
+        dots = "each dot is one pair of runs with the same seed; one pair has no interval"
+    is_held_out = most >= FEWEST_SEEDS and any(len(arm.tried) > 1 for e in drawn for arm in _both(e))
+    rates = " Each seed is taken at the rate that the other seeds choose." if is_held_out else ""
     p_values = (
-        f"p: exact paired permutation test, corrected for {tested} comparisons (Holm)."
+        f"p: exact paired permutation test, corrected for {count(tested, 'comparison')} (Holm)."
         if tested
         else "No p-values: an exact test needs at least 6 pairs."
     )
     return (
-        f"How to read it: each small dot is one pair of runs with the same seed, the large one their mean, the bar its "
-        f"95 % interval (BCa bootstrap). Right of the dashed line the optimizer ends with a lower validation loss than "
-        f"{view.study.baseline}. Each seed is taken at the rate that the other seeds choose. {p_values}"
+        f"How to read it: {dots}. Right of the dashed line the optimizer ends with a lower validation loss than "
+        f"{view.study.baseline}.{rates} {p_values}"
     )
 
 
+def _both(effect: Effect) -> list[Arm]:
+    return [arm for arm in (effect.arm, effect.against) if arm is not None]
+
+
 def _table(found: Sequence[Effect]) -> Grid:
+    is_said = all(effect.lacks for effect in found)  # by the first sentence of the page
     rows = [
         (
             effect.format, effect.variant, effect.optimizer, len(effect.differences), _signed(effect.mean),
             _interval(effect.interval), _interval(effect.student), effect.p, effect.p_adjusted, effect.verdict,
-            "; ".join(effect.caution),
+            "; ".join(text for text in effect.caution if not (is_said and text in effect.lacks)),
         )
         for effect in found
     ]  # fmt: skip

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from altgrad_core.experiments.evidence.arms import Arm, RatePoint, rate_points
+from altgrad_core.experiments.evidence.cautions import diverged
 from altgrad_core.experiments.evidence.wording import count, listed, sentence
 from altgrad_core.experiments.figures.heat import number_table
 from altgrad_core.experiments.report.blocks import Block, Gallery, Panel, Section, Text, file_name, table_of
@@ -12,6 +16,7 @@ from altgrad_core.experiments.report.view import View
 from altgrad_core.experiments.study.study import Result
 
 NAME, TITLE = "failures", "Where each format fails"
+MOST_PLACES = 6
 PHASES = ("forward", "backward", "optimizer")
 COLUMNS = (
     "format",
@@ -20,6 +25,7 @@ COLUMNS = (
     "diverged",
     *(f"in {phase}" for phase in PHASES),
     "loss too high",
+    "place not recorded",
     "first layer",
     "steps",
     "rates",
@@ -31,9 +37,11 @@ def failures_section(view: View) -> Section:
     ended = [result for result in view.study.results if result.has_ended]
     if not ended:
         return Section(NAME, TITLE, (Text("No cell has ended, so it is not known what fails.", "gap"),))
+    lost = [result for result in ended if result.status == "diverged"]
     blocks: list[Block] = [Text(_sentence(ended))]
-    if any(result.status == "diverged" for result in ended):
-        blocks += [*_maps(view), _table(view)]
+    if lost:
+        blocks += [*_maps(view), Text(sentence(diverged(view.study))), Text(_first_places(lost))]
+        blocks += [_table(rows)] if (rows := _rows(view)) else []
     return Section(NAME, TITLE, tuple(blocks))
 
 
@@ -51,13 +59,58 @@ def _sentence(ended: Sequence[Result]) -> str:
     return sentence(f"diverged, over all rates and seeds: {', '.join(worst)}{sound}")
 
 
+def _first_places(lost: Sequence[Result]) -> str:
+    """Where the first number that is not finite appeared, of every run that recorded it."""
+    places = [
+        f"{cell.name}: step {_step(found)}, {found.get('phase')}, {_layer(found)}"
+        for cell in lost
+        if (found := cell.digest.broke)
+    ]
+    if places:
+        return sentence(
+            f"where a number that is not finite appeared first: {'; '.join(places[:MOST_PLACES])}{_more(places)}"
+        )
+    if any(_is_lost_unseen(cell) for cell in lost):
+        return "No run that diverged recorded where a number that is not finite appeared first."
+    return "In no run that diverged did a number appear that is not finite: the loss was too high for too long."
+
+
+def _more(places: Sequence[str]) -> str:
+    return f"; and {len(places) - MOST_PLACES} more" if len(places) > MOST_PLACES else ""
+
+
+def _step(found: Mapping[str, Any]) -> str:
+    return str(step) if isinstance(step := found.get("step"), int) else "unknown"
+
+
+def _layer(found: Mapping[str, Any]) -> str:
+    return "the whole model" if found.get("layer") == "*" else str(found.get("layer"))
+
+
+def _is_lost_unseen(cell: Result) -> bool:
+    """Whether the loss was not finite, and no record says where that began."""
+    losses = cell.digest.losses
+    return not cell.digest.broke and not (losses and math.isfinite(losses[max(losses)]))
+
+
+def _tried(view: View, arm: Arm) -> dict[float, RatePoint]:
+    """Every rate of an arm with what ended there, probes among them."""
+    return {point.rate: point for point in rate_points(_cells(view, arm)) if point.of}
+
+
+def _cells(view: View, arm: Arm) -> list[Result]:
+    place = (arm.format, arm.optimizer, arm.variant)
+    return [cell for cell in view.study.results if (cell.format, cell.optimizer, cell.variant) == place]
+
+
 def _maps(view: View) -> list[Block]:
     panels: list[Panel] = []
-    for optimizer in dict.fromkeys(arm.optimizer for arm in view.arms if any(p.diverged for p in arm.tried)):
+    found = [(arm, _tried(view, arm)) for arm in view.arms]
+    for optimizer in dict.fromkeys(arm.optimizer for arm, row in found if any(p.diverged for p in row.values())):
         own = [arm for arm in view.arms if arm.optimizer == optimizer]
-        rates = sorted({point.rate for arm in own for point in arm.tried})
+        points = [row for arm, row in found if arm.optimizer == optimizer]
+        rates = sorted({rate for row in points for rate in row})
         rows = [view.title(arm.format, arm.variant) for arm in own]
-        points = [{point.rate: point for point in arm.tried if point.of} for arm in own]
         values = [
             [100 * row[rate].diverged / row[rate].of if rate in row else float("nan") for rate in rates]
             for row in points
@@ -75,27 +128,34 @@ def _maps(view: View) -> list[Block]:
     return [Gallery(tuple(panels), caption)] if panels else []
 
 
-def _table(view: View) -> Block:
-    rows = []
+def _rows(view: View) -> list[tuple[object, ...]]:
+    rows: list[tuple[object, ...]] = []
     for arm in view.arms:
-        cells = [cell for cell in view.results(arm, chosen=False) if cell.has_ended]
+        cells = [cell for cell in _cells(view, arm) if cell.has_ended]
         lost = [cell for cell in cells if cell.status == "diverged"]
         if not lost:
             continue
         broke = [cell.digest.broke for cell in lost if cell.digest.broke]
         phases = Counter(str(found.get("phase")) for found in broke)
         layers = Counter(str(found.get("layer")) for found in broke if found.get("layer") != "*")
-        steps = [_last_step(cell) for cell in lost]
+        unseen = sum(_is_lost_unseen(cell) for cell in lost)
         rows.append(
             (
-                arm.format, arm.variant, arm.optimizer, f"{len(lost)} of {len(cells)}", *(phases[p] for p in PHASES),
-                len(lost) - len(broke), ", ".join(f"{name} ({times})" for name, times in layers.most_common(2)),
-                _range(steps), listed([f"{rate:g}" for rate in sorted({cell.rate or 0.0 for cell in lost})]),
+                arm.format, arm.variant, arm.optimizer, f"{len(lost)} of {len(cells)}",
+                *(phases[p] or None for p in PHASES), len(lost) - len(broke) - unseen or None, unseen or None,
+                ", ".join(f"{name} ({times})" for name, times in layers.most_common(2)),
+                _range([_last_step(cell) for cell in lost]),
+                listed([f"{rate:g}" for rate in sorted({cell.rate or 0.0 for cell in lost})]),
             )
         )  # fmt: skip
+    return rows
+
+
+def _table(rows: Sequence[tuple[object, ...]]) -> Block:
     told = (
-        "What broke first, over all rates: the pass in which a number that is not finite appeared, the layer, and the step; "
-        "a loss that stayed finite but was too high for too long has no such layer."
+        "What broke first, over all rates, those of the search for the largest stable one among them: the pass in which a "
+        "number that is not finite appeared, the layer, and the step; a loss that stayed finite but was too high for too "
+        "long has no such layer."
     )
     return table_of(COLUMNS, rows, told)
 

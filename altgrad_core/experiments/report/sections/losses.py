@@ -44,7 +44,8 @@ def _curves(view: View) -> list[Block]:
             curves, limits=limits, colours=view.colours, title=place.title, name=name, label=alt, axis=axis
         )
         panels.append(Panel(name, svg, alt))
-    return [Gallery(tuple(panels), _curves_caption(drawn, evaluated))]
+    steps = max((len(cell.digest.losses) for cell in cells if cell.status == "finished"), default=0)
+    return [Gallery(tuple(panels), _curves_caption(drawn, evaluated, steps))]
 
 
 def _arms(view: View, place: Place, evaluated: bool) -> list[Curve]:
@@ -82,12 +83,21 @@ def _curves_alt(place: Place, curves: Sequence[Curve], axis: str) -> str:
     return f"{place.title}: {axis} by step. {'; '.join([*ends, *lost]) or 'no run ended'}."
 
 
-def _curves_caption(drawn: Sequence[tuple[Place, list[Curve]]], evaluated: bool) -> str:
+def _averaged(drawn: Sequence[tuple[Place, list[Curve]]], steps: int) -> str:
+    """Over how many stretches a training loss is averaged, where it is."""
+    points = max((len(run) for _, curves in drawn for curve in curves for run in curve.runs), default=0)
+    return f", averaged over {points} stretches of the run," if points < steps else ""
+
+
+def _curves_caption(drawn: Sequence[tuple[Place, list[Curve]]], evaluated: bool, steps: int) -> str:
     seeds = max((len(curve.runs) for _, curves in drawn for curve in curves), default=0)
-    band = "the band reaches from the lowest to the highest seed" if seeds > 1 else "one seed each, so there is no band"
+    line = "one seed each, so there is no band"
+    if seeds > 1:
+        line = "the line is the mean over seeds, the band reaches from the lowest to the highest"
     wide = dict.fromkeys(curve.label for _, curves in drawn for curve in curves if curve.is_reference)
-    what = (
-        "validation loss" if evaluated else f"training loss, averaged over {MOST_POINTS} stretches of the run at most"
+    what = "validation loss" if evaluated else f"training loss{_averaged(drawn, steps)}"
+    why = (
+        "" if evaluated else f" The training loss is shown, as not every run was evaluated {FEWEST_EVALUATIONS} times."
     )
     beside = (
         f"dashed in the colour of the text: {few(list(wide))}" if wide else "no run in bf16 or fp32 to compare with"
@@ -95,8 +105,8 @@ def _curves_caption(drawn: Sequence[tuple[Place, list[Curve]]], evaluated: bool)
     lost = sum(len(curve.diverged) for _, curves in drawn for curve in curves)
     crosses = f"; a cross at the top marks the last step of each of {count(lost, 'diverged run')}" if lost else ""
     return (
-        f"How to read it: {what} at the chosen learning rate of each optimizer, lower is better; the line is the mean "
-        f"over seeds, {band}; {beside}{crosses}. The right axis has the same values as perplexity; all panels share one scale."
+        f"How to read it: {what} at the chosen learning rate of each optimizer, lower is better; "
+        f"{line}; {beside}{crosses}. The right axis has the same values as perplexity; all panels share one scale.{why}"
     )
 
 
@@ -145,9 +155,11 @@ def _sweeps_caption(everything: Sequence[Sweep]) -> str:
     lacking = (
         f" Fewer than 3 rates ended for {few(list(dict.fromkeys(short)))}: no minimum can be seen." if short else ""
     )
+    most = max((len(tried.losses) for sweep in everything for tried in sweep.tried), default=0)
+    dots = "dots are seeds, the line their mean" if most > 1 else "one seed, so no mean"
     return (
         "How to read it: validation loss at the end of the schedule against the learning rate; the flatter a line, the "
-        "less the choice matters; dots are seeds, the line their mean, a ring the chosen rate. Rates are in the unit of "
+        f"less the choice matters; {dots}, a ring the chosen rate. Rates are in the unit of "
         "each optimizer, so lines of different optimizers are compared in height, not from left to right. Losses far "
         f"above the others lie on the upper edge.{crosses}{lacking}"
     )

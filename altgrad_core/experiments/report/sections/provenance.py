@@ -25,7 +25,10 @@ def provenance_section(view: View) -> Section:
     blocks: list[Block] = [Text(_sentence(results)), _completeness(view)]
     blocks += [Text(problem, "caution") for problem in view.study.problems]
     if probes := [result for result in results if result.role != "cell"]:
-        blocks.append(Text(f"{count(len(probes), 'cell')} only helped to find rates and are in no comparison."))
+        verb = "is" if len(probes) == 1 else "are"
+        lost = sum(result.status == "diverged" for result in probes)
+        told = f"{count(len(probes), 'cell')} only helped to find the largest stable rate and {verb} in no comparison"
+        blocks.append(Text(f"{told}; of these {lost or 'none'} diverged."))
     blocks += [_origin(results), *_data(results), Text(EMULATED), _cells(results)]
     return Section(NAME, TITLE, tuple(blocks))
 
