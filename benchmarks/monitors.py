@@ -1,6 +1,7 @@
 """What monitors cost: process CPU time of a training step with them over one without, side by side in one process.
 
     python benchmarks/monitors.py [--rounds 8]
+    python benchmarks/monitors.py --growth     # how the cost grows from 10^5 to 10^8 parameters, 16 tokens a step
 
 A 6-layer 384-wide GPT, 2048 tokens a step, weights, activations and gradients quantized. Each set of monitors is timed
 at steps where all of them report, and at steps where none does; what it costs at a cadence is the mean of the two.
@@ -37,6 +38,8 @@ weight = { format = "e4m3" }
 activation = { format = "e4m3", scaling = "delayed" }
 gradient = { format = "e5m2", scaling = "delayed" }
 """
+SHAPES = {2: (64, 4), 4: (144, 4), 6: (384, 6), 12: (832, 8)}
+"""Layers: (width, heads) of models of about 10^5, 10^6, 10^7 and 10^8 parameters."""
 NEVER = 99_999
 SLOW = {"curvature, alone"}
 EVERY_STEP = ("flips", "stability", "gradient-norms")
@@ -53,11 +56,11 @@ def everything() -> dict[str, int]:
     return {entry.name: entry.item().every for entry in entries}
 
 
-def loop_of(names: tuple[str, ...], every: int, folder: Path) -> Loop:
+def loop_of(names: tuple[str, ...], every: int, folder: Path, *settings: str) -> Loop:
     """A run with these monitors, begun."""
     path = folder / "cost.toml"
     path.write_text(MANIFEST + "".join(f'[[monitor]]\nuse = "{name}"\nevery = {every}\n' for name in names))
-    run = assemble(resolve(load_manifest(path), installed()))
+    run = assemble(resolve(load_manifest(path, settings), installed()))
     directory = RunDirectory(Path(tempfile.mkdtemp(dir=folder)))
     records = Records(directory, trackers=[], show=lambda record: None)
     loop = Loop(run, records, Saver(run, directory, records), Signals())
@@ -83,11 +86,38 @@ def measure(loops: dict[str, Loop], rounds: int) -> dict[str, float]:
     return {name: statistics.median(found) for name, found in ratios.items()}
 
 
+def print_growth(rounds: int) -> None:
+    """What movement, stability and gradient norms at every step cost models of growing size."""
+    print("| parameters | a step without, ms | monitors, ms | ns a parameter |\n|---|---|---|---|")
+    for layers, (width, heads) in SHAPES.items():
+        shape = [f"model.n_layer={layers}", f"model.n_embd={width}", f"model.n_head={heads}"]
+        settings = [*shape, "model.block_size=16", "data.batch_size=1"]
+        with tempfile.TemporaryDirectory() as folder:
+            plain, watched = (loop_of(names, 1, Path(folder), *settings) for names in ((), EVERY_STEP))
+            seconds: list[tuple[float, float]] = []
+            for _ in range(rounds + 1):
+                pair = []
+                for loop in (plain, watched):
+                    start = time.process_time()
+                    loop._step(loop.run.progress.step + 1)
+                    pair.append(time.process_time() - start)
+                seconds.append((pair[0], pair[1]))
+            step = statistics.median(first for first, _ in seconds[1:])
+            extra = statistics.median(second - first for first, second in seconds[1:])
+            size = plain.run.parameters()
+            print(f"| {size:,} | {1e3 * step:.1f} | {1e3 * extra:.1f} | {1e9 * extra / size:.2f} |", flush=True)
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--rounds", type=int, default=8)
-    rounds = options.parse_args().rounds
+    options.add_argument("--growth", action="store_true", help="how the cost grows with the size of the model")
+    given = options.parse_args()
+    rounds = given.rounds
     torch.set_num_threads(1)
+    if given.growth:
+        print_growth(rounds)
+        return
     cadences = everything()
     sets = {**SETS, **{f"{name}, alone": ((name,), every) for name, every in cadences.items()}}
     with tempfile.TemporaryDirectory() as folder:
