@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -228,11 +228,18 @@ def ending_of(directory: RunDirectory) -> Ending | None:
         return None  # damaged: whoever continues the run says so
 
 
-def endings_in(matrix: Matrix, study: Path) -> dict[str, Ending]:
-    """How every cell that ended did, and of those that a search added because of that."""
-    endings: dict[str, Ending] = {}
+def endings_in(
+    matrix: Matrix, study: Path, *, known: Endings | None = None, apart_from: Set[str] = frozenset()
+) -> dict[str, Ending]:
+    """How every cell that ended did, and those that a search added because of that.
+
+    Args:
+        known: endings that need not be looked up.
+        apart_from: cells whose endings do not count.
+    """
+    endings = dict(known or {})
     while True:
-        unknown = [cell for cell in matrix.cells(endings) if cell.name not in endings]
+        unknown = [c for c in matrix.cells(endings) if c.name not in endings and c.name not in apart_from]
         fresh = {cell.name: found for cell in unknown if (found := ending_of(directory_of(cell, study))) is not None}
         if not fresh:
             return endings

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from altgrad_core.errors import ManifestError, RunError
-from altgrad_core.experiments.matrix.cells import Cell, Ending, Matrix, directory_of, ending_of
+from altgrad_core.experiments.matrix.cells import Cell, Ending, Matrix, directory_of, endings_in
 from altgrad_core.experiments.workers.board import Board
 from altgrad_core.experiments.workers.process import Message, WorkerProcess
 from altgrad_core.records.directory import CELLS, RunDirectory, mark_latest
@@ -131,19 +131,10 @@ class _Work:
 
     def _known(self) -> list[Cell]:
         """The cells that are to be trained, after a look at what has ended, here or elsewhere."""
-        while True:
-            crashed = {name: Ending("crashed", math.nan) for name in self.board.failed}
-            cells = self._matrix.cells({**crashed, **self._endings})
-            fresh = {
-                cell.name: ending
-                for cell in cells
-                if cell.name not in self._endings
-                and cell.name not in self._afresh
-                and (ending := ending_of(directory_of(cell, self._study))) is not None
-            }
-            if not fresh:
-                break
-            self._endings.update(fresh)
+        crashed = {name: Ending("crashed", math.nan) for name in self.board.failed}
+        found = endings_in(self._matrix, self._study, known={**crashed, **self._endings}, apart_from=self._afresh)
+        self._endings = {name: ending for name, ending in found.items() if name not in crashed}
+        cells = self._matrix.cells(found)
         if (names := [cell.name for cell in cells]) != self._written:
             write_json(self._study / CELLS, self._matrix.told(cells))
             self._written = names
