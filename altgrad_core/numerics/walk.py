@@ -57,11 +57,12 @@ def adam_walk(
     trail = state.get("bit_position")
     if not geometry.walks(weight):
         r = rungs * adam_direction(gradient, state, betas=betas, eps=eps)
-        return _walked_generally(weight, gradient, r, geometry, 1 - decay, trail)
+        return _walked_generally(weight, gradient, r, geometry, _left(decay), trail)
     state["step"] += 1
     count, (beta1, beta2) = float(state["step"]), betas
-    factor, root = rungs / (1 - beta1**count), 1 / math.sqrt(1 - beta2**count)
-    numbers = (factor, math.inf, 1 - decay, beta1, beta2, 1 - beta1, 1 - beta2, root, eps)
+    root = math.sqrt(1 - beta2**count)  # d = m / (1 - beta1^t) / (sqrt(v) / root + eps)
+    factor = rungs * root / (1 - beta1**count)
+    numbers = (factor, math.inf, _left(decay), beta1, beta2, 1 - beta1, 1 - beta2, eps * root)
     return _walked(weight, gradient, (state["exp_avg"], state["exp_avg_sq"]), geometry, numbers, trail)
 
 
@@ -74,6 +75,7 @@ def walk(
     rungs: float | Tensor = 1.0,
     bound: float = math.inf,
     decay: float = 0.0,
+    momentum: float | None = None,
     trail: Tensor | None = None,
 ) -> Moved:
     """w <- u^-1(u((1 - decay) w) - r), where r is `rungs` times the direction, and at most `bound`.
@@ -81,12 +83,17 @@ def walk(
     Args:
         direction: float32, of the shape of the weight.
         gradient: likewise; where it is no finite number the weight stays as it is.
+        decay: at most 1.
+        momentum: the direction is a velocity, which first becomes `momentum` times itself plus the gradient, in place.
         trail: int32, of the shape of the weight; takes in by how many rungs each element went.
     """
     if geometry.walks(weight):
-        return _walked(weight, gradient, (direction,), geometry, (float(rungs), bound, 1 - decay), trail)
+        numbers = (float(rungs), bound, _left(decay), *(() if momentum is None else (momentum,)))
+        return _walked(weight, gradient, (direction,), geometry, numbers, trail)
+    if momentum is not None:
+        update_velocity(direction, gradient, momentum)
     r = (direction * rungs).clamp(-bound, bound)
-    return _walked_generally(weight, gradient, r, geometry, 1 - decay, trail)
+    return _walked_generally(weight, gradient, r, geometry, _left(decay), trail)
 
 
 def hop(
@@ -99,6 +106,7 @@ def hop(
     rungs: float | Tensor = 1.0,
     bound: float = math.inf,
     decay: float = 0.0,
+    momentum: float | None = None,
     trail: Tensor | None = None,
 ) -> Moved:
     """As `walk`, but to a rung: r is rounded to a whole number by chance, to either neighbour, unbiased.
@@ -108,11 +116,13 @@ def hop(
     """
     if geometry.walks(weight):
         facts = {"format": geometry.format, "scale": geometry.scale}
-        numbers = (float(rungs), bound, 1 - decay)
+        numbers = (float(rungs), bound, _left(decay), *(() if momentum is None else (momentum,)))
         counts = kernels.hop(weight, gradient, direction, numbers=numbers, trail=trail, key=key, **facts)
         return Moved(counts[1], counts[2], counts[3], counts[4])
+    if momentum is not None:
+        update_velocity(direction, gradient, momentum)
     at = geometry.rung(weight)
-    lag = at - geometry.position(weight * (1 - decay)) if decay else 0.0
+    lag = at - geometry.position(weight * _left(decay)) if decay else 0.0
     r = (direction.double() * rungs).clamp(-bound, bound) + lag
     low = r.floor()
     chance = (philox_words(key, r.numel(), device=r.device) >> 8).view(r.shape)
@@ -128,12 +138,16 @@ def hop(
     return Moved((~whole).sum(), updates, (went != 0).sum(), (whole & (rung != aim)).sum())
 
 
-def momentum(velocity: Tensor, gradient: Tensor, rate: float) -> None:
-    """velocity <- rate * velocity + gradient, in place; where the gradient is no finite number it stays as it is."""
+def update_velocity(velocity: Tensor, gradient: Tensor, momentum: float) -> None:
+    """velocity <- momentum * velocity + gradient, in place; where the gradient is no finite number it stays as it is."""
     if kernels.moves(velocity):
-        kernels.momentum(velocity, gradient, rate)
+        kernels.update_velocity(velocity, gradient, momentum)
     else:
-        velocity.copy_((velocity * rate + gradient).where(gradient.isfinite(), velocity))
+        velocity.copy_((velocity * momentum + gradient).where(gradient.isfinite(), velocity))
+
+
+def _left(decay: float) -> float:
+    return max(0.0, 1 - decay)
 
 
 def _walked(

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from altgrad_core import Geometry, Moved, SplitOptimizer, hop, momentum, walk
+from altgrad_core import Geometry, Moved, SplitOptimizer, hop, update_velocity, walk
 
 
 class GridOptimizer(SplitOptimizer):
@@ -78,11 +78,14 @@ class GridOptimizer(SplitOptimizer):
     def _move(self, group: dict[str, Any], parameter: Tensor) -> None:
         state, geometry, gradient = self._begin(parameter), self.geometry[parameter], parameter.grad
         assert gradient is not None
-        velocity = state["velocity"]
-        momentum(velocity, gradient, group["momentum"])
+        velocity, rate, rungs = state["velocity"], group["momentum"], group["lr"]
+        if self.normalize == "rms":
+            update_velocity(velocity, gradient, rate)
+            rate, rungs = None, _per_root_mean_square(rungs, velocity)
         options = {
             "gradient": gradient,
-            "rungs": self._rungs_per_velocity(group["lr"], velocity),
+            "rungs": rungs,
+            "momentum": rate,
             "bound": self.rung_clip,
             "decay": group["weight_decay"] * group["lr"] / group["initial_lr"],
             "trail": state.get("bit_position"),
@@ -96,9 +99,9 @@ class GridOptimizer(SplitOptimizer):
         state["broken"] += moved.broken
         self.moved[parameter] = moved
 
-    def _rungs_per_velocity(self, lr: float, velocity: Tensor) -> float | Tensor:
-        if self.normalize == "none":
-            return lr
-        flat = velocity.flatten()
-        size = torch.sqrt(flat.dot(flat) / max(flat.numel(), 1))
-        return torch.where(size == 0, 0.0, lr / size)
+
+def _per_root_mean_square(lr: float, velocity: Tensor) -> Tensor:
+    """`lr` over the root mean square of a velocity, shape (); 0 where that is 0."""
+    flat = velocity.flatten()
+    size = torch.sqrt(flat.dot(flat) / max(flat.numel(), 1))
+    return torch.where(size == 0, 0.0, lr / size)

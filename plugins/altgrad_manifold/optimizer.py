@@ -81,11 +81,11 @@ class ManifoldAdamW(SplitOptimizer):
         per_binade = geometry.rungs_per_binade if self.lr_unit == "binades" else None
         rungs = group["lr"] * (per_binade or 1)
         decay = group["weight_decay"] * group["lr"] / group["initial_lr"]
-        numbers = {"betas": group["betas"], "eps": group["eps"]}
+        betas, eps = group["betas"], group["eps"]
         if self.walk == "exact":
-            moved = adam_walk(parameter, gradient, state, geometry, rungs=rungs, decay=decay, **numbers)
+            moved = adam_walk(parameter, gradient, state, geometry, rungs=rungs, betas=betas, eps=eps, decay=decay)
         else:
-            direction = adam_direction(gradient, state, **numbers)
+            direction = adam_direction(gradient, state, betas=betas, eps=eps)
             moved = _step_by_spacing(parameter, rungs * direction, geometry, gradient, decay, state.get("bit_position"))
         state["broken"] += moved.broken
         self.moved[parameter] = moved

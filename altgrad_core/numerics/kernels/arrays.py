@@ -82,15 +82,23 @@ def rung_values(format: Format) -> Array:
 
 @lru_cache(maxsize=256)
 def walk_facts(format: Format) -> tuple[Array, np.float32]:
-    """See `positions` and `strides.walks`."""
+    """What walking along a format needs: `low` (at least the smallest normal float32) to `top_rung` of `Facts`, a limit.
+
+    The limit: bits of the last magnitude up to which float32 bits count rungs. And the quantum.
+    """
     facts = _known(format)
     low = max(facts.low, SMALLEST_NORMAL)
-    is_uniform = facts.largest <= low + BINADE
-    line = FINITE if is_uniform else low + BINADE
     top_begins = facts.largest & -BINADE
     limit = facts.largest if facts.largest == top_begins else min(top_begins + BINADE, FINITE)
-    array = [low, facts.largest, facts.shift, facts.offset, facts.top_rung, line, FINITE if is_uniform else limit]
+    array = [low, facts.largest, facts.shift, facts.offset, facts.top_rung, limit]
     return np.array(array, np.int32), np.float32(facts.quantum)
+
+
+@lru_cache(maxsize=256)
+def is_uniform(format: Format) -> bool:
+    """Whether all rungs are spaced alike."""
+    facts = _known(format)
+    return facts.largest <= max(facts.low, SMALLEST_NORMAL) + BINADE
 
 
 @lru_cache(maxsize=256)

@@ -33,6 +33,7 @@ def _compiler():
 compiled = _compiler()
 I, U, F = np.int32, np.uint32, np.float32  # noqa: E741
 MAGNITUDE, SIGN, INFINITY = np.int32(0x7FFFFFFF), np.int32(-0x80000000), np.int32(NEVER)
+BINADE = np.int32(0x00800000)  # float32 bits from one binade to the next
 ZERO, ONE, SIXTEEN = np.int32(0), np.int32(1), np.int32(16)
 
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
 
 from altgrad_core.numerics.format import Format
-from altgrad_core.numerics.kernels import arrays, leaps, strides
+from altgrad_core.numerics.kernels import arrays, directions, leaps, strides
 from altgrad_core.numerics.kernels.cpu import _each
 from altgrad_core.numerics.kernels.threads import Array, in_chunks
 
 NOTHING = np.zeros(0, np.int32)
+SMALLEST_NORMAL = 2.0**-126
+MOST_EXPONENT = 120  # the reciprocals of scales down to this are finite
 
 
 def walk(
@@ -31,20 +34,24 @@ def walk(
     """Walk a weight along `line`; the counts of `walks`. See there for the numbers.
 
     Args:
-        sources: the two moments of Adam, updated, or one direction.
+        sources: the two moments of Adam, updated; or one direction, which if there is a rate is a velocity, updated.
     """
-    is_adam, w, g = len(sources) == 2, _floats(weight).view(np.int32), _floats(gradient)
-    first, second, steps = _floats(sources[0]), _floats(sources[-1]), _steps(trail)
-    facts, quantum = arrays.walk_facts(line)
-    own_facts, given, each = arrays.walk_facts(format)[0], np.array(numbers, np.float32), _each(scale, weight)
-    is_apiece = each.size > 1
-    kernel = strides.walks(is_adam, trail is not None, is_apiece, _is_power(each))
+    w, g = _floats(weight.detach()).view(np.int32), _floats(gradient)
+    first = _floats(sources[0])
+    is_adam, second, steps = len(sources) == 2, first if len(sources) == 1 else _floats(sources[1]), _steps(trail)
+    path, each = _path(line, format), _each(scale, weight)
+    is_apiece, given = each.size > 1, np.array((*numbers, 0.0, 0.0, 0.0, 0.0, 0.0)[:8], np.float32)
+    is_power = not is_apiece and _is_power(float(each[0]))
+    if trail is not None:
+        is_power = is_power and path.is_own and float(each[0]) * path.smallest_normal >= SMALLEST_NORMAL
+    has_rate = not is_adam and len(numbers) > 3
+    kernel = strides.walks(is_adam, has_rate, path.is_uniform, trail is not None, is_apiece, is_power)
 
     def chunk(start: int, stop: int, counts: Array) -> None:
         part = slice(start, stop)
         mine = each[part] if is_apiece else each
         arguments = (w[part], g[part], first[part], second[part], steps[part], mine)
-        kernel(*arguments, facts, own_facts, quantum, given, counts)
+        kernel(*arguments, path.facts, path.own_facts, path.quantum, given, counts)
 
     return in_chunks(chunk, w.size, strides.BLOCK)
 
@@ -60,34 +67,64 @@ def hop(
     trail: Tensor | None,
     key: int,
 ) -> list[int]:
-    """Move a weight by whole rungs; the counts of `hops`."""
-    w, g, d, steps = _floats(weight).view(np.int32), _floats(gradient), _floats(direction), _steps(trail)
-    (facts, quantum), given, each = arrays.walk_facts(format), np.array(numbers, np.float32), _each(scale, weight)
-    kernel = leaps.hops(trail is not None, each.size > 1, _is_power(each))
+    """Move a weight by whole rungs; the counts of `hops`. See there for the numbers, and `walk`."""
+    w, g = _floats(weight.detach()).view(np.int32), _floats(gradient)
+    d, steps, path, each = _floats(direction), _steps(trail), _path(format, format), _each(scale, weight)
+    is_apiece, given = each.size > 1, np.array((*numbers, 0.0)[:4], np.float32)
+    is_power = not is_apiece and _is_power(float(each[0]))
+    kernel = leaps.hops(len(numbers) > 3, path.is_uniform, trail is not None, is_apiece, is_power)
 
     def chunk(start: int, stop: int, counts: Array) -> None:
         part = slice(start, stop)
-        mine = each[part] if each.size > 1 else each
+        mine = each[part] if is_apiece else each
         stream = np.array([key, start])
-        kernel(w[part], g[part], d[part], steps[part], mine, facts, quantum, given, stream, counts)
+        kernel(w[part], g[part], d[part], steps[part], mine, path.facts, path.quantum, given, stream, counts)
 
     return in_chunks(chunk, w.size, strides.BLOCK)
 
 
-def momentum(velocity: Tensor, gradient: Tensor, rate: float) -> None:
-    """See `leaps.momentum`."""
-    v, g = _floats(velocity), _floats(gradient)
-    in_chunks(lambda start, stop, counts: leaps.momentum(v[start:stop], g[start:stop], np.float32(rate)), v.size, 1)
+def update_velocity(velocity: Tensor, gradient: Tensor, momentum: float) -> None:
+    """See `directions.update_velocity`."""
+    v, g, rate = _floats(velocity), _floats(gradient), np.float32(momentum)
+    in_chunks(lambda start, stop, counts: directions.update_velocity(v[start:stop], g[start:stop], rate), v.size, 1)
 
 
-def _is_power(each: Array) -> bool:
-    """Whether there is one scale, and it is a power of two."""
-    return each.size == 1 and math.frexp(float(each[0]))[0] == 0.5
+class Path(NamedTuple):
+    """What a kernel is told of a line and of the format whose rungs are counted.
+
+    Attributes:
+        facts, own_facts: see `arrays.walk_facts`, of the line and of the format.
+        quantum: the smallest positive value of the line.
+        is_uniform: whether all rungs of the line are spaced alike.
+        is_own: whether the line has the rungs of the format.
+        smallest_normal: where float32 bits begin to count the rungs of the line.
+    """
+
+    facts: Array
+    own_facts: Array
+    quantum: np.float32
+    is_uniform: bool
+    is_own: bool
+    smallest_normal: float
+
+
+@lru_cache(maxsize=256)
+def _path(line: Format, format: Format) -> Path:
+    facts, quantum = arrays.walk_facts(line)
+    own_facts, smallest_normal = arrays.walk_facts(format)[0], float(facts[:1].view(np.float32)[0])
+    return Path(facts, own_facts, quantum, arrays.is_uniform(line), line == format, smallest_normal)
+
+
+@lru_cache(maxsize=256)
+def _is_power(scale: float) -> bool:
+    """Whether a scale is a power of two by which float32 numbers can be divided, and multiplied again, without loss."""
+    mantissa, exponent = math.frexp(scale)
+    return mantissa == 0.5 and -MOST_EXPONENT <= exponent <= 1
 
 
 def _floats(x: Tensor) -> Any:
     """Flat, sharing its memory where it is contiguous."""
-    return x.detach().numpy().reshape(-1)
+    return x.numpy().reshape(-1)
 
 
 def _steps(trail: Tensor | None) -> Any:

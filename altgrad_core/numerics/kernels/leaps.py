@@ -6,26 +6,49 @@ from functools import cache
 
 import numpy as np
 
-from altgrad_core.numerics.kernels.bits import INFINITY, MAGNITUDE, ONE, SIGN, ZERO, F, I, as_bits, as_float, compiled
+from altgrad_core.numerics.kernels.bits import (
+    INFINITY,
+    MAGNITUDE,
+    ONE,
+    SIGN,
+    ZERO,
+    F,
+    I,
+    U,
+    as_bits,
+    as_float,
+    compiled,
+)
+from altgrad_core.numerics.kernels.directions import bounded, velocity_after
 from altgrad_core.numerics.kernels.philox import group_words
-from altgrad_core.numerics.kernels.positions import rung_bits, rung_facts
-from altgrad_core.numerics.kernels.strides import BINADE, bounded
+from altgrad_core.numerics.kernels.positions import place_of, rung_facts, rung_of, shifted
 from altgrad_core.numerics.random import GROUP
+
+BITS24 = F(2.0**24)
 
 
 @compiled
-def place_of(x, normal):
-    """The position of x in units of the grid, times `unit`, float32: rungs as float32 bits count them."""
-    bits = as_bits(x)
-    magnitude, sign = I(bits & MAGNITUDE), I(bits >> I(31))
-    near = I(as_bits(F(as_float(magnitude) + as_float(normal))) - BINADE)
-    place = I((magnitude if magnitude >= normal else near) - I(normal - BINADE))
-    return I(I(place ^ sign) - sign)
+def whole_rungs(rungs, word):
+    """`rungs` rounded down or up, by chance: up where the upper 24 bits of `word` and the fraction add to 1 or more."""
+    low = F(np.floor(rungs))
+    fraction = I(F(F(rungs - low) * BITS24))
+    return I(I(low) + I(I(fraction + I(U(word >> U(8)))) >> I(24)))
+
+
+@compiled
+def bits_of_rung(rung, facts, quantum):
+    """The bits of the value of a rung, in units of the grid; -0 of none."""
+    low, shift, offset = facts[0], facts[2], facts[3]
+    size = abs(rung)
+    normal = I(I(size + offset) << I(shift & I(31)))
+    near_zero = as_bits(F(F(size) * quantum))
+    first_normal = I(shifted(low, shift) - offset)
+    return I((normal if size >= first_normal else near_zero) | I(rung & SIGN))
 
 
 @cache
-def hops(COUNTED, APIECE, POWER):
-    """The kernel for some traits, as `strides.walks`."""
+def hops(MOMENTUM, UNIFORM, COUNTED, APIECE, POWER):
+    """The kernel for some traits, as `strides.walks`; UNIFORM: the grid is; POWER: the one scale is a power of two."""
 
     def kernel(w, g, direction, trail, scales, facts, quantum, numbers, stream, counts):
         """Move `w` to the rung at or below, or at or above, where its direction leads.
@@ -34,17 +57,16 @@ def hops(COUNTED, APIECE, POWER):
             w: int32 bits of float32, shape (n,); what lies between two rungs counts as the nearest.
             g: float32 gradients. Where one is no finite number, nothing changes.
             direction: float32: `numbers[0]` times it is a walk in rungs, at most `numbers[1]` in either direction.
+                MOMENTUM: the velocity, updated.
             trail: COUNTED: int32, by how many rungs each weight has gone in all.
             scales, facts, quantum: as `strides.walks`.
-            numbers: float32: factor, bound, what decay leaves.
+            numbers: float32: factor, bound, what decay leaves; MOMENTUM: the rate.
             stream: int64: the key of the random words; the number of the first element, a multiple of `GROUP`.
             counts: zero; broken gradients; gradients that are not zero; flips; moves that ended at an end of the grid.
         """
-        factor, bound, keep = numbers[0], numbers[1], numbers[2]
-        low, largest, unit, before, magic = rung_facts(facts)
-        per_unit, top = F(F(1.0) / F(unit)), facts[4]
-        first_normal, offset = I(I(low >> facts[2]) - facts[3]), facts[3]
-        is_straight = facts[5] > facts[1]  # a uniform grid
+        factor, bound, keep, rate = numbers[0], numbers[1], numbers[2], numbers[3]
+        rungs, low, top = rung_facts(facts), facts[0], facts[4]
+        per_bit, per_quantum = F(F(1.0) / F(I(ONE << facts[2]))), F(F(1.0) / quantum)
         scale = scales[0]
         inverse = F(F(1.0) / scale)
         words = np.empty(GROUP, np.uint32)
@@ -56,6 +78,9 @@ def hops(COUNTED, APIECE, POWER):
             broken, updates, flips, ended = ZERO, ZERO, ZERO, ZERO
             for i in range(ws.size):
                 gradient, was = gs[i], ws[i]
+                is_finite = I(as_bits(gradient) & MAGNITUDE) < INFINITY
+                if MOMENTUM:
+                    ds[i] = velocity_after(gradient, is_finite, ds[i], rate)
                 if APIECE:
                     scale = factors[i]
                 value = as_float(was)
@@ -63,41 +88,29 @@ def hops(COUNTED, APIECE, POWER):
                     x, kept = F(value * inverse), F(F(value * keep) * inverse)
                 else:
                     x, kept = F(value / scale), F(F(value * keep) / scale)
-                bent = F(F(I(place_of(x, low) - place_of(kept, low))) * per_unit)
-                lag = F(F(x - kept) / quantum) if is_straight else bent
-                rungs = F(bounded(F(ds[i] * factor), bound) + lag)
-                whole = F(np.floor(rungs))
-                part = I(F(np.floor(F(F(rungs - whole) * F(16777216.0)))))
-                move = I(I(whole) + I(I(part + I(np.uint32(words[i] >> np.uint32(8)))) >> I(24)))
-                at = I(F(F(rung_bits(as_bits(x), low, largest, unit, before, magic)) * per_unit))
-                aim = I(at - move)
+                if UNIFORM:
+                    lag = F(F(x - kept) * per_quantum)
+                else:
+                    start, stop = I(as_bits(x) & MAGNITUDE), I(as_bits(kept) & MAGNITUDE)
+                    size = F(F(I(place_of(start, low) - place_of(stop, low))) * per_bit)
+                    lag = as_float(I(as_bits(size) ^ I(was & SIGN)))
+                walk = F(bounded(F(ds[i] * factor), bound) + lag)
+                at = rung_of(as_bits(x), rungs)
+                aim = I(at - whole_rungs(walk, words[i]))
                 rung = min(max(aim, I(-top)), top)
-                size = abs(rung)
-                normal = I(I(size + offset) * unit)
-                target = as_float(normal) if size >= first_normal else F(F(size) * quantum)
-                target = as_float(I(as_bits(F(target * scale)) | (I(rung) & SIGN)))
-                is_whole = (I(as_bits(gradient) & MAGNITUDE) < INFINITY) & (I(was & MAGNITUDE) < INFINITY)
-                is_whole = is_whole & (rungs == rungs)
-                ws[i] = as_bits(target) if is_whole else was
+                target = as_bits(F(as_float(bits_of_rung(rung, facts, quantum)) * scale))
+                is_whole = is_finite & (I(was & MAGNITUDE) < INFINITY) & (walk == walk)
+                ws[i] = target if is_whole else was
                 went = I(rung - at) if is_whole else ZERO
                 if COUNTED:
                     steps[i] = I(steps[i] + went)
-                flips = I(flips + (ONE if went != ZERO else ZERO))
-                ended = I(ended + (ONE if is_whole & (rung != aim) else ZERO))
-                broken = I(broken + (ZERO if is_whole else ONE))
-                updates = I(updates + (ONE if is_whole & (gradient != F(0.0)) else ZERO))
+                flips = I(flips + I(went != ZERO))
+                ended = I(ended + I(is_whole & (rung != aim)))
+                broken = I(broken + I(not is_whole))
+                updates = I(updates + I(is_whole & (gradient != F(0.0))))
             counts[1] += broken
             counts[2] += updates
             counts[3] += flips
             counts[4] += ended
 
     return compiled(kernel)
-
-
-@compiled
-def momentum(velocity, g, rate):
-    """velocity = rate * velocity + g, in place, where g is a finite number."""
-    for i in range(velocity.size):
-        gradient = g[i]
-        is_whole = I(as_bits(gradient) & MAGNITUDE) < INFINITY
-        velocity[i] = F(F(velocity[i] * rate) + gradient) if is_whole else velocity[i]

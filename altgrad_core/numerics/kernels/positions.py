@@ -7,30 +7,63 @@ from __future__ import annotations
 
 import numpy as np
 
-from altgrad_core.numerics.kernels.bits import INFINITY, MAGNITUDE, ONE, ZERO, F, I, as_bits, as_float, compiled
+from altgrad_core.numerics.kernels.bits import BINADE, INFINITY, MAGNITUDE, ONE, ZERO, F, I, as_bits, as_float, compiled
 
 
 @compiled
 def rung_facts(facts):
-    """What `rung_bits` must know: low, largest, float32 bits between rungs, rung 0 of the binades, a number to add."""
+    """What counting rungs needs: low, largest, shift, offset, one rung in float32 bits, a number to add, place of the end.
+
+    Beside the facts: 2 ** shift; the bits of 1.5 * 2 ** 23 quanta, to which adding rounds to whole quanta; and by how
+    many float32 bits the last rung lies above zero, as `rung_of_place` counts.
+    """
     low, largest, shift, offset = facts[0], facts[1], facts[2], facts[3]
-    magic = I(I(low - I(I(I(23) - shift) << I(23))) + I(0x0BC00000))  # 1.5 * 2 ** 23 quanta
-    return low, largest, I(ONE << shift), I(offset << shift), magic
+    magic = I(I(low - I(I(I(23) - shift) << I(23))) + I(0x0BC00000))
+    return low, largest, shift, offset, I(ONE << shift), magic, I(largest - I(low - BINADE))
 
 
 @compiled
-def rung_bits(bits, low, largest, unit, before, magic):
-    """The rung number nearest to x, ties to even, times `unit`, int32; `bits` are those of x, which is not NaN.
+def halved(place, shift, unit):
+    """A place in units, to the nearest whole number, ties to even; the place may be negative."""
+    odd = shifted(I(place & unit), shift)
+    return shifted(I(I(place + I(I(unit >> ONE) - ONE)) + odd), shift)
 
-    Shifts by a number that the compiler does not know would be taken in 64 bits; here are none.
-    """
-    magnitude, sign = I(bits & MAGNITUDE), I(bits >> I(31))
-    clipped = magnitude if magnitude < largest else largest
-    near_zero = I(I(as_bits(F(as_float(clipped) + as_float(magic))) - magic) * unit)
-    half = I(I(unit >> ONE) - (ZERO if I(I(clipped ^ before) & unit) != ZERO else ONE))
-    rounded = I(I(I(clipped + half) & I(-unit)) - before)
-    place = rounded if clipped >= low else near_zero
-    return I(I(place ^ sign) - sign)
+
+@compiled
+def shifted(x, shift):
+    """x >> shift, in 32 bits: the compiler must see that the shift is less than that."""
+    return I(x >> I(shift & I(31)))
+
+
+@compiled
+def size_in_rungs(bits, facts):
+    """The magnitude of the rung number nearest to x, ties to even; `bits` are those of x, which is not NaN."""
+    low, largest, shift, _, unit, magic, _ = facts
+    magnitude = min(I(bits & MAGNITUDE), largest)
+    near_zero = I(as_bits(F(as_float(magnitude) + as_float(magic))) - magic)
+    normal = halved(I(magnitude - I(low - BINADE)), shift, unit)
+    return normal if magnitude >= low else near_zero
+
+
+@compiled
+def rung_of(bits, facts):
+    """The rung number nearest to x, ties to even, int32; `bits` are those of x, which is not NaN."""
+    size, sign = size_in_rungs(bits, facts), I(bits >> I(31))
+    return I(I(size ^ sign) - sign)
+
+
+@compiled
+def place_of(magnitude, low):
+    """By how many float32 bits a magnitude lies above zero, where |x| + N stands for x below N; `low`: bits of N."""
+    near_zero = I(as_bits(F(as_float(magnitude) + as_float(low))) - BINADE)
+    return I((magnitude if magnitude >= low else near_zero) - I(low - BINADE))
+
+
+@compiled
+def rung_of_place(place, facts):
+    """The rung number nearest to a place, see `place_of`; it may be negative."""
+    shift, unit, end = facts[2], facts[4], facts[6]
+    return halved(min(max(place, I(-end)), end), shift, unit)
 
 
 @compiled
@@ -76,13 +109,11 @@ def nearest_rung(x, out, scales, facts):
     Args:
         x: int32 bits of float32, shape (n,). scales: float32, shape (1,) or (n,).
     """
-    low, largest, unit, before, magic = rung_facts(facts)
-    per_unit = F(F(1.0) / F(unit))
+    rungs = rung_facts(facts)
     step = 0 if scales.size == 1 else 1
     for i in range(x.size):
         scaled = as_bits(F(as_float(x[i]) / scales[i * step]))
-        rung = I(F(F(rung_bits(scaled, low, largest, unit, before, magic)) * per_unit))
-        out[i] = ZERO if I(scaled & MAGNITUDE) > INFINITY else rung
+        out[i] = ZERO if I(scaled & MAGNITUDE) > INFINITY else rung_of(scaled, rungs)
 
 
 @compiled

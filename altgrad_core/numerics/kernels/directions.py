@@ -1,0 +1,43 @@
+"""What moves a weight: Adam's moments or a velocity, which take in a gradient, or a direction as it is."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from altgrad_core.numerics.kernels.bits import INFINITY, MAGNITUDE, F, I, as_bits, compiled
+
+
+@compiled
+def adam_moments(gradient, is_whole, m, v, beta1, beta2, rest1, rest2):
+    """The moments after a gradient, or as they were where it is no finite number."""
+    first = F(F(m * beta1) + F(gradient * rest1))
+    second = F(F(v * beta2) + F(F(gradient * gradient) * rest2))
+    return first if is_whole else m, second if is_whole else v
+
+
+@compiled
+def adam_move(m, v, factor, eps):
+    """factor * m / (sqrt(v) + eps)."""
+    return F(F(m * factor) / F(np.sqrt(v) + eps))
+
+
+@compiled
+def velocity_after(gradient, is_whole, velocity, rate):
+    """rate * velocity + gradient, or the velocity as it was where the gradient is no finite number."""
+    after = F(F(velocity * rate) + gradient)
+    return after if is_whole else velocity
+
+
+@compiled
+def bounded(move, bound):
+    """`move`, at most `bound` in either direction; NaN stays NaN."""
+    move = bound if move > bound else move
+    return F(-bound) if move < F(-bound) else move
+
+
+@compiled
+def update_velocity(velocity, g, rate):
+    """velocity = rate * velocity + g, in place, where g is a finite number; both float32 of shape (n,)."""
+    for i in range(velocity.size):
+        is_whole = I(as_bits(g[i]) & MAGNITUDE) < INFINITY
+        velocity[i] = velocity_after(g[i], is_whole, velocity[i], rate)
