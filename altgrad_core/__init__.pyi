@@ -160,7 +160,7 @@ from .numerics.walk import (
     hop as hop,
 )
 from .numerics.walk import (
-    momentum as momentum,
+    update_velocity as update_velocity,
 )
 from .numerics.walk import (
     walk as walk,

@@ -1,4 +1,7 @@
-"""The answer of a study in one sentence per optimizer, with the caution it deserves. Every word is computed."""
+"""The answer of a study, with the caution it deserves: a sentence for each optimizer, or of many an overview.
+
+Every word is computed.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from altgrad_core.experiments.evidence.amounts import amount, by_student, mean_of
 from altgrad_core.experiments.evidence.arms import FEWEST_SEEDS, Arm, arms
 from altgrad_core.experiments.evidence.cautions import cautions
 from altgrad_core.experiments.evidence.effects import LOSS, PERPLEXITY, Effect, effects, in_metric
 from altgrad_core.experiments.evidence.facts import references
-from altgrad_core.experiments.evidence.refusals import NOTHING, UNITS, one_refusal, plain, refusal, what_was_seen
-from altgrad_core.experiments.evidence.statistics import Interval, agreed_sign, bootstrap_interval, student_interval
-from altgrad_core.experiments.evidence.wording import count, few, listed, sentence, size, span
+from altgrad_core.experiments.evidence.overview import overview
+from altgrad_core.experiments.evidence.refusals import UNITS, one_refusal, refusal, what_was_seen
+from altgrad_core.experiments.evidence.statistics import agreed_sign, bootstrap_interval, student_interval
+from altgrad_core.experiments.evidence.wording import few, listed, sentence, size, span
 from altgrad_core.experiments.study.study import Study
+
+MOST_APART = 3  # optimizers that have a sentence each; more are told together
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,10 @@ def answer(study: Study, metric: str = LOSS) -> Answer:
         why = refusal([effect for of_it in asked.values() for effect in of_it])
         words = [why, *what_was_seen(study, asked, metric), *_beside(study, shown, metric)]
         return Answer(" ".join(words), cautions(study, shown, is_refused=True), refusal=why)
+    if len(asked) > MOST_APART:
+        words = [overview(study, asked, metric), *_beside(study, shown, metric)]
+        ranked = any(len([effect for effect in of_it if not effect.lacks]) >= 2 for of_it in asked.values())
+        return Answer(" ".join(words), cautions(study, shown), ranked)
     found = [_about(study, optimizer, of_it, metric) for optimizer, of_it in asked.items()]
     words = [*(text for text, _ in found), *_beside(study, shown, metric)]
     return Answer(" ".join(words), cautions(study, shown), any(is_ranked for _, is_ranked in found))
@@ -84,7 +95,7 @@ def _about(study: Study, optimizer: str, asked: Sequence[Effect], metric: str) -
 
 
 def _ranking(study: Study, optimizer: str, able: Sequence[Effect], metric: str) -> str:
-    ordered = sorted(able, key=lambda effect: -_mean(effect))
+    ordered = sorted(able, key=lambda effect: -mean_of(effect))
     best = ordered[0]
     alike = [effect for effect in ordered if effect.differences == best.differences and effect.seeds == best.seeds]
     others = [effect for effect in ordered if effect not in alike]
@@ -93,49 +104,25 @@ def _ranking(study: Study, optimizer: str, able: Sequence[Effect], metric: str) 
         return sentence(f"the optimizer {optimizer} gives exactly the losses of {study.baseline} in {names}")
     if best.verdict == "helps":
         who = f"format {names} benefits" if len(alike) == 1 else f"formats {names}, with identical effects, benefit"
-        text = f"{who} most from {optimizer}: {_amount(study, best, metric)}"
+        text = f"{who} most from {optimizer}: {amount(study, best, metric)}"
         apart = _apart(best, others[0], metric) if others else ""
         return sentence(f"{text}{apart}. {_verdicts(able)}")
     if all(effect.verdict == "hurts" for effect in able):
         text = f"the optimizer {optimizer} hurts in every format ranked, least in {names}"
-        return sentence(f"{text}: {_amount(study, best, metric)}. {_verdicts(able)}")
+        return sentence(f"{text}: {amount(study, best, metric)}. {_verdicts(able)}")
     text = f"no format is shown to benefit from {optimizer} over {study.baseline}"
     if any(effect.verdict == "helps" for effect in able):
         text = f"which format benefits most from {optimizer} over {study.baseline} cannot be told"
     is_worse = best.verdict == "hurts"
     why = f"the most favourable effect, in {names}, {'is for the worse' if is_worse else 'cannot be told from none'}"
-    student = "" if is_worse else _student(best.interval, best.student)
-    return sentence(f"{text}: {why}: {_amount(study, best, metric)}{student}. {_verdicts(able)}")
+    student = "" if is_worse else by_student(best.interval, best.student)
+    return sentence(f"{text}: {why}: {amount(study, best, metric)}{student}. {_verdicts(able)}")
 
 
 def _single(study: Study, optimizer: str, effect: Effect, metric: str) -> str:
     verb = {"helps": "helps", "hurts": "hurts"}.get(effect.verdict, "cannot be told from its baseline")
-    text = f"in {effect.format}, the only format, {optimizer} {verb}: {_amount(study, effect, metric)}"
-    return sentence(text + (_student(effect.interval, effect.student) if effect.verdict == "unclear" else ""))
-
-
-def _mean(effect: Effect) -> float:
-    return -math.inf if effect.mean is None else effect.mean
-
-
-def _amount(study: Study, effect: Effect, metric: str) -> str:
-    """The effect with its interval, as a gain: above zero helps."""
-    assert effect.interval is not None
-    interval, mean = effect.interval, _mean(effect)
-    if mean < 0:  # told as so much higher, its interval is turned around with it
-        interval = Interval(-interval.mean, -interval.high, -interval.low)
-    told = f"95 % interval {span(interval)}, {count(len(effect.differences), 'seed')}"
-    p = "" if effect.p_adjusted is None else f", p = {size(effect.p_adjusted)} after correction"
-    seen = plain(study, effect, metric)
-    than = "as" if abs(mean) < NOTHING else "than"
-    return f"{seen} {than} with {study.baseline} ({told}{p})"
-
-
-def _student(interval: Interval | None, student: Interval | None) -> str:
-    """Student's interval, where the bootstrap's alone would say otherwise."""
-    if interval is None or student is None or interval.sign == 0:
-        return ""
-    return f"; so few seeds are judged by Student's t too, whose interval includes zero, as a gain {span(student)}"
+    text = f"in {effect.format}, the only format, {optimizer} {verb}: {amount(study, effect, metric)}"
+    return sentence(text + (by_student(effect.interval, effect.student) if effect.verdict == "unclear" else ""))
 
 
 def _apart(best: Effect, other: Effect, metric: str) -> str:
@@ -148,7 +135,7 @@ def _apart(best: Effect, other: Effect, metric: str) -> str:
     told = f"{size(interval.mean)}{UNITS[metric][1]} more, 95 % interval {span(interval)}"
     if agreed_sign(len(differences), interval, student) == 1:
         return f", and more than in the runner-up, {other.format} ({told})"
-    return f"; the data do not separate it from the runner-up, {other.format} ({told}){_student(interval, student)}"
+    return f"; the data do not separate it from the runner-up, {other.format} ({told}){by_student(interval, student)}"
 
 
 def _verdicts(able: Sequence[Effect]) -> str:

@@ -1,0 +1,36 @@
+"""One effect in words: how much better or worse, with its interval."""
+
+from __future__ import annotations
+
+import math
+
+from altgrad_core.experiments.evidence.effects import Effect
+from altgrad_core.experiments.evidence.refusals import NOTHING, plain
+from altgrad_core.experiments.evidence.statistics import Interval
+from altgrad_core.experiments.evidence.wording import count, size, span
+from altgrad_core.experiments.study.study import Study
+
+
+def mean_of(effect: Effect) -> float:
+    """The mean effect; of no pair, less than any."""
+    return -math.inf if effect.mean is None else effect.mean
+
+
+def amount(study: Study, effect: Effect, metric: str) -> str:
+    """The effect with its interval, as a gain: above zero helps."""
+    assert effect.interval is not None
+    interval, mean = effect.interval, mean_of(effect)
+    if mean < 0:  # told as so much higher, its interval is turned around with it
+        interval = Interval(-interval.mean, -interval.high, -interval.low)
+    told = f"95 % interval {span(interval)}, {count(len(effect.differences), 'seed')}"
+    p = "" if effect.p_adjusted is None else f", p = {size(effect.p_adjusted)} after correction"
+    seen = plain(study, effect, metric)
+    than = "as" if abs(mean) < NOTHING else "than"
+    return f"{seen} {than} with {study.baseline} ({told}{p})"
+
+
+def by_student(interval: Interval | None, student: Interval | None) -> str:
+    """Student's interval, where the bootstrap's alone would say otherwise."""
+    if interval is None or student is None or interval.sign == 0:
+        return ""
+    return f"; so few seeds are judged by Student's t too, whose interval includes zero, as a gain {span(student)}"

@@ -1,0 +1,62 @@
+"""The answer where more than a few optimizers are compared: one overview, not a sentence for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from altgrad_core.experiments.evidence.answer import MOST_APART, answer
+from altgrad_core.experiments.study.study import Study
+
+Read = Callable[..., Study]
+
+
+def several(grid_of_cells: Any, gains: dict[str, dict[str, float]], seeds: range = range(1, 7)) -> list[Any]:
+    """The cells of adamw and of as many other optimizers as there are gains, by format."""
+    found = [cell for cell in grid_of_cells(next(iter(gains.values())), seeds=seeds) if cell.optimizer == "adamw"]
+    for name, of_it in gains.items():
+        others = [cell for cell in grid_of_cells(of_it, seeds=seeds) if cell.optimizer != "adamw"]
+        found += [replace(cell, optimizer=name) for cell in others]
+    return found
+
+
+def test_many_optimizers_are_told_by_what_is_shown_of_them(study: Read, grid_of_cells: Any) -> None:
+    gains = {
+        "madam": {"e5m2": 0.08, "e4m3": 0.04},
+        "grid": {"e5m2": 0.0, "e4m3": 0.2},
+        "sgd": {"e5m2": -0.5, "e4m3": -0.3},
+        "lamb": {"e5m2": 0.0, "e4m3": 0.0},
+    }
+    cells = several(grid_of_cells, gains)
+    same = [replace(cell, optimizer="adamw-kahan") for cell in cells if cell.optimizer == "adamw"]
+    found = answer(study(cells + same))
+    assert found.is_ranked
+    assert found.sentence == (
+        "Of 5 optimizers compared with adamw in e5m2 and e4m3, the one that gains most is grid, in e4m3: validation loss "
+        "0.2 nats per token lower than with adamw (95 % interval 0.195 to 0.206, 6 seeds, p = 0.312 after correction). "
+        "Helps: grid in e4m3; madam in e5m2 and e4m3. Hurts: sgd in e5m2 and e4m3. Cannot be told from no effect in any "
+        "format: lamb. Exactly the losses of adamw: adamw-kahan."
+    )
+
+
+def test_none_of_many_may_gain(study: Read, grid_of_cells: Any) -> None:
+    gains = {name: {"e5m2": loss} for name, loss in {"madam": 0.0, "grid": -0.01, "sgd": -0.5, "lamb": -0.2}.items()}
+    said = answer(study(several(grid_of_cells, gains))).sentence
+    assert said.startswith(
+        "None of 4 optimizers is shown to gain over adamw in e5m2; the most favourable effect is that of madam in e5m2: "
+    )
+    assert "Helps:" not in said and "Hurts: sgd in e5m2; lamb in e5m2; grid in e5m2." in said
+
+
+def test_what_was_run_too_little_is_named(study: Read, grid_of_cells: Any) -> None:
+    gains = {name: {"e5m2": 0.1} for name in ("madam", "grid", "sgd", "lamb")}
+    cells = [c for c in several(grid_of_cells, gains) if c.optimizer != "lamb" or c.seed == 1]
+    said = answer(study(cells)).sentence
+    assert said.startswith("Of 3 optimizers compared with adamw") and said.endswith("Too little was run to judge lamb.")
+
+
+def test_a_few_keep_their_sentences(study: Read, grid_of_cells: Any) -> None:
+    gains = {name: {"e5m2": 0.1, "e4m3": 0.0} for name in ("madam", "grid", "sgd")}
+    said = answer(study(several(grid_of_cells, gains))).sentence
+    assert len(gains) == MOST_APART and said.count("benefits most from") == 3
