@@ -1,4 +1,4 @@
-"""The answer of a study, with the caution it deserves: a sentence for each optimizer, or of many an overview.
+"""The answer of a study, with the caution it deserves: of each optimizer, or of the first of many and an overview.
 
 Every word is computed.
 """
@@ -14,7 +14,7 @@ from altgrad_core.experiments.evidence.arms import FEWEST_SEEDS, Arm, arms
 from altgrad_core.experiments.evidence.cautions import cautions
 from altgrad_core.experiments.evidence.effects import LOSS, PERPLEXITY, Effect, effects, in_metric
 from altgrad_core.experiments.evidence.facts import references
-from altgrad_core.experiments.evidence.overview import overview
+from altgrad_core.experiments.evidence.overview import leader, overview
 from altgrad_core.experiments.evidence.refusals import UNITS, one_refusal, refusal, what_was_seen
 from altgrad_core.experiments.evidence.statistics import agreed_sign, bootstrap_interval, student_interval
 from altgrad_core.experiments.evidence.wording import few, listed, sentence, size, span
@@ -60,12 +60,14 @@ def answer(study: Study, metric: str = LOSS) -> Answer:
         words = [why, *what_was_seen(study, asked, metric), *_beside(study, shown, metric)]
         return Answer(" ".join(words), cautions(study, shown, is_refused=True), refusal=why)
     if len(asked) > MOST_APART:
-        words = [overview(study, asked, metric), *_beside(study, shown, metric)]
-        ranked = any(len([effect for effect in of_it if not effect.lacks]) >= 2 for of_it in asked.values())
-        return Answer(" ".join(words), cautions(study, shown), ranked)
-    found = [_about(study, optimizer, of_it, metric) for optimizer, of_it in asked.items()]
-    words = [*(text for text, _ in found), *_beside(study, shown, metric)]
-    return Answer(" ".join(words), cautions(study, shown), any(is_ranked for _, is_ranked in found))
+        first = leader(asked)
+        found = [] if first is None else [_about(study, first, asked[first], metric)]
+        rest = [overview(study, asked, metric, first=first)]
+    else:
+        found, rest = [_about(study, optimizer, of_it, metric) for optimizer, of_it in asked.items()], []
+    is_ranked = any(len(_able(of_it)) >= 2 for of_it in asked.values())
+    words = [*found, *rest, *_beside(study, shown, metric)]
+    return Answer(" ".join(words), cautions(study, shown), is_ranked)
 
 
 def _main(told: Sequence[Effect], optimizer: str) -> list[Effect]:
@@ -84,14 +86,19 @@ def _asked(study: Study, told: Sequence[Effect]) -> list[Effect]:
     return [effect for effect in told if effect.format not in wide] or list(told)
 
 
-def _about(study: Study, optimizer: str, asked: Sequence[Effect], metric: str) -> tuple[str, bool]:
-    """The sentence about one optimizer, and whether it ranks the formats."""
-    able = [effect for effect in asked if not effect.lacks]
+def _about(study: Study, optimizer: str, asked: Sequence[Effect], metric: str) -> str:
+    """What is said of one optimizer: a ranking of the formats, where two or more can be judged."""
+    able = _able(asked)
     if len(able) >= 2:
-        return _ranking(study, optimizer, able, metric), True
+        return _ranking(study, optimizer, able, metric)
     if able and len(asked) == 1:
-        return _single(study, optimizer, able[0], metric), False
-    return one_refusal(study, optimizer, asked, metric), False
+        return _single(study, optimizer, able[0], metric)
+    return one_refusal(study, optimizer, asked, metric)
+
+
+def _able(asked: Sequence[Effect]) -> list[Effect]:
+    """Those that can be judged."""
+    return [effect for effect in asked if not effect.lacks]
 
 
 def _ranking(study: Study, optimizer: str, able: Sequence[Effect], metric: str) -> str:

@@ -12,43 +12,53 @@ from altgrad_core.experiments.study.study import Study
 Told = Mapping[str, Sequence[Effect]]
 
 
-def overview(study: Study, asked: Told, metric: str) -> str:
-    """The largest effect, and all optimizers by what is shown of them.
+def leader(asked: Told) -> str | None:
+    """The optimizer that is shown to help in the most formats, of equals the one with the largest effect."""
+    helping = {name: [effect for effect in of_it if _is_shown(effect, "helps")] for name, of_it in asked.items()}
+    told = {name: (len(of_it), max(map(mean_of, of_it))) for name, of_it in helping.items() if of_it}
+    return max(told, key=lambda name: told[name]) if told else None
+
+
+def overview(study: Study, asked: Told, metric: str, *, first: str | None) -> str:
+    """All optimizers, or all but the first, by what is shown of them.
 
     Args:
         asked: of each optimizer its effects, one for each format; some can be judged.
+        first: the one that was told before; None says that none is shown to help.
     """
-    able = {optimizer: [effect for effect in of_it if not effect.lacks] for optimizer, of_it in asked.items()}
+    rest = {optimizer: of_it for optimizer, of_it in asked.items() if optimizer != first}
+    able = {optimizer: [effect for effect in of_it if not effect.lacks] for optimizer, of_it in rest.items()}
     judged = {optimizer: of_it for optimizer, of_it in able.items() if of_it}
     same = [optimizer for optimizer, of_it in judged.items() if not any(any(e.differences) for e in of_it)]
-    told = {optimizer: of_it for optimizer, of_it in judged.items() if optimizer not in same}
-    shown = [effect for of_it in told.values() for effect in of_it if effect.verdict != "unclear"]
-    silent = [optimizer for optimizer, of_it in told.items() if all(e.verdict == "unclear" for e in of_it)]
+    shown = [effect for of_it in judged.values() for effect in of_it]
+    silent = [name for name, of_it in judged.items() if name not in same and _all_unclear(of_it)]
+    unjudged = [name for name in rest if name not in judged]
     parts = [
-        _first(study, judged, metric),
-        *(_shown(verb, [effect for effect in shown if effect.verdict == verb]) for verb in ("helps", "hurts")),
+        _none(study, judged, metric) if first is None else f"{len(rest)} others are compared with {study.baseline}",
+        *(_shown(verb, [effect for effect in shown if _is_shown(effect, verb)]) for verb in ("helps", "hurts")),
         f"cannot be told from no effect in any format: {listed(silent)}" if silent else "",
         f"exactly the losses of {study.baseline}: {listed(same)}" if same else "",
-        f"too little was run to judge {listed([name for name in asked if name not in judged])}"
-        if judged != able
-        else "",
+        f"too little was run to judge {listed(unjudged)}" if unjudged else "",
     ]
     return " ".join(sentence(part) for part in parts if part)
 
 
-def _first(study: Study, judged: Told, metric: str) -> str:
-    """The most favourable effect of all."""
+def _is_shown(effect: Effect, verb: str) -> bool:
+    return not effect.lacks and effect.verdict == verb
+
+
+def _all_unclear(effects: Sequence[Effect]) -> bool:
+    return all(effect.verdict == "unclear" for effect in effects)
+
+
+def _none(study: Study, judged: Told, metric: str) -> str:
+    """That none helps, with the most favourable effect of all."""
     everything = [effect for of_it in judged.values() for effect in of_it]
-    helping = [effect for effect in everything if effect.verdict == "helps"]
-    best = max(helping or everything, key=mean_of)
+    best = max(everything, key=mean_of)
     formats = listed(list(dict.fromkeys(effect.format for effect in everything)))
-    told = amount(study, best, metric)
-    if helping:
-        first = f"of {len(judged)} optimizers compared with {study.baseline} in {formats}"
-        return f"{first}, the one that gains most is {best.optimizer}, in {best.format}: {told}"
     none = f"none of {len(judged)} optimizers is shown to gain over {study.baseline} in {formats}"
-    student = by_student(best.interval, best.student)
-    return f"{none}; the most favourable effect is that of {best.optimizer} in {best.format}: {told}{student}"
+    told = f"{amount(study, best, metric)}{by_student(best.interval, best.student)}"
+    return f"{none}; the most favourable effect is that of {best.optimizer} in {best.format}: {told}"
 
 
 def _shown(verb: str, effects: Sequence[Effect]) -> str:

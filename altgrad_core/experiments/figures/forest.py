@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from altgrad_core.experiments.figures.axes import legend_below
@@ -24,7 +25,7 @@ class ForestRow:
 
     Attributes:
         group: what rows are gathered under, such as the format.
-        colour: what gives the row its colour, such as the optimizer.
+        colour: what gives the row its colour and its name, such as the optimizer.
         points: the difference of each pair.
         low, high: the ends of the interval, or None where there is none.
         note: a few words at the right end.
@@ -40,19 +41,49 @@ class ForestRow:
 
 
 def forest(rows: Sequence[ForestRow], *, axis: str, colours: dict[str, str], name: str, label: str) -> str:
-    """The SVG of the rows, in their order, beside the names of their groups; zero is marked."""
-    height = ROW * len(rows) + 90
+    """The SVG of the rows, in their order, beside the names of their groups; zero is marked.
+
+    Where colours repeat, every row has its own name beside it, under that of its group; otherwise a legend has them.
+    """
+    shown = list(dict.fromkeys(row.colour for row in rows))
+    groups = [row.group for row in rows]
+    is_named = len({colours[text] for text in shown}) < len(shown)
+    places = [place + (is_named and 1 + _turns(groups[: place + 1])) for place in range(len(rows))]
+    height = ROW * (places[-1] + 1) + (50 if is_named else 90)
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
-        for place, row in enumerate(rows):
+        for place, row in zip(places, rows, strict=True):
             _row(axes, row, place, colours[row.colour])
-        _finish(axes, [row.group for row in rows], axis)
-        shown = dict.fromkeys(row.colour for row in rows)
+        _finish(axes, places, axis)
+        starts = [i for i, group in enumerate(groups) if i == 0 or group != groups[i - 1]]
+        for start in starts[1:]:
+            axes.axhline(places[start] - (1.5 if is_named else 0.5), color=INK, linewidth=0.5, alpha=0.25)
+        if is_named:
+            _name_rows(axes, rows, places, starts)
+            return
+        middles = [(start + end - 1) / 2 for start, end in zip(starts, [*starts[1:], len(rows)], strict=True)]
+        axes.set_yticks(middles, [shortened(groups[start], 30) for start in starts], fontweight="bold")
         handles = [(axes.plot([], [], "o-", color=colours[text], markersize=5)[0], shortened(text)) for text in shown]
         legend_below(figure, handles, columns=2)
 
-    return draw(paint, width=400, height=height, name=name, label=label)
+    return draw(paint, width=520 if is_named else 400, height=height, name=name, label=label)
+
+
+def _turns(groups: Sequence[str]) -> int:
+    """How often the group changes."""
+    return sum(one != other for one, other in pairwise(groups))
+
+
+def _name_rows(axes: Axes, rows: Sequence[ForestRow], places: Sequence[int], starts: Sequence[int]) -> None:
+    """The name of every row at its height, and above the first of each group that of the group."""
+    ticks = {places[start] - 1: shortened(rows[start].group, 40) for start in starts}
+    heads = set(ticks)
+    ticks |= {place: shortened(row.colour, 40) for place, row in zip(places, rows, strict=True)}
+    ordered = sorted(ticks)
+    axes.set_yticks(ordered, [ticks[place] for place in ordered])
+    for place, text in zip(ordered, axes.get_yticklabels(), strict=True):
+        text.set_fontweight("bold" if place in heads else "normal")
 
 
 def _row(axes: Axes, row: ForestRow, place: int, colour: str) -> None:
@@ -69,21 +100,15 @@ def _row(axes: Axes, row: ForestRow, place: int, colour: str) -> None:
         )  # fmt: skip
 
 
-def _finish(axes: Axes, groups: Sequence[str], axis: str) -> None:
-    """Zero, the name of each group in the middle of its rows, a line between groups, few numbers below."""
+def _finish(axes: Axes, places: Sequence[int], axis: str) -> None:
+    """Zero, and few numbers below."""
     from matplotlib.ticker import MaxNLocator
 
     axes.axvline(0, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
-    axes.set_ylim(len(groups) - 0.4, -0.6)
-    starts = [place for place, group in enumerate(groups) if place == 0 or group != groups[place - 1]]
-    ends = [*starts[1:], len(groups)]
-    middles = [(start + end - 1) / 2 for start, end in zip(starts, ends, strict=True)]
-    axes.set_yticks(middles, [shortened(groups[start], 30) for start in starts], fontweight="bold")
+    axes.set_ylim(places[-1] + 0.6, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
-    for start in starts[1:]:
-        axes.axhline(start - 0.5, color=INK, linewidth=0.5, alpha=0.25)
     axes.grid(axis="x")
     axes.margins(x=0.08)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=MOST_TICKS, steps=[1, 2, 5, 10]))
-    axes.set_xlabel(axis)
+    axes.set_xlabel(axis, loc="right")  # the room is on the left, beside the names

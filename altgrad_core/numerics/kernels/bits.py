@@ -3,6 +3,8 @@
 A kernel works on the bits of float32 values. Integer comparisons, maxima and counters let its loops vectorize without
 reordering any floating-point operation, so its results are those of the reference, bit for bit. All of this depends on
 types: Numba widens int32 arithmetic to 64 bits, which halves the vectors, so every intermediate is cast back (`I`).
+Counters add I(condition): a choice between the constants 0 and 1 may be compiled to loads from two addresses. What is
+only asked whether it is zero is summed, not or-ed: the compiler makes a flag of an "or", and leaves the loop scalar.
 The disk cache notices a changed file, not a changed file that it calls: after editing this one, touch the others.
 """
 

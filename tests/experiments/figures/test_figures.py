@@ -61,6 +61,14 @@ def test_a_forest_says_group_axis_pairs_and_optimizer() -> None:
     assert {"e4m3", "e5m2", "grid", "n = 2", "loss of adamw less its own", "0.0"} <= set(shown)
 
 
+def test_where_colours_repeat_a_forest_names_every_row_under_its_group() -> None:
+    names = [f"optimizer {i}" for i in range(len(COLOURS) + 1)]
+    rows = [ForestRow(group, name, (0.1,), 0.1) for group in ("e4m3", "e5m2") for name in names]
+    shown = texts(forest(rows, axis="a", colours=colours_of(names), name="f", label="x"))
+    written = [text for text in shown if text in {"e4m3", "e5m2", *names}]
+    assert sorted(written) == sorted(["e4m3", *names, "e5m2", *names])
+
+
 def test_a_forest_draws_an_interval_only_where_there_is_one() -> None:
     def lines(row: ForestRow) -> int:
         return forest([row], axis="a", colours=TWO, name="f", label="x").count(TWO["grid"])
