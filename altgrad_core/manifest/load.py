@@ -39,9 +39,9 @@ class ManifestFile:
 
     def where(self, location: Location) -> str:
         """`FILE:LINE`, or the option that gave a key of the command line, or `FILE` where the line is not known."""
-        for given, option in self.settings.items():
-            if location[: len(given)] == given:
-                return option
+        around = [given for given in self.settings if location[: len(given)] == given]
+        if around:
+            return self.settings[max(around, key=len)]
         best: tuple[int, str] = (0, str(self.path))
         for path, lines in self.lines:
             for length in range(len(location), best[0], -1):

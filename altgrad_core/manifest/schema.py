@@ -5,9 +5,20 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Discriminator, Field, NonNegativeInt, PositiveFloat, PositiveInt, Tag, model_validator
+from pydantic import (
+    ConfigDict,
+    Discriminator,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
 from altgrad_core.contracts.options import Table
+from altgrad_core.manifest.merge import location_of
 from altgrad_core.numerics.minifloat import Specials, Subnormals
 from altgrad_core.numerics.quantizer import Overflow, StraightThrough
 from altgrad_core.numerics.rounding import RoundingName
@@ -154,7 +165,7 @@ class SearchTable(Table):
     """`[matrix.search]`: which rates are tried for every combination, as factors on its own.
 
     Attributes:
-        key: what is searched.
+        key: the learning rate that is searched: that of the optimizer, or of one of its groups.
         factors: times the value a cell has there.
         keep: all factors are tried with the first seed; then all seeds take so many around the best. All, by default.
         spacing: the factor between those that all seeds take; that of `factors`, by default. A smaller one tells optimizers
@@ -168,6 +179,17 @@ class SearchTable(Table):
     keep: PositiveInt | None = None
     spacing: float | None = Field(default=None, gt=1)
     bisections: NonNegativeInt = 0
+
+    @field_validator("key")
+    @classmethod
+    def _is_a_rate(cls, key: str) -> str:
+        table, *_, last = location_of(key)
+        if (table, last) != ("optimizer", "lr"):
+            raise ValueError(
+                f'"{key}" is no learning rate: search "optimizer.lr" or that of a group, such as "optimizer.group[0].lr"; '
+                "other keys can be axes of the matrix"
+            )
+        return key
 
     @model_validator(mode="after")
     def _spaces_what_is_kept(self) -> SearchTable:

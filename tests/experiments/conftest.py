@@ -232,7 +232,9 @@ def write_study(directory: Path, cells: Iterable[Made], *, baseline: str | None 
     directory.mkdir(parents=True, exist_ok=True)
     for each in made:
         write_cell(directory / each.name, each)
-    told = [{"name": m.name, "identity": "0" * 64, "point": m.point, "role": m.role} for m in made]
+    told = [
+        {"name": m.name, "identity": "0" * 64, "point": m.point, "role": m.role, "manifest": resolved(m)} for m in made
+    ]
     head = {"schema": 1, "version": __version__, "name": "study", "baseline": baseline, "cells": told}
     (directory / "cells.json").write_text(json.dumps({**head, **plan}))
     return directory
@@ -242,12 +244,6 @@ def write_study(directory: Path, cells: Iterable[Made], *, baseline: str | None 
 def made() -> type[Made]:
     """A cell to be made up."""
     return Made
-
-
-@pytest.fixture(name="resolved")
-def resolved_manifest() -> Callable[[Made], dict[str, Any]]:
-    """The resolved manifest of a cell that is made up."""
-    return resolved
 
 
 @pytest.fixture

@@ -115,8 +115,14 @@ def test_probes_follow_what_diverged(matrix: Make) -> None:
 
 def test_a_search_needs_a_number(matrix: Make) -> None:
     with pytest.raises(ManifestError) as caught:
-        matrix("[matrix]\nrun.seed = [1]\n[matrix.search]\nkey = 'optimizer.use'\n").cells({})
-    assert '"optimizer.use" is "manifold-adamw" in cell seed1-' in str(caught.value)
+        matrix("[matrix]\nrun.seed = [1]\n[matrix.search]\nkey = 'optimizer.group[0].lr'\n").cells({})
+    assert '"optimizer.group[0].lr" is null in cell seed1-' in str(caught.value)
+
+
+def test_a_search_is_one_over_learning_rates(matrix: Make) -> None:
+    with pytest.raises(ManifestError) as caught:
+        matrix("[matrix]\nrun.seed = [1]\n[matrix.search]\nkey = 'optimizer.eps'\n").cells({})
+    assert 'matrix.search.key: "optimizer.eps" is no learning rate' in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -146,9 +152,11 @@ def test_a_matrix_that_makes_no_sense_is_refused(matrix: Make, text: str, said: 
 
 def test_a_mistake_of_a_searched_rate_is_placed_at_the_search(matrix: Make, tiny: Path) -> None:
     with pytest.raises(ManifestError) as caught:
-        matrix("[matrix]\nmodel.n_layer = [1]\n[matrix.search]\nkey = 'run.seed'\nfactors = [0.5, 1]\n").cells({})
+        matrix("[matrix]\noptimizer = [{ lr = 1e300 }]\n[matrix.search]\nfactors = [1e9, 1]\n").cells({})
     line = len((tiny.parent / "study.toml").read_text().partition("[matrix.search]")[0].splitlines()) + 1
-    assert f"study.toml:{line} (matrix.search): run.seed: expected a valid integer, got 1.5" in str(caught.value)
+    assert f"study.toml:{line} (matrix.search): optimizer.lr: expected a finite number, got Infinity" in str(
+        caught.value
+    )
 
 
 def test_a_mistake_of_a_table_names_the_axis_that_sets_a_key_of_it(matrix: Make) -> None:
@@ -167,7 +175,7 @@ def test_more_cells_than_allowed_count_what_a_search_may_add(matrix: Make) -> No
 def test_what_is_told_of_cells_is_plain_data(matrix: Make) -> None:
     study = matrix("[matrix]\nrun.seed = [1]\nbaseline = 'manifold-adamw'\n")
     told = json.loads(json.dumps(study.told(study.cells({}))))
-    assert (told["name"], told["baseline"], told["rate"]) == ("study", "manifold-adamw", "optimizer.lr")
+    assert (told["name"], told["baseline"]) == ("study", "manifold-adamw")
     assert told["cells"][0]["point"] == {"run.seed": 1}
 
 

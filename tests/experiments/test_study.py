@@ -173,36 +173,17 @@ def test_every_way_to_end_is_a_status(write: Callable[..., Path], made: Any) -> 
     assert found.problems == ()
 
 
-def test_a_missing_cell_gets_its_labels_from_the_matrix(study: Callable[..., Study], made: Any) -> None:
-    cells = [made("e4m3", "adamw", 0.1), made("e5m2", "manifold-adamw", 0.3, status="missing")]
-    cells += [made("e5m2", "adamw", 0.1, 2), made("e4m3", "manifold-adamw", 0.2, 2)]
-    result = study(cells).results[1]
+def test_a_missing_cell_is_what_the_plan_says(study: Callable[..., Study], made: Any) -> None:
+    result = study([made("e4m3", "adamw", 0.1), made("e5m2", "manifold-adamw", 0.3, status="missing")]).results[1]
     assert (result.format, result.optimizer, result.rate, result.seed) == ("e5m2", "manifold-adamw", 0.3, 1)
 
 
-def test_where_no_cell_ran_the_manifest_of_the_study_serves(write: Callable[..., Path], made: Any) -> None:
-    directory = write([made("e5m2", "lamb", 0.3, status="missing"), made("e4m3", "adamw", 0.1, status="missing")])
-    (directory / "manifest.toml").write_text(MANIFEST + '[matrix]\n"run.seed" = [1]\n')
-    found = Study.read(directory)
-    assert [(r.format, r.optimizer, r.rate) for r in found.results] == [("e5m2", "lamb", 0.3), ("e4m3", "adamw", 0.1)]
-
-
-def test_a_cell_that_is_the_first_of_its_optimizer_takes_the_options_of_its_label(
-    write: Callable[..., Path], made: Any
-) -> None:
-    directory = write([made(), made(None, seed=2), made(seed=3, status="missing"), made(seed=4, status="missing")])
-    plan = json.loads((directory / "cells.json").read_text())
-    plan["cells"][2]["point"] |= {"optimizer": "manifold-adamw lr=0.5 precondition=off", "optimizer.lr": 0.7}
-    plan["cells"][3]["point"] = {"recipe": "none", "optimizer": "adamw", "optimizer.lr": 0.1, "run.seed": 4}
-    (directory / "cells.json").write_text(json.dumps(plan))
-    first, second = Study.read(directory).results[2:]
-    assert (first.format, first.optimizer, first.rate, first.seed) == ("e4m3", "manifold-adamw", 0.7, 3)
-    assert (second.format, second.optimizer, second.rate, second.seed) == ("fp32", "adamw", 0.1, 4)
-    assert (first.variant, second.variant) == ("", "")
-
-
 def test_without_any_manifest_a_cell_is_unknown(write: Callable[..., Path], made: Any) -> None:
-    found = Study.read(write([made(status="missing")]))
+    directory = write([made(status="missing")])
+    plan = json.loads((directory / "cells.json").read_text())
+    del plan["cells"][0]["manifest"]
+    (directory / "cells.json").write_text(json.dumps(plan))
+    found = Study.read(directory)
     assert (found.results[0].format, found.baseline) == (UNKNOWN, None)
 
 

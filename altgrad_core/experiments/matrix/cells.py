@@ -144,9 +144,7 @@ class Matrix:
             "name": self.name,
             "manifest": str(self.source.path.resolve()),
         }
-        rate = self.table.search.key if self.table.search is not None else SearchTable().key
-        facts = {"baseline": self.table.baseline, "rate": dotted(location_of(rate))}
-        return {**head, **facts, "cells": [cell.told() for cell in cells]}
+        return {**head, "baseline": self.table.baseline, "cells": [cell.told() for cell in cells]}
 
     def _error(self, location: Location, message: str) -> ManifestError:
         return ManifestError(problem_at(self.source, ("matrix", *location), message))

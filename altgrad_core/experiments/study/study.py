@@ -9,7 +9,6 @@ from typing import Any
 
 from altgrad_core.experiments.evidence.wording import few
 from altgrad_core.experiments.study.labels import UNKNOWN, Labels, labels_of
-from altgrad_core.experiments.study.planned import planned_manifests
 from altgrad_core.experiments.study.reading import Reader
 from altgrad_core.experiments.study.result import Result as Result
 from altgrad_core.experiments.study.variants import named
@@ -53,18 +52,18 @@ class Study:
         """
         reader = Reader(directory)
         name, wanted, cells = reader.listed()
-        results, variants = _labelled([reader.result(cell) for cell in cells], cells, directory)
+        results, variants = _labelled([reader.result(cell) for cell in cells], cells)
         baseline = _baseline(wanted, results, reader.problems)
         return cls(name, directory, results, baseline, (*reader.problems, *_doubles(results)), variants)
 
 
 def _labelled(
-    results: Sequence[Result], cells: Sequence[Mapping[str, Any]], directory: Path
+    results: Sequence[Result], cells: Sequence[Mapping[str, Any]]
 ) -> tuple[tuple[Result, ...], dict[str, str]]:
     """The results with their labels, and what the named variants set."""
     points = [point if isinstance(point := cell.get("point"), dict) else {} for cell in cells]
-    told = [cell.get("manifest") for cell in cells]
-    labels = labels_of(planned_manifests([r.manifest for r in results], points, directory, told=told))
+    planned = [manifest if isinstance(manifest := cell.get("manifest"), dict) else {} for cell in cells]
+    labels = labels_of([result.manifest or own for result, own in zip(results, planned, strict=True)])
     names = named([(label.format, label.variant) for label in labels], points)
     shown = [label._replace(variant=names.get(label.variant, label.variant)) for label in labels]
     labelled = tuple(_with(result, label) for result, label in zip(results, shown, strict=True))

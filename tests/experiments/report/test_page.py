@@ -117,8 +117,8 @@ def test_a_study_of_which_nothing_ran_says_so_section_by_section(report: Report,
     written = report([made(optimizer=name, status="missing") for name in ("adamw", "manifold-adamw")])
     sound(page(written.page))
     assert written.sentence == "No cell of this study has ended, so there is nothing to say yet."
-    assert section(written.page, "effects").endswith(
-        "No cell names an optimizer and its rate, so nothing can be compared."
+    assert "No pair of runs ended for manifold-adamw in e4m3, so there is no effect to show." in section(
+        written.page, "effects"
     )
     assert section(written.page, "losses").endswith("No cell has recorded a step, so there is no loss to show.")
     assert section(written.page, "failures").endswith("No cell has ended, so it is not known what fails.")

@@ -47,7 +47,7 @@ def causes_blocks(view: View) -> list[Block]:
     blocks: list[Block] = []
     if seen:
         blocks += [Text(_sentence(seen)), _scatters(view, seen), _table(seen)]
-    if not view.effects:
+    if not any(effect.differences for effect in view.effects):
         blocks.append(Text("There is no effect (see above), so nothing to hold readings against.", "gap"))
     elif unseen := [cause.reading for cause in causes if not cause.dots]:
         gap = f"No reading {few(unseen)} was recorded by the runs compared: add a monitor that reports it to the manifest."
