@@ -31,7 +31,7 @@ OURS = {
         {"precondition": "off", "lr": 1e-3},
         {"precondition": "off", "lr": 1e-3, "fused": True},
     ],
-    "grid": [{}, {"bit_position": True}, {"normalize": "rms"}, {"master": "none"}],
+    "grid": [{}, {"bit_position": True}, {"normalize": "rms", "lr": 0.1}, {"master": "none"}],
     "sgd": [{}],
     "adamw": [{}],
     "adamw-stochastic": [{}],

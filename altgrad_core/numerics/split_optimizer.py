@@ -55,6 +55,12 @@ class SplitOptimizer(torch.optim.Optimizer, ABC):
             begin_moments(self.state[parameter], parameter, fused=self.fused)
         adamw_step(group, parameters, gradients, [self.state[p] for p in parameters], fused=self.fused)
 
+    @staticmethod
+    def add_count(state: dict[str, Any], name: str, count: int | Tensor) -> None:
+        """Add to a count of the state, a tensor; where nothing was counted, on a CPU, this takes no time."""
+        if not isinstance(count, int) or count:
+            state[name] += count
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """As torch, but every tensor keeps its type."""
         super().load_state_dict(state_dict)

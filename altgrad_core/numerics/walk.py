@@ -134,8 +134,9 @@ def hop(
     weight.copy_(geometry.value(rung).to(weight.dtype).where(whole, weight))
     if trail is not None:
         trail += went
-    updates = (whole & (gradient != 0)).sum()
-    return Moved((~whole).sum(), updates, (went != 0).sum(), (whole & (rung != aim)).sum())
+    sound = gradient.isfinite()
+    updates = (sound & (gradient != 0)).sum()
+    return Moved((~sound).sum(), updates, (went != 0).sum(), (whole & (rung != aim)).sum())
 
 
 def update_velocity(velocity: Tensor, gradient: Tensor, momentum: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -95,13 +96,12 @@ class GridOptimizer(SplitOptimizer):
         else:
             key = int(torch.randint(2**62, ()))
             moved = hop(parameter, velocity, geometry, key=key, **options)
-            state["ended"] += moved.ended
-        state["broken"] += moved.broken
+            self.add_count(state, "ended", moved.ended)
+        self.add_count(state, "broken", moved.broken)
         self.moved[parameter] = moved
 
 
 def _per_root_mean_square(lr: float, velocity: Tensor) -> Tensor:
     """`lr` over the root mean square of a velocity, shape (); 0 where that is 0."""
-    flat = velocity.flatten()
-    size = torch.sqrt(flat.dot(flat) / max(flat.numel(), 1))
-    return torch.where(size == 0, 0.0, lr / size)
+    norm = torch.linalg.vector_norm(velocity)
+    return torch.where(norm == 0, 0.0, lr * math.sqrt(velocity.numel()) / norm)

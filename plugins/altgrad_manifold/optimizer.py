@@ -87,7 +87,7 @@ class ManifoldAdamW(SplitOptimizer):
         else:
             direction = adam_direction(gradient, state, betas=betas, eps=eps)
             moved = _step_by_spacing(parameter, rungs * direction, geometry, gradient, decay, state.get("bit_position"))
-        state["broken"] += moved.broken
+        self.add_count(state, "broken", moved.broken)
         self.moved[parameter] = moved
 
 

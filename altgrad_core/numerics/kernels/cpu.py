@@ -228,8 +228,9 @@ def _room_for_scales(x: Tensor, block: int | None) -> Tensor:
 
 def _each(scale: Tensor, x: Tensor) -> Array:
     """The one scale, or that of every element."""
-    flat = scale.reshape(1) if scale.numel() == 1 else scale.expand(x.shape).reshape(-1)
-    return flat.detach().contiguous().numpy()
+    if scale.numel() == 1:
+        return np.array([scale.item()], np.float32)
+    return scale.expand(x.shape).reshape(-1).detach().contiguous().numpy()
 
 
 def _leaves_specials(how: Quantizer) -> bool:

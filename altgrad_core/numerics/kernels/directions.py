@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from altgrad_core.numerics.kernels.bits import INFINITY, MAGNITUDE, F, I, as_bits, compiled
+from altgrad_core.numerics.kernels.bits import INFINITY, MAGNITUDE, ZERO, F, I, as_bits, compiled
 
 
 @compiled
@@ -33,6 +33,18 @@ def bounded(move, bound):
     """`move`, at most `bound` in either direction; NaN stays NaN."""
     move = bound if move > bound else move
     return F(-bound) if move < F(-bound) else move
+
+
+@compiled
+def count_gradients(g, counts):
+    """Add how many gradients are no finite numbers to `counts[1]`, and to `counts[2]` how many others are not zero."""
+    broken, updates = ZERO, ZERO
+    for i in range(g.size):
+        size = I(as_bits(g[i]) & MAGNITUDE)
+        broken = I(broken + I(size >= INFINITY))
+        updates = I(updates + I((size > ZERO) & (size < INFINITY)))
+    counts[1] += broken
+    counts[2] += updates
 
 
 @compiled

@@ -19,7 +19,7 @@ from altgrad_core.numerics.kernels.bits import (
     as_float,
     compiled,
 )
-from altgrad_core.numerics.kernels.directions import bounded, velocity_after
+from altgrad_core.numerics.kernels.directions import bounded, count_gradients, velocity_after
 from altgrad_core.numerics.kernels.philox import group_words
 from altgrad_core.numerics.kernels.positions import place_of, rung_facts, rung_of, shifted
 from altgrad_core.numerics.random import GROUP
@@ -69,31 +69,34 @@ def hops(MOMENTUM, UNIFORM, COUNTED, APIECE, POWER):
         per_bit, per_quantum = F(F(1.0) / F(I(ONE << facts[2]))), F(F(1.0) / quantum)
         scale = scales[0]
         inverse = F(F(1.0) / scale)
+        shrink = F(keep * inverse)
         words = np.empty(GROUP, np.uint32)
         for begin in range(0, w.size, GROUP):
             end = min(begin + GROUP, w.size)
             ws, gs, ds, steps = w[begin:end], g[begin:end], direction[begin:end], trail[begin:end]
             factors = scales[begin:end]
             group_words(stream[0], np.int64((stream[1] + begin) // 4), words)
-            broken, updates, flips, ended = ZERO, ZERO, ZERO, ZERO
+            least, most, flips, ended = INFINITY, ZERO, ZERO, ZERO
             for i in range(ws.size):
                 gradient, was = gs[i], ws[i]
-                is_finite = I(as_bits(gradient) & MAGNITUDE) < INFINITY
+                size = I(as_bits(gradient) & MAGNITUDE)
+                least, most = min(least, size), max(most, size)
+                is_finite = size < INFINITY
                 if MOMENTUM:
                     ds[i] = velocity_after(gradient, is_finite, ds[i], rate)
                 if APIECE:
                     scale = factors[i]
                 value = as_float(was)
                 if POWER:
-                    x, kept = F(value * inverse), F(F(value * keep) * inverse)
+                    x, kept = F(value * inverse), F(value * shrink)
                 else:
                     x, kept = F(value / scale), F(F(value * keep) / scale)
                 if UNIFORM:
                     lag = F(F(x - kept) * per_quantum)
                 else:
                     start, stop = I(as_bits(x) & MAGNITUDE), I(as_bits(kept) & MAGNITUDE)
-                    size = F(F(I(place_of(start, low) - place_of(stop, low))) * per_bit)
-                    lag = as_float(I(as_bits(size) ^ I(was & SIGN)))
+                    inwards = F(F(I(place_of(start, low) - place_of(stop, low))) * per_bit)
+                    lag = as_float(I(as_bits(inwards) ^ I(was & SIGN)))
                 walk = F(bounded(F(ds[i] * factor), bound) + lag)
                 at = rung_of(as_bits(x), rungs)
                 aim = I(at - whole_rungs(walk, words[i]))
@@ -106,10 +109,10 @@ def hops(MOMENTUM, UNIFORM, COUNTED, APIECE, POWER):
                     steps[i] = I(steps[i] + went)
                 flips = I(flips + I(went != ZERO))
                 ended = I(ended + I(is_whole & (rung != aim)))
-                broken = I(broken + I(not is_whole))
-                updates = I(updates + I(is_whole & (gradient != F(0.0))))
-            counts[1] += broken
-            counts[2] += updates
+            if (least == ZERO) | (most >= INFINITY):
+                count_gradients(gs, counts)
+            else:
+                counts[2] += ws.size
             counts[3] += flips
             counts[4] += ended
 

@@ -26,7 +26,7 @@ from altgrad_core.numerics.kernels.bits import (
     as_float,
     compiled,
 )
-from altgrad_core.numerics.kernels.directions import adam_moments, adam_move, bounded, velocity_after
+from altgrad_core.numerics.kernels.directions import adam_moments, adam_move, bounded, count_gradients, velocity_after
 from altgrad_core.numerics.kernels.positions import (
     place_of,
     position_of,
@@ -164,22 +164,15 @@ def walks(ADAM, MOMENTUM, UNIFORM, COUNTED, APIECE, POWER):
                     went = went if goes else ZERO
                     steps[i] = I(steps[i] + went)
                     flips = I(flips + I(went != ZERO))
-            counts[2] += ws.size
             counts[3] += flips
-            if least == ZERO:
-                zeros = ZERO
-                for i in range(ws.size):
-                    zeros = I(zeros + I(gs[i] == F(0.0)))
-                counts[2] -= zeros
+            if (least == ZERO) | (staying != ZERO):
+                count_gradients(gs, counts)
+            else:
+                counts[2] += ws.size
             if staying != ZERO:
                 for i in range(ws.size):
-                    if stays[i] == ZERO:
-                        continue
-                    if I(as_bits(gs[i]) & MAGNITUDE) >= INFINITY:
-                        counts[1] += 1
-                        counts[2] -= 1
-                        continue
-                    if not UNIFORM:
+                    is_whole = I(as_bits(gs[i]) & MAGNITUDE) < INFINITY
+                    if not UNIFORM and stays[i] != ZERO and is_whole:
                         move = adam_move(ms[i], vs[i], factor, eps) if ADAM else bounded(F(ms[i] * factor), bound)
                         if APIECE:
                             scale = factors[i]
