@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 from altgrad_core.experiments.figures.axes import legend_below
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ROW = 20.0
+LINE = 56  # letters of the axis label
 MOST_TICKS = 4  # beside long names there is room for no more labels
 
 
@@ -49,7 +51,7 @@ def forest(rows: Sequence[ForestRow], *, axis: str, colours: dict[str, str], nam
     groups = [row.group for row in rows]
     is_named = len({colours[text] for text in shown}) < len(shown)
     places = [place + (is_named and 1 + _turns(groups[: place + 1])) for place in range(len(rows))]
-    height = ROW * (places[-1] + 1) + (50 if is_named else 90)
+    height = ROW * (places[-1] + 1) + (64 if is_named else 104)
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
@@ -111,4 +113,4 @@ def _finish(axes: Axes, places: Sequence[int], axis: str) -> None:
     axes.grid(axis="x")
     axes.margins(x=0.08)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=MOST_TICKS, steps=[1, 2, 5, 10]))
-    axes.set_xlabel(axis, loc="right")  # the room is on the left, beside the names
+    axes.set_xlabel(fill(axis, LINE), loc="right")  # the room is on the left, beside the names
