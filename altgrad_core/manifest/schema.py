@@ -183,8 +183,8 @@ class SearchTable(Table):
     @field_validator("key")
     @classmethod
     def _is_a_rate(cls, key: str) -> str:
-        table, *_, last = location_of(key)
-        if (table, last) != ("optimizer", "lr"):
+        parts = location_of(key)
+        if len(parts) < 2 or (parts[0], parts[-1]) != ("optimizer", "lr"):
             raise ValueError(
                 f'"{key}" is no learning rate: search "optimizer.lr" or that of a group, such as "optimizer.group[0].lr"; '
                 "other keys can be axes of the matrix"

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from altgrad_core.numerics.geometry import Geometry
 
 
+MOST_RUNGS = 2.0**29  # of a hop: whole numbers of float32 that do not wrap around as int32
+
+
 class Moved(NamedTuple):
     """What a step did to the elements of one weight: numbers on the CPU, tensors of shape () elsewhere.
 
@@ -83,15 +86,14 @@ def walk(
     Args:
         direction: float32, of the shape of the weight.
         gradient: likewise; where it is no finite number the weight stays as it is.
-        decay: at most 1.
+        decay: 1 or more leaves nothing of the weight.
         momentum: the direction is a velocity, which first becomes `momentum` times itself plus the gradient, in place.
         trail: int32, of the shape of the weight; takes in by how many rungs each element went.
     """
+    momentum = _still_to_take(direction, gradient, momentum, fused=geometry.walks(weight))
     if geometry.walks(weight):
         numbers = (float(rungs), bound, _left(decay), *(() if momentum is None else (momentum,)))
         return _walked(weight, gradient, (direction,), geometry, numbers, trail)
-    if momentum is not None:
-        update_velocity(direction, gradient, momentum)
     r = (direction * rungs).clamp(-bound, bound)
     return _walked_generally(weight, gradient, r, geometry, _left(decay), trail)
 
@@ -114,15 +116,15 @@ def hop(
     Args:
         key: names the stream of random numbers; the number of an element names its own.
     """
+    bound = min(bound, MOST_RUNGS)
+    momentum = _still_to_take(direction, gradient, momentum, fused=geometry.walks(weight))
     if geometry.walks(weight):
         facts = {"format": geometry.format, "scale": geometry.scale}
         numbers = (float(rungs), bound, _left(decay), *(() if momentum is None else (momentum,)))
         counts = kernels.hop(weight, gradient, direction, numbers=numbers, trail=trail, key=key, **facts)
         return Moved(counts[1], counts[2], counts[3], counts[4])
-    if momentum is not None:
-        update_velocity(direction, gradient, momentum)
     at = geometry.rung(weight)
-    lag = at - geometry.position(weight * _left(decay)) if decay else 0.0
+    lag = geometry.position(weight) - geometry.position(weight * _left(decay)) if decay else 0.0
     r = (direction.double() * rungs).clamp(-bound, bound) + lag
     low = r.floor()
     chance = (philox_words(key, r.numel(), device=r.device) >> 8).view(r.shape)
@@ -145,6 +147,14 @@ def update_velocity(velocity: Tensor, gradient: Tensor, momentum: float) -> None
         kernels.update_velocity(velocity, gradient, momentum)
     else:
         velocity.copy_((velocity * momentum + gradient).where(gradient.isfinite(), velocity))
+
+
+def _still_to_take(direction: Tensor, gradient: Tensor, momentum: float | None, *, fused: bool) -> float | None:
+    """The momentum that the compiled pass is to take, where it can; else it is taken here, and None is left."""
+    if momentum is None or (fused and kernels.moves(direction)):
+        return momentum
+    update_velocity(direction, gradient, momentum)
+    return None
 
 
 def _left(decay: float) -> float:

@@ -119,10 +119,11 @@ def test_a_search_needs_a_number(matrix: Make) -> None:
     assert '"optimizer.group[0].lr" is null in cell seed1-' in str(caught.value)
 
 
-def test_a_search_is_one_over_learning_rates(matrix: Make) -> None:
+@pytest.mark.parametrize("key", ["optimizer.eps", "lr", "optimizer", "run.lr"])
+def test_a_search_is_one_over_learning_rates(matrix: Make, key: str) -> None:
     with pytest.raises(ManifestError) as caught:
-        matrix("[matrix]\nrun.seed = [1]\n[matrix.search]\nkey = 'optimizer.eps'\n").cells({})
-    assert 'matrix.search.key: "optimizer.eps" is no learning rate' in str(caught.value)
+        matrix(f"[matrix]\nrun.seed = [1]\n[matrix.search]\nkey = '{key}'\n").cells({})
+    assert f'matrix.search.key: "{key}" is no learning rate' in str(caught.value)
 
 
 @pytest.mark.parametrize(

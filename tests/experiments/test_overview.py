@@ -45,9 +45,24 @@ def test_none_of_many_may_gain(study: Read, grid_of_cells: Any) -> None:
     gains = {name: {"e5m2": loss} for name, loss in {"madam": 0.0, "grid": -0.01, "sgd": -0.5, "lamb": -0.2}.items()}
     said = answer(study(several(grid_of_cells, gains))).sentence
     assert said.startswith(
-        "None of 4 optimizers is shown to gain over adamw in e5m2; the most favourable effect is that of madam in e5m2: "
+        "None of the 4 optimizers judged is shown to gain over adamw in e5m2; the most favourable effect is that of madam in e5m2: "
     )
     assert "Helps:" not in said and "Hurts: sgd in e5m2; lamb in e5m2; grid in e5m2." in said
+
+
+def test_that_all_hurt_is_said_without_a_doubt(study: Read, grid_of_cells: Any) -> None:
+    gains = {name: {"e5m2": loss} for name, loss in {"madam": -0.1, "grid": -0.2, "sgd": -0.5, "lamb": -0.2}.items()}
+    said = answer(study(several(grid_of_cells, gains))).sentence
+    assert said.startswith("None of the 4 optimizers judged is shown to gain") and "includes zero" not in said
+
+
+def test_one_that_helps_but_has_no_ranking_is_in_the_overview(study: Read, grid_of_cells: Any) -> None:
+    gains = {name: {"e5m2": 0.1, "e4m3": -0.2} for name in ("madam", "grid", "sgd", "lamb")}
+    cells = several(grid_of_cells, {**gains, "madam": {"e5m2": 0.3, "e4m3": 0.3}})
+    others = [replace(c, loss=c.loss + 0.5) if c.optimizer not in ("adamw", "madam") else c for c in cells]
+    lone = [c for c in others if c.optimizer != "madam" or c.format == "e5m2" or c.seed == 1]
+    said = answer(study(lone)).sentence
+    assert said.startswith("4 optimizers are compared with adamw. Helps: madam in e5m2. Hurts: ")
 
 
 def test_what_was_run_too_little_is_named(study: Read, grid_of_cells: Any) -> None:

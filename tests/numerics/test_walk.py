@@ -156,6 +156,61 @@ def test_what_is_no_number_stays_as_it_is(name: str, path: str) -> None:
     assert torch.equal(moved.view(torch.int32), weight.view(torch.int32))
 
 
+@pytest.mark.parametrize("decay", [0.0, 1e-4])
+@pytest.mark.parametrize("name", [*EIGHT, "fp16"])
+def test_a_weight_at_rest_beside_a_tie_is_counted_as_it_is(name: str, decay: float, path: str) -> None:
+    geometry = Geometry.of(load_format(name), 2.0**-7)
+    rungs = torch.tensor(geometry.format.grid.values)
+    ties = ((rungs[1:] + rungs[:-1]) / 2 * 2.0**-7).float()
+    beside = torch.cat([ties * (1 + k * 2.0**-23) for k in (-2, -1, 0, 1, 2)])
+    weight = torch.cat([beside, beside / (1 - decay)])
+    moved, trail = weight.clone(), torch.zeros(weight.shape, dtype=torch.int32)
+    counts = walk(moved, torch.zeros_like(weight), geometry, gradient=weight, decay=decay, trail=trail)
+    assert torch.equal(trail, geometry.rung(moved) - geometry.rung(weight))
+    assert int(counts.flips or 0) == int((trail != 0).sum())
+    torch.testing.assert_close(moved, weight * (1 - decay), rtol=0 if not decay else 2e-7, atol=0)
+
+
+@pytest.mark.parametrize("name", ["e0m7", "e5m2", "e7m0"])
+@pytest.mark.parametrize("scale", [2.0**-115, 2.0**-7, 0.3, 16.0])
+@pytest.mark.parametrize("floor", [None, 2])
+def test_a_trail_changes_no_weight(name: str, scale: float, floor: int | None) -> None:
+    geometry = Geometry.of(load_format(name), scale)
+    geometry = geometry if floor is None else geometry.floored(floor)
+    weight = torch.cat([weights_of(geometry.format, scale), torch.tensor([1e-40, -3e-42, 1e5])])
+    r, found = directions(weight), []
+    r[-1] = 0.0
+    for trail in (None, torch.zeros(weight.shape, dtype=torch.int32)):
+        found.append(weight.clone())
+        walk(found[-1], r, geometry, gradient=r, decay=1e-4, trail=trail)
+    assert torch.equal(found[0], found[1]) and found[0].isfinite().all()
+
+
+def test_a_velocity_that_lies_across_is_updated_in_place(path: str) -> None:
+    geometry = Geometry.of(load_format("e4m3"))
+    for move in (walk, partial(hop, key=7)):
+        velocity = torch.ones(4, 6).t()
+        move(torch.ones(6, 4), velocity, geometry, gradient=torch.ones(6, 4), momentum=0.5)
+        assert (velocity == 1.5).all()
+
+
+def test_a_hop_however_far_ends_at_the_end(path: str) -> None:
+    moved = torch.ones(4)
+    far = torch.tensor([1e10, -1e10, math.inf, -math.inf])
+    counts = hop(moved, far, Geometry.of(load_format("e4m3")), gradient=torch.ones(4), key=3)
+    assert moved.tolist() == [-448.0, 448.0, -448.0, 448.0] and int(counts.ended) == 4
+
+
+def test_hops_of_weights_between_rungs_go_by_the_decay_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    geometry = Geometry.of(load_format("e4m3"))
+    weight = torch.randn(5000, generator=torch.Generator().manual_seed(5)) * 50
+    found = [weight.clone(), weight.clone()]
+    for moved in found:
+        hop(moved, torch.zeros_like(weight), geometry, gradient=weight, key=3, decay=1e-3)
+        monkeypatch.setattr(kernels, "moves", lambda w: False)
+    assert (found[0] != found[1]).sum() <= 5  # the chance is a sum of float32 in one, of float64 in the other
+
+
 def test_a_walk_may_be_longer_than_the_grid(path: str) -> None:
     moved = torch.tensor([2.0**64, -1.0])
     walk(moved, torch.tensor([-3.0, 600.0]), Geometry.of(load_format("e7m0")), gradient=moved.clone())

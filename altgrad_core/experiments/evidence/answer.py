@@ -122,14 +122,14 @@ def _ranking(study: Study, optimizer: str, able: Sequence[Effect], metric: str) 
         text = f"which format benefits most from {optimizer} over {study.baseline} cannot be told"
     is_worse = best.verdict == "hurts"
     why = f"the most favourable effect, in {names}, {'is for the worse' if is_worse else 'cannot be told from none'}"
-    student = "" if is_worse else by_student(best.interval, best.student)
+    student = by_student(best.interval, best.student)
     return sentence(f"{text}: {why}: {amount(study, best, metric)}{student}. {_verdicts(able)}")
 
 
 def _single(study: Study, optimizer: str, effect: Effect, metric: str) -> str:
     verb = {"helps": "helps", "hurts": "hurts"}.get(effect.verdict, "cannot be told from its baseline")
     text = f"in {effect.format}, the only format, {optimizer} {verb}: {amount(study, effect, metric)}"
-    return sentence(text + (by_student(effect.interval, effect.student) if effect.verdict == "unclear" else ""))
+    return sentence(text + by_student(effect.interval, effect.student))
 
 
 def _apart(best: Effect, other: Effect, metric: str) -> str:

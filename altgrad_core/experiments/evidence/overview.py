@@ -13,8 +13,12 @@ Told = Mapping[str, Sequence[Effect]]
 
 
 def leader(asked: Told) -> str | None:
-    """The optimizer that is shown to help in the most formats, of equals the one with the largest effect."""
-    helping = {name: [effect for effect in of_it if _is_shown(effect, "helps")] for name, of_it in asked.items()}
+    """The optimizer that is shown to help in the most formats, of equals the one with the largest effect.
+
+    None where no such optimizer has a ranking of formats, or was run in one alone.
+    """
+    ranked = {name: of_it for name, of_it in asked.items() if len(of_it) == 1 or sum(not e.lacks for e in of_it) > 1}
+    helping = {name: [effect for effect in of_it if _is_shown(effect, "helps")] for name, of_it in ranked.items()}
     told = {name: (len(of_it), max(map(mean_of, of_it))) for name, of_it in helping.items() if of_it}
     return max(told, key=lambda name: told[name]) if told else None
 
@@ -24,7 +28,7 @@ def overview(study: Study, asked: Told, metric: str, *, first: str | None) -> st
 
     Args:
         asked: of each optimizer its effects, one for each format; some can be judged.
-        first: the one that was told before; None says that none is shown to help.
+        first: the one that was told before.
     """
     rest = {optimizer: of_it for optimizer, of_it in asked.items() if optimizer != first}
     able = {optimizer: [effect for effect in of_it if not effect.lacks] for optimizer, of_it in rest.items()}
@@ -34,7 +38,7 @@ def overview(study: Study, asked: Told, metric: str, *, first: str | None) -> st
     silent = [name for name, of_it in judged.items() if name not in same and _all_unclear(of_it)]
     unjudged = [name for name in rest if name not in judged]
     parts = [
-        _none(study, judged, metric) if first is None else f"{len(rest)} others are compared with {study.baseline}",
+        _head(study, rest, judged, metric, first),
         *(_shown(verb, [effect for effect in shown if _is_shown(effect, verb)]) for verb in ("helps", "hurts")),
         f"cannot be told from no effect in any format: {listed(silent)}" if silent else "",
         f"exactly the losses of {study.baseline}: {listed(same)}" if same else "",
@@ -51,12 +55,14 @@ def _all_unclear(effects: Sequence[Effect]) -> bool:
     return all(effect.verdict == "unclear" for effect in effects)
 
 
-def _none(study: Study, judged: Told, metric: str) -> str:
-    """That none helps, with the most favourable effect of all."""
+def _head(study: Study, rest: Told, judged: Told, metric: str, first: str | None) -> str:
+    """How many are told together; or that none helps, with the most favourable effect of all."""
     everything = [effect for of_it in judged.values() for effect in of_it]
+    if first is not None or any(effect.verdict == "helps" for effect in everything):
+        return f"{len(rest)} {'others' if first else 'optimizers'} are compared with {study.baseline}"
     best = max(everything, key=mean_of)
     formats = listed(list(dict.fromkeys(effect.format for effect in everything)))
-    none = f"none of {len(judged)} optimizers is shown to gain over {study.baseline} in {formats}"
+    none = f"none of the {len(judged)} optimizers judged is shown to gain over {study.baseline} in {formats}"
     told = f"{amount(study, best, metric)}{by_student(best.interval, best.student)}"
     return f"{none}; the most favourable effect is that of {best.optimizer} in {best.format}: {told}"
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from altgrad_core.numerics.format import Format
 
 Array = np.ndarray[Any, Any]
-BINADE = 0x00800000  # float32 bits
+BINADE = 0x00800000  # float32 bits; no int32, whose sums could wrap around
 FINITE = NEVER - 1  # the largest finite number
 UNTAKEN = 0x7FFFFFFF  # a limit that no magnitude reaches, infinity neither: it is looked at apart
 

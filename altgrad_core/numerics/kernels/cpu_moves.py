@@ -16,7 +16,7 @@ from altgrad_core.numerics.kernels.cpu import _each
 from altgrad_core.numerics.kernels.threads import Array, in_chunks
 
 NOTHING = np.zeros(0, np.int32)
-SMALLEST_NORMAL = 2.0**-126
+LEAST_NORMAL = 2.0**-126  # of float32
 MOST_EXPONENT = 120  # the reciprocals of scales down to this are finite
 
 
@@ -41,9 +41,8 @@ def walk(
     is_adam, second, steps = len(sources) == 2, first if len(sources) == 1 else _floats(sources[1]), _steps(trail)
     path, each = _path(line, format), _each(scale, weight)
     is_apiece, given = each.size > 1, np.array((*numbers, 0.0, 0.0, 0.0, 0.0, 0.0)[:8], np.float32)
-    is_power = not is_apiece and _is_power(float(each[0]))
-    if trail is not None:
-        is_power = is_power and path.is_own and float(each[0]) * path.smallest_normal >= SMALLEST_NORMAL
+    one = float(each[0])
+    is_power = not is_apiece and path.is_own and _is_power(one) and one * path.smallest_normal >= LEAST_NORMAL
     has_rate = not is_adam and len(numbers) > 3
     kernel = strides.walks(is_adam, has_rate, path.is_uniform, trail is not None, is_apiece, is_power)
 

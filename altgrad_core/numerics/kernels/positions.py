@@ -36,13 +36,19 @@ def shifted(x, shift):
 
 
 @compiled
+def rung_below(bits, facts):
+    """The magnitude of the rung number nearest to x, ties to even, where |x| is less than `low`."""
+    magic = facts[5]
+    return I(as_bits(F(as_float(I(bits & MAGNITUDE)) + as_float(magic))) - magic)
+
+
+@compiled
 def size_in_rungs(bits, facts):
     """The magnitude of the rung number nearest to x, ties to even; `bits` are those of x, which is not NaN."""
-    low, largest, shift, _, unit, magic, _ = facts
+    low, largest, shift, unit = facts[0], facts[1], facts[2], facts[4]
     magnitude = min(I(bits & MAGNITUDE), largest)
-    near_zero = I(as_bits(F(as_float(magnitude) + as_float(magic))) - magic)
     normal = halved(I(magnitude - I(low - BINADE)), shift, unit)
-    return normal if magnitude >= low else near_zero
+    return normal if magnitude >= low else rung_below(magnitude, facts)
 
 
 @compiled

@@ -30,6 +30,7 @@ from altgrad_core.numerics.kernels.directions import adam_moments, adam_move, bo
 from altgrad_core.numerics.kernels.positions import (
     place_of,
     position_of,
+    rung_below,
     rung_facts,
     rung_of,
     rung_of_place,
@@ -71,9 +72,12 @@ def far_stride(w, rungs, keep, scale, facts, quantum):
     """The bits of where the weight with the bits `w` goes by float64; it stays where one is no number."""
     low, largest, shift, offset, top = facts[0], facts[1], facts[2], facts[3], facts[4]
     kept = F(as_float(w) * keep)
-    if not (np.isfinite(kept) and np.isfinite(rungs)):
+    x = F(kept / scale)
+    if not (np.isfinite(x) and np.isfinite(rungs)):
         return w
-    u = position_of(F(kept / scale), low, largest, shift, offset, top, quantum) - rungs
+    if rungs == 0:
+        return as_bits(kept)
+    u = position_of(x, low, largest, shift, offset, top, quantum) - rungs
     return as_bits(F(value_of_position(u, low, largest, shift, offset, top, quantum) * np.float64(scale)))
 
 
@@ -82,8 +86,8 @@ def walks(ADAM, MOMENTUM, UNIFORM, COUNTED, APIECE, POWER):
     """The kernel for some traits.
 
     ADAM, MOMENTUM: what moves the weights, if not a direction as it is. UNIFORM: the line is a uniform grid. COUNTED: a
-    trail is kept. APIECE: every element has a scale of its own. POWER: the one scale is a power of two of at most 1,
-    and if COUNTED, the line has the rungs of the format, and N times the scale is a normal float32.
+    trail is kept. APIECE: every element has a scale of its own. POWER: the one scale is a power of two of at most 1, N
+    times it is a normal float32, and the line has the rungs of the format.
     """
 
     def kernel(w, g, m, v, trail, scales, facts, grid_facts, quantum, numbers, counts):
@@ -105,7 +109,7 @@ def walks(ADAM, MOMENTUM, UNIFORM, COUNTED, APIECE, POWER):
         unit = quantum if UNIFORM else per_rung
         factor, bound, keep = F(numbers[0] * unit), F(numbers[1] * unit), numbers[2]
         beta1, beta2, rest1, rest2, eps = numbers[3], numbers[4], numbers[5], numbers[6], numbers[7]
-        most = F(min(MOST, (1 << 31) - 1 - BINADE - np.int64(limit) + normal))  # beyond, integers would wrap around
+        most = F(min(MOST, (1 << 31) - 1 - np.int64(limit)))  # beyond, integers would wrap around
         rungs = rung_facts(grid_facts)
         scale = scales[0]
         inverse = F(F(1.0) / scale)
@@ -155,7 +159,9 @@ def walks(ADAM, MOMENTUM, UNIFORM, COUNTED, APIECE, POWER):
                         if UNIFORM:
                             went = I(rung_of(there, rungs) - rung_of(old, rungs))
                         else:
-                            inwards = I(rung_of_place(place, rungs) - size_in_rungs(old, rungs))
+                            rested = (there == as_bits(x)) & (I(there & MAGNITUDE) < normal)
+                            after = rung_below(there, rungs) if rested else rung_of_place(place, rungs)
+                            inwards = I(after - size_in_rungs(old, rungs))
                             side = I(was >> I(31))
                             went = I(I(inwards ^ side) - side)
                     else:
