@@ -141,12 +141,16 @@ def hop(
     return Moved((~sound).sum(), updates, (went != 0).sum(), (whole & (rung != aim)).sum())
 
 
-def update_velocity(velocity: Tensor, gradient: Tensor, momentum: float) -> None:
-    """velocity <- momentum * velocity + gradient, in place; where the gradient is no finite number it stays as it is."""
+def update_velocity(velocity: Tensor, gradient: Tensor, momentum: float) -> float | Tensor:
+    """velocity <- momentum * velocity + gradient, in place; where the gradient is no finite number it stays as it is.
+
+    Returns:
+        The norm of the velocity: a number from the compiled path, elsewhere a tensor of shape ().
+    """
     if kernels.moves(velocity):
-        kernels.update_velocity(velocity, gradient, momentum)
-    else:
-        velocity.copy_((velocity * momentum + gradient).where(gradient.isfinite(), velocity))
+        return kernels.update_velocity(velocity, gradient, momentum)
+    velocity.copy_((velocity * momentum + gradient).where(gradient.isfinite(), velocity))
+    return velocity.double().norm()
 
 
 def _still_to_take(direction: Tensor, gradient: Tensor, momentum: float | None, *, fused: bool) -> float | None:

@@ -55,8 +55,9 @@ class GridOptimizer(SplitOptimizer):
 
     def move(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
         """A walk, or without a master a hop, of each."""
-        for parameter in parameters:
-            self._move(group, parameter)
+        keys = torch.randint(2**62, (len(parameters),)).tolist() if self.master == "none" else [0] * len(parameters)
+        for parameter, key in zip(parameters, keys, strict=True):
+            self._move(group, parameter, key)
 
     @torch.no_grad()
     def _settle(self, parameter: Tensor) -> None:
@@ -76,13 +77,13 @@ class GridOptimizer(SplitOptimizer):
                 state["bit_position"] = torch.zeros_like(parameter, dtype=torch.int32)
         return state
 
-    def _move(self, group: dict[str, Any], parameter: Tensor) -> None:
+    def _move(self, group: dict[str, Any], parameter: Tensor, key: int) -> None:
         state, geometry, gradient = self._begin(parameter), self.geometry[parameter], parameter.grad
         assert gradient is not None
         velocity, rate, rungs = state["velocity"], group["momentum"], group["lr"]
         if self.normalize == "rms":
-            update_velocity(velocity, gradient, rate)
-            rate, rungs = None, _per_root_mean_square(rungs, velocity)
+            norm = update_velocity(velocity, gradient, rate)
+            rate, rungs = None, _per_norm(rungs * math.sqrt(velocity.numel()), norm)
         options = {
             "gradient": gradient,
             "rungs": rungs,
@@ -94,14 +95,14 @@ class GridOptimizer(SplitOptimizer):
         if self.master == "fp32":
             moved = walk(parameter, velocity, geometry, **options)
         else:
-            key = int(torch.randint(2**62, ()))
             moved = hop(parameter, velocity, geometry, key=key, **options)
             self.add_count(state, "ended", moved.ended)
         self.add_count(state, "broken", moved.broken)
         self.moved[parameter] = moved
 
 
-def _per_root_mean_square(lr: float, velocity: Tensor) -> Tensor:
-    """`lr` over the root mean square of a velocity, shape (); 0 where that is 0."""
-    norm = torch.linalg.vector_norm(velocity)
-    return torch.where(norm == 0, 0.0, lr * math.sqrt(velocity.numel()) / norm)
+def _per_norm(rungs: float, norm: float | Tensor) -> float | Tensor:
+    """`rungs` over the norm of a velocity, and 0 where that is 0."""
+    if isinstance(norm, Tensor):
+        return torch.where(norm == 0, 0.0, rungs / norm)
+    return rungs / norm if norm else 0.0

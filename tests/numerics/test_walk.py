@@ -293,6 +293,18 @@ def test_a_velocity_leaves_out_what_is_no_number(path: str) -> None:
     assert velocity.tolist() == [4.5, 2.0, 3.0]
 
 
+@pytest.mark.parametrize("count", [1, 16, 1023, 5000, 1 << 20])
+def test_the_norm_of_a_velocity_is_that_of_float64_on_any_threads(count: int, path: str) -> None:
+    velocity = torch.randn(count, generator=torch.Generator().manual_seed(0)) * 1e-3
+    expected, threads, found = (0.5 * velocity + 1).double().norm().item(), torch.get_num_threads(), []
+    for number in (1, 2, 3):
+        torch.set_num_threads(number)
+        found.append(float(update_velocity(velocity.clone(), torch.ones(count), 0.5)))
+    torch.set_num_threads(threads)
+    assert found[0] == pytest.approx(expected, rel=1e-12) and len({round(x, 9) for x in found}) == 1
+    assert path != "compiled" or found[0] == found[1] == found[2]
+
+
 @pytest.mark.parametrize("scale", [2.0**-7, 0.3])
 @pytest.mark.parametrize("name", ["e0m7", "e4m3", "e7m0"])
 def test_momentum_comes_before_the_move(name: str, scale: float, path: str) -> None:

@@ -125,11 +125,11 @@ def hop(weight: Tensor, gradient: Tensor, direction: Tensor, **facts: Any) -> li
     return cpu_moves.hop(weight, gradient, direction, **facts)
 
 
-def update_velocity(velocity: Tensor, gradient: Tensor, momentum: float) -> None:
+def update_velocity(velocity: Tensor, gradient: Tensor, momentum: float) -> float:
     """See `cpu_moves.update_velocity`."""
     from altgrad_core.numerics.kernels import cpu_moves
 
-    cpu_moves.update_velocity(velocity, gradient, momentum)
+    return cpu_moves.update_velocity(velocity, gradient, momentum)
 
 
 @lru_cache(maxsize=1)

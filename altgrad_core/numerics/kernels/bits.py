@@ -20,11 +20,11 @@ HALF = 1  # `HALF`: bfloat16 in and out, rounded on the way out
 EXACT_HALF = 2  # the same, where every result is a bfloat16 already
 
 
-def _compiler():
-    """The compiler, with a cache on disk wherever a place for one can be written to."""
+def _compiler(**more):
+    """The compiler, with a cache on disk wherever a place for one can be written to; `more`: of its options."""
     if numba.config.DISABLE_JIT:
         raise RuntimeError("its compiler is switched off by NUMBA_DISABLE_JIT")
-    options = {"nogil": True, "error_model": "numpy", "boundscheck": False}
+    options = {"nogil": True, "error_model": "numpy", "boundscheck": False, **more}
     try:
         numba.njit(cache=True, **options)(_compiler)  # looks for the place; nothing is compiled
     except RuntimeError:
@@ -33,6 +33,7 @@ def _compiler():
 
 
 compiled = _compiler()
+summing = _compiler(fastmath={"reassoc"})  # sums in any order: for float64 sums that end as one float32
 I, U, F = np.int32, np.uint32, np.float32  # noqa: E741
 MAGNITUDE, SIGN, INFINITY = np.int32(0x7FFFFFFF), np.int32(-0x80000000), np.int32(NEVER)
 BINADE = np.int32(0x00800000)  # float32 bits from one binade to the next

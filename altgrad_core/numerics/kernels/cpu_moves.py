@@ -14,6 +14,7 @@ from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.kernels import arrays, directions, leaps, strides
 from altgrad_core.numerics.kernels.cpu import _each
 from altgrad_core.numerics.kernels.threads import Array, in_chunks
+from altgrad_core.numerics.random import GROUP
 
 NOTHING = np.zeros(0, np.int32)
 LEAST_NORMAL = 2.0**-126  # of float32
@@ -82,10 +83,16 @@ def hop(
     return in_chunks(chunk, w.size, strides.BLOCK)
 
 
-def update_velocity(velocity: Tensor, gradient: Tensor, momentum: float) -> None:
-    """See `directions.update_velocity`."""
+def update_velocity(velocity: Tensor, gradient: Tensor, momentum: float) -> float:
+    """See `directions.update_velocity`; the norm of the velocity."""
     v, g, rate = _floats(velocity), _floats(gradient), np.float32(momentum)
-    in_chunks(lambda start, stop, counts: directions.update_velocity(v[start:stop], g[start:stop], rate), v.size, 1)
+    squares = np.zeros(-(-v.size // GROUP))
+
+    def chunk(start: int, stop: int, counts: Array) -> None:
+        directions.update_velocity(v[start:stop], g[start:stop], rate, squares[start // GROUP :])
+
+    in_chunks(chunk, v.size, GROUP)
+    return math.sqrt(float(squares.sum()))
 
 
 class Path(NamedTuple):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from altgrad_core.numerics.kernels.bits import INFINITY, MAGNITUDE, ZERO, F, I, as_bits, compiled
+from altgrad_core.numerics.kernels.bits import INFINITY, MAGNITUDE, ZERO, F, I, as_bits, compiled, summing
+from altgrad_core.numerics.random import GROUP
 
 
 @compiled
@@ -48,8 +49,25 @@ def count_gradients(g, counts):
 
 
 @compiled
-def update_velocity(velocity, g, rate):
-    """velocity = rate * velocity + g, in place, where g is a finite number; both float32 of shape (n,)."""
-    for i in range(velocity.size):
-        is_whole = I(as_bits(g[i]) & MAGNITUDE) < INFINITY
-        velocity[i] = velocity_after(g[i], is_whole, velocity[i], rate)
+def update_velocity(velocity, g, rate, squares):
+    """velocity = rate * velocity + g, in place, where g is a finite number; both float32 of shape (n,).
+
+    Args:
+        squares: float64 of shape (n / GROUP, rounded up): the sum of the squares of each group, filled.
+    """
+    for begin in range(0, velocity.size, GROUP):
+        vs, gs = velocity[begin : begin + GROUP], g[begin : begin + GROUP]
+        for i in range(vs.size):
+            is_whole = I(as_bits(gs[i]) & MAGNITUDE) < INFINITY
+            vs[i] = velocity_after(gs[i], is_whole, vs[i], rate)
+        squares[begin // GROUP] = sum_of_squares(vs)
+
+
+@summing
+def sum_of_squares(x):
+    """In float64; x is float32 of shape (n,)."""
+    total = 0.0
+    for i in range(x.size):
+        value = np.float64(x[i])
+        total += value * value
+    return total
