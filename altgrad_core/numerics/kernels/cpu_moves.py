@@ -17,7 +17,7 @@ from altgrad_core.numerics.kernels.threads import Array, in_chunks
 from altgrad_core.numerics.random import GROUP
 
 NOTHING = np.zeros(0, np.int32)
-LEAST_NORMAL = 2.0**-126  # of float32
+LEAST_QUANTUM = 2.0**-125  # half of it is a normal float32, so that ties are what they are
 MOST_EXPONENT = 120  # the reciprocals of scales down to this are finite
 
 
@@ -41,9 +41,9 @@ def walk(
     first = _floats(sources[0])
     is_adam, second, steps = len(sources) == 2, first if len(sources) == 1 else _floats(sources[1]), _steps(trail)
     path, each = _path(line, format), _each(scale, weight)
-    is_apiece, given = each.size > 1, np.array((*numbers, 0.0, 0.0, 0.0, 0.0, 0.0)[:8], np.float32)
-    one = float(each[0])
-    is_power = not is_apiece and path.is_own and _is_power(one) and one * path.smallest_normal >= LEAST_NORMAL
+    is_apiece, given = each.size != 1, np.array((*numbers, 0.0, 0.0, 0.0, 0.0, 0.0)[:8], np.float32)
+    one = 0.0 if is_apiece else float(each[0])
+    is_power = path.is_own and _is_power(one) and one * path.quantum >= LEAST_QUANTUM
     has_rate = not is_adam and len(numbers) > 3
     kernel = strides.walks(is_adam, has_rate, path.is_uniform, trail is not None, is_apiece, is_power)
 
@@ -70,7 +70,7 @@ def hop(
     """Move a weight by whole rungs; the counts of `hops`. See there for the numbers, and `walk`."""
     w, g = _floats(weight.detach()).view(np.int32), _floats(gradient)
     d, steps, path, each = _floats(direction), _steps(trail), _path(format, format), _each(scale, weight)
-    is_apiece, given = each.size > 1, np.array((*numbers, 0.0)[:4], np.float32)
+    is_apiece, given = each.size != 1, np.array((*numbers, 0.0)[:4], np.float32)
     is_power = not is_apiece and _is_power(float(each[0]))
     kernel = leaps.hops(len(numbers) > 3, path.is_uniform, trail is not None, is_apiece, is_power)
 
@@ -103,7 +103,6 @@ class Path(NamedTuple):
         quantum: the smallest positive value of the line.
         is_uniform: whether all rungs of the line are spaced alike.
         is_own: whether the line has the rungs of the format.
-        smallest_normal: where float32 bits begin to count the rungs of the line.
     """
 
     facts: Array
@@ -111,14 +110,12 @@ class Path(NamedTuple):
     quantum: np.float32
     is_uniform: bool
     is_own: bool
-    smallest_normal: float
 
 
 @lru_cache(maxsize=256)
 def _path(line: Format, format: Format) -> Path:
     facts, quantum = arrays.walk_facts(line)
-    own_facts, smallest_normal = arrays.walk_facts(format)[0], float(facts[:1].view(np.float32)[0])
-    return Path(facts, own_facts, quantum, arrays.is_uniform(line), line == format, smallest_normal)
+    return Path(facts, arrays.walk_facts(format)[0], quantum, arrays.is_uniform(line), line == format)
 
 
 @lru_cache(maxsize=256)

@@ -86,8 +86,8 @@ def walks(ADAM, MOMENTUM, UNIFORM, COUNTED, APIECE, POWER):
     """The kernel for some traits.
 
     ADAM, MOMENTUM: what moves the weights, if not a direction as it is. UNIFORM: the line is a uniform grid. COUNTED: a
-    trail is kept. APIECE: every element has a scale of its own. POWER: the one scale is a power of two of at most 1, N
-    times it is a normal float32, and the line has the rungs of the format.
+    trail is kept. APIECE: every element has a scale of its own. POWER: the one scale is a power of two of at most 1, half a
+    quantum at it is a normal float32, and the line has the rungs of the format.
     """
 
     def kernel(w, g, m, v, trail, scales, facts, grid_facts, quantum, numbers, counts):
