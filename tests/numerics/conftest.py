@@ -57,3 +57,11 @@ def either_path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr(kernels, "supports", lambda x, format, rounding="nearest-even": False)
         monkeypatch.setattr(kernels, "decodes", lambda codes, format: False)
     return request.param
+
+
+@pytest.fixture(params=["compiled", "tensor operations"])
+def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Runs a test twice, the second time without compiled moves."""
+    if request.param != "compiled":
+        monkeypatch.setattr(kernels, "moves", lambda w: False)
+    return request.param

@@ -1,10 +1,9 @@
-"""Walks and hops against exact fractions, by the compiled path and by tensor operations."""
+"""Walks against exact fractions, by the compiled path and by tensor operations."""
 
 from __future__ import annotations
 
 import math
 from fractions import Fraction
-from functools import partial
 
 import pytest
 import torch
@@ -14,20 +13,9 @@ from altgrad_core import FormatError, Geometry, adam_walk, begin_moments, hop, l
 from altgrad_core.numerics import kernels
 from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.line import floored
-from altgrad_core.numerics.random import philox_words
-from altgrad_core.testing.strategies import TableFormat
+from tests.numerics.moves import EIGHT, TABLE, directions, weights_of
 
-EIGHT = ("e0m7", "e1m6", "e2m5", "e3m4", "e4m3", "e5m2", "e6m1", "e7m0")
 MORE = (*EIGHT, "bf16", "fp16", "e4m3-fnuz", "binary8p3", "e2m1")
-TABLE = TableFormat((-1.0, 0.0, 0.5, 2.0, 3.0, -7.0, 3.5, math.nan), name="gaps")
-
-
-@pytest.fixture(params=["compiled", "tensor operations"])
-def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Runs a test twice, the second time without compiled moves."""
-    if request.param != "compiled":
-        monkeypatch.setattr(kernels, "moves", lambda w: False)
-    return request.param
 
 
 class ExactLine:
@@ -46,25 +34,6 @@ class ExactLine:
         cell = max(0, min(len(self.values) - 2, math.floor(u) + self.origin))
         low, high = self.values[cell], self.values[cell + 1]
         return low + (u - (cell - self.origin)) * (high - low)
-
-
-def weights_of(format: Format, scale: float, count: int = 300) -> Tensor:
-    """Of all magnitudes: near the top and beyond it, near zero, on rungs, and zero itself."""
-    generator = torch.Generator().manual_seed(0)
-    top = format.largest if format.largest < 1e38 else format.largest * 2.0**-6  # no weight beyond float32
-    spread = torch.randn(count, generator=generator) * top * 0.4
-    low = math.log2(format.smallest_positive) - 3
-    logs = low + (math.log2(top) + 0.6 - low) * torch.rand(count, generator=generator)
-    small = 2.0**logs * torch.randn(count, generator=generator).sign()
-    rungs = torch.tensor(format.grid.values[:: 1 + len(format.grid) // 200])
-    return torch.cat([spread, small, rungs, torch.zeros(1)]).mul(scale).float()
-
-
-def directions(like: Tensor) -> Tensor:
-    """From much less than a rung to several."""
-    generator = torch.Generator().manual_seed(1)
-    sizes = torch.tensor([1e-4, 0.03, 0.7, 6.0])[torch.randint(4, like.shape, generator=generator)]
-    return torch.randn(like.shape, generator=generator) * sizes
 
 
 def ulp(x: float) -> Fraction:
@@ -186,79 +155,10 @@ def test_a_trail_changes_no_weight(name: str, scale: float, floor: int | None) -
     assert torch.equal(found[0], found[1]) and found[0].isfinite().all()
 
 
-def test_a_velocity_that_lies_across_is_updated_in_place(path: str) -> None:
-    geometry = Geometry.of(load_format("e4m3"))
-    for move in (walk, partial(hop, key=7)):
-        velocity = torch.ones(4, 6).t()
-        move(torch.ones(6, 4), velocity, geometry, gradient=torch.ones(6, 4), momentum=0.5)
-        assert (velocity == 1.5).all()
-
-
-def test_a_hop_however_far_ends_at_the_end(path: str) -> None:
-    moved = torch.ones(4)
-    far = torch.tensor([1e10, -1e10, math.inf, -math.inf])
-    counts = hop(moved, far, Geometry.of(load_format("e4m3")), gradient=torch.ones(4), key=3)
-    assert moved.tolist() == [-448.0, 448.0, -448.0, 448.0] and int(counts.ended) == 4
-
-
-def test_hops_of_weights_between_rungs_go_by_the_decay_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    geometry = Geometry.of(load_format("e4m3"))
-    weight = torch.randn(5000, generator=torch.Generator().manual_seed(5)) * 50
-    found = [weight.clone(), weight.clone()]
-    for moved in found:
-        hop(moved, torch.zeros_like(weight), geometry, gradient=weight, key=3, decay=1e-3)
-        monkeypatch.setattr(kernels, "moves", lambda w: False)
-    assert (found[0] != found[1]).sum() <= 5  # the chance is a sum of float32 in one, of float64 in the other
-
-
 def test_a_walk_may_be_longer_than_the_grid(path: str) -> None:
     moved = torch.tensor([2.0**64, -1.0])
     walk(moved, torch.tensor([-3.0, 600.0]), Geometry.of(load_format("e7m0")), gradient=moved.clone())
     assert moved.tolist() == [2.0**64 + 3 * 2.0**63, -(2.0**64) - (600 - 64) * 2.0**63]
-
-
-@pytest.mark.parametrize("format", [*map(load_format, (*EIGHT, "e4m3-fnuz")), TABLE], ids=lambda format: format.name)
-def test_hops_end_on_the_rung_that_their_random_bits_say(format: Format, path: str) -> None:
-    geometry = Geometry.of(format, 0.5)
-    rung = torch.randint(
-        geometry.lowest_rung, geometry.highest_rung + 1, (3000,), generator=torch.Generator().manual_seed(0)
-    )
-    weight = geometry.value(rung)
-    r = directions(weight)
-    gradient = torch.ones_like(r)
-    gradient[7] = math.nan
-    moved, trail = weight.clone(), torch.zeros(3000, dtype=torch.int32)
-    counts = hop(moved, r, geometry, gradient=gradient, key=11, rungs=1.0, bound=5.0, trail=trail)
-    bounded = r.clamp(-5, 5).double()
-    low = bounded.floor()
-    up = ((bounded - low) * 2**24).floor() + (philox_words(11, 3000) >> 8) >= 2**24
-    aim = rung - (low.long() + up)
-    aim[7] = rung[7]
-    target = aim.clamp(geometry.lowest_rung, geometry.highest_rung)
-    assert torch.equal(moved, geometry.value(target))
-    assert torch.equal(trail, (target - rung).int())
-    found = tuple(int(count) for count in counts if count is not None)
-    assert found == (1, 2999, int((target != rung).sum()), int((target != aim).sum()))
-
-
-@pytest.mark.parametrize("move", [-2.75, -0.3, 0.01, 1.5])
-def test_hops_are_unbiased(move: float) -> None:
-    geometry, count = Geometry.of(load_format("e4m3"), 1.0), 200_000
-    moved = torch.full((count,), 4.0)
-    start = geometry.rung(moved[:1]).item()
-    hop(moved, torch.full((count,), move), geometry, gradient=torch.ones(count), key=3)
-    mean = (start - geometry.rung(moved)).double().mean().item()
-    fraction = move - math.floor(move)
-    assert abs(mean - move) < 4 * math.sqrt(fraction * (1 - fraction) / count) + 1e-6
-
-
-def test_decay_of_a_weight_on_the_grid_is_taken_by_chance(path: str) -> None:
-    geometry, count = Geometry.of(load_format("e4m3"), 1.0), 100_000
-    moved = torch.full((count,), 3.0)  # 0.06 below lies a quarter of a rung below
-    hop(moved, torch.zeros(count), geometry, gradient=torch.ones(count), key=3, decay=0.02)
-    share = (moved == 2.75).double().mean().item()
-    assert ((moved == 2.75) | (moved == 3.0)).all()
-    assert abs(share - 0.24) < 4 * math.sqrt(0.24 * 0.76 / count)
 
 
 @pytest.mark.parametrize("name", EIGHT)
@@ -285,41 +185,6 @@ def test_adam_walks_by_adams_direction(name: str, path: str) -> None:
     assert torch.equal(state["bit_position"], geometry.rung(weight) - geometry.rung(start))
     torch.testing.assert_close(state["exp_avg"].double(), m, rtol=1e-5, atol=1e-9)
     torch.testing.assert_close(state["exp_avg_sq"].double(), v, rtol=1e-5, atol=1e-12)
-
-
-def test_a_velocity_leaves_out_what_is_no_number(path: str) -> None:
-    velocity = torch.tensor([1.0, 2.0, 3.0])
-    update_velocity(velocity, torch.tensor([4.0, math.nan, -math.inf]), 0.5)
-    assert velocity.tolist() == [4.5, 2.0, 3.0]
-
-
-@pytest.mark.parametrize("count", [1, 16, 1023, 5000, 1 << 20])
-def test_the_norm_of_a_velocity_is_that_of_float64_on_any_threads(count: int, path: str) -> None:
-    velocity = torch.randn(count, generator=torch.Generator().manual_seed(0)) * 1e-3
-    expected, threads, found = (0.5 * velocity + 1).double().norm().item(), torch.get_num_threads(), []
-    for number in (1, 2, 3):
-        torch.set_num_threads(number)
-        found.append(float(update_velocity(velocity.clone(), torch.ones(count), 0.5)))
-    torch.set_num_threads(threads)
-    assert found[0] == pytest.approx(expected, rel=1e-12) and len({round(x, 9) for x in found}) == 1
-    assert path != "compiled" or found[0] == found[1] == found[2]
-
-
-@pytest.mark.parametrize("scale", [2.0**-7, 0.3])
-@pytest.mark.parametrize("name", ["e0m7", "e4m3", "e7m0"])
-def test_momentum_comes_before_the_move(name: str, scale: float, path: str) -> None:
-    geometry = Geometry.of(load_format(name), scale)
-    weight = weights_of(geometry.format, scale)
-    velocity = directions(weight)
-    gradient = torch.randn(weight.shape, generator=torch.Generator().manual_seed(3))
-    gradient[5] = math.nan
-    options = {"gradient": gradient, "rungs": 1.5, "bound": 3.0, "decay": 0.01}
-    for move in (walk, partial(hop, key=7)):
-        together, before, apart = (velocity.clone(), weight.clone()), velocity.clone(), weight.clone()
-        counts = move(together[1], together[0], geometry, momentum=0.9, **options)
-        update_velocity(before, gradient, 0.9)
-        assert move(apart, before, geometry, **options) == counts
-        assert torch.equal(together[0], before) and torch.equal(together[1], apart)
 
 
 @pytest.mark.parametrize("name", EIGHT)
