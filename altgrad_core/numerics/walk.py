@@ -90,8 +90,9 @@ def walk(
         momentum: the direction is a velocity, which first becomes `momentum` times itself plus the gradient, in place.
         trail: int32, of the shape of the weight; takes in by how many rungs each element went.
     """
-    momentum = _still_to_take(direction, gradient, momentum, fused=geometry.walks(weight))
-    if geometry.walks(weight):
+    is_compiled = geometry.walks(weight)
+    momentum = _still_to_take(direction, gradient, momentum, is_compiled=is_compiled)
+    if is_compiled:
         numbers = (float(rungs), bound, _left(decay), *(() if momentum is None else (momentum,)))
         return _walked(weight, gradient, (direction,), geometry, numbers, trail)
     r = (direction * rungs).clamp(-bound, bound)
@@ -117,8 +118,9 @@ def hop(
         key: names the stream of random numbers; the number of an element names its own.
     """
     bound = min(bound, MOST_RUNGS)
-    momentum = _still_to_take(direction, gradient, momentum, fused=geometry.walks(weight))
-    if geometry.walks(weight):
+    is_compiled = geometry.walks(weight)
+    momentum = _still_to_take(direction, gradient, momentum, is_compiled=is_compiled)
+    if is_compiled:
         facts = {"format": geometry.format, "scale": geometry.scale}
         numbers = (float(rungs), bound, _left(decay), *(() if momentum is None else (momentum,)))
         counts = kernels.hop(weight, gradient, direction, numbers=numbers, trail=trail, key=key, **facts)
@@ -149,15 +151,21 @@ def update_velocity(velocity: Tensor, gradient: Tensor, momentum: float) -> floa
     """
     if kernels.moves(velocity):
         return kernels.update_velocity(velocity, gradient, momentum)
+    import torch
+
+    _take_in(velocity, gradient, momentum)
+    return torch.linalg.vector_norm(velocity, dtype=torch.float64)
+
+
+def _take_in(velocity: Tensor, gradient: Tensor, momentum: float) -> None:
     velocity.copy_((velocity * momentum + gradient).where(gradient.isfinite(), velocity))
-    return velocity.double().norm()
 
 
-def _still_to_take(direction: Tensor, gradient: Tensor, momentum: float | None, *, fused: bool) -> float | None:
+def _still_to_take(direction: Tensor, gradient: Tensor, momentum: float | None, *, is_compiled: bool) -> float | None:
     """The momentum that the compiled pass is to take, where it can; else it is taken here, and None is left."""
-    if momentum is None or (fused and kernels.moves(direction)):
+    if momentum is None or (is_compiled and kernels.moves(direction)):
         return momentum
-    update_velocity(direction, gradient, momentum)
+    _take_in(direction, gradient, momentum)
     return None
 
 

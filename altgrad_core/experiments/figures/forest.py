@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from textwrap import fill
 from typing import TYPE_CHECKING
 
@@ -49,8 +48,10 @@ def forest(rows: Sequence[ForestRow], *, axis: str, colours: dict[str, str], nam
     """
     shown = list(dict.fromkeys(row.colour for row in rows))
     groups = [row.group for row in rows]
+    starts = [i for i, group in enumerate(groups) if i == 0 or group != groups[i - 1]]
     is_named = len({colours[text] for text in shown}) < len(shown)
-    places = [place + (is_named and 1 + _turns(groups[: place + 1])) for place in range(len(rows))]
+    heads = starts if is_named else []  # each takes a line of its own
+    places = [i + sum(head <= i for head in heads) for i in range(len(rows))]
     height = ROW * (places[-1] + 1) + (64 if is_named else 104)
 
     def paint(figure: Figure) -> None:
@@ -58,7 +59,6 @@ def forest(rows: Sequence[ForestRow], *, axis: str, colours: dict[str, str], nam
         for place, row in zip(places, rows, strict=True):
             _row(axes, row, place, colours[row.colour])
         _finish(axes, places, axis)
-        starts = [i for i, group in enumerate(groups) if i == 0 or group != groups[i - 1]]
         for start in starts[1:]:
             axes.axhline(places[start] - (1.5 if is_named else 0.5), color=INK, linewidth=0.5, alpha=0.25)
         if is_named:
@@ -70,11 +70,6 @@ def forest(rows: Sequence[ForestRow], *, axis: str, colours: dict[str, str], nam
         legend_below(figure, handles, columns=2)
 
     return draw(paint, width=520 if is_named else 400, height=height, name=name, label=label)
-
-
-def _turns(groups: Sequence[str]) -> int:
-    """How often the group changes."""
-    return sum(one != other for one, other in pairwise(groups))
 
 
 def _name_rows(axes: Axes, rows: Sequence[ForestRow], places: Sequence[int], starts: Sequence[int]) -> None:

@@ -21,7 +21,7 @@ from altgrad_core.numerics.kernels.bits import (
 )
 from altgrad_core.numerics.kernels.directions import bounded, count_gradients, velocity_after
 from altgrad_core.numerics.kernels.philox import group_words
-from altgrad_core.numerics.kernels.positions import place_of, rung_facts, rung_of, shifted
+from altgrad_core.numerics.kernels.positions import place_of, rung_facts, rung_of, value_of
 from altgrad_core.numerics.random import GROUP
 
 BITS24 = F(2.0**24)
@@ -33,17 +33,6 @@ def whole_rungs(rungs, word):
     low = F(np.floor(rungs))
     fraction = I(F(F(rungs - low) * BITS24))
     return I(I(low) + I(I(fraction + I(U(word >> U(8)))) >> I(24)))
-
-
-@compiled
-def bits_of_rung(rung, facts, quantum):
-    """The bits of the value of a rung, in units of the grid; -0 of none."""
-    low, shift, offset = facts[0], facts[2], facts[3]
-    size = abs(rung)
-    normal = I(I(size + offset) << I(shift & I(31)))
-    near_zero = as_bits(F(F(size) * quantum))
-    first_normal = I(shifted(low, shift) - offset)
-    return I((normal if size >= first_normal else near_zero) | I(rung & SIGN))
 
 
 @cache
@@ -65,7 +54,7 @@ def hops(MOMENTUM, UNIFORM, COUNTED, APIECE, POWER):
             counts: zero; broken gradients; gradients that are not zero; flips; moves that ended at an end of the grid.
         """
         factor, bound, keep, rate = numbers[0], numbers[1], numbers[2], numbers[3]
-        rungs, low, top = rung_facts(facts), facts[0], facts[4]
+        rungs, low, shift, offset, top = rung_facts(facts), facts[0], facts[2], facts[3], facts[4]
         per_bit, per_quantum = F(F(1.0) / F(I(ONE << facts[2]))), F(F(1.0) / quantum)
         scale = scales[0]
         inverse = F(F(1.0) / scale)
@@ -101,7 +90,8 @@ def hops(MOMENTUM, UNIFORM, COUNTED, APIECE, POWER):
                 at = rung_of(as_bits(x), rungs)
                 aim = I(at - whole_rungs(walk, words[i]))
                 rung = min(max(aim, I(-top)), top)
-                target = as_bits(F(as_float(bits_of_rung(rung, facts, quantum)) * scale))
+                magnitude = F(value_of(I(abs(rung)), low, shift, offset, quantum) * scale)
+                target = I(as_bits(magnitude) | I(rung & SIGN))
                 is_whole = is_finite & (I(was & MAGNITUDE) < INFINITY) & (walk == walk)
                 ws[i] = target if is_whole else was
                 went = I(rung - at) if is_whole else ZERO

@@ -12,19 +12,19 @@ from altgrad_core.numerics.kernels.bits import BINADE, INFINITY, MAGNITUDE, ONE,
 
 @compiled
 def rung_facts(facts):
-    """What counting rungs needs: low, largest, shift, offset, one rung in float32 bits, a number to add, place of the end.
+    """What counting rungs needs: low, largest, shift, and three numbers that follow.
 
-    Beside the facts: 2 ** shift; the bits of 1.5 * 2 ** 23 quanta, to which adding rounds to whole quanta; and by how
-    many float32 bits the last rung lies above zero, as `rung_of_place` counts.
+    They are: 2 ** shift; the bits of 1.5 * 2 ** 23 quanta, to which adding rounds to whole quanta; and by how many
+    float32 bits the last rung lies above zero, as `rung_of_place` counts.
     """
-    low, largest, shift, offset = facts[0], facts[1], facts[2], facts[3]
+    low, largest, shift = facts[0], facts[1], facts[2]
     magic = I(I(low - I(I(I(23) - shift) << I(23))) + I(0x0BC00000))
-    return low, largest, shift, offset, I(ONE << shift), magic, I(largest - I(low - BINADE))
+    return low, largest, shift, I(ONE << shift), magic, I(largest - I(low - BINADE))
 
 
 @compiled
-def halved(place, shift, unit):
-    """A place in units, to the nearest whole number, ties to even; the place may be negative."""
+def whole_units(place, shift, unit):
+    """The whole number of units, 2 ** shift float32 bits, nearest to a place, ties to even; it may be negative."""
     odd = shifted(I(place & unit), shift)
     return shifted(I(I(place + I(I(unit >> ONE) - ONE)) + odd), shift)
 
@@ -38,16 +38,16 @@ def shifted(x, shift):
 @compiled
 def rung_below(bits, facts):
     """The magnitude of the rung number nearest to x, ties to even, where |x| is less than `low`."""
-    magic = facts[5]
+    magic = facts[4]
     return I(as_bits(F(as_float(I(bits & MAGNITUDE)) + as_float(magic))) - magic)
 
 
 @compiled
 def size_in_rungs(bits, facts):
     """The magnitude of the rung number nearest to x, ties to even; `bits` are those of x, which is not NaN."""
-    low, largest, shift, unit = facts[0], facts[1], facts[2], facts[4]
+    low, largest, shift, unit = facts[0], facts[1], facts[2], facts[3]
     magnitude = min(I(bits & MAGNITUDE), largest)
-    normal = halved(I(magnitude - I(low - BINADE)), shift, unit)
+    normal = whole_units(I(magnitude - I(low - BINADE)), shift, unit)
     return normal if magnitude >= low else rung_below(magnitude, facts)
 
 
@@ -68,8 +68,8 @@ def place_of(magnitude, low):
 @compiled
 def rung_of_place(place, facts):
     """The rung number nearest to a place, see `place_of`; it may be negative."""
-    shift, unit, end = facts[2], facts[4], facts[6]
-    return halved(min(max(place, I(-end)), end), shift, unit)
+    shift, unit, end = facts[2], facts[3], facts[5]
+    return whole_units(min(max(place, I(-end)), end), shift, unit)
 
 
 @compiled
@@ -90,9 +90,9 @@ def position_of(scaled, low, largest, shift, offset, top, quantum):
 @compiled
 def value_of(rung, low, shift, offset, quantum):
     """The value of a rung that is not negative, float32."""
-    normal = as_float(I(I(rung + offset) << shift))
+    normal = as_float(I(I(rung + offset) << I(shift & I(31))))
     near_zero = F(F(rung) * quantum)
-    return normal if rung >= I(I(low >> shift) - offset) else near_zero
+    return normal if rung >= I(shifted(low, shift) - offset) else near_zero
 
 
 @compiled
