@@ -165,19 +165,19 @@ from .numerics.walk import (
 from .numerics.walk import (
     walk as walk,
 )
-from .running.library import (
+from .running.assembly.library import (
     build_optimizer as build_optimizer,
 )
-from .running.library import (
+from .running.assembly.library import (
     load_format as load_format,
 )
-from .running.library import (
+from .running.assembly.library import (
     quantize_model as quantize_model,
 )
-from .running.plan import (
+from .running.model.plan import (
     Plan as Plan,
 )
-from .running.recipe import (
+from .running.model.recipe import (
     Rule as Rule,
 )
 

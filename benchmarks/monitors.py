@@ -21,11 +21,11 @@ from altgrad_core.manifest.load import load_manifest
 from altgrad_core.records.directory import RunDirectory
 from altgrad_core.records.sinks import Records
 from altgrad_core.registry.registry import installed
-from altgrad_core.running.assemble import assemble
-from altgrad_core.running.loop import Loop
-from altgrad_core.running.resolve import resolve
-from altgrad_core.running.saving import Saver
-from altgrad_core.running.signals import Signals
+from altgrad_core.running.assembly.assemble import assemble
+from altgrad_core.running.assembly.resolve import resolve
+from altgrad_core.running.loop.loop import Loop
+from altgrad_core.running.loop.saver import Saver
+from altgrad_core.running.loop.signals import Signals
 
 MANIFEST = """
 run = { name = "cost", steps = 100000, device = "cpu", threads = 1 }

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from altgrad_core.experiments.matrix.cells import Matrix
-    from altgrad_core.running.run import Run
+    from altgrad_core.running.assembly.run import Run
 
 MOST_PARAMETERS = 4
 
@@ -45,8 +45,8 @@ def check(
     from altgrad_core.errors import ManifestError
     from altgrad_core.manifest.load import load_manifest
     from altgrad_core.registry.registry import installed
-    from altgrad_core.running.assemble import assemble
-    from altgrad_core.running.resolve import resolve
+    from altgrad_core.running.assembly.assemble import assemble
+    from altgrad_core.running.assembly.resolve import resolve
 
     source = load_manifest(manifest, set or (), flags=flags(device=device, steps=steps))
     if "matrix" in source.data:
@@ -98,7 +98,7 @@ def print_plan(run: Run, *, as_json: bool) -> None:
 
 def plan_facts(run: Run) -> dict[str, Any]:
     """The plan as plain data."""
-    from altgrad_core.running.attach import linear_layers
+    from altgrad_core.running.layers.linear import linear_layers
 
     layers: dict[str, dict[str, Any]] = {}
     for path, layer in linear_layers(run.model).items():
@@ -126,8 +126,8 @@ def plan_facts(run: Run) -> dict[str, Any]:
 
 def _group_facts(run: Run) -> list[dict[str, Any]]:
     """Every parameter group: its optimizer, its learning rate before the schedule, its parameters."""
-    from altgrad_core.running.chained import members_of
-    from altgrad_core.running.groups import shares
+    from altgrad_core.running.assembly.chained import members_of
+    from altgrad_core.running.assembly.groups import shares
 
     params = run.plan.params()
     paths = {param.tensor: param.path for param in params}

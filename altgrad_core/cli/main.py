@@ -22,7 +22,7 @@ from altgrad_core.cli.show import show
 from altgrad_core.cli.track import track
 from altgrad_core.cli.train_tokenizer import train_tokenizer
 from altgrad_core.errors import AltgradError, RunError
-from altgrad_core.records.courier import is_any_stuck
+from altgrad_core.records.tracker_thread import is_any_stuck
 
 app = typer.Typer(
     name="altgrad",

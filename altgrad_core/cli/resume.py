@@ -21,7 +21,7 @@ def resume(
     from altgrad_core.errors import ManifestError
     from altgrad_core.records.directory import CELLS, RunDirectory
     from altgrad_core.registry.registry import installed
-    from altgrad_core.running.session import resume as continue_run
+    from altgrad_core.running.session.session import resume as continue_run
 
     if (run_dir / CELLS).exists():
         raise ManifestError(

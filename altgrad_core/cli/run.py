@@ -49,10 +49,10 @@ def run(
     from altgrad_core.manifest.load import load_manifest, with_tables
     from altgrad_core.records.directory import RunDirectory
     from altgrad_core.registry.registry import installed
-    from altgrad_core.running.assemble import assemble
-    from altgrad_core.running.branch import Parent
-    from altgrad_core.running.resolve import resolve
-    from altgrad_core.running.session import begin
+    from altgrad_core.running.assembly.assemble import assemble
+    from altgrad_core.running.assembly.resolve import resolve
+    from altgrad_core.running.session.branch import Parent
+    from altgrad_core.running.session.session import begin
 
     source = load_manifest(manifest, set or (), flags=flags(device=device, steps=steps))
     if "matrix" in source.data:

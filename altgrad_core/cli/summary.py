@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from altgrad_core.running.session import Outcome
+from altgrad_core.running.session.session import Outcome
 
 
 def print_outcome(outcome: Outcome, *, as_json: bool) -> None:

@@ -23,7 +23,7 @@ def track(
     import json as json_module
 
     from altgrad_core.registry.registry import installed
-    from altgrad_core.running.track import replay
+    from altgrad_core.running.session.track import replay
 
     told = []
     for one in replay(run_dir, to, settings=set or (), registry=installed()):

@@ -28,7 +28,7 @@ def train_tokenizer(
     """Learn a byte-pair vocabulary from the training text of MANIFEST, and write it as tiktoken ranks."""
     from altgrad_core.manifest.load import load_manifest
     from altgrad_core.records.files import write_whole
-    from altgrad_core.running.vocabulary import learn_ranks, written
+    from altgrad_core.running.data.vocabulary import learn_ranks, written
 
     if out.exists() and not overwrite:
         raise ManifestError(f"--out {out}: exists; --overwrite replaces it")

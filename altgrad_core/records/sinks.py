@@ -6,9 +6,9 @@ import shlex
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from altgrad_core.records.courier import Courier
 from altgrad_core.records.directory import RunDirectory
 from altgrad_core.records.record import Record, RecordFile
+from altgrad_core.records.tracker_thread import Courier
 
 
 class Records:

@@ -13,7 +13,7 @@ from altgrad_core.contracts.actions import BEFORE_THE_UPDATE, ROLES, Action
 from altgrad_core.contracts.events import WHOLE_MODEL, Backpropagated
 from altgrad_core.contracts.intervention import RUN_READINGS, Intervention
 from altgrad_core.registry.kinds import NAME
-from altgrad_core.running.packing import Tensors, pack, unpack
+from altgrad_core.running.state.serialize import Tensors, pack, unpack
 from altgrad_core.testing.laws import Law, check_laws
 from altgrad_core.testing.options import OPTION_LAWS, made, title
 from altgrad_core.testing.tiny import changed, generators

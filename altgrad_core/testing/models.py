@@ -11,10 +11,10 @@ from torch.nn.functional import cross_entropy
 
 from altgrad_core.contracts.model import ModelSpec
 from altgrad_core.numerics.quantizer import Quantizer
-from altgrad_core.running.attach import linear_layers
-from altgrad_core.running.library import quantize_model
-from altgrad_core.running.packing import load_model_file, model_file
-from altgrad_core.running.recipe import Rule
+from altgrad_core.running.assembly.library import quantize_model
+from altgrad_core.running.layers.linear import linear_layers
+from altgrad_core.running.model.recipe import Rule
+from altgrad_core.running.state.serialize import load_model_file, model_file
 from altgrad_core.testing.laws import Law, check_laws
 from altgrad_core.testing.options import OPTION_LAWS, made, title
 from altgrad_core.testing.tiny import STEEP, VOCABULARY, WIDE, bits, changed, generators

@@ -17,11 +17,11 @@ from altgrad_core.contracts.optimizer import OptimizerSpec
 from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.minifloat import Minifloat
 from altgrad_core.numerics.quantizer import Quantizer
-from altgrad_core.running.library import build, quantize_model
-from altgrad_core.running.packing import pack
-from altgrad_core.running.plan import Plan
-from altgrad_core.running.recipe import Rule
-from altgrad_core.running.run import Run
+from altgrad_core.running.assembly.library import build, quantize_model
+from altgrad_core.running.assembly.run import Run
+from altgrad_core.running.model.plan import Plan
+from altgrad_core.running.model.recipe import Rule
+from altgrad_core.running.state.serialize import pack
 from altgrad_core.testing.laws import Law, check_laws
 from altgrad_core.testing.options import OPTION_LAWS, made, title
 from altgrad_core.testing.tiny import (

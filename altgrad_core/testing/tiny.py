@@ -27,12 +27,12 @@ from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.minifloat import Minifloat
 from altgrad_core.numerics.quantizer import Quantizer
 from altgrad_core.registry.registry import Registry
-from altgrad_core.running.assemble import assemble
-from altgrad_core.running.dispatch import Dispatch
-from altgrad_core.running.loop import Loop
-from altgrad_core.running.recipe import Rule
-from altgrad_core.running.resolve import Resolved
-from altgrad_core.running.run import Run
+from altgrad_core.running.assembly.assemble import assemble
+from altgrad_core.running.assembly.resolve import Resolved
+from altgrad_core.running.assembly.run import Run
+from altgrad_core.running.loop.dispatch import Dispatch
+from altgrad_core.running.loop.loop import Loop
+from altgrad_core.running.model.recipe import Rule
 
 if TYPE_CHECKING:
     from altgrad_core.numerics.geometry import Geometry

@@ -18,7 +18,7 @@ from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 
 from altgrad_core import DatasetSpec
 from altgrad_core.registry.registry import installed
-from altgrad_core.running.vocabulary import learn_ranks, letters_of_bytes
+from altgrad_core.running.data.vocabulary import learn_ranks, letters_of_bytes
 
 VOCABULARY = 1500
 

@@ -26,8 +26,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from altgrad_core.manifest.load import load_manifest
     from altgrad_core.records.directory import RunDirectory
     from altgrad_core.registry.registry import installed
-    from altgrad_core.running.resolve import resolve
-    from altgrad_core.running.session import begin
+    from altgrad_core.running.assembly.resolve import resolve
+    from altgrad_core.running.session.session import begin
     from tests.conftest import TINY
 
     folder = tmp_path_factory.mktemp("finished")

@@ -14,7 +14,7 @@ from altgrad_core.experiments.matrix.cells import Cell, Ending, Matrix, endings_
 from altgrad_core.experiments.matrix.estimate import covering
 from altgrad_core.manifest.load import load_manifest
 from altgrad_core.registry.registry import installed
-from altgrad_core.running.resolve import resolve
+from altgrad_core.running.assembly.resolve import resolve
 
 Make = Callable[..., Matrix]
 

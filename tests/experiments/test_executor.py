@@ -17,7 +17,7 @@ import pytest
 
 from altgrad_core.experiments.workers.board import Board
 from altgrad_core.records.record import read_records
-from altgrad_core.running.checkpoint import checkpoint_steps, read_checkpoint
+from altgrad_core.running.state.checkpoint import checkpoint_steps, read_checkpoint
 from tests.conftest import TINY
 
 if TYPE_CHECKING:

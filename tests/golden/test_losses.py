@@ -20,9 +20,9 @@ from altgrad_core.manifest.load import ManifestFile
 from altgrad_core.records.directory import RunDirectory
 from altgrad_core.records.record import read_records
 from altgrad_core.registry.registry import installed
-from altgrad_core.running.environment import describe_environment
-from altgrad_core.running.resolve import resolve
-from altgrad_core.running.session import begin
+from altgrad_core.running.assembly.environment import describe_environment
+from altgrad_core.running.assembly.resolve import resolve
+from altgrad_core.running.session.session import begin
 
 HERE = Path(__file__).parent
 STEPS = 12

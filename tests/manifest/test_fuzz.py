@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from altgrad_core import AltgradError
 from altgrad_core.manifest.load import ManifestFile, load_manifest
 from altgrad_core.registry.registry import installed
-from altgrad_core.running.resolve import resolve
+from altgrad_core.running.assembly.resolve import resolve
 
 leaves = (
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8)

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from altgrad_core import Backpropagated
-from altgrad_core.running.attach import QuantizedLinear, detach
-from altgrad_core.running.dispatch import Dispatch
-from altgrad_core.running.run import Run
+from altgrad_core.running.assembly.run import Run
+from altgrad_core.running.layers.linear import QuantizedLinear, detach
+from altgrad_core.running.loop.dispatch import Dispatch
 from altgrad_core.testing import check_monitor
 from altgrad_core.testing.tiny import LAYERS, Tape, generators, tiny_run, train
 

@@ -16,7 +16,7 @@ from altgrad_gradients.zeros import sparsity, zero_regions
 from torch import Tensor
 
 from altgrad_core import Backpropagated, Monitor, Weight
-from altgrad_core.running.dispatch import Dispatch
+from altgrad_core.running.loop.dispatch import Dispatch
 from altgrad_core.testing import check_monitor
 from altgrad_core.testing.tiny import Tape, tiny_run, train
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from altgrad_core import Backpropagated, Geometry, ManifestError, OperandFacts, Quantizer, Scaling, Weight, load_format
 from altgrad_core.manifest.load import load_manifest
 from altgrad_core.registry.registry import installed
-from altgrad_core.running.resolve import resolve
+from altgrad_core.running.assembly.resolve import resolve
 from altgrad_core.testing.tiny import changed, everything, tiny_run, train
 
 EIGHT = ("e0m7", "e1m6", "e2m5", "e3m4", "e4m3", "e5m2", "e6m1", "e7m0")

@@ -14,10 +14,10 @@ import pytest
 from altgrad_core.contracts.tracker import Tracker
 from altgrad_core.errors import PluginError, RunError
 from altgrad_core.records import courier as courier_file
-from altgrad_core.records.courier import Courier, is_any_stuck
 from altgrad_core.records.directory import RunDirectory
 from altgrad_core.records.record import read_records
 from altgrad_core.records.sinks import Records
+from altgrad_core.records.tracker_thread import Courier, is_any_stuck
 
 
 class Broken(Tracker):

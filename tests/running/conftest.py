@@ -17,9 +17,9 @@ from altgrad_core.manifest.load import load_manifest
 from altgrad_core.records.directory import RunDirectory
 from altgrad_core.records.record import Record, read_records
 from altgrad_core.registry.registry import Registry, installed
-from altgrad_core.running.checkpoint import checkpoint_steps
-from altgrad_core.running.resolve import resolve
-from altgrad_core.running.session import Outcome, begin, resume
+from altgrad_core.running.assembly.resolve import resolve
+from altgrad_core.running.session.session import Outcome, begin, resume
+from altgrad_core.running.state.checkpoint import checkpoint_steps
 
 SHORT = """
 [run]

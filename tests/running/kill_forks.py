@@ -24,9 +24,9 @@ from altgrad_core.manifest.load import load_manifest
 from altgrad_core.records.directory import RunDirectory
 from altgrad_core.records.record import read_records
 from altgrad_core.registry.registry import installed
-from altgrad_core.running.checkpoint import checkpoint_steps
-from altgrad_core.running.resolve import resolve
-from altgrad_core.running.session import begin, resume
+from altgrad_core.running.assembly.resolve import resolve
+from altgrad_core.running.session.session import begin, resume
+from altgrad_core.running.state.checkpoint import checkpoint_steps
 
 LONGEST_ATTEMPT = 60.0
 LONGEST_LIFE = 0.2  # seconds, at least; assembling the run takes about a third of it

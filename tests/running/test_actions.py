@@ -14,8 +14,8 @@ from altgrad_core.records.directory import RunDirectory
 from altgrad_core.records.record import read_records
 from altgrad_core.registry.discover import Offer, Plugin
 from altgrad_core.registry.registry import Registry, installed
-from altgrad_core.running.resolve import resolve
-from altgrad_core.running.session import begin
+from altgrad_core.running.assembly.resolve import resolve
+from altgrad_core.running.session.session import begin
 
 
 class AtStepThree(ag.Intervention):

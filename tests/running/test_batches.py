@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from altgrad_core import ManifestError, TokenData
-from altgrad_core.running.batches import Batches
+from altgrad_core.running.data.batches import Batches
 
 
 def batches(tokens: int = 101, *, seed: int = 1, batch_size: int = 2, accumulate: int = 1) -> Batches:

@@ -12,8 +12,8 @@ import torch
 
 from altgrad_core.records.diagnosis import as_markdown, diagnose
 from altgrad_core.records.record import read_records
-from altgrad_core.running.loop import Loop
-from altgrad_core.running.operand import Operand
+from altgrad_core.running.loop.loop import Loop
+from altgrad_core.running.model.operand import Operand
 from altgrad_core.testing.tiny import everything, tiny_run, train
 
 if TYPE_CHECKING:

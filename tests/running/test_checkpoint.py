@@ -18,16 +18,16 @@ import torch
 from torch import nn
 
 from altgrad_core.errors import RunError
-from altgrad_core.running import checkpoint as subject
-from altgrad_core.running.checkpoint import (
+from altgrad_core.running.loop.loop import Loop
+from altgrad_core.running.state import checkpoint as subject
+from altgrad_core.running.state.checkpoint import (
     checkpoint_steps,
     newest_checkpoint,
     prune,
     read_checkpoint,
     write_checkpoint,
 )
-from altgrad_core.running.loop import Loop
-from altgrad_core.running.packing import load_model_file, model_file, tensors_from
+from altgrad_core.running.state.serialize import load_model_file, model_file, tensors_from
 
 if TYPE_CHECKING:
     from tests.conftest import Said

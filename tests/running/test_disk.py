@@ -16,7 +16,7 @@ import pytest
 
 from altgrad_core.records import files as whole_files
 from altgrad_core.records.record import RecordFile
-from altgrad_core.running import checkpoint
+from altgrad_core.running.state import checkpoint
 
 if TYPE_CHECKING:
     from tests.conftest import Said

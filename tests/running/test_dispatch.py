@@ -16,7 +16,7 @@ from altgrad_core.contracts.intervention import Intervention
 from altgrad_core.contracts.monitor import Monitor, Readings
 from altgrad_core.records.diagnosis import as_markdown, diagnose
 from altgrad_core.records.record import encode_record
-from altgrad_core.running.dispatch import Dispatch, Fetch
+from altgrad_core.running.loop.dispatch import Dispatch, Fetch
 from altgrad_core.testing.tiny import Tape
 
 TYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.int64, torch.int8, torch.uint8, torch.bool)  # fmt: skip

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 import altgrad_core as ag
 from altgrad_core.contracts.optimizer import OptimizerSpec
 from altgrad_core.manifest.load import load_manifest
-from altgrad_core.running.assemble import assemble
-from altgrad_core.running.chained import ChainedOptimizer
-from altgrad_core.running.resolve import resolve
+from altgrad_core.running.assembly.assemble import assemble
+from altgrad_core.running.assembly.chained import ChainedOptimizer
+from altgrad_core.running.assembly.resolve import resolve
 from altgrad_core.testing.tiny import train
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from altgrad_core.contracts.actions import Action, SkipStep
 from altgrad_core.contracts.intervention import Intervention
 from altgrad_core.errors import RunError
 from altgrad_core.records.record import number
-from altgrad_core.running.checkpoint import read_checkpoint
-from altgrad_core.running.packing import tensors_from
+from altgrad_core.running.state.checkpoint import read_checkpoint
+from altgrad_core.running.state.serialize import tensors_from
 
 if TYPE_CHECKING:
     from tests.conftest import Said

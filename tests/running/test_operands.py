@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from altgrad_core import Quantizer, Rule, Scaling, load_format, quantize_model
-from altgrad_core.running.plan import Plan
+from altgrad_core.running.model.plan import Plan
 
 
 def weight_tallies(plan: Plan) -> list[int]:

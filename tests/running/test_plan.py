@@ -10,8 +10,8 @@ from torch import nn
 
 import altgrad_core as ag
 from altgrad_core.numerics.quantizer import fake_quantize
-from altgrad_core.running.attach import QuantizedLinear
-from altgrad_core.running.recipe import matches
+from altgrad_core.running.layers.linear import QuantizedLinear
+from altgrad_core.running.model.recipe import matches
 
 E4M3, E5M2 = ag.load_format("e4m3"), ag.load_format("e5m2")
 

@@ -15,8 +15,8 @@ from altgrad_core import load_format
 from altgrad_core.contracts.actions import Action, ScaleLearningRate
 from altgrad_core.contracts.intervention import Intervention
 from altgrad_core.contracts.optimizer import OptimizerSpec
-from altgrad_core.running.checkpoint import read_checkpoint, write_checkpoint
-from altgrad_core.running.packing import packed_files, unpacked_files
+from altgrad_core.running.state.checkpoint import read_checkpoint, write_checkpoint
+from altgrad_core.running.state.serialize import packed_files, unpacked_files
 
 if TYPE_CHECKING:
     from tests.running.conftest import Runs

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from altgrad_core.running.signals import Signals
+from altgrad_core.running.loop.signals import Signals
 
 if TYPE_CHECKING:
     from tests.running.conftest import Process, Runs
@@ -119,7 +119,7 @@ def test_a_signal_while_stderr_is_blocked_is_remembered(runs: Runs) -> None:
     os.write(write, b"x" * 4096)
     program = f"""
 import os, signal, sys, threading
-from altgrad_core.running.signals import Signals
+from altgrad_core.running.loop.signals import Signals
 threading.Timer(0.5, lambda: signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)).start()
 threading.Timer(1.0, lambda: os.read({read}, 4096)).start()
 with Signals() as signals:

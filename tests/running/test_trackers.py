@@ -18,7 +18,7 @@ from altgrad_core.errors import RunError
 from altgrad_core.records import courier
 from altgrad_core.records.directory import RunDirectory
 from altgrad_core.records.playback import playback
-from altgrad_core.running.track import replay, run_facts
+from altgrad_core.running.session.track import replay, run_facts
 
 if TYPE_CHECKING:
     from tests.running.conftest import Runs

@@ -19,13 +19,13 @@ from altgrad_core.contracts.monitor import Monitor, Readings
 from altgrad_core.numerics.minifloat import Minifloat
 from altgrad_core.numerics.quantizer import Quantizer
 from altgrad_core.numerics.random import derive_key
-from altgrad_core.running.attach import QuantizedLinear, detach
-from altgrad_core.running.dispatch import Decision, Dispatch
-from altgrad_core.running.plan import Plan
-from altgrad_core.running.recipe import Rule
-from altgrad_core.running.run import Run
-from altgrad_core.running.twin import Twin, undisturbed
-from altgrad_core.running.view import StepView, watched_layers
+from altgrad_core.running.assembly.run import Run
+from altgrad_core.running.layers.linear import QuantizedLinear, detach
+from altgrad_core.running.loop.dispatch import Decision, Dispatch
+from altgrad_core.running.model.plan import Plan
+from altgrad_core.running.model.recipe import Rule
+from altgrad_core.running.model.twin import Twin, undisturbed
+from altgrad_core.running.model.view import StepView, watched_layers
 from altgrad_core.testing import check_monitor
 from altgrad_core.testing.tiny import bits, generators, tiny_run, train
 
@@ -81,8 +81,8 @@ class Looking(Dispatch):
 def on_the_way(runs: Runs, look: Callable[[Run, Event], None], *settings: str, steps: int = 3) -> None:
     """Train the manifest of these tests for some steps, without files, and look at every event."""
     from altgrad_core.manifest.load import load_manifest
-    from altgrad_core.running.assemble import assemble
-    from altgrad_core.running.resolve import resolve
+    from altgrad_core.running.assembly.assemble import assemble
+    from altgrad_core.running.assembly.resolve import resolve
 
     run = assemble(resolve(load_manifest(runs.manifest(), [f"run.steps={steps}", *settings]), runs.registry()))
     train(run, dispatch=Looking(run, partial(look, run)))

@@ -23,8 +23,8 @@ from altgrad_core.manifest.merge import assign, dotted, location_of, value_at
 from altgrad_core.manifest.schema import MatrixTable, SearchTable
 from altgrad_core.records.directory import RunDirectory
 from altgrad_core.registry.registry import Registry
-from altgrad_core.running.describe import resolved_manifest
-from altgrad_core.running.resolve import Resolved, resolve
+from altgrad_core.running.assembly.resolve import Resolved, resolve
+from altgrad_core.running.session.describe import resolved_manifest
 
 SCHEMA = 1
 SEED = "run.seed"

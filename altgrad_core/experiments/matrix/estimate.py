@@ -12,8 +12,8 @@ from altgrad_core.experiments.matrix.cells import SEED, Cell, Matrix
 from altgrad_core.manifest.merge import dotted, location_of
 from altgrad_core.records.directory import RunDirectory
 from altgrad_core.records.record import Record
-from altgrad_core.running.resolve import resolve
-from altgrad_core.running.session import begin
+from altgrad_core.running.assembly.resolve import resolve
+from altgrad_core.running.session.session import begin
 
 STEPS = 4  # the first of them warms up
 STARTING = 0.5  # seconds to assemble a run and write its first checkpoint

@@ -19,7 +19,7 @@ from altgrad_core.experiments.workers.process import Message, WorkerProcess
 from altgrad_core.records.directory import CELLS, RunDirectory, mark_latest
 from altgrad_core.records.files import write_json, write_whole
 from altgrad_core.records.record import number
-from altgrad_core.running.signals import Signals
+from altgrad_core.running.loop.signals import Signals
 
 ATTEMPTS = 2
 TICK = 0.2  # seconds between two looks at signals

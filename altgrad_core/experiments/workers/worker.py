@@ -23,13 +23,13 @@ import torch
 
 from altgrad_core.errors import AltgradError
 from altgrad_core.manifest.load import ManifestFile
-from altgrad_core.records.courier import is_any_stuck
 from altgrad_core.records.directory import DirectoryInUse, RunDirectory
 from altgrad_core.records.record import Record, encode_record
+from altgrad_core.records.tracker_thread import is_any_stuck
 from altgrad_core.registry.registry import Registry, installed
-from altgrad_core.running.checkpoint import checkpoint_steps
-from altgrad_core.running.resolve import resolve
-from altgrad_core.running.session import Outcome, begin, resume
+from altgrad_core.running.assembly.resolve import resolve
+from altgrad_core.running.session.session import Outcome, begin, resume
+from altgrad_core.running.state.checkpoint import checkpoint_steps
 
 Tell = Callable[[Mapping[str, Any]], None]
 PACE = 0.2  # seconds between two reports of progress

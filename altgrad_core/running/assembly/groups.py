@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from altgrad_core.contracts.optimizer import OptimizerSpec
-from altgrad_core.running.plan import Param
-from altgrad_core.running.recipe import matches, unmatched
+from altgrad_core.running.model.plan import Param
+from altgrad_core.running.model.recipe import matches, unmatched
 
 
 @dataclass(frozen=True)

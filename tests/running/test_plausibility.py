@@ -8,7 +8,7 @@ import pytest
 
 from altgrad_core import Backpropagated, Began, Ended, Evaluated, Event, Monitor, Readings, Updated
 from altgrad_core.manifest.schema import RunTable
-from altgrad_core.running.feasible import readings_in
+from altgrad_core.running.assembly.plausibility import readings_in
 from altgrad_core.testing.tiny import tiny_run, train
 
 

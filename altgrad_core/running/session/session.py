@@ -15,23 +15,23 @@ import tomlkit
 
 from altgrad_core.errors import AltgradError, ManifestError, RunError
 from altgrad_core.manifest.load import load_manifest
-from altgrad_core.records.courier import Courier
 from altgrad_core.records.diagnosis import Diagnosis, diagnose
 from altgrad_core.records.directory import RunDirectory, mark_latest
 from altgrad_core.records.files import write_json, write_whole
 from altgrad_core.records.record import Record, encode_record, read_records
 from altgrad_core.records.sinks import Records
+from altgrad_core.records.tracker_thread import Courier
 from altgrad_core.registry.registry import Registry
-from altgrad_core.running.assemble import assemble
-from altgrad_core.running.branch import Parent, adopt
-from altgrad_core.running.describe import SUMMARY_KEYS, began, ended, failure, resolved_manifest, summary
-from altgrad_core.running.environment import describe_environment, differences
-from altgrad_core.running.loop import Loop
-from altgrad_core.running.resolve import Resolved, resolve
-from altgrad_core.running.run import Run
-from altgrad_core.running.saving import Saver, how_to_go_on
-from altgrad_core.running.signals import Signals
-from altgrad_core.running.track import connect, run_facts
+from altgrad_core.running.assembly.assemble import assemble
+from altgrad_core.running.assembly.environment import describe_environment, differences
+from altgrad_core.running.assembly.resolve import Resolved, resolve
+from altgrad_core.running.assembly.run import Run
+from altgrad_core.running.loop.loop import Loop
+from altgrad_core.running.loop.saver import Saver, how_to_go_on
+from altgrad_core.running.loop.signals import Signals
+from altgrad_core.running.session.branch import Parent, adopt
+from altgrad_core.running.session.describe import SUMMARY_KEYS, began, ended, failure, resolved_manifest, summary
+from altgrad_core.running.session.track import connect, run_facts
 
 Show = Callable[[Record], None]
 

@@ -11,9 +11,9 @@ from altgrad_core.contracts.actions import Role
 from altgrad_core.errors import AltgradError, FormatError, ManifestError, RunError
 from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.geometry import Geometry
-from altgrad_core.running.attach import attach, detach, linear_layers
-from altgrad_core.running.operand import Moment, Operand
-from altgrad_core.running.recipe import Rule, assign, matches
+from altgrad_core.running.layers.linear import attach, detach, linear_layers
+from altgrad_core.running.model.operand import Moment, Operand
+from altgrad_core.running.model.recipe import Rule, assign, matches
 
 
 class Param(NamedTuple):

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from altgrad_core.numerics.geometry import Geometry
-from altgrad_core.running.plan import Plan
-from altgrad_core.running.recipe import matches
+from altgrad_core.running.model.plan import Plan
+from altgrad_core.running.model.recipe import matches
 
 MOMENTUM = 0.01
 """The weight of the newest step in the moving averages."""

@@ -11,14 +11,14 @@ from typing import Any
 from altgrad_core.errors import RunError
 from altgrad_core.records.directory import RunDirectory
 from altgrad_core.records.sinks import Records
-from altgrad_core.running.checkpoint import (
+from altgrad_core.running.assembly.run import Run
+from altgrad_core.running.state.checkpoint import (
     checkpoint_steps,
     newest_checkpoint,
     prune,
     read_checkpoint,
     write_checkpoint,
 )
-from altgrad_core.running.run import Run
 
 MOST_FAILURES = 3
 

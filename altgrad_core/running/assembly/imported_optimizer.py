@@ -15,8 +15,8 @@ from torch.optim import Optimizer
 from altgrad_core.contracts.optimizer import OptimizerSpec
 from altgrad_core.errors import ManifestError, PluginError
 from altgrad_core.numerics.geometry import Geometry
-from altgrad_core.running.import_path import imported
-from altgrad_core.running.packing import pack
+from altgrad_core.running.assembly.import_path import imported
+from altgrad_core.running.state.serialize import pack
 
 Groups = list[dict[str, Any]]
 

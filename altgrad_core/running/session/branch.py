@@ -11,10 +11,10 @@ from typing import Any
 from altgrad_core.errors import ManifestError, RunError
 from altgrad_core.manifest.load import load_manifest
 from altgrad_core.records.directory import RunDirectory
-from altgrad_core.running.chained import ChainedOptimizer, load_exactly, members_of
-from altgrad_core.running.checkpoint import checkpoint_steps, read_checkpoint
-from altgrad_core.running.packing import load_model_file, unpacked_files
-from altgrad_core.running.run import Progress, Run
+from altgrad_core.running.assembly.chained import ChainedOptimizer, load_exactly, members_of
+from altgrad_core.running.assembly.run import Progress, Run
+from altgrad_core.running.state.checkpoint import checkpoint_steps, read_checkpoint
+from altgrad_core.running.state.serialize import load_model_file, unpacked_files
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from altgrad_core.contracts.actions import Role
 from altgrad_core.errors import ManifestError
 from altgrad_core.numerics.straight_through import QuantizedProduct, as_it_is
-from altgrad_core.running.operand import Operand
+from altgrad_core.running.model.operand import Operand
 
 Operands = dict[Role, Operand]
 

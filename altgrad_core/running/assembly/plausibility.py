@@ -13,10 +13,10 @@ from altgrad_core.manifest.lines import Location
 from altgrad_core.manifest.load import ManifestFile
 from altgrad_core.manifest.schema import RunTable
 from altgrad_core.records.directory import RunDirectory
-from altgrad_core.running.recipe import matches, unmatched
+from altgrad_core.running.model.recipe import matches, unmatched
 
 if TYPE_CHECKING:
-    from altgrad_core.running.resolve import Resolved
+    from altgrad_core.running.assembly.resolve import Resolved
 
 Problem = tuple[Location, str]
 """Where in the manifest, and what is wrong."""

@@ -8,9 +8,9 @@ from typing import Any
 from altgrad_core.records.diagnosis import Diagnosis, as_markdown
 from altgrad_core.records.directory import RunDirectory
 from altgrad_core.records.record import encode_record
-from altgrad_core.running.loop import perplexity_of
-from altgrad_core.running.resolve import Resolved
-from altgrad_core.running.run import Run
+from altgrad_core.running.assembly.resolve import Resolved
+from altgrad_core.running.assembly.run import Run
+from altgrad_core.running.loop.loop import perplexity_of
 
 SUMMARY_KEYS = frozenset(
     [

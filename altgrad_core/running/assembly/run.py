@@ -14,12 +14,12 @@ from altgrad_core.contracts.dataset import TokenData
 from altgrad_core.contracts.intervention import Intervention
 from altgrad_core.contracts.monitor import Monitor
 from altgrad_core.errors import RunError
-from altgrad_core.running.batches import Batches
-from altgrad_core.running.chained import load_exactly
-from altgrad_core.running.holding import Holding
-from altgrad_core.running.packing import load_model_file, model_file, packed_files, unpacked_files
-from altgrad_core.running.plan import Plan
-from altgrad_core.running.resolve import Resolved
+from altgrad_core.running.assembly.chained import load_exactly
+from altgrad_core.running.assembly.resolve import Resolved
+from altgrad_core.running.data.batches import Batches
+from altgrad_core.running.model.freezing import Holding
+from altgrad_core.running.model.plan import Plan
+from altgrad_core.running.state.serialize import load_model_file, model_file, packed_files, unpacked_files
 
 
 @dataclass

@@ -18,11 +18,11 @@ from altgrad_core.numerics.geometry import Geometry
 from altgrad_core.numerics.minifloat import Minifloat
 from altgrad_core.numerics.quantizer import Quantizer
 from altgrad_core.registry.registry import installed
-from altgrad_core.running.chained import chained
-from altgrad_core.running.groups import Group, shares
-from altgrad_core.running.imported_optimizer import imported_optimizer
-from altgrad_core.running.plan import Param, Plan
-from altgrad_core.running.recipe import Rule
+from altgrad_core.running.assembly.chained import chained
+from altgrad_core.running.assembly.groups import Group, shares
+from altgrad_core.running.assembly.imported_optimizer import imported_optimizer
+from altgrad_core.running.model.plan import Param, Plan
+from altgrad_core.running.model.recipe import Rule
 
 
 def load_format(name: str = "", **facts: Any) -> Format:

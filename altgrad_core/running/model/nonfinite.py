@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from altgrad_core.contracts.actions import Role
-from altgrad_core.running.attach import QuantizedLinear
-from altgrad_core.running.plan import Plan
-from altgrad_core.running.twin import undisturbed
+from altgrad_core.running.layers.linear import QuantizedLinear
+from altgrad_core.running.model.plan import Plan
+from altgrad_core.running.model.twin import undisturbed
 
 
 class Breakage(NamedTuple):

@@ -12,7 +12,7 @@ from torch import nn
 
 import altgrad_core as ag
 from altgrad_core.records.record import read_records
-from altgrad_core.running.holding import Holding
+from altgrad_core.running.model.freezing import Holding
 from altgrad_core.testing.tiny import Tape, bits, everything, tiny_run, train
 
 if TYPE_CHECKING:

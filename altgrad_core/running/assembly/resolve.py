@@ -27,12 +27,12 @@ from altgrad_core.numerics.quantizer import Quantizer
 from altgrad_core.numerics.scaling import Scaling
 from altgrad_core.registry.discover import Plugin
 from altgrad_core.registry.registry import Registry, suggestion
-from altgrad_core.running.factory import FactoryModel
-from altgrad_core.running.feasible import contradictions
-from altgrad_core.running.groups import Group
-from altgrad_core.running.import_path import imported
-from altgrad_core.running.imported_optimizer import imported_optimizer
-from altgrad_core.running.recipe import Rule
+from altgrad_core.running.assembly.factory import FactoryModel
+from altgrad_core.running.assembly.groups import Group
+from altgrad_core.running.assembly.import_path import imported
+from altgrad_core.running.assembly.imported_optimizer import imported_optimizer
+from altgrad_core.running.assembly.plausibility import contradictions
+from altgrad_core.running.model.recipe import Rule
 
 _IMPORT_HINTS = {
     "model": '; a function of your own is written "module:function"',

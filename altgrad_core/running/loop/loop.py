@@ -15,14 +15,14 @@ from altgrad_core.contracts.events import Backpropagated, Began, Ended, Evaluate
 from altgrad_core.errors import AltgradError, RunError
 from altgrad_core.numerics.random import derive_key
 from altgrad_core.records.sinks import Records
-from altgrad_core.running.apply import Ruled, apply, clip_gradients
-from altgrad_core.running.breakage import find_breakage
-from altgrad_core.running.dispatch import Decision, Dispatch
-from altgrad_core.running.run import Run
-from altgrad_core.running.saving import Saver
-from altgrad_core.running.signals import Signals
-from altgrad_core.running.twin import Twin
-from altgrad_core.running.view import StepView, watched_layers
+from altgrad_core.running.assembly.run import Run
+from altgrad_core.running.loop.apply import Ruled, apply, clip_gradients
+from altgrad_core.running.loop.dispatch import Decision, Dispatch
+from altgrad_core.running.loop.saver import Saver
+from altgrad_core.running.loop.signals import Signals
+from altgrad_core.running.model.nonfinite import find_breakage
+from altgrad_core.running.model.twin import Twin
+from altgrad_core.running.model.view import StepView, watched_layers
 
 CLOCK_LINES = 200  # throughput records in a whole run
 

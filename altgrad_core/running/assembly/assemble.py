@@ -13,18 +13,18 @@ from altgrad_core.contracts.dataset import TokenData
 from altgrad_core.errors import AltgradError, ManifestError, PluginError
 from altgrad_core.manifest.lines import Location
 from altgrad_core.numerics.random import derive_key
-from altgrad_core.running.attach import linear_layers
-from altgrad_core.running.batches import Batches
-from altgrad_core.running.chained import chained
-from altgrad_core.running.environment import choose_device, prepare
-from altgrad_core.running.feasible import unseen_layers
-from altgrad_core.running.groups import Share, shares
-from altgrad_core.running.library import build
-from altgrad_core.running.plan import Param, Plan
-from altgrad_core.running.recipe import unmatched
-from altgrad_core.running.resolve import Resolved
-from altgrad_core.running.run import Run
-from altgrad_core.running.view import watched_layers
+from altgrad_core.running.assembly.chained import chained
+from altgrad_core.running.assembly.environment import choose_device, prepare
+from altgrad_core.running.assembly.groups import Share, shares
+from altgrad_core.running.assembly.library import build
+from altgrad_core.running.assembly.plausibility import unseen_layers
+from altgrad_core.running.assembly.resolve import Resolved
+from altgrad_core.running.assembly.run import Run
+from altgrad_core.running.data.batches import Batches
+from altgrad_core.running.layers.linear import linear_layers
+from altgrad_core.running.model.plan import Param, Plan
+from altgrad_core.running.model.recipe import unmatched
+from altgrad_core.running.model.view import watched_layers
 
 
 def assemble(resolved: Resolved) -> Run:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from altgrad_core.running.packing import load_model_file, model_file, packed_files, unpacked_files
+from altgrad_core.running.state.serialize import load_model_file, model_file, packed_files, unpacked_files
 
 plain = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
 keys = st.text() | st.integers()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from altgrad_core.running.attach import QuantizedLinear
+from altgrad_core.running.layers.linear import QuantizedLinear
 
 
 class Twin:

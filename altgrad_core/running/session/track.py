@@ -17,9 +17,9 @@ from altgrad_core.errors import AltgradError, FormatError, ManifestError, Plugin
 from altgrad_core.manifest.explain import validated
 from altgrad_core.manifest.load import from_settings
 from altgrad_core.numerics.minifloat import Minifloat
-from altgrad_core.records.courier import Courier
 from altgrad_core.records.directory import CELLS, RunDirectory
 from altgrad_core.records.playback import playback, status_of
+from altgrad_core.records.tracker_thread import Courier
 from altgrad_core.registry.registry import Registry
 
 

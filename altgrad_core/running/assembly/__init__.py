@@ -1,0 +1,1 @@
+"""From a manifest to a run: options resolved and checked, pieces built."""

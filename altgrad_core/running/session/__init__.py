@@ -1,0 +1,1 @@
+"""One run directory from beginning to end: begin, resume, branch, track."""
