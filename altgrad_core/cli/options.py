@@ -16,6 +16,9 @@ DeviceOption = Annotated[str | None, typer.Option(help="auto, cpu or cuda.")]
 OutOption = Annotated[Path | None, typer.Option(help="The run directory itself; runs/NAME by default.")]
 StepsOption = Annotated[int | None, typer.Option(help="Train only so many steps.")]
 MaxCellsOption = Annotated[int, typer.Option("--max-cells", min=1, help="The most cells that a matrix may have.")]
+ProcessesOption = Annotated[
+    int, typer.Option(min=1, help="Share the micro-batches of every step among so many processes of this machine.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 MOST_CELLS = 1000
@@ -26,3 +29,7 @@ def flags(*, device: str | None, steps: int | None) -> dict[str, str]:
     given = {"--device": None if device is None else f'run.device="{device}"'}
     given["--steps"] = None if steps is None else f"run.steps={steps}"
     return {option: setting for option, setting in given.items() if setting is not None}
+
+
+def unshown(record: object) -> None:
+    """Show a record to nobody: the first of several processes has the terminal."""

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from altgrad_core.cli.options import JsonOption
+from altgrad_core.cli.options import JsonOption, ProcessesOption, unshown
 
 
 def resume(
     run_dir: Annotated[Path, typer.Argument(help="The directory of the run.")],
     strict: Annotated[bool, typer.Option("--strict", help="Refuse where versions, threads or device differ.")] = False,
+    processes: ProcessesOption = 1,
     json: JsonOption = False,
 ) -> None:
     """Continue the run in RUN_DIR from its newest whole checkpoint, bit for bit as if it had never stopped."""
@@ -21,6 +24,8 @@ def resume(
     from altgrad_core.errors import ManifestError
     from altgrad_core.records.directory import CELLS, RunDirectory
     from altgrad_core.registry.registry import installed
+    from altgrad_core.running.parallel.launch import is_launched, launch
+    from altgrad_core.running.parallel.processes import join
     from altgrad_core.running.session.session import resume as continue_run
 
     if (run_dir / CELLS).exists():
@@ -28,7 +33,11 @@ def resume(
             f"{run_dir}: is a study of many runs; continue it with: altgrad run MANIFEST --out {run_dir} "
             f"(the manifest it was begun with is named in {run_dir / CELLS})"
         )
-    with watching(None) as show:
-        outcome = continue_run(RunDirectory(run_dir), installed(), strict=strict, show=show)
-    print_outcome(outcome, as_json=json)
+    if processes > 1 and not is_launched():
+        raise typer.Exit(launch(sys.argv[1:], processes))
+    together = join()
+    with nullcontext(unshown) if together.rank else watching(None) as show:
+        outcome = continue_run(RunDirectory(run_dir), installed(), strict=strict, show=show, processes=together)
+    if together.rank == 0:
+        print_outcome(outcome, as_json=json)
     raise typer.Exit(outcome.exit_code)

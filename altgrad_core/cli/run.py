@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,9 +16,11 @@ from altgrad_core.cli.options import (
     ManifestArgument,
     MaxCellsOption,
     OutOption,
+    ProcessesOption,
     SetOption,
     StepsOption,
     flags,
+    unshown,
 )
 
 if TYPE_CHECKING:
@@ -39,6 +43,7 @@ def run(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete a run that is in the directory.")] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Train so many cells of a matrix at a time.")] = 1,
     max_cells: MaxCellsOption = MOST_CELLS,
+    processes: ProcessesOption = 1,
     json: JsonOption = False,
 ) -> None:
     """Train what MANIFEST describes, every cell of it if it has a matrix, and leave everything in a directory."""
@@ -51,13 +56,19 @@ def run(
     from altgrad_core.registry.registry import installed
     from altgrad_core.running.assembly.assemble import assemble
     from altgrad_core.running.assembly.resolve import resolve
+    from altgrad_core.running.parallel.launch import is_launched, launch
+    from altgrad_core.running.parallel.processes import join
     from altgrad_core.running.session.branch import Parent
     from altgrad_core.running.session.session import begin
 
+    if processes > 1 and not is_launched():
+        raise typer.Exit(launch(sys.argv[1:], processes))
     source = load_manifest(manifest, set or (), flags=flags(device=device, steps=steps))
     if "matrix" in source.data:
         if replay is not None or start is not None:
             raise ManifestError("--replay and --from begin a single run; this manifest has a [matrix]")
+        if is_launched():
+            raise ManifestError("several processes train a single run; the cells of a [matrix] are shared with --jobs")
         _run_cells(source, out, jobs=jobs, max_cells=max_cells, overwrite=overwrite, dry_run=dry_run, as_json=json)
         return
     if replay is not None:
@@ -70,9 +81,11 @@ def run(
         return
     parent = None if start is None else Parent.of(start)
     directory = RunDirectory(out if out is not None else Path("runs", resolved.name))
-    with watching(resolved.manifest.run.steps) as show:
-        outcome = begin(resolved, directory, overwrite=overwrite, show=show, parent=parent)
-    print_outcome(outcome, as_json=json)
+    together = join()
+    with nullcontext(unshown) if together.rank else watching(resolved.manifest.run.steps) as show:
+        outcome = begin(resolved, directory, overwrite=overwrite, show=show, parent=parent, processes=together)
+    if together.rank == 0:
+        print_outcome(outcome, as_json=json)
     raise typer.Exit(outcome.exit_code)
 
 

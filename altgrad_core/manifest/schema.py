@@ -37,6 +37,7 @@ class RunTable(Table):
     evaluate_batches: PositiveInt = 8
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: PositiveInt | None = Field(default=None, le=4096)
+    reduce: Literal["exact", "fast"] = "exact"
 
 
 class OpenTable(Table):

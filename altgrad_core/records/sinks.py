@@ -5,10 +5,21 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Protocol
 
 from altgrad_core.records.directory import RunDirectory
 from altgrad_core.records.record import Record, RecordFile
 from altgrad_core.records.tracker_thread import Courier
+
+
+class Sink(Protocol):
+    """Takes the records of a run."""
+
+    def happened(self, record: Record) -> None:
+        """Take a record that follows from the manifest."""
+
+    def noticed(self, record: Record) -> None:
+        """Take a record that depends on the machine or the day."""
 
 
 class Records:

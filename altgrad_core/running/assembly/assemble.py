@@ -25,10 +25,11 @@ from altgrad_core.running.layers.linear import linear_layers
 from altgrad_core.running.model.plan import Param, Plan
 from altgrad_core.running.model.recipe import unmatched
 from altgrad_core.running.model.view import watched_layers
+from altgrad_core.running.parallel.processes import ALONE, Processes
 
 
-def assemble(resolved: Resolved) -> Run:
-    """The run of a resolved manifest, on its device.
+def assemble(resolved: Resolved, processes: Processes = ALONE) -> Run:
+    """The run of a resolved manifest, on its device; every process assembles it whole.
 
     Raises:
         ManifestError: data too short, a rule or pattern that matches no layer, a missing device.
@@ -53,6 +54,7 @@ def assemble(resolved: Resolved) -> Run:
         device=device,
         monitors=tuple(monitor.model_copy(deep=True) for monitor in resolved.monitors),
         interventions=tuple(intervention.model_copy(deep=True) for intervention in resolved.interventions),
+        processes=processes,
     )
 
 

@@ -11,12 +11,13 @@ import torch
 
 from altgrad_core.errors import ManifestError
 from altgrad_core.registry.discover import Plugin
+from altgrad_core.running.parallel.processes import local_rank
 
 _WATCHED = ("altgrad", "torch", "numpy", "numba", "safetensors")
 
 
 def choose_device(wanted: str) -> torch.device:
-    """`auto`: CUDA where there is a GPU, else the CPU.
+    """`auto`: CUDA where there is a GPU, else the CPU; of several processes on a machine each takes a GPU of its own.
 
     Raises:
         ManifestError: `cuda` where there is none.
@@ -24,7 +25,9 @@ def choose_device(wanted: str) -> torch.device:
     has_cuda = torch.cuda.is_available()
     if wanted == "cuda" and not has_cuda:
         raise ManifestError("device cuda: this machine has no CUDA device that torch can use; try --device cpu")
-    return torch.device("cuda" if has_cuda and wanted != "cpu" else "cpu")
+    if not has_cuda or wanted == "cpu":
+        return torch.device("cpu")
+    return torch.device("cuda", local_rank()) if local_rank() else torch.device("cuda")
 
 
 def prepare(device: torch.device, *, threads: int | None) -> None:

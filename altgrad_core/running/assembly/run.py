@@ -19,6 +19,7 @@ from altgrad_core.running.assembly.resolve import Resolved
 from altgrad_core.running.data.batches import Batches
 from altgrad_core.running.model.freezing import Holding
 from altgrad_core.running.model.plan import Plan
+from altgrad_core.running.parallel.processes import ALONE, Processes
 from altgrad_core.running.state.serialize import load_model_file, model_file, packed_files, unpacked_files
 
 
@@ -68,6 +69,7 @@ class Run:
     monitors: tuple[Monitor, ...]
     interventions: tuple[Intervention, ...]
     progress: Progress = field(default_factory=Progress)
+    processes: Processes = ALONE
     holding: Holding = field(init=False)
 
     def __post_init__(self) -> None:

@@ -15,7 +15,7 @@ from altgrad_core.contracts.events import WHOLE_MODEL, Event
 from altgrad_core.contracts.intervention import Intervention
 from altgrad_core.contracts.monitor import Monitor
 from altgrad_core.errors import RunError
-from altgrad_core.records.sinks import Records
+from altgrad_core.records.sinks import Sink
 
 Values = dict[str, float | int]
 
@@ -32,7 +32,7 @@ class Decision(NamedTuple):
 class Dispatch:
     """Shows every event to the monitors that are due and every new reading to the interventions that read it."""
 
-    def __init__(self, monitors: Sequence[Monitor], interventions: Sequence[Intervention], records: Records) -> None:
+    def __init__(self, monitors: Sequence[Monitor], interventions: Sequence[Intervention], records: Sink) -> None:
         self.monitors, self.interventions = tuple(monitors), tuple(interventions)
         self._records = records
         self._instances = {**_instances(self.monitors), **_instances(self.interventions)}

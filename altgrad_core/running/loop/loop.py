@@ -14,15 +14,17 @@ from altgrad_core.contracts.actions import BEFORE_THE_UPDATE, SkipStep
 from altgrad_core.contracts.events import Backpropagated, Began, Ended, Evaluated, Event, Updated
 from altgrad_core.errors import AltgradError, RunError
 from altgrad_core.numerics.random import derive_key
-from altgrad_core.records.sinks import Records
+from altgrad_core.records.sinks import Sink
 from altgrad_core.running.assembly.run import Run
 from altgrad_core.running.loop.apply import Ruled, apply, clip_gradients
 from altgrad_core.running.loop.dispatch import Decision, Dispatch
-from altgrad_core.running.loop.saver import Saver
+from altgrad_core.running.loop.saver import Checkpoints
 from altgrad_core.running.loop.signals import Signals
 from altgrad_core.running.model.nonfinite import find_breakage
 from altgrad_core.running.model.twin import Twin
 from altgrad_core.running.model.view import StepView, watched_layers
+from altgrad_core.running.parallel.reduce import exchange, total_of
+from altgrad_core.running.parallel.tree import Node, TreeSum
 
 CLOCK_LINES = 200  # throughput records in a whole run
 
@@ -30,11 +32,12 @@ CLOCK_LINES = 200  # throughput records in a whole run
 class Loop:
     """Trains a run to its end, or until a signal or an intervention stops it."""
 
-    def __init__(self, run: Run, records: Records, saver: Saver, signals: Signals) -> None:
+    def __init__(self, run: Run, records: Sink, saver: Checkpoints, signals: Signals) -> None:
         self.run, self.records, self.saver, self.signals = run, records, saver, signals
         self.dispatch = Dispatch(run.monitors, run.interventions, records)
         self._layers = watched_layers(run.model)
         self._ruled: Ruled = set()
+        self._agreed: int | None = None  # the signal that all processes know of
         self._began, self._first = time.perf_counter(), run.progress.step
 
     def begin(self) -> None:
@@ -46,10 +49,17 @@ class Loop:
         """Go on from where the run stands; how it ended: `finished`, `diverged`, `stopped` or `interrupted`."""
         self.run.model.train()
         while self.run.progress.step < self.run.steps and self.run.progress.stopped is None:
-            if self.signals.received is not None:
+            if self._is_interrupted():
                 return "interrupted"
             self._step(self.run.progress.step + 1)
         return self._end()
+
+    def _is_interrupted(self) -> bool:
+        """Whether a signal came; of several processes, whether all know of one."""
+        if self.run.processes.size > 1:
+            self.signals.received = self.signals.received or self._agreed
+            return self._agreed is not None
+        return self.signals.received is not None
 
     def _step(self, step: int) -> None:
         run = self.run
@@ -80,14 +90,26 @@ class Loop:
             self._after(step)
 
     def _backpropagate(self, step: int) -> float:
-        """The mean loss of the step's micro-batches, in nats per token; the gradients are left on the parameters."""
-        run = self.run
-        total = torch.zeros((), device=run.device)
-        for micro_batch in range(run.resolved.manifest.data.accumulate):
+        """The mean loss of the step's micro-batches, in nats per token; the gradients are left on the parameters.
+
+        Both are summed over micro-batches in a tree that does not depend on how many processes share them.
+        """
+        run, count = self.run, self.run.resolved.manifest.data.accumulate
+        parameters, tree = list(run.model.parameters()), TreeSum()
+        for micro_batch in run.processes.share(count):
             run.plan.moment.phase, run.plan.moment.step, run.plan.moment.micro_batch = "train", step, micro_batch
             loss = self._micro_loss(step, micro_batch)
             loss.backward()
-            total += loss.detach()
+            tree.add(Node(0, micro_batch, [loss.detach(), *(parameter.grad for parameter in parameters)]))
+            for parameter in parameters:
+                parameter.grad = None
+        like = [torch.zeros((), device=run.device), *parameters]
+        how = run.resolved.manifest.run.reduce
+        total, *gradients = total_of(tree, run.processes, leaves=count, like=like, how=how)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        self._agreed = exchange(run.plan, run.processes, self.signals.received)
+        assert total is not None
         return float(total)
 
     def _micro_loss(self, step: int, micro_batch: int) -> torch.Tensor:
@@ -146,13 +168,16 @@ class Loop:
         run = self.run
         run.plan.moment.phase, run.plan.moment.step = "evaluate", step
         run.model.eval()
-        total = rows = 0.0
+        batches = run.batches.validation(run.resolved.manifest.run.evaluate_batches)
+        mine: dict[int, float] = {}
         with torch.no_grad():
-            for index, batch in enumerate(run.batches.validation(run.resolved.manifest.run.evaluate_batches)):
+            for index in range(run.processes.rank, len(batches), run.processes.size):
                 run.plan.moment.micro_batch = index
-                total, rows = total + float(self._loss(*batch)) * len(batch[0]), rows + len(batch[0])
+                mine[index] = float(self._loss(*batches[index]))
         run.model.train()
-        loss = total / rows
+        losses = {index: value for part in run.processes.gather(mine) for index, value in part.items()}
+        loss = sum(losses[index] * len(batch[0]) for index, batch in enumerate(batches))
+        loss /= sum(len(batch[0]) for batch in batches)
         perplexity = perplexity_of(loss)
         run.progress.validation_loss, run.progress.evaluated_step = loss, step
         if math.isfinite(loss):

@@ -6,7 +6,7 @@ import errno
 import json
 import math
 import shutil
-from typing import Any
+from typing import Any, Protocol
 
 from altgrad_core.errors import RunError
 from altgrad_core.records.directory import RunDirectory
@@ -21,6 +21,16 @@ from altgrad_core.running.state.checkpoint import (
 )
 
 MOST_FAILURES = 3
+
+
+class Checkpoints(Protocol):
+    """What the loop asks of checkpoints."""
+
+    def save(self, *, is_required: bool = False) -> None:
+        """Keep the state of this step."""
+
+    def roll_back(self, not_after: int) -> int:
+        """Return to an earlier state; its step."""
 
 
 class Saver:
@@ -108,6 +118,7 @@ class Saver:
             if later > step:
                 shutil.rmtree(self._directory.checkpoints / f"step-{later}")
         self._saved = None
+        self._run.processes.from_first((files, vars(progress)))
         return step
 
     def parent(self) -> dict[str, Any] | None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any
+from functools import partial, reduce
+from typing import Any, NamedTuple
 from weakref import ref
 
 import torch
@@ -40,6 +40,23 @@ class Passed:
         if scale is None or self.scale is None:
             return is_same and scale is self.scale
         return is_same and torch.equal(self.scale, scale)
+
+
+class Seen(NamedTuple):
+    """What an operand saw in the micro-batches of one step that one process took.
+
+    Attributes:
+        tally: the counts; None where it was not rounded in this step.
+        pending: the largest amax of the step, of delayed scaling.
+        scale, amax, shape, block: of the last micro-batch.
+    """
+
+    tally: Tally | None
+    pending: Tensor | None
+    scale: Tensor
+    amax: Tensor
+    shape: torch.Size
+    block: int | None
 
 
 @dataclass
@@ -164,6 +181,20 @@ class Operand:
             self._history = torch.cat([kept.to(self._pending.device), self._pending.reshape(1)])
             self._pending = None
 
+    def seen(self) -> Seen:
+        """What was seen in the training passes of this step."""
+        tally = self.tally if self._tally_step == self._moment.step else None
+        return Seen(tally, self._pending, self.scale, self._amax, self._shape, self._block)
+
+    def take(self, parts: Sequence[Seen]) -> None:
+        """Take over what all processes saw in this step, each its part of the micro-batches, in their order."""
+        tallies = [part.tally for part in parts if part.tally is not None]
+        if tallies:
+            self.tally, self._tally_step = reduce(Tally.plus, tallies), self._moment.step
+        pending = [part.pending for part in parts if part.pending is not None]
+        self._pending = torch.stack(pending).max() if pending else None
+        *_, (_, _, self.scale, self._amax, self._shape, self._block) = parts
+
     def switch(self, format: Format) -> None:
         """Use another format, at the scale of the last amax until the next pass; the history stays valid."""
         self.quantizer = replace(self.quantizer, format=format)
@@ -239,4 +270,5 @@ class Operand:
         if self.quantizer.rounding != "stochastic":
             return None
         now = self._moment
-        return derive_key(now.seed, "rounding", now.phase, self.path, self.role, now.step, now.micro_batch)
+        micro_batch = 0 if self.role == "weight" else now.micro_batch  # a weight is rounded once a step
+        return derive_key(now.seed, "rounding", now.phase, self.path, self.role, now.step, micro_batch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 import traceback
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import tomlkit
+import torch
 
 from altgrad_core.errors import AltgradError, ManifestError, RunError
 from altgrad_core.manifest.load import load_manifest
@@ -29,8 +31,10 @@ from altgrad_core.running.assembly.run import Run
 from altgrad_core.running.loop.loop import Loop
 from altgrad_core.running.loop.saver import Saver, how_to_go_on
 from altgrad_core.running.loop.signals import Signals
+from altgrad_core.running.parallel.processes import ALONE, Processes
 from altgrad_core.running.session.branch import Parent, adopt
 from altgrad_core.running.session.describe import SUMMARY_KEYS, began, ended, failure, resolved_manifest, summary
+from altgrad_core.running.session.follow import follow
 from altgrad_core.running.session.track import connect, run_facts
 
 Show = Callable[[Record], None]
@@ -62,21 +66,32 @@ class Outcome:
 
 
 def begin(
-    resolved: Resolved, directory: RunDirectory, *, overwrite: bool, show: Show, parent: Parent | None = None
+    resolved: Resolved,
+    directory: RunDirectory,
+    *,
+    overwrite: bool,
+    show: Show,
+    parent: Parent | None = None,
+    processes: Processes = ALONE,
 ) -> Outcome:
     """Run a manifest in a fresh directory, from step 0 or from a checkpoint of another run.
+
+    Of several processes all call this; the first one writes.
 
     Raises:
         ManifestError: there is an unfinished or a different run in the directory, or the manifest cannot be assembled.
         RunError: the directory is in use or full, or the run crashed.
     """
     described = tomlkit.dumps(resolved_manifest(resolved)).encode()
-    with directory, _explained(directory):
+    _meet(processes, resolved, described)
+    if processes.rank:
+        return _follow(assemble(resolved, processes), directory)
+    with processes.leading(), directory, _explained(directory):
         if not overwrite:
             if directory.is_finished and directory.is_begun and directory.resolved.read_bytes() == described:
                 return _already(directory)
             directory.refuse_to_overwrite()
-        run = assemble(resolved)
+        run = assemble(resolved, processes)
         if parent is not None:
             adopt(run, parent)  # does it fit? it is done again once the records are open
         audience = _gather(run, directory, show)
@@ -91,8 +106,10 @@ def begin(
         return _train(run, directory, audience, resumed=False)
 
 
-def resume(directory: RunDirectory, registry: Registry, *, strict: bool, show: Show) -> Outcome:
-    """Continue a run from its newest checkpoint, bit for bit as if it had never stopped.
+def resume(
+    directory: RunDirectory, registry: Registry, *, strict: bool, show: Show, processes: Processes = ALONE
+) -> Outcome:
+    """Continue a run from its newest checkpoint, bit for bit as if it had never stopped, on any number of processes.
 
     Raises:
         ManifestError: there is no run in the directory.
@@ -100,10 +117,14 @@ def resume(directory: RunDirectory, registry: Registry, *, strict: bool, show: S
     """
     if not directory.is_begun:
         raise ManifestError(f"{directory.path}: no run has been started here; start one with: altgrad run MANIFEST")
-    with directory, _explained(directory):
+    resolved = resolve(load_manifest(directory.resolved), registry)
+    _meet(processes, resolved, directory.resolved.read_bytes())
+    if processes.rank:
+        return _follow(assemble(resolved, processes), directory)
+    with processes.leading(), directory, _explained(directory):
         if directory.is_finished:
             return _already(directory)
-        run = assemble(resolve(load_manifest(directory.resolved), registry))
+        run = assemble(resolved, processes)
         before = _read_json(directory.environment) if directory.environment.exists() else {}
         changes = differences(before, describe_environment(run.device, run.resolved.plugins))
         if changes and strict:
@@ -111,6 +132,22 @@ def resume(directory: RunDirectory, registry: Registry, *, strict: bool, show: S
         audience = _gather(run, directory, show)
         audience.warnings.extend(f"{change}; the result may differ from an uninterrupted run's" for change in changes)
         return _train(run, directory, audience, resumed=True)
+
+
+def _meet(processes: Processes, resolved: Resolved, described: bytes) -> None:
+    """Before anything is written: do all processes mean the same run, and can they share its steps?"""
+    processes.refuse_uneven(resolved.manifest.data.accumulate)
+    environment = describe_environment(torch.device("cpu"), resolved.plugins)
+    facts = {**environment["versions"], **environment["plugins"], "threads": environment["threads"]}
+    processes.agree({**facts, "manifest": hashlib.sha256(described).hexdigest()[:12]})
+
+
+def _follow(run: Run, directory: RunDirectory) -> Outcome:
+    """Train along with the first process."""
+    status, interrupted = follow(run)
+    if status is None:  # the first process says why
+        return Outcome("not begun", directory.path, 0, {})
+    return Outcome(status, directory.path, interrupted if status == "interrupted" else _exit_code(status), {})
 
 
 def _already(directory: RunDirectory) -> Outcome:
@@ -172,9 +209,11 @@ def _begin_or_restore(run: Run, saver: Saver, records: Records, signals: Signals
         records.noticed({"kind": "resumed", "step": restored or 0, "steps": run.steps})
     saver.check_room()
     if restored is not None:
+        run.processes.from_first((run.files(), False))
         return Loop(run, records, saver, signals)
     parent = {"parent": adopt(run, Parent(Path(told["run"]), told["step"]))} if (told := saver.parent()) else {}
     records.happened({**began(run), **parent})
+    run.processes.from_first((run.files(), True))
     loop = Loop(run, records, saver, signals)
     loop.begin()
     return loop
