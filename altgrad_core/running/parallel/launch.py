@@ -39,8 +39,8 @@ def launch(arguments: Sequence[str], processes: int) -> int:
         with _passing_on(started):
             first_failed = _wait(started)
         codes = [process.returncode for process in started]
-        if first_failed is not None and first_failed > 0:
-            last = said[first_failed].read_text(errors="replace").strip().splitlines()[-3:]
+        if first_failed is not None and (codes[first_failed] < 0 or codes[first_failed] != codes[0]):
+            last = said[first_failed].read_text(errors="replace").strip().splitlines()[-3:] if first_failed else []
             ended = f"process {first_failed} of {processes} ended first, with {_described(codes[first_failed])}"
             print("altgrad: " + "\n".join([ended, *last]), file=sys.stderr)
         return _exit_code(codes)
@@ -100,9 +100,9 @@ def _wait(started: Sequence[subprocess.Popen[bytes]]) -> int | None:
 
 
 def _exit_code(codes: Sequence[int]) -> int:
-    """That of the first process, or of one that failed where the first did not."""
+    """That of the first process, or of one that failed where the first did not; 128 + N for signal N, as shells have it."""
     code = codes[0] or next((code for code in codes if code), 0)
-    return 1 if code < 0 else code
+    return 128 - code if code < 0 else code
 
 
 def _described(code: int) -> str:

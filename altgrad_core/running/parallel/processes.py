@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -15,6 +16,8 @@ from altgrad_core.errors import ManifestError, RunError
 
 RENDEZVOUS = "ALTGRAD_RENDEZVOUS"
 """The environment variable with the file by which processes of one machine find each other."""
+
+_PLACE = re.compile(r"^\[\S+:\d+\] ")  # where in its source a library raised an error
 
 PATIENCE = timedelta(minutes=30)
 
@@ -134,7 +137,7 @@ class Group(Processes):
         try:
             yield
         except RuntimeError as error:  # every error of torch.distributed
-            reason = str(error).strip().splitlines()[0]
+            reason = _PLACE.sub("", str(error)).strip().splitlines()[0].split(". ")[0]
             raise RunError(f"process {self.rank} of {self.size} lost the others: {reason}") from error
 
 

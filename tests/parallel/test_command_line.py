@@ -1,0 +1,63 @@
+"""`altgrad run --processes N`: the same run, an end for all when one ends, and messages that say what happened."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.running.conftest import Process
+
+if TYPE_CHECKING:
+    from tests.conftest import Said
+
+FOUR = ("--set", "data.accumulate=4")
+
+
+def children_of(parent: int) -> list[int]:
+    """The process numbers of its children, oldest first."""
+    said = subprocess.run(["ps", "-o", "pid=", "--ppid", str(parent)], capture_output=True, text=True, check=False)
+    return sorted(map(int, said.stdout.split()))
+
+
+def test_two_processes_write_what_one_writes(
+    altgrad_process: Callable[..., Said], altgrad: Callable[..., Said], tiny: Path
+) -> None:
+    alone, two = tiny.with_name("alone"), tiny.with_name("two")
+    assert altgrad("run", tiny, *FOUR, "--out", alone).code == 0
+    said = altgrad_process("run", tiny, *FOUR, "--processes", 2, "--out", two)
+    assert said.code == 0, said.err
+    assert (two / "records.jsonl").read_bytes() == (alone / "records.jsonl").read_bytes()
+    assert said.out.count("validation loss") == 1  # the first process alone has the terminal
+
+
+def test_micro_batches_that_cannot_be_shared_are_refused(altgrad_process: Callable[..., Said], tiny: Path) -> None:
+    said = altgrad_process("run", tiny, "--processes", 2, "--out", tiny.with_name("run"))
+    assert (said.code, said.err) == (
+        2,
+        "altgrad: data.accumulate: is 1, which 2 processes cannot share equally; expected a multiple of 2, "
+        "such as --set data.accumulate=2\n",
+    )
+    assert not tiny.with_name("run").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_process_that_is_killed_ends_all_and_the_run_can_be_resumed(victim: int, tiny: Path) -> None:
+    out, steps = tiny.with_name("run"), ("--steps", 4000, "--set", "run.checkpoint_every=10")
+    one = Process(("run", tiny, *FOUR, *steps, "--processes", 2, "--out", out))
+    while not (out / "checkpoints" / "step-20").exists():
+        time.sleep(0.05)
+    os.kill(children_of(one._process.pid)[victim], signal.SIGKILL)
+    assert one.end() == (137 if victim == 0 else 1)
+    assert f"process {victim} of 2 ended first, with signal SIGKILL" in one.err
+    resumed = Process(("resume", out))
+    resumed.wait_for("resumed at step")
+    resumed.send(signal.SIGTERM)
+    assert resumed.end() == 143
