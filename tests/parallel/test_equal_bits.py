@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
+import torch
 
 from altgrad_core.manifest.load import load_manifest
 from altgrad_core.records.directory import RunDirectory
@@ -186,3 +187,35 @@ def test_processes_with_another_manifest_are_refused_before_anything_is_written(
     assert together(2, tmp_path, work) == [99, 99]
     assert "process 1 has manifest " in capfd.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+class Counting(torch.nn.Module):
+    """A model that counts its passes in a buffer."""
+
+    def __init__(self, vocabulary: int) -> None:
+        super().__init__()
+        self.embedding = torch.nn.Embedding(vocabulary, vocabulary)
+        self.register_buffer("passes", torch.zeros(()))
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        self.passes += self.training
+        return self.embedding(tokens)
+
+
+def test_a_model_whose_buffers_change_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "counting.toml"
+    text = MANIFEST.replace("OPTIMIZER", 'use = "adamw"\nlr = 0.01').split("[[recipe]]")[0]
+    start, end = text.index("[model]"), text.index("[data]")
+    model = f'[model]\nuse = "{__name__}:Counting"\nblock_size = 8\n\n'
+    path.write_text(text[:start] + model + text[end:])
+
+    def work(processes: Processes) -> int:
+        resolved = resolve(load_manifest(path), installed())
+        return begin(
+            resolved, RunDirectory(tmp_path / "run"), overwrite=False, show=silent, processes=processes
+        ).exit_code
+
+    assert together(2, tmp_path, work) == [99, 99]
+    assert (
+        "a training pass changes its buffer passes, which 2 processes would see differently" in capfd.readouterr().err
+    )

@@ -96,6 +96,8 @@ class Loop:
         """
         run, count = self.run, self.run.resolved.manifest.data.accumulate
         parameters, tree = list(run.model.parameters()), TreeSum()
+        is_first = run.processes.size > 1 and step == self._first + 1
+        buffers = {name: buffer.clone() for name, buffer in run.model.named_buffers()} if is_first else {}
         for micro_batch in run.processes.share(count):
             run.plan.moment.phase, run.plan.moment.step, run.plan.moment.micro_batch = "train", step, micro_batch
             loss = self._micro_loss(step, micro_batch)
@@ -103,6 +105,12 @@ class Loop:
             tree.add(Node(0, micro_batch, [loss.detach(), *(parameter.grad for parameter in parameters)]))
             for parameter in parameters:
                 parameter.grad = None
+        for name, buffer in run.model.named_buffers() if is_first else ():
+            if not torch.equal(buffer, buffers[name]):
+                raise RunError(
+                    f"model: a training pass changes its buffer {name}, which {run.processes.size} processes would see "
+                    "differently; train it with one process, or without such layers (batch normalization is one)"
+                )
         like = [torch.zeros((), device=run.device), *parameters]
         how = run.resolved.manifest.run.reduce
         total, *gradients = total_of(tree, run.processes, leaves=count, like=like, how=how)
