@@ -141,9 +141,6 @@ from .numerics.quantizer import (
 from .numerics.random import (
     derive_key as derive_key,
 )
-from .numerics.random import (
-    philox_words as philox_words,
-)
 from .numerics.scaling import (
     Scaling as Scaling,
 )

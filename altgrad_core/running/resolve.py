@@ -108,9 +108,9 @@ def resolve(source: ManifestFile, registry: Registry) -> Resolved:
                 raise resolved.error(("monitor", index), f'"{name}" is the identity: nothing is rounded to it')
     for location, spec in resolved.optimizers():
         for name in spec.names_formats():
-            key = tuple(option for option, value in spec if value == name)[:1]
-            if find.format(name, (*location, *key)).is_identity:
-                raise resolved.error((*location, *key), f'"{name}" is the identity: it has no grid to step along')
+            written = [(*location, option) for option, value in spec if value == name] or [location]
+            if find.format(name, written[0]).is_identity:
+                raise resolved.error(written[0], f'"{name}" is the identity: it has no grid to step along')
     for location, message in contradictions(resolved):
         raise resolved.error(location, message)
     return replace(resolved, plugins=tuple(find.used.values()))

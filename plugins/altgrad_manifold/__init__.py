@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
-from altgrad_core import Geometry, OptimizerSpec, hookimpl, load_format
+from altgrad_core import Geometry, OptimizerSpec, hookimpl
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -72,6 +72,7 @@ class ManifoldAdamW(OptimizerSpec):
 
     def build(self, groups: list[dict[str, Any]], geometry: Mapping[Tensor, Geometry]) -> Optimizer:
         """A `ManifoldAdamW` optimizer; weights with a line and all others stand in groups of their own."""
+        from altgrad_core import load_format
         from altgrad_manifold.lines import lines_of
         from altgrad_manifold.optimizer import ManifoldAdamW as Walker
 

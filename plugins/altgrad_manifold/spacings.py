@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from altgrad_core import Geometry, derive_key, philox_words
+from altgrad_core import Geometry, derive_key
 
 
 def spacing_by(control: str, geometry: Geometry, weight: Tensor, state: dict[str, Any]) -> Tensor:
@@ -37,5 +37,6 @@ def shuffled(values: Tensor) -> Tensor:
 
 @lru_cache(maxsize=64)
 def _order(count: int, device: torch.device) -> Tensor:
-    """A permutation: element numbers by rank of their Philox words."""
-    return philox_words(derive_key(0, "shuffled spacing"), count, device=device).argsort(stable=True)
+    """A permutation: element numbers by rank of their keys, which depend on these numbers alone."""
+    numbers = sorted(range(count), key=lambda number: derive_key(0, "shuffled spacing", number))
+    return torch.tensor(numbers, device=device)
