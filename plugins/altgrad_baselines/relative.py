@@ -6,11 +6,12 @@ from typing import Any
 
 from torch import Tensor
 
-from altgrad_baselines.own_step import OwnStep
+from altgrad_baselines.own_step import finite
+from altgrad_core import SplitOptimizer, adam_direction, begin_moments
 
 
-class RelativeAdamW(OwnStep):
-    """w -= lr * max(rms(w), min_rms) * (AdamDirection(g) + weight_decay * w), rms over the whole tensor.
+class RelativeAdamW(SplitOptimizer):
+    """w -= lr * (max(rms(w), min_rms) * AdamDirection(g) + weight_decay * w), rms over the whole tensor.
 
     A weight whose gradient is no finite number stays.
 
@@ -34,6 +35,10 @@ class RelativeAdamW(OwnStep):
     def move(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
         """One step of each, at a rate of its own."""
         for parameter in parameters:
-            rms = parameter.double().square().mean().sqrt().clamp(min=self.min_rms)
-            direction = self.decayed_direction(group, parameter)
-            parameter.sub_(group["lr"] * rms.to(parameter.dtype) * direction)
+            state, gradient = self.state[parameter], parameter.grad
+            assert gradient is not None
+            begin_moments(state, parameter)
+            rms = parameter.double().square().mean().sqrt().clamp(min=self.min_rms).to(parameter.dtype)
+            direction = adam_direction(gradient, state, betas=group["betas"], eps=group["eps"])
+            step = (rms * direction).add_(parameter, alpha=group["weight_decay"])
+            parameter.sub_(group["lr"] * step.where(finite(gradient, state), 0.0))

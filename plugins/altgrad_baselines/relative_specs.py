@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 class AdamWRelative(OptimizerSpec):
     """AdamW whose rate is relative to the root mean square of each matrix (as in Adafactor, 1804.04235).
 
-    The rate of a matrix is lr * max(rms(w), min_rms) with the weights as they are at that step. Vectors take AdamW.
+    w -= lr * (max(rms(w), min_rms) * AdamDirection(g) + weight_decay * w), with the root mean square over the matrix as
+    it is at that step. Vectors take AdamW.
 
     Options:
         min_rms: the smallest root mean square, by which a matrix of zeros still moves; Adafactor's epsilon_2.

@@ -159,9 +159,10 @@ def test_the_ratio_of_lamb_is_1_for(shape: tuple[int, ...]) -> None:
 def test_a_relative_rate_is_adamws_rate_times_the_root_mean_square_of_each_matrix() -> None:
     ours, theirs = nn.Parameter(torch.tensor([[3.0, -4.0]])), nn.Parameter(torch.tensor([[3.0, -4.0]]))
     relative = AdamWRelative(lr=0.02, weight_decay=0.1).build([{"params": [ours]}], {})
-    plain = torch.optim.AdamW([theirs], weight_decay=0.1)
+    plain = torch.optim.AdamW([theirs])
     for gradient in ([1.0, 2.0], [-3.0, 0.5], [0.1, 0.1]):
-        plain.param_groups[0]["lr"] = 0.02 * math.sqrt((ours[0, 0].item() ** 2 + ours[0, 1].item() ** 2) / 2)
+        rms = math.sqrt((ours[0, 0].item() ** 2 + ours[0, 1].item() ** 2) / 2)
+        plain.param_groups[0].update(lr=0.02 * rms, weight_decay=0.1 / rms)  # decay is not relative
         for parameter, optimizer in ((ours, relative), (theirs, plain)):
             parameter.grad = torch.tensor([gradient])
             optimizer.step()
