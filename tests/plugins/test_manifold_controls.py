@@ -245,6 +245,12 @@ def test_a_line_that_there_is_not_is_found_before_the_first_step(
     assert (told.code, told.err) == (2, f"altgrad: --set: {said}\n")
 
 
+def test_a_groups_line_is_looked_up_too(tiny: Path, altgrad: Callable[..., Any]) -> None:
+    told = altgrad("check", tiny, "--set", "optimizer.group=[{layers='blocks.*', geometry='e5m3'}]")
+    said = 'altgrad: --set: optimizer.group[0].geometry: no format "e5m3"; did you mean "e5m2"?\n'
+    assert (told.code, told.err) == (2, said)
+
+
 def test_in_python_the_identity_has_no_line_either() -> None:
     plan = quantize_model(nn.Sequential(nn.Linear(4, 4)), [])
     with pytest.raises(FormatError) as caught:

@@ -132,13 +132,18 @@ def markdown(table: Path) -> str:
     for c in listed.values():
         if " - " in c.name:
             told = "yes" if c.is_within else "not shown"
-            lines.append(f"| {c.name} | {c.mean:.4f} | {c.low:.4f} to {c.high:.4f} | {c.p:.3f} | {told} |")
+            lines.append(f"| {c.name} | {nats(c.mean)} | {nats(c.low)} to {nats(c.high)} | {c.p:.3f} | {told} |")
     return "\n".join(lines)
 
 
 def interval(c: Contrast) -> str:
     """A mean with its 95 % interval, as the text has it."""
-    return f"{c.mean:.4f} ({c.low:.4f} to {c.high:.4f})"
+    return f"{nats(c.mean)} ({nats(c.low)} to {nats(c.high)})"
+
+
+def nats(value: float) -> str:
+    """A difference of losses to four digits, without the sign of a zero."""
+    return f"{round(value, 4) + 0.0:.4f}"
 
 
 def mean(losses: Losses) -> float:
