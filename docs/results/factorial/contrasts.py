@@ -4,7 +4,7 @@
     python docs/results/factorial/contrasts.py --write   # also writes them there, the tables of contrasts and gains.svg
 
 Losses are those of `cells.csv`, of 250 steps, and of `longer/cells.csv`, of 1000. A seed is judged at the rate that is best
-on average over the other seeds, of the rates that all seeds tried. A gain is the loss with AdamW less that with another
+on average over the other seeds, of the rates that all seeds tried, a factor of 1.78 apart. A gain is the loss with AdamW less that with another
 step, of the same weights and seed. Intervals are Student's t over seeds.
 """
 
@@ -23,6 +23,8 @@ from scipy import stats
 TABLES = Path(__file__).parent / "tables"
 TEXT = Path(__file__).parents[1] / "README.md"
 CELLS = {250: TABLES / "cells.csv", 1000: TABLES / "longer" / "cells.csv"}
+BASES, FACTORS = (0.001, 0.1, 0.0178), (0.3156, 0.5618, 1.0, 1.78, 3.168)  # of the manifest
+COARSE = {float(f"{base * factor:.4g}") for base in BASES for factor in FACTORS}
 MARGIN = 0.005  # nats per byte: gains that differ by less count as equal; from the plan of the study
 WEIGHTS = ("fp32", "e4m3", "e0m7", "e7m0")
 RELATIVE = ("RMS", "shuffled", "E4M3 line", "own line")
@@ -61,26 +63,34 @@ def contrast(name: str, differences: Sequence[float]) -> Contrast:
     return Contrast(name, count, mean, mean - half, mean + half, p, abs(mean) + narrow < MARGIN)
 
 
-def arms(table: Path) -> dict[tuple[str, str], Losses]:
-    """The held-out loss of every seed, by weights and step; infinite for a run that diverged."""
+def arms(table: Path, *, finer: bool = False, pooled: bool = False) -> dict[tuple[str, str], Losses]:
+    """The loss of every seed at the rate that is chosen for it, by weights and step; infinite for a run that diverged.
+
+    Args:
+        finer: whether rates half as far apart count too; of some arms there are none.
+        pooled: whether one rate is chosen for all seeds, by all of them.
+    """
     rates: dict[tuple[str, str], dict[float, dict[int, float]]] = {}
     with table.open() as file:
         for row in csv.DictReader(file):
             loss = float(row["validation_loss"]) if row["status"] == "finished" else math.inf
-            arm = rates.setdefault((row["weights"], row["step"]), {})
-            arm.setdefault(float(row["rate"]), {})[int(row["seed"])] = loss
-    return {arm: held_out(tried) for arm, tried in rates.items()}
+            if finer or float(row["rate"]) in COARSE:
+                arm = rates.setdefault((row["weights"], row["step"]), {})
+                arm.setdefault(float(row["rate"]), {})[int(row["seed"])] = loss
+    return {arm: chosen(tried, pooled=pooled) for arm, tried in rates.items()}
 
 
-def held_out(rates: Mapping[float, Losses]) -> Losses:
-    """Each seed at the rate that is best on average over the others, of those that all of them tried."""
+def chosen(rates: Mapping[float, Losses], *, pooled: bool = False) -> Losses:
+    """Each seed at the rate that is best on average over the others, or over all, of those that all of them tried."""
     seeds = {seed for losses in rates.values() for seed in losses}
     full = {rate: losses for rate, losses in rates.items() if losses.keys() == seeds}
 
-    def best(left_out: int) -> float:
+    def best(left_out: int | None) -> float:
         return min(full, key=lambda rate: math.fsum(full[rate][seed] for seed in seeds if seed != left_out))
 
-    return {seed: full[best(seed)][seed] for seed in sorted(seeds)} if full and len(seeds) > 1 else {}
+    return (
+        {seed: full[best(None if pooled else seed)][seed] for seed in sorted(seeds)} if full and len(seeds) > 1 else {}
+    )
 
 
 def gains(found: Mapping[tuple[str, str], Losses]) -> dict[tuple[str, str], Losses]:
@@ -136,6 +146,26 @@ def markdown(table: Path) -> str:
     return "\n".join(lines)
 
 
+def sensitivity(table: Path) -> str:
+    """How the main contrasts depend on how rates are chosen."""
+    lines = [f"| rates | {' | '.join(['fp32', 'e4m3', 'e0m7', 'e4m3 - fp32', 'e4m3 - e0m7', 'e0m7 - fp32'])} |"]
+    lines.append("|---|" + "---|" * 6)
+    for told, options in CHOICES.items():
+        found = gains(arms(table, **options))
+        line = {weights: found[weights, "E4M3 line"] for weights in ("fp32", "e4m3", "e0m7")}
+        pairs = [(line[a], line[b]) for a, b in (("e4m3", "fp32"), ("e4m3", "e0m7"), ("e0m7", "fp32"))]
+        values = [*(list(losses.values()) for losses in line.values()), *([x[s] - y[s] for s in x] for x, y in pairs)]
+        lines.append(f"| {told} | {' | '.join(interval(contrast('', row)) for row in values)} |")
+    return "\n".join(lines)
+
+
+CHOICES = {
+    "1.78 apart, chosen by the other seeds": {},
+    "1.33 apart, chosen by the other seeds": {"finer": True},
+    "1.33 apart, one for all seeds": {"finer": True, "pooled": True},
+}
+
+
 def interval(c: Contrast) -> str:
     """A mean with its 95 % interval, as the text has it."""
     return f"{nats(c.mean)} ({nats(c.low)} to {nats(c.high)})"
@@ -163,9 +193,14 @@ def embedded(text: str) -> str:
     """A text with the tables below their marks as they are computed now."""
     for steps, table in CELLS.items():
         if table.exists():
-            mark = rf"(<!-- {steps} steps, by contrasts.py -->\n)(?:\|.*\n|\n(?=\|))*"
-            text = re.sub(mark, lambda found, table=table: f"{found[1]}{markdown(table)}\n", text)  # type: ignore[misc]
-    return text
+            text = _with_table(text, f"{steps} steps", markdown(table))
+    return _with_table(text, "choice of rates", sensitivity(CELLS[250]))
+
+
+def _with_table(text: str, mark: str, table: str) -> str:
+    return re.sub(
+        rf"(<!-- {mark}, by contrasts.py -->\n)(?:\|.*\n|\n(?=\|))*", lambda found: f"{found[1]}{table}\n", text
+    )
 
 
 def main() -> None:
@@ -174,7 +209,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write tables, figure and the tables of the text too")
     is_writing = parser.parse_args().write
     found = {steps: table for steps, table in CELLS.items() if table.exists()}
-    print("\n\n".join(markdown(table) for table in found.values()))
+    print("\n\n".join([*(markdown(table) for table in found.values()), sensitivity(CELLS[250])]))
     if is_writing:
         from figure import draw
 
