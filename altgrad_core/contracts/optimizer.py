@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from altgrad_core.contracts.options import Options
@@ -30,6 +30,10 @@ class OptimizerSpec(Options):
         The run sets `group["lr"]` before every step to `group["initial_lr"]` times the schedule. Random numbers come
         from torch's default generator, which the run seeds before every step from (seed, step).
         """
+
+    def names_formats(self) -> Iterable[str]:
+        """The formats it steps along by name; each must be installed and have a grid."""
+        return ()
 
     @staticmethod
     def split(groups: list[dict[str, Any]], geometry: Mapping[Tensor, Geometry], **plain: Any) -> list[dict[str, Any]]:

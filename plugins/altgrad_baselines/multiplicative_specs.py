@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, PositiveFloat
 
+from altgrad_baselines.matrices import matrices
 from altgrad_core import Geometry, OptimizerSpec
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Madam(OptimizerSpec):
         from altgrad_baselines.madam import Madam as Multiplicative
 
         return Multiplicative(
-            self.split(groups, _matrices(groups), lr=self.plain_lr, weight_decay=0.01),
+            self.split(groups, matrices(groups), lr=self.plain_lr, weight_decay=0.01),
             lr=self.lr,
             beta=self.beta,
             g_bound=self.g_bound,
@@ -80,15 +81,10 @@ class LNSMadam(OptimizerSpec):
         from altgrad_baselines.lns_madam import LNSMadam as Logarithmic
 
         return Logarithmic(
-            self.split(groups, _matrices(groups), lr=self.plain_lr, weight_decay=0.01),
+            self.split(groups, matrices(groups), lr=self.plain_lr, weight_decay=0.01),
             lr=self.lr,
             beta=self.beta,
             g_bound=self.g_bound,
             base_factor=self.base_factor,
             bits=self.bits,
         )
-
-
-def _matrices(groups: list[dict[str, Any]]) -> dict[Tensor, Any]:
-    """Every parameter of two dimensions or more, as keys: `split` sets all others apart."""
-    return {p: None for group in groups for p in group["params"] if p.dim() >= 2}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from altgrad_core import Geometry, OptimizerSpec, hookimpl
 
@@ -24,6 +24,11 @@ class ManifoldAdamW(OptimizerSpec):
         walk: of `rungs`. `exact`: along the piecewise-linear map. `linear`: one step of the local spacing; a control.
         moments: of `rungs`. `real`: those of the gradient. `carried`: those of the gradient times the local spacing,
             which go stale when a weight crosses a binade; an experiment.
+        geometry: a format: its line in place of the weight's own, for every matrix, quantized or not, at the scale that
+            quantizing the matrix to that format would have; a control.
+        spacing: of `rungs`. `own`: that of the weight. The others are controls, all with a straight step. `shuffled`:
+            the spacings of a tensor in another, fixed order. `rms`: their root mean square, one for the whole tensor.
+            `initial`: those of the weights at the first step.
         floor: so many binades below the top of the grid, the spacing ceases to shrink; without it, where the format's
             subnormals begin.
         fused: torch's fused step, where AdamW is taken: faster, and other last bits.
@@ -40,6 +45,8 @@ class ManifoldAdamW(OptimizerSpec):
     precondition: Literal["rungs", "gradient", "off"] = "rungs"
     walk: Literal["exact", "linear"] = "exact"
     moments: Literal["real", "carried"] = "real"
+    geometry: str | None = None
+    spacing: Literal["own", "shuffled", "rms", "initial"] = "own"
     floor: PositiveInt | None = None
     bit_position: bool = False
     fused: bool = False
@@ -51,10 +58,26 @@ class ManifoldAdamW(OptimizerSpec):
     eps: PositiveFloat = 1e-8
     weight_decay: NonNegativeFloat | None = None
 
+    @model_validator(mode="after")
+    def _controls_have_an_effect(self) -> Self:
+        if self.geometry is not None and self.precondition == "off":
+            raise ValueError('geometry does nothing with precondition = "off"; use "rungs" or "gradient"')
+        if self.spacing != "own" and (self.precondition, self.moments) != ("rungs", "real"):
+            raise ValueError(f'spacing = "{self.spacing}" needs precondition = "rungs" and moments = "real"')
+        return self
+
+    def names_formats(self) -> Iterable[str]:
+        """The format of the line, if there is one."""
+        return [] if self.geometry is None else [self.geometry]
+
     def build(self, groups: list[dict[str, Any]], geometry: Mapping[Tensor, Geometry]) -> Optimizer:
-        """A `ManifoldAdamW` optimizer; weights with a geometry and all others stand in groups of their own."""
+        """A `ManifoldAdamW` optimizer; weights with a line and all others stand in groups of their own."""
+        from altgrad_core import load_format
+        from altgrad_manifold.lines import lines_of
         from altgrad_manifold.optimizer import ManifoldAdamW as Walker
 
+        if self.geometry is not None:
+            geometry = lines_of(load_format(self.geometry), groups, geometry)
         in_rungs = self.precondition == "rungs"
         decay = self.weight_decay
         plain_lr = self.plain_lr or (1e-3 if in_rungs else self.lr)
@@ -69,6 +92,7 @@ class ManifoldAdamW(OptimizerSpec):
             precondition=self.precondition,
             walk=self.walk,
             moments=self.moments,
+            spacing=self.spacing,
             floor=self.floor,
             bit_position=self.bit_position,
             fused=self.fused or None,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from altgrad_core import Geometry, Moved, SplitOptimizer, adam_direction, adam_walk, begin_moments
+from altgrad_manifold.spacings import spacing_by
 
 
 class ManifoldAdamW(SplitOptimizer):
@@ -21,9 +22,10 @@ class ManifoldAdamW(SplitOptimizer):
 
     Args:
         params: parameters or groups; a group with `plain=True` holds parameters without a grid.
-        geometry: the live grid of every other parameter.
+        geometry: the line of every other parameter, by default its live grid.
         weight_decay: with `rungs`, w *= 1 - weight_decay * lr / initial_lr before the walk; else as torch does it.
         moments: `real`: of the gradient. `carried`: of the gradient times the local spacing, that by rungs.
+        spacing: `own`: the step follows `walk`. Else w -= lr * S * d, with the spacings S of a control; see `spacing_by`.
         floor: binades below the top of the grid, under which the spacing stays what it is there; None: the format's own.
         bit_position: keep in `state[p]["bit_position"]` by how many rungs each weight has gone in all (int32).
         fused: of torch's AdamW step, as its own option.
@@ -41,6 +43,7 @@ class ManifoldAdamW(SplitOptimizer):
         precondition: str = "rungs",
         walk: str = "exact",
         moments: str = "real",
+        spacing: str = "own",
         lr_unit: str = "binades",
         floor: int | None = None,
         bit_position: bool = False,
@@ -48,7 +51,7 @@ class ManifoldAdamW(SplitOptimizer):
     ) -> None:
         self.geometry = {p: grid if floor is None else grid.floored(floor) for p, grid in geometry.items()}
         self.precondition, self.walk, self.moments, self.lr_unit = precondition, walk, moments, lr_unit
-        self.bit_position = bit_position
+        self.spacing, self.bit_position = spacing, bit_position
         self.moved: dict[Tensor, Moved] = {}
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}, fused=fused)
 
@@ -82,11 +85,13 @@ class ManifoldAdamW(SplitOptimizer):
         rungs = group["lr"] * (per_binade or 1)
         decay = group["weight_decay"] * group["lr"] / group["initial_lr"]
         betas, eps = group["betas"], group["eps"]
-        if self.walk == "exact":
+        if self.walk == "exact" and self.spacing == "own":
             moved = adam_walk(parameter, gradient, state, geometry, rungs=rungs, betas=betas, eps=eps, decay=decay)
         else:
             direction = adam_direction(gradient, state, betas=betas, eps=eps)
-            moved = _step_by_spacing(parameter, rungs * direction, geometry, gradient, decay, state.get("bit_position"))
+            kept = parameter * (1 - decay)
+            new = kept - rungs * direction * spacing_by(self.spacing, geometry, kept, state)
+            moved = _put(new, parameter, geometry, gradient=gradient, trail=state.get("bit_position"))
         self.add_count(state, "broken", moved.broken)
         self.moved[parameter] = moved
 
@@ -96,13 +101,10 @@ def _gradient(parameter: Tensor) -> Tensor:
     return parameter.grad
 
 
-def _step_by_spacing(
-    weight: Tensor, rungs: Tensor, geometry: Geometry, gradient: Tensor, decay: float, trail: Tensor | None
-) -> Moved:
-    """w <- (1 - decay) w - r S((1 - decay) w): the tangent of the walk."""
+def _put(new: Tensor, weight: Tensor, geometry: Geometry, *, gradient: Tensor, trail: Tensor | None) -> Moved:
+    """Set a weight, where its gradient is a finite number; what that did."""
     whole = gradient.isfinite()
-    kept = weight * (1 - decay)
-    new = (kept - rungs * geometry.spacing(kept)).where(whole, weight)
+    new = new.where(whole, weight)
     flips = None
     if trail is not None:
         went = geometry.rung(new) - geometry.rung(weight)

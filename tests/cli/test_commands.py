@@ -180,7 +180,7 @@ def test_the_version_is_that_of_the_package(altgrad: Callable[..., Any]) -> None
 
 def test_plugins_are_listed_with_what_they_are(altgrad: Callable[..., Any]) -> None:
     rows = json.loads(altgrad("list-plugins", "--kind", "optimizer", "--json").out)
-    baselines = ["adamw", "sgd", "lamb", "adamw-stochastic", "adamw-kahan", "madam", "lns-madam"]
+    baselines = ["adamw", "sgd", "lamb", "adamw-relative", "adamw-stochastic", "adamw-kahan", "madam", "lns-madam"]
     assert [row["name"] for row in rows] == [*baselines, "grid", "manifold-adamw"]
     assert rows[-1].pop("options")["precondition"] == {"type": "'rungs' or 'gradient' or 'off'", "default": "rungs"}
     assert rows[-1] == {

@@ -52,7 +52,14 @@ def test_every_plugin_of_the_guide_keeps_its_laws(block: str) -> None:
         CHECKS[kind](item)
 
 
-STUDIES = {"study.toml": 192, "options.toml": 204, "momentum.toml": 156, "confirmation.toml": 36}  # cells to begin with
+STUDIES = {
+    "study.toml": 192,
+    "options.toml": 204,
+    "momentum.toml": 156,
+    "confirmation.toml": 36,
+    "factorial.toml": 90,
+    "factorial-longer.toml": 36,
+}  # cells to begin with
 ELSEWHERE = {"eurlex.toml", *STUDIES}  # one needs data, which tests/examples makes; the others take long
 MANIFESTS = [path for path in sorted(ROOT.glob("examples/*.toml")) if path.name not in ELSEWHERE]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from altgrad_baselines import LAMB, SGD, AdamW, AdamWKahan, AdamWStochastic, LNSMadam, Madam
+from altgrad_baselines import LAMB, SGD, AdamW, AdamWKahan, AdamWRelative, AdamWStochastic, LNSMadam, Madam
 from altgrad_baselines.lamb import LAMB as Layerwise
 from pydantic import ValidationError
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from altgrad_core import OptimizerSpec, Quantizer, Rule, build_optimizer, load_f
 from altgrad_core.testing import check_optimizer
 from altgrad_core.testing.tiny import bits, tiny_run, train
 
-ALL = (AdamW, SGD, LAMB, AdamWStochastic, AdamWKahan, Madam, LNSMadam)
+ALL = (AdamW, SGD, LAMB, AdamWRelative, AdamWStochastic, AdamWKahan, Madam, LNSMadam)
 
 
 def matrices_and_vectors(model: nn.Module) -> list[dict[str, Any]]:
@@ -153,6 +153,29 @@ def test_the_ratio_of_lamb_is_1_for(shape: tuple[int, ...]) -> None:
     torch.testing.assert_close(parameter.detach(), start - 0.01)
 
 
+# ---- AdamW at relative rates ----
+
+
+def test_a_relative_rate_is_adamws_rate_times_the_root_mean_square_of_each_matrix() -> None:
+    ours, theirs = nn.Parameter(torch.tensor([[3.0, -4.0]])), nn.Parameter(torch.tensor([[3.0, -4.0]]))
+    relative = AdamWRelative(lr=0.02, weight_decay=0.1).build([{"params": [ours]}], {})
+    plain = torch.optim.AdamW([theirs])
+    for gradient in ([1.0, 2.0], [-3.0, 0.5], [0.1, 0.1]):
+        rms = math.sqrt((ours[0, 0].item() ** 2 + ours[0, 1].item() ** 2) / 2)
+        plain.param_groups[0].update(lr=0.02 * rms, weight_decay=0.1 / rms)  # decay is not relative
+        for parameter, optimizer in ((ours, relative), (theirs, plain)):
+            parameter.grad = torch.tensor([gradient])
+            optimizer.step()
+    torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=0)
+
+
+def test_a_matrix_of_zeros_moves_at_the_smallest_relative_rate() -> None:
+    parameter = nn.Parameter(torch.zeros(2, 2))
+    parameter.grad = torch.ones(2, 2)
+    AdamWRelative(lr=0.5, min_rms=0.25).build([{"params": [parameter]}], {}).step()
+    assert parameter.flatten().tolist() == pytest.approx([-0.125] * 4)
+
+
 # ---- what all share ----
 
 
@@ -181,7 +204,9 @@ def test_e0m7_and_e1m6_give_one_run_under_amax(spec: type[OptimizerSpec]) -> Non
     }
 
 
-@pytest.mark.parametrize("spec", (LAMB, AdamWStochastic, AdamWKahan, Madam, LNSMadam), ids=lambda spec: spec.name)
+@pytest.mark.parametrize(
+    "spec", (LAMB, AdamWRelative, AdamWStochastic, AdamWKahan, Madam, LNSMadam), ids=lambda spec: spec.name
+)
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_weight_whose_gradient_is_not_finite_stays_for_this_step_and_is_counted(
     spec: type[OptimizerSpec], bad: float

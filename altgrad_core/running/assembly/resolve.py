@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -62,6 +62,11 @@ class Resolved:
         """The name of the run: that of the manifest, or of its file."""
         return self.manifest.run.name or self.source.path.stem
 
+    def optimizers(self) -> Iterator[tuple[Location, OptimizerSpec]]:
+        """Every optimizer and its place in the manifest."""
+        yield ("optimizer",), self.optimizer
+        yield from ((("optimizer", "group", index), group.spec) for index, group in enumerate(self.groups))
+
     def error(self, location: Location, message: str) -> ManifestError:
         """A mistake in the manifest, with file, line and key."""
         return ManifestError(problem_at(self.source, location, message))
@@ -101,6 +106,11 @@ def resolve(source: ManifestFile, registry: Registry) -> Resolved:
         for name in monitor.names_formats():
             if find.format(name, ("monitor", index)).is_identity:
                 raise resolved.error(("monitor", index), f'"{name}" is the identity: nothing is rounded to it')
+    for location, spec in resolved.optimizers():
+        for name in spec.names_formats():
+            written = [(*location, option) for option, value in spec if value == name] or [location]
+            if find.format(name, written[0]).is_identity:
+                raise resolved.error(written[0], f'"{name}" is the identity: it has no grid to step along')
     for location, message in contradictions(resolved):
         raise resolved.error(location, message)
     return replace(resolved, plugins=tuple(find.used.values()))
