@@ -127,12 +127,15 @@ class Geometry:
         return (round_to_index(_scaled(w, scale), format.grid) - format.grid.origin).to(torch.int32)
 
     def position(self, w: Tensor) -> Tensor:
-        """u(w): the rung number, linearly interpolated, continued beyond the ends with the last gap; float64."""
+        """u(w): the rung number, linearly interpolated, continued beyond the ends with the last gap; float64.
+
+        w / scale is taken in float64: where the scale is no power of two, its float32 quotient would be half an ulp off.
+        """
         line, scale = self.line, self.scale
         if kernels.walks(w, line):
             return kernels.position(w, line, scale=scale)
         values, gaps = grid_tensor(line.grid, w.device), _gaps(line.grid, w.device)
-        scaled = _scaled(w, scale).double()
+        scaled = w.detach().double() / scale.double()
         cell = _cell(scaled, values)
         anchor = cell + (scaled < 0)  # the end of the cell nearer to zero: tiny values keep their digits
         return (anchor - line.grid.origin) + (scaled - values[anchor]) / gaps[cell]

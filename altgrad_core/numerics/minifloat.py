@@ -104,7 +104,11 @@ class Minifloat(Format):
         negative = self.signed and code >> magnitude_bits == 1
         special = self._special(magnitude, negative)
         value = self._finite(magnitude) if special is None else special
-        return -value if negative else value
+        return -value if negative and (value or self._has_negative_zero) else value
+
+    @property
+    def _has_negative_zero(self) -> bool:
+        return self.specials not in ("fnuz", "p3109")
 
     def _special(self, magnitude: int, negative: bool) -> float | None:
         """NaN or infinity where this magnitude is not finite, else None."""

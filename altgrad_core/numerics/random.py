@@ -19,8 +19,12 @@ _LOW = 0xFFFFFFFF
 
 
 def derive_key(seed: int, *stream: str | int) -> int:
-    """A 63-bit key for one stream of one seed, such as `derive_key(7, "data", step)`."""
-    text = "/".join(str(part) for part in (seed, *stream))
+    """A 63-bit key for one stream of one seed, such as `derive_key(7, "data", step)`.
+
+    The parts are joined with "/", which is escaped within a part as in a JSON pointer (RFC 6901): so two different
+    sequences of parts never give one text. A number counts as its digits.
+    """
+    text = "/".join(str(part).replace("~", "~0").replace("/", "~1") for part in (seed, *stream))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from altgrad_core.numerics.rounding import round_to_index, round_to_values
@@ -103,8 +104,15 @@ def decode(codes: Tensor, format: Format, *, scale: float, out: Tensor) -> None:
     """The values of `codes` times scale into `out`, float32."""
     import torch
 
-    table = torch.tensor(format.table, dtype=torch.float32, device=codes.device)
-    torch.mul(table[codes.to(torch.int64)], scale, out=out)
+    torch.mul(_value_table(format, codes.device)[codes.to(torch.int64)], scale, out=out)
+
+
+@lru_cache(maxsize=256)
+def _value_table(format: Format, device: object) -> Tensor:
+    """The value of every code, float32 of shape (2 ** bits,)."""
+    import torch
+
+    return torch.tensor(format.table, dtype=torch.float32, device=device)  # type: ignore[arg-type]
 
 
 def special_beyond(format: Format, sign: int) -> float | None:

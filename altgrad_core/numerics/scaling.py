@@ -18,7 +18,8 @@ ScalingName = Literal["none", "amax", "delayed"]
 ScaleRounding = Literal["up", "exact", "mx-floor"]
 ScaleFormat = Literal["fp32", "e8m0", "e4m3"]
 GRANULARITY = r"^(tensor|row|block:[1-9][0-9]{0,8})$"
-EXPONENT_LIMIT = 126
+EXPONENT_LIMIT = 126  # of powers of two that are normal float32 numbers, and so are their inverses
+E8M0_LIMIT = 127  # of the powers of two that E8M0 holds
 E4M3 = Minifloat(exponent_bits=4, mantissa_bits=3, specials="fn", name="e4m3")  # of NVFP4's block scales
 
 
@@ -81,6 +82,11 @@ class Scaling:
             return 'scale format "e4m3" is for rows or blocks, with scale rounding "up" or "exact"'
         return None
 
+    @property
+    def exponent_limit(self) -> int:
+        """The largest magnitude of the exponent of a scale."""
+        return E8M0_LIMIT if self.scale_format == "e8m0" else EXPONENT_LIMIT
+
     def block_of(self, length: int) -> int | None:
         """How many neighbours in a row of this length share a scale; None where the whole tensor shares one."""
         if self.granularity == "tensor" or self.kind == "none":
@@ -98,42 +104,55 @@ def scale_for(amax: Tensor, largest: float, rule: Scaling) -> Tensor:
 
     Returns:
         float32 of the shape of `amax`. Powers of two come from exponents and significands, never from a logarithm,
-        which is one ulp wrong where it matters; their exponent is kept within +-126.
+        which is one ulp wrong where it matters; their exponent is kept within +-126, for E8M0 within +-127.
     """
     if rule.kind == "none":
         return amax.new_ones(amax.shape)
     counted = amax.where(amax != 0, 1.0)
     if rule.scale_format == "e4m3" and amax.numel():
         return _two_level(amax, counted, largest, rule)
-    return _one_level(counted, largest, rule.rounding, rule.margin)
+    return _one_level(counted, largest, rule)
 
 
-def _one_level(amax: Tensor, largest: float, rounding: str, margin: int) -> Tensor:
+def _one_level(amax: Tensor, largest: float, rule: Scaling) -> Tensor:
     import torch
 
-    if rounding == "exact":
-        return _within_limits(amax.double() / largest * 2.0**margin)
+    if rule.rounding == "exact":
+        return _within_limits(amax.double() / largest * 2.0**rule.margin)
     significand, exponent = torch.frexp(amax)
     own_significand, own_exponent = math.frexp(largest)
-    power = exponent - own_exponent + margin
-    if rounding == "up":
+    power = exponent - own_exponent + rule.margin
+    if rule.rounding == "up":
         power = power + (significand > own_significand)
-    biased = power.clamp(-EXPONENT_LIMIT, EXPONENT_LIMIT).to(torch.int32) + 127
-    return (biased << 23).view(torch.float32)
+    limit = rule.exponent_limit
+    biased = power.clamp(-limit, limit).to(torch.int32) + 127
+    return torch.where(biased > 0, biased << 23, 1 << 22).view(torch.float32)  # 2 ** -127 is subnormal
 
 
 def _two_level(amax: Tensor, counted: Tensor, largest: float, rule: Scaling) -> Tensor:
     """A float32 scale of the tensor times an E4M3 value of each block, the product as float32."""
-    tensor_scale = tensor_scale_for(amax.max(), largest, rule).double()
-    wanted = counted.double() / largest * 2.0**rule.margin / tensor_scale
+    tensor_scale, factor, divisor = tensor_scale_for(amax.max(), largest, rule)
+    wanted = counted.double() * factor / divisor
     rounding = "nearest-even" if rule.rounding == "exact" else "toward-positive"
     stored = round_to_values(wanted.clamp(min=E4M3.smallest_positive), E4M3.grid, rounding=rounding)
     return _within_limits(stored * tensor_scale)
 
 
-def tensor_scale_for(amax: Tensor, largest: float, rule: Scaling) -> Tensor:
-    """The scale of the tensor that goes with E4M3 scales of its blocks, so that these reach up to 448."""
-    return _one_level(amax.where(amax != 0, 1.0), largest * E4M3.largest, rule.rounding, rule.margin)
+def tensor_scale_for(amax: Tensor, largest: float, rule: Scaling) -> tuple[Tensor, float, Tensor]:
+    """The scale of a tensor that goes with E4M3 scales of its blocks, so that these reach up to 448.
+
+    Returns:
+        The scale, float64 of shape (), and the two numbers that make an E4M3 scale of the amax of a block: it is
+        amax * factor / divisor. Where scales are exact these are 448 and the amax of the tensor, not the scale that was
+        rounded to float32: both products and the divisor are exact in float64, so that a tie of E4M3 stays one.
+    """
+    counted = amax.where(amax != 0, 1.0)
+    scale = _one_level(counted, largest * E4M3.largest, rule).double()
+    factor, divisor = 2.0**rule.margin, scale * largest
+    if rule.rounding != "exact":
+        return scale, factor, divisor
+    inside = (scale > 2.0**-EXPONENT_LIMIT) & (scale < 2.0**EXPONENT_LIMIT)
+    return scale, E4M3.largest, counted.double().where(inside, divisor * (E4M3.largest / factor))
 
 
 def _within_limits(scale: Tensor) -> Tensor:

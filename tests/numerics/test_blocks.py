@@ -194,7 +194,8 @@ def e4m3_scales(amaxes, largest, rounding, margin):
     else:
         tensor = Fraction(float(torch.tensor(float(wanted), dtype=torch.float32)))
     mode = "toward-positive" if rounding == "up" else "nearest-even"
-    stored = [max(amax / Fraction(largest) * Fraction(2) ** margin / tensor, Fraction(1, 512)) for amax in counted]
+    factor = 448 / top if rounding == "exact" else Fraction(2) ** margin / (Fraction(largest) * tensor)
+    stored = [max(amax * factor, Fraction(1, 512)) for amax in counted]
     return [Fraction(round_exactly(value, E4M3.grid, mode)) * tensor for value in stored]
 
 
@@ -212,6 +213,27 @@ def test_e4m3_scales_are_those_of_exact_fractions(name, rounding, margin, amaxes
     expected = [float(scale) for scale in e4m3_scales(amaxes, FORMATS[name].largest, rounding, margin)]
     got = Quantizer(FORMATS[name], scaling=scaling).quantize(x).scale
     assert got.flatten().tolist() == torch.tensor(expected, dtype=torch.float64).float().tolist()
+
+
+@pytest.mark.usefixtures("either_path")
+def test_a_tie_between_two_e4m3_scales_stays_a_tie():
+    x = torch.zeros(1, 32)
+    x[0, 0], x[0, 16] = 23.0, 8.625  # 8.625 * 448 / 23 is 168, half-way between 160 and 176, whose codes are even and odd
+    tensor_scale = torch.tensor(23.0 / (6 * 448), dtype=torch.float32).double()
+    scales = Quantizer(E2M1, scaling=NVFP4).quantize(x).scale
+    assert scales.tolist() == [[(448 * tensor_scale).float().item(), (160 * tensor_scale).float().item()]]
+
+
+@pytest.mark.usefixtures("either_path")
+def test_an_e8m0_scale_reaches_both_ends_of_e8m0():
+    x = torch.zeros(2, 32)
+    x[0, 0], x[1, 0] = 2.0**-127 * 3, 2.0**127
+    mx, fp32 = (Scaling(rounding="mx-floor", granularity="row", scale_format=name) for name in ("e8m0", "fp32"))
+    assert Quantizer(E2M1, scaling=mx).quantize(x).scale.tolist() == [[2.0**-127], [2.0**125]]
+    assert Quantizer(E2M1, scaling=fp32).quantize(x).scale.tolist() == [[2.0**-126], [2.0**125]]
+    done = Quantizer(FORMATS["e0m7"], scaling=mx).quantize(x)  # whose largest value is 127 / 128, of exponent -1
+    assert done.scale.tolist() == [[2.0**-125], [2.0**127]]
+    assert torch.equal(Quantizer(E2M1, scaling=mx).quantize(x).values, x)
 
 
 def test_nvfp4_by_hand():

@@ -115,6 +115,14 @@ def test_p3109_has_nan_at_minus_zero_and_infinities_at_the_largest_magnitudes(pr
     assert specials[0x7F] == math.inf and math.isnan(specials[0x80]) and specials[0xFF] == -math.inf
 
 
+@pytest.mark.parametrize("specials", ["fnuz", "p3109"])
+def test_a_format_without_minus_zero_has_none_where_subnormals_are_zero(specials):
+    format = Minifloat(4, 3, specials=specials, subnormals="no")
+    zeros = [value for value in format.table if value == 0]
+    assert len(zeros) == 8 + 7 and all(math.copysign(1, value) == 1 for value in zeros)  # 0x00 to 0x07, 0x81 to 0x87
+    assert format.grid.negative_zero is None and math.isnan(format.table[0x80])
+
+
 @pytest.mark.parametrize("format", MINIFLOATS, ids=by_name)
 def test_every_code_decodes_as_gfloat_has_it(format, gfloat_info):
     expected = decode_ndarray(gfloat_info(format), np.arange(2**format.bits))

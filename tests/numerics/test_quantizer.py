@@ -230,6 +230,13 @@ def test_decode_takes_any_integer_type_and_a_scale():
     assert decode(torch.tensor([0x3C00, 0xFBFF]).to(torch.uint16), FORMATS["fp16"]).tolist() == [1.0, -65504.0]
 
 
+def test_the_table_of_values_is_made_once_for_all_codes_of_a_format(monkeypatch):
+    codes, makes = torch.tensor([0x38, 0xB8]), []
+    decode(codes, E4M3)
+    monkeypatch.setattr(torch, "tensor", lambda *a, make=torch.tensor, **o: makes.append(a) or make(*a, **o))
+    assert decode(codes, E4M3).tolist() == [1.0, -1.0] and makes == []
+
+
 def test_encode_divides_by_the_scale():
     assert encode(torch.tensor([2.0, -2.0]), E4M3, scale=2.0).tolist() == [0x38, 0xB8]
     assert encode(torch.tensor([2.0, -2.0]), E4M3, scale=torch.tensor(2.0)).tolist() == [0x38, 0xB8]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from fractions import Fraction
 
@@ -89,6 +90,17 @@ def test_the_words_are_those_of_seven_rounds_with_the_counter_of_the_element(key
 def test_a_key_depends_on_seed_and_stream_and_fits_in_63_bits():
     keys = {derive_key(seed, *stream) for seed in range(5) for stream in ((), ("a",), ("a", 1), ("b", 1), ("a", 2))}
     assert len(keys) == 25 and all(0 <= key < 2**63 for key in keys)
+
+
+def test_two_streams_share_no_key_wherever_a_name_has_a_slash():
+    streams = [("a/b",), ("a", "b"), ("a~1b",), ("a", "/b"), ("a/", "b"), ("a", "", "b"), ("a~0b",), ("a~b",)]
+    assert len({derive_key(3, *stream) for stream in streams}) == len(streams)
+
+
+def test_a_stream_without_a_slash_has_the_key_of_its_parts_joined():
+    text = b"7/rounding/train/blocks.0.mlp/weight/3/0"
+    expected = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little") >> 1
+    assert derive_key(7, "rounding", "train", "blocks.0.mlp", "weight", 3, 0) == expected
 
 
 @pytest.mark.parametrize("name", ["e0m7", "e2m5", "e4m3", "e7m0", "binary8p3", "e8m0", "fp16"])

@@ -42,9 +42,12 @@ def ulp(x: float) -> Fraction:
 
 
 @pytest.mark.parametrize("floor", [None, 2])
-@pytest.mark.parametrize("name", [*EIGHT, "e4m3-fnuz"])
-def test_a_walk_is_the_exact_one_to_the_last_bit_of_float32(name: str, floor: int | None, path: str) -> None:
-    format, scale = load_format(name), 2.0**-7
+@pytest.mark.parametrize("scale", [2.0**-7, 0.3, 0.480101615190506])
+@pytest.mark.parametrize("name", [*EIGHT, "e4m3-fnuz", "e2m1"])
+def test_a_walk_is_the_exact_one_to_the_last_bit_of_float32(
+    name: str, scale: float, floor: int | None, path: str
+) -> None:
+    format, scale = load_format(name), float(torch.tensor(scale))
     geometry = Geometry.of(format, scale)
     geometry = geometry if floor is None else geometry.floored(floor)
     weight = weights_of(format, scale)
@@ -57,6 +60,14 @@ def test_a_walk_is_the_exact_one_to_the_last_bit_of_float32(name: str, floor: in
         resolution = near_zero * Fraction(scale) / 2**23  # a weight below N is brought to it, and so is its step
         allowed = max(ulp(float(exact)) * Fraction(51, 100), resolution * Fraction(101, 100))
         assert abs(Fraction(got) - exact) <= allowed, (w, rungs, got, float(exact))
+
+
+@pytest.mark.parametrize("as_rows", [False, True])
+def test_a_short_step_at_a_scale_that_is_no_power_of_two_is_exact(as_rows: bool, path: str) -> None:
+    weight, step = torch.tensor([[-0.42989563941955566]]), torch.tensor([[-0.0023521308321505785]])
+    scale = torch.tensor([[0.480101615190506]]) if as_rows else 0.480101615190506
+    walk(weight, step, Geometry.of(load_format("e2m1"), scale), gradient=step)
+    assert weight.item() == torch.tensor(-0.42933100851372824).item()  # by fractions; 2.2 ulp from a float32 position
 
 
 @pytest.mark.parametrize("format", [*map(load_format, MORE), TABLE], ids=lambda format: format.name)

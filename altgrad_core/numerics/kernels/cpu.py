@@ -157,14 +157,16 @@ def _rule(x: Tensor, how: Quantizer, is_given: bool) -> Array:
     """See `scales.scale_at`."""
     rule, largest = how.scale_rule, how.target.largest
     bits = float_bits(largest)
-    kind, tensor_scale = scales.EXACT if rule.rounding == "exact" else scales.TO_POWER, 1.0
+    kind, goes_up, limit = scales.TO_POWER, rule.rounding == "up", float(rule.exponent_limit)
+    margin = float(rule.margin)
     if is_given:
         kind = scales.GIVEN
     elif rule.scale_format == "e4m3":
-        kind, tensor_scale = scales.TWO_LEVEL, float(tensor_scale_for(amax(x), largest, rule))
-    margin = rule.margin if kind == scales.TO_POWER else 2.0**rule.margin
-    goes_up = rule.rounding == "up"
-    return np.array([kind, largest, bits >> 23, bits & 0x7FFFFF, margin, goes_up, tensor_scale], np.float64)
+        kind, (scale, margin, divisor) = scales.TWO_LEVEL, tensor_scale_for(amax(x), largest, rule)
+        limit, largest = float(scale), float(divisor)
+    elif rule.rounding == "exact":
+        kind, margin = scales.EXACT, 2.0**rule.margin
+    return np.array([kind, largest, bits >> 23, bits & 0x7FFFFF, margin, goes_up, limit], np.float64)
 
 
 def _run(x: Array, out: Array, how: Quantizer, scheme: Scheme, key: int | None, *, codes: bool = False) -> list[int]:

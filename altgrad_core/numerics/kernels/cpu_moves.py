@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from altgrad_core.numerics.format import Format
@@ -16,6 +17,7 @@ from altgrad_core.numerics.kernels.cpu import _each
 from altgrad_core.numerics.kernels.threads import Array, in_chunks
 from altgrad_core.numerics.random import GROUP
 
+SIGNIFICAND = 0x7FFFFF  # of float32 bits
 NOTHING = np.zeros(0, np.int32)
 LEAST_QUANTUM = 2.0**-125  # half of it is a normal float32, so that ties are what they are
 MOST_EXPONENT = 120  # the reciprocals of scales down to this are finite
@@ -45,7 +47,8 @@ def walk(
     one = 0.0 if is_apiece else float(each[0])
     is_power = path.is_own and _is_power(one) and one * path.quantum >= LEAST_QUANTUM
     has_rate = not is_adam and len(numbers) > 3
-    kernel = strides.walks(is_adam, has_rate, path.is_uniform, trail is not None, is_apiece, is_power)
+    is_wide = not (is_power or _are_powers(scale))
+    kernel = strides.walks(is_adam, has_rate, path.is_uniform, trail is not None, is_apiece, is_power, is_wide)
 
     def chunk(start: int, stop: int, counts: Array) -> None:
         part = slice(start, stop)
@@ -123,6 +126,11 @@ def _is_power(scale: float) -> bool:
     """Whether a scale is a power of two by which float32 numbers can be divided, and multiplied again, without loss."""
     mantissa, exponent = math.frexp(scale)
     return mantissa == 0.5 and -MOST_EXPONENT <= exponent <= 1
+
+
+def _are_powers(scales: Tensor) -> bool:
+    """Whether all scales are powers of two and normal float32 numbers."""
+    return not (scales.detach().contiguous().view(torch.int32) & SIGNIFICAND).any()
 
 
 def _floats(x: Tensor) -> Any:

@@ -265,7 +265,7 @@ def _is_power_of_two(scale: Tensor, how: Quantizer, *, is_given: bool) -> bool:
     """Whether all scales are known to be powers of two, without waiting for a device."""
     rule = how.scale_rule
     if not is_given:
-        return rule.kind == "none" or (rule.rounding != "exact" and rule.scale_format != "e4m3")
+        return rule.kind == "none" or (rule.rounding != "exact" and rule.scale_format == "fp32")
     if scale.device.type != "cpu" or scale.ndim:
         return False
     significand, exponent = math.frexp(float(scale))

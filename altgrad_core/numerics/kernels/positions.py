@@ -9,6 +9,9 @@ import numpy as np
 
 from altgrad_core.numerics.kernels.bits import BINADE, INFINITY, MAGNITUDE, ONE, ZERO, F, I, as_bits, as_float, compiled
 
+BIAS = np.int64((1023 - 127) << 52)  # float64 bits, of the difference of the two exponent biases
+TO_FLOAT32 = 2.0**-29  # float32 bits, of a bit of float64
+
 
 @compiled
 def rung_facts(facts):
@@ -74,17 +77,16 @@ def rung_of_place(place, facts):
 
 @compiled
 def position_of(scaled, low, largest, shift, offset, top, quantum):
-    """The rung position of a float32 in units of the grid, interpolated and continued beyond the ends, float64."""
+    """The rung position of a float64 in units of the grid, interpolated and continued beyond the ends, float64."""
     gap = np.float64(as_float(largest)) - np.float64(value_of(I(top - ONE), low, shift, offset, quantum))
     second = np.float64(as_float(largest)) - gap
     per_rung, per_quantum = 1.0 / np.float64(I(ONE << shift)), 1.0 / np.float64(quantum)
-    bits = as_bits(scaled)
-    magnitude = I(bits & MAGNITUDE)
-    size = np.float64(as_float(magnitude))
-    inner = magnitude * per_rung - offset if magnitude >= low else size * per_quantum
+    size = abs(np.float64(scaled))
+    bits = np.float64(np.float64(size).view(np.int64) - BIAS) * TO_FLOAT32  # those of a float32, and a fraction
+    inner = bits * per_rung - offset if size >= as_float(low) else size * per_quantum
     outer = (top - 1) + (size - second) / gap
-    u = outer if magnitude > largest else inner
-    return u if bits >= 0 else -u
+    u = outer if size > as_float(largest) else inner
+    return u if scaled >= 0 else -u
 
 
 @compiled
@@ -128,7 +130,7 @@ def position(x, out, scales, facts, quantum):
     low, largest, shift, offset, top = facts[0], facts[1], facts[2], facts[3], facts[4]
     step = 0 if scales.size == 1 else 1
     for i in range(x.size):
-        scaled = F(as_float(x[i]) / scales[i * step])
+        scaled = np.float64(as_float(x[i])) / np.float64(scales[i * step])
         out[i] = position_of(scaled, low, largest, shift, offset, top, quantum)
 
 

@@ -26,6 +26,7 @@ GIVEN, TO_POWER, EXACT, TWO_LEVEL = range(4)  # kinds of rules
 LANES = 16
 LONG = 128  # elements from which on a block is a loop of its own
 SIGNIFICAND, SMALLEST_NORMAL = np.int32(0x7FFFFF), np.int32(0x00800000)
+SUBNORMAL_POWER = np.int32(0x00400000)  # float32 bits of 2 ** -127
 LIMIT = 2.0**EXPONENT_LIMIT
 
 
@@ -81,7 +82,8 @@ def scale_at(x, position, layout, rule, scales):
         x: as the quantizing kernels have it, whole.
         layout: see `block_at`; updated.
         rule: float64: the kind; the format's largest value, its exponent and significand bits; the margin, as a power
-            of two for EXACT and TWO_LEVEL; 1 where scales round up; the tensor's scale for TWO_LEVEL.
+            of two for EXACT; 1 where scales round up; the limit of exponents. For TWO_LEVEL the largest value and the
+            margin are the divisor and the factor of `scaling.tensor_scale_for`, and the last is the tensor's scale.
         scales: float32, one for each block of each row.
     """
     number, begin, end = block_at(position, layout)
@@ -184,23 +186,26 @@ def spread_panel(x, start, stop, layout, rule, scales, factors):
 def to_scales(amaxes, rule):
     """Each amax becomes its scale, in place; float32, shape (n,). 0 counts as 1."""
     largest, own_exponent, own_significand = rule[1], I(rule[2]), I(rule[3])
-    margin, goes_up = rule[4], rule[5] > 0
+    margin, goes_up, limit = rule[4], rule[5] > 0, rule[6]
     if rule[0] == TO_POWER:
-        shift = I(I(margin) - own_exponent)
+        shift, most = I(I(margin) - own_exponent), I(limit)
         for n in range(amaxes.size):
             value = amaxes[n] if amaxes[n] > F(0.0) else F(1.0)
             tiny = value < as_float(SMALLEST_NORMAL)
             bits = as_bits(F(value * F(16777216.0)) if tiny else value)
             power = I(I(I(bits >> I(23)) - (I(24) if tiny else ZERO)) + shift)
             power = I(power + (ONE if goes_up & (I(bits & SIGNIFICAND) > own_significand) else ZERO))
-            power = power if power > I(-EXPONENT_LIMIT) else I(-EXPONENT_LIMIT)
-            power = power if power < I(EXPONENT_LIMIT) else I(EXPONENT_LIMIT)
-            amaxes[n] = as_float(I(I(power + I(127)) << I(23)))
+            power = power if power > I(-most) else I(-most)
+            power = power if power < most else most
+            bits = I(I(power + I(127)) << I(23))
+            amaxes[n] = as_float(bits if bits > ZERO else SUBNORMAL_POWER)
     else:
         for n in range(amaxes.size):
-            value = np.float64(amaxes[n] if amaxes[n] > F(0.0) else F(1.0)) / largest * margin
+            value = np.float64(amaxes[n] if amaxes[n] > F(0.0) else F(1.0))
             if rule[0] == TWO_LEVEL:
-                value = to_e4m3(value / rule[6], goes_up) * rule[6]
+                value = to_e4m3(value * margin / largest, goes_up) * limit
+            else:
+                value = value / largest * margin
             amaxes[n] = F(min(max(F(value), F(1.0 / LIMIT)), F(LIMIT)))
 
 

@@ -72,7 +72,7 @@ def far_stride(w, rungs, keep, scale, facts, quantum):
     """The bits of where the weight with the bits `w` goes by float64; it stays where one is no number."""
     low, largest, shift, offset, top = facts[0], facts[1], facts[2], facts[3], facts[4]
     kept = F(as_float(w) * keep)
-    x = F(kept / scale)
+    x = np.float64(kept) / np.float64(scale)
     if not (np.isfinite(x) and np.isfinite(rungs)):
         return w
     if rungs == 0:
@@ -82,12 +82,13 @@ def far_stride(w, rungs, keep, scale, facts, quantum):
 
 
 @cache
-def walks(ADAM, MOMENTUM, UNIFORM, COUNTED, APIECE, POWER):
+def walks(ADAM, MOMENTUM, UNIFORM, COUNTED, APIECE, POWER, WIDE):
     """The kernel for some traits.
 
     ADAM, MOMENTUM: what moves the weights, if not a direction as it is. UNIFORM: the line is a uniform grid. COUNTED: a
     trail is kept. APIECE: every element has a scale of its own. POWER: the one scale is a power of two of at most 1, half a
-    quantum at it is a normal float32, and the line has the rungs of the format.
+    quantum at it is a normal float32, and the line has the rungs of the format. WIDE: some scale is no power of two, so
+    that a weight is no float32 in units of the grid: all is done in float64.
     """
 
     def kernel(w, g, m, v, trail, scales, facts, grid_facts, quantum, numbers, counts):
@@ -140,13 +141,18 @@ def walks(ADAM, MOMENTUM, UNIFORM, COUNTED, APIECE, POWER):
                 else:
                     kept = F(as_float(was) * keep)
                     x = F(kept / scale)
-                if UNIFORM:
+                if WIDE:
+                    place, there, is_near = ZERO, ZERO, True
+                elif UNIFORM:
                     place, there = ZERO, as_bits(F(x - move))
                     is_near = I(there & MAGNITUDE) < INFINITY
                 else:
                     there, place, is_near = stride(x, move, normal, limit, most)
-                value = as_bits(F(as_float(there) * scale))
-                if not POWER:
+                if WIDE:
+                    value = far_stride(was, np.float64(move) / unit, keep, scale, facts, quantum)
+                else:
+                    value = as_bits(F(as_float(there) * scale))
+                if not (POWER or WIDE):
                     value = as_bits(kept) if there == as_bits(x) else value
                 goes = is_near & is_whole
                 ws[i] = value if goes else was
