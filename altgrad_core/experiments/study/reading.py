@@ -107,11 +107,8 @@ class Reader:
         path, digest = RunDirectory(result.directory).records, result.digest
         if result.status != "missing" and not path.is_file():
             self.problems.append(f"{result.name}: has no records.jsonl; only its summary is used")
-        if digest.is_torn:
-            self.problems.append(f"{result.name}: records.jsonl ends within a line, which is left out")
-        if digest.damaged:
-            told = f"{count(digest.damaged, 'damaged line')} of records.jsonl {'is' if digest.damaged == 1 else 'are'} left out"
-            self.problems.append(f"{result.name}: {told}")
+        if digest.problem is not None:
+            self.problems.append(f"{result.name}: {digest.problem}")
         if result.status == "finished" and result.validation_loss is None:
             self.problems.append(f"{result.name}: finished, but its summary has no validation loss")
         if result.summary.get("status") == "finished" and result.status == "diverged":

@@ -59,7 +59,14 @@ def began(run: Run) -> dict[str, Any]:
         "tokens_per_step": run.batches.tokens_per_step,
         "vocabulary": run.data.vocabulary,
         **_facts(run),
+        "readings": reading_facts(run),
     }
+
+
+def reading_facts(run: Run) -> list[dict[str, Any]]:
+    """What the monitors declare of their readings, each once."""
+    found = {reading.name: reading.written() for monitor in run.monitors for reading in monitor.facts()}
+    return list(found.values())
 
 
 def ended(run: Run, status: str) -> dict[str, Any]:

@@ -186,8 +186,10 @@ def test_torn_and_damaged_records_are_used_as_far_as_they_go_and_said(report: Re
     path.write_text("".join([*lines[:4], '{"kind": "reading"}\n', "no record\n", lines[4][:10]]))
     written = write_report(directory)
     provenance = section(written.page, "provenance")
-    assert f"{cells[0].name}: records.jsonl ends within a line, which is left out" in provenance
-    assert f"{cells[0].name}: 2 damaged lines of records.jsonl are left out" in provenance
+    assert (
+        f"{cells[0].name}: records.jsonl: 2 damaged lines are left out (the first is line 5); it ends within"
+        in provenance
+    )
 
 
 def test_values_that_are_not_finite_are_passed_over_in_figures(report: Report, made: Any, page: Page) -> None:
@@ -248,7 +250,7 @@ def test_the_heat_map_has_a_row_for_every_layer(report: Report, made: Any) -> No
 
 def test_a_reading_that_never_changes_is_a_sentence_instead_of_a_map(report: Report, made: Any) -> None:
     written = report([made(readings={"weight-overflow-rate": 0.0})])
-    told = "Weights clipped (weight-overflow-rate): 0 in every layer at every step that was looked at."
+    told = "Share of weights clipped (weight-overflow-rate): 0 in every layer at every step that was looked at."
     assert told in section(written.page, "why")
     assert [path for path in written.figures if "overflow" in path.name] == []
 
@@ -277,7 +279,9 @@ def test_an_effect_that_goes_along_with_a_reading_is_said_with_its_interval(
     study: Callable[..., Study], made: Any
 ) -> None:
     told = causes(study, made, ("e1m6", "e2m5", "e3m4", "e4m3", "e5m2", "e6m1", "e7m0"))
-    assert told.startswith("The effect goes along with stall ratio (stall ratio: Spearman +1.00, 95 % interval ")
+    assert told.startswith(
+        "The effect goes along with share of updates that change no code (share of updates that change no code: Spearman +1.00, "
+    )
 
 
 def test_formats_count_once_whatever_their_variants_and_grids_that_are_one_do_too(
