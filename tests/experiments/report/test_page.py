@@ -359,3 +359,24 @@ def test_cells_without_a_result_are_counted(report: Report, made: Any, page: Pag
     written = report([made(), made(seed=2, status=status)])
     sound(page(written.page))
     assert f"2 cells: 1 finished and 1 {status}." in section(written.page, "provenance")
+
+
+def test_a_study_of_fp32_alone_misses_no_fp32_to_compare_with(report: Report, made: Any) -> None:
+    losses = section(report([made(None, seed=seed) for seed in (1, 2)]).page, "losses")
+    assert "no run in bf16 or fp32 to compare with" not in losses
+    assert "lower is better; the line is the mean over seeds" in losses
+
+
+def test_the_largest_rates_are_told_for_each_optimizer_in_its_own_unit(report: Report, made: Any) -> None:
+    cells = [made(rate=rate) for rate in (0.01, 0.1, 1.0)]
+    cells += [made(optimizer="manifold-adamw", rate=rate) for rate in (0.1, 1.0, 10.0)]
+    losses = section(report(cells).page, "losses")
+    told = "No rate that was tried diverged; the largest of each optimizer, in its unit: adamw 1 and manifold-adamw 10."
+    assert told in losses
+
+
+def test_a_rate_that_one_seed_tried_is_off_the_line_of_the_others(report: Report, made: Any) -> None:
+    cells = [made(rate=rate, seed=seed, loss=2.0 + rate) for rate in (0.1, 0.2, 0.3) for seed in (1, 2, 3)]
+    losses = section(report([*cells, made(rate=0.05, seed=1, loss=1.0)]).page, "losses")
+    assert "Rates that fewer seeds tried are open marks, off the line." in losses
+    assert "are open marks" not in section(report(cells, place="all").page, "losses")
