@@ -81,6 +81,9 @@ from .contracts.options import (
 from .contracts.plugin import (
     hookimpl as hookimpl,
 )
+from .contracts.reading import (
+    Reading as Reading,
+)
 from .contracts.tracker import (
     RunFacts as RunFacts,
 )

@@ -16,6 +16,8 @@ def diagnose(
     json: JsonOption = False,
 ) -> None:
     """Tell from the records of RUN_DIR what broke first and what came before it; of a sound run, the weakest layer."""
+    import sys
+
     from rich.console import Console
     from rich.markdown import Markdown
 
@@ -23,14 +25,18 @@ def diagnose(
     from altgrad_core.records.diagnosis import as_markdown
     from altgrad_core.records.diagnosis import diagnose as read
     from altgrad_core.records.directory import CELLS, RunDirectory
-    from altgrad_core.records.record import encode_record, read_records
+    from altgrad_core.records.record import encode_record
+    from altgrad_core.results.lines import RecordReader
 
     directory = RunDirectory(run_dir)
     if (run_dir / CELLS).exists():
         raise ManifestError(f"{run_dir}: is a study of many runs; name one of them, or see: altgrad report {run_dir}")
     if not directory.records.exists():
         raise ManifestError(f"{run_dir}: no run has been started here; start one with: altgrad run MANIFEST")
-    found = read(read_records(directory.records))
+    records = RecordReader(directory.records)
+    found = read(records)
+    if records.problem is not None:
+        print(f"warning: {run_dir}: {records.problem}", file=sys.stderr)
     if json:
         print(json_module.dumps(json_module.loads(encode_record(found.plain())), indent=2))
     elif Console().is_terminal:

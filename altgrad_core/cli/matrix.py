@@ -18,6 +18,7 @@ from rich.table import Table
 from altgrad_core.contracts.actions import ROLES
 from altgrad_core.experiments.matrix.cells import SEED, Cell, Matrix, directory_of, endings_in
 from altgrad_core.experiments.matrix.estimate import estimate
+from altgrad_core.experiments.matrix.plan import plan_of
 from altgrad_core.experiments.report.write import Written, write_report
 from altgrad_core.experiments.workers.board import Board
 from altgrad_core.experiments.workers.executor import Tally, train_cells
@@ -58,7 +59,7 @@ def print_cells(matrix: Matrix, *, as_json: bool) -> None:
     """The cells that are known before anything is trained."""
     cells = matrix.cells({})
     if as_json:
-        print(json.dumps(matrix.told(cells), indent=2))
+        print(json.dumps(plan_of(matrix, cells), indent=2))
         return
     table = Table("cell", *dict.fromkeys(axis for cell in cells for axis in cell.labels), box=None, pad_edge=False)
     axes = [str(column.header) for column in table.columns][1:]

@@ -6,16 +6,17 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from altgrad_core.contracts.reading import Reading, recorded_facts
 from altgrad_core.records.record import Record, number
 
 LINES = 20  # progress lines of a whole run on a pipe
-_FIELDS = ("step", "loss", "validation", "learning rate", "tokens/s", "flips", "stall", "time left")
+_BEFORE, _AFTER = ("step", "loss", "validation", "learning rate", "tokens/s"), ("time left",)
+MOST_READINGS = 3  # columns for what monitors report
 
 
 class Standing:
@@ -23,7 +24,9 @@ class Standing:
 
     def __init__(self, steps: int | None) -> None:
         self.steps = steps
-        self.values: dict[str, str] = dict.fromkeys(_FIELDS, "-")
+        self.values: dict[str, str] = dict.fromkeys((*_BEFORE, *_AFTER), "-")
+        self._facts: dict[str, Reading] = {}
+        self._columns: tuple[str, ...] = ()
         self._start: tuple[float, int] | None = None
 
     def take(self, record: Record) -> None:
@@ -31,16 +34,26 @@ class Standing:
         kind = record["kind"]
         if kind in ("began", "resumed"):
             self.steps = record["steps"]
+            self._choose(recorded_facts(record))
         elif kind == "step":
             self._take_step(record)
         elif kind == "evaluation":
             self.values["validation"] = f"{number(record['loss']):.4f}"
         elif kind == "clock":
             self.values["tokens/s"] = f"{record['tokens_per_second']:,.0f}"
-        elif kind == "reading" and record["reading"] == "flip-rate":
-            self.values["flips"] = _mean_percent(record["values"])
-        elif kind == "reading" and record["reading"] == "stall-ratio":
-            self.values["stall"] = _mean_percent(record["values"])
+        elif kind == "reading" and record["reading"] in self._columns:
+            self.values[record["reading"]] = self._mean(record)
+
+    def _choose(self, facts: dict[str, Reading]) -> None:
+        """Columns for the first readings that have a limit, then for those that have a worse direction, then others."""
+        ordered = sorted(facts.values(), key=lambda reading: (reading.limit is None, reading.worse is None))
+        self._facts, self._columns = facts, tuple(reading.name for reading in ordered[:MOST_READINGS])
+        shown = (*_BEFORE, *self._columns, *_AFTER)
+        self.values = {name: self.values.get(name, "-") for name in shown}
+
+    def _mean(self, record: Record) -> str:
+        numbers = [number(value) for value in record["values"].values()]
+        return self._facts[record["reading"]].shown(sum(numbers) / len(numbers)) if numbers else "-"
 
     def _take_step(self, record: Record) -> None:
         step, now = record["step"], time.perf_counter()
@@ -53,11 +66,6 @@ class Standing:
         if done and self.steps:
             left = (now - self._start[0]) / done * (self.steps - step)
             self.values["time left"] = f"{int(left) // 60}:{int(left) % 60:02d}"
-
-
-def _mean_percent(values: dict[str, Any]) -> str:
-    numbers = [number(value) for value in values.values()]
-    return f"{100 * sum(numbers) / len(numbers):.2f} %" if numbers else "-"
 
 
 @contextmanager
@@ -94,7 +102,7 @@ def _is_told(step: int, steps: int | None) -> bool:
 
 
 def _table(standing: Standing) -> Table:
-    table = Table(*_FIELDS)
+    table = Table(*standing.values)
     table.add_row(*standing.values.values())
     return table
 

@@ -25,6 +25,7 @@ from altgrad_core.cli.options import (
 
 if TYPE_CHECKING:
     from altgrad_core.manifest.load import ManifestFile
+    from altgrad_core.registry.registry import Registry
 
 
 def run(
@@ -73,7 +74,8 @@ def run(
         return
     if replay is not None:
         log, events = str(RunDirectory(replay.absolute()).records), ("Backpropagated", "Updated", "Evaluated")
-        tables = [{"use": "replay", "records": log, "event": event} for event in events]
+        use = _replaying(installed())
+        tables = [{"use": use, "records": log, "event": event} for event in events]
         source = with_tables(source, "--replay", monitor=[], intervention=tables)
     resolved = resolve(source, installed())
     if dry_run:
@@ -87,6 +89,16 @@ def run(
     if together.rank == 0:
         print_outcome(outcome, as_json=json)
     raise typer.Exit(outcome.exit_code)
+
+
+def _replaying(registry: Registry) -> str:
+    """The intervention that takes recorded actions again."""
+    from altgrad_core.errors import PluginError
+
+    names = [entry.name for entry in registry if entry.kind == "intervention" and entry.item.replays]
+    if not names:
+        raise PluginError("--replay: no installed intervention takes recorded actions again; install the plugin of one")
+    return names[0]
 
 
 def _run_cells(

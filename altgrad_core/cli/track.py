@@ -21,6 +21,7 @@ def track(
 ) -> None:
     """Hand the records of RUN_DIR over to a tracker, as it would have received them during the run."""
     import json as json_module
+    import sys
 
     from altgrad_core.registry.registry import installed
     from altgrad_core.running.session.track import replay
@@ -28,6 +29,8 @@ def track(
     told = []
     for one in replay(run_dir, to, settings=set or (), registry=installed()):
         told.append({"directory": str(one.directory), "records": one.records, "message": one.farewell})
+        for problem in one.problems:
+            print(f"warning: {one.directory}: {problem}", file=sys.stderr)
         if not json:
             print(f"{one.directory}: {one.records} records to {to}" + (f"; {one.farewell}" if one.farewell else ""))
     if json:

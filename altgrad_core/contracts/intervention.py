@@ -35,10 +35,12 @@ class Intervention(Stateful):
             (`loss`, `relative-loss`, `gradient-norm`, `learning-rate`, `validation-loss`, `perplexity`). A tuple for
             several: it is then asked once after every event that brings any of them.
         acts: the kinds of action it may yield.
+        replays: whether it takes recorded actions again, by options `records` and `event`: the one of `--replay`.
     """
 
     reads: ClassVar[str | tuple[str, ...]] = ""
     acts: ClassVar[tuple[type[Action], ...]] = ()
+    replays: ClassVar[bool] = False
 
     @abstractmethod
     def decide(self, step: int, readings: dict[str, Any]) -> Iterable[Action]:

@@ -10,6 +10,7 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from altgrad_core.contracts.events import Began, Ended, Event, Updated
 from altgrad_core.contracts.options import Stateful
+from altgrad_core.contracts.reading import Reading
 
 Readings = dict[str, Any]
 """`{layer: number}`, or `{reading: {layer: number}}` for a monitor with several readings. `"*"`: the whole model."""
@@ -26,7 +27,7 @@ class Monitor(Stateful):
     Attributes:
         on: the event it observes.
         needs: snapshots it wants: `before` (weights before the step), `rungs` (nearest rungs before the step).
-        reports: the names of its readings; its own name by default.
+        reports: its readings, each a `Reading` or a bare name; by default one of its own name.
         sees_every_step: whether it is shown every step; `every` then only paces the reports. `observe` is told by
             the event, and returns an empty dict when there is nothing to report.
         every: report every so many steps, counted from step 0.
@@ -36,7 +37,7 @@ class Monitor(Stateful):
 
     on: ClassVar[type[Event]] = Updated
     needs: ClassVar[frozenset[Need]] = frozenset()
-    reports: ClassVar[tuple[str, ...]] = ()
+    reports: ClassVar[tuple[Reading | str, ...]] = ()
     sees_every_step: ClassVar[bool] = False
 
     every: PositiveInt = 1
@@ -48,9 +49,19 @@ class Monitor(Stateful):
     def observe(self, event: Any) -> Readings:
         """The readings of one event."""
 
+    @classmethod
+    def declared(cls) -> tuple[Reading, ...]:
+        """The readings that its class declares."""
+        return tuple(r if isinstance(r, Reading) else Reading(r) for r in cls.reports or (cls.name,))
+
     def readings(self) -> tuple[str, ...]:
         """The names of what it reports; they may depend on its options."""
-        return self.reports or (self.name,)
+        return tuple(reading.name for reading in self.declared())
+
+    def facts(self) -> tuple[Reading, ...]:
+        """What is known of each of its readings."""
+        known = {reading.name: reading for reading in self.declared()}
+        return tuple(known.get(name, Reading(name)) for name in self.readings())
 
     def names_formats(self) -> Iterable[str]:
         """The formats it looks at by name; each must be installed."""

@@ -211,6 +211,8 @@ class MatrixTable(OpenTable):
         search: which rates are tried.
         checkpoints: what is kept of the checkpoints of a finished cell.
         baseline: the optimizer that the report compares the others with; that of the first cell, by default.
+        margin: a difference in validation loss, in nats per token, that is too small to matter: the report then tests
+            whether effects are shown to be within it.
     """
 
     zip: list[Annotated[list[str], Field(min_length=2)]] = []
@@ -220,6 +222,7 @@ class MatrixTable(OpenTable):
     search: SearchTable | None = None
     checkpoints: Literal["last", "all", "none"] = "last"
     baseline: str | None = None
+    margin: PositiveFloat | None = None
 
 
 class Manifest(Table):

@@ -8,24 +8,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from altgrad_core.contracts.actions import ROLES
+from altgrad_core.contracts.reading import Reading, recorded_facts
 from altgrad_core.records.record import number
 
 LAST = 5  # readings of a trend
-WORSE_UP = {  # readings of which a larger one is worse, with the value from which on it is worth a word
-    "weight-nan-count": 0.0,
-    "activation-nan-count": 0.0,
-    "gradient-nan-count": 0.0,
-    "stall-ratio": 0.5,
-    "weight-overflow-rate": 0.001,
-    "activation-overflow-rate": 0.001,
-    "gradient-overflow-rate": 0.001,
-    "weight-underflow-rate": 0.3,
-    "activation-underflow-rate": 0.3,
-    "gradient-underflow-rate": 0.1,
-    "rank-drop": 0.3,
-}
-WORSE_DOWN = {  # readings of which a smaller one is worse
-    "quantization-sqnr": 17.0,  # dB; one bit of mantissa gives about 19, none about 14
+OWN = {  # of the run itself
+    "loss": Reading("loss", unit="nats per token", worse="up"),
+    "gradient-norm": Reading("gradient-norm", worse="up"),
+    "learning-rate": Reading("learning-rate", worse="down"),
 }
 
 Readings = dict[str, dict[str, list[tuple[int, float]]]]
@@ -83,6 +73,7 @@ class Diagnosis:
         failures: monitors that failed or reported NaN, with the reason.
         weakest: evidence by the readings that can tell, worst first.
         rise: of the loss, where the run diverged.
+        judged: the readings recorded that have a limit, so that they can tell of a weak layer.
     """
 
     name: str
@@ -96,6 +87,7 @@ class Diagnosis:
     failures: dict[str, str]
     weakest: list[Evidence]
     rise: Rise | None = None
+    judged: tuple[str, ...] = ()
 
     def plain(self) -> dict[str, Any]:
         """As plain data."""
@@ -105,6 +97,7 @@ class Diagnosis:
 def diagnose(records: Iterable[Mapping[str, Any]]) -> Diagnosis:
     """Read the records of one run, as far as they go."""
     began: Mapping[str, Any] = {}
+    facts = dict(OWN)
     ended: Mapping[str, Any] = {}
     broke: dict[str, Any] | None = None
     actions: list[dict[str, Any]] = []
@@ -115,6 +108,7 @@ def diagnose(records: Iterable[Mapping[str, Any]]) -> Diagnosis:
         kind, step = record["kind"], max(step, record.get("step", 0))
         if kind == "began":
             began = record
+            facts |= recorded_facts(record)
         elif kind == "ended":
             ended = record
         elif kind == "broke" and broke is None:
@@ -136,11 +130,12 @@ def diagnose(records: Iterable[Mapping[str, Any]]) -> Diagnosis:
         status=ended.get("status", "unfinished"),
         reason=ended.get("reason"),
         broke=broke,
-        trends=[_trend(reading, layers) for reading, layers in readings.items()],
+        trends=[_trend(facts.get(name, Reading(name)), layers) for name, layers in readings.items()],
         actions=actions,
         failures=failures,
-        weakest=_weakest(readings),
+        weakest=_weakest(readings, facts),
         rise=_rise(readings, until=broke["step"] if broke else step) if ended.get("status") == "diverged" else None,
+        judged=tuple(name for name in readings if facts.get(name, Reading(name)).limit is not None),
     )
 
 
@@ -201,9 +196,9 @@ def _what_is_weak(found: Diagnosis) -> str:
         worst = found.weakest[0]
         told = f"its {worst.reading} was {worst.value:.4g} at step {worst.step}, the median {worst.median:.4g}"
         return f"The weakest layer is {worst.layer} ({worst.role}): {told}."
-    if any(trend.reading in WORSE_UP for trend in found.trends):
+    if found.judged:
         return "No reading of any layer is alarming."
-    return "No reading tells of a weak layer; monitors `flips` and `stability` would."
+    return "No reading tells of a weak layer; a monitor whose readings have a limit would: altgrad list-plugins --kind monitor."
 
 
 def _action(action: Mapping[str, Any]) -> str:
@@ -234,31 +229,31 @@ def _add(readings: Readings, name: str, step: int, values: Mapping[str, Any]) ->
         layers.setdefault(layer, []).append((step, number(value)))
 
 
-def _trend(reading: str, layers: Mapping[str, list[tuple[int, float]]]) -> Trend:
-    """Of the layer whose last value is NaN, or the largest, or for other readings the smallest."""
-    rising = reading in WORSE_UP or reading in ("loss", "gradient-norm")
-    layer = max(layers, key=lambda name: _badness(layers[name][-1][1], rising))
-    return Trend(reading, layer, layers[layer][-LAST:])
+def _trend(reading: Reading, layers: Mapping[str, list[tuple[int, float]]]) -> Trend:
+    """Of the layer whose last value is NaN, or the worst; the smallest of a reading that has no worse direction."""
+    layer = max(layers, key=lambda name: _badness(layers[name][-1][1], reading))
+    return Trend(reading.name, layer, layers[layer][-LAST:])
 
 
-def _badness(value: float, rising: bool) -> float:
-    return math.inf if math.isnan(value) else value if rising else -value
+def _badness(value: float, reading: Reading) -> float:
+    if math.isnan(value):
+        return math.inf
+    return reading.badness(value) if reading.worse else -value
 
 
-def _weakest(readings: Readings) -> list[Evidence]:
-    """For every reading that can tell, its worst layer, if it is bad enough; readings in the order of the tables."""
+def _weakest(readings: Readings, facts: Mapping[str, Reading]) -> list[Evidence]:
+    """For every reading that has a limit, its worst layer, if it is beyond that; readings in the order declared."""
     found = []
-    for reading, enough in (WORSE_UP | WORSE_DOWN).items():
-        lasts = {layer: values[-1] for layer, values in readings.get(reading, {}).items() if layer != "*"}
-        if not lasts:
+    for name, reading in facts.items():
+        lasts = {layer: values[-1] for layer, values in readings.get(name, {}).items() if layer != "*"}
+        if not lasts or reading.limit is None:
             continue
-        rising = reading in WORSE_UP
-        layer = max(lasts, key=lambda name: _badness(lasts[name][1], rising))
+        layer = max(lasts, key=lambda layer: _badness(lasts[layer][1], reading))
         step, value = lasts[layer]
-        if _badness(value, rising) > _badness(enough, rising):
+        if math.isnan(value) or reading.is_alarming(value):
             ordered = sorted(value for _, value in lasts.values())
-            role = reading.split("-")[0] if reading.startswith(ROLES) else "weight"
-            found.append(Evidence(layer, role, reading, step, value, ordered[len(ordered) // 2]))
+            role = name.split("-")[0] if name.startswith(ROLES) else "weight"
+            found.append(Evidence(layer, role, name, step, value, ordered[len(ordered) // 2]))
     return found
 
 

@@ -58,8 +58,8 @@ def main(manifest: Path) -> None:
     """Print the losses as CSV."""
     from altgrad_core.manifest.load import load_manifest
     from altgrad_core.registry.registry import installed
-    from altgrad_core.running.batches import Batches
-    from altgrad_core.running.resolve import resolve
+    from altgrad_core.running.assembly.resolve import resolve
+    from altgrad_core.running.data.batches import Batches
 
     resolved = resolve(load_manifest(manifest), installed())
     data, table = resolved.data.build(), resolved.manifest.data

@@ -69,4 +69,4 @@ class BitSpace(Monitor):
                 positions = geometry.position(before), geometry.position(weight.after)
                 pair, spacing = (before, weight.after), geometry.spacing(before)
                 rows[weight.path] = step_statistics(pair, positions, spacing, weight.gradient)
-        return by_reading(self.reports, rows)
+        return by_reading(self.readings(), rows)

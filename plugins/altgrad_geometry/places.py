@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import PositiveInt
 
-from altgrad_core import Backpropagated, Monitor, Readings
+from altgrad_core import Backpropagated, Monitor, Reading, Readings
 
 
 class Stiffness(Monitor):
@@ -49,7 +49,7 @@ class Stiffness(Monitor):
             if (geometry := weight.geometry) is not None:
                 narrowest = smallest_gap(geometry.line.grid.values, geometry.scale)
                 rows[weight.path] = stiffness_statistics(weight.after, geometry.spacing(weight.after), narrowest)
-        return by_reading(self.reports, rows)
+        return by_reading(self.readings(), rows)
 
 
 class GridAlignment(Monitor):
@@ -87,7 +87,7 @@ class GridAlignment(Monitor):
             if (geometry := weight.geometry) is not None and (rungs := weight.rungs_after) is not None:
                 nearest, spacing = geometry.value(rungs), geometry.spacing(weight.after)
                 rows[weight.path] = alignment_statistics(weight.after, nearest, spacing)
-        return by_reading(self.reports, rows)
+        return by_reading(self.readings(), rows)
 
 
 class CodeUse(Monitor):
@@ -104,7 +104,11 @@ class CodeUse(Monitor):
 
     name: ClassVar = "code-use"
     on: ClassVar = Backpropagated
-    reports: ClassVar = ("code-use", "code-entropy", "code-ends-fraction")
+    reports: ClassVar = (
+        Reading("code-use", "range use (share of rungs in use)", "share", worse="down", chart="bar"),
+        Reading("code-entropy", unit="bits", worse="down"),
+        Reading("code-ends-fraction", unit="share", worse="up"),
+    )
 
     every: PositiveInt = 100
 
@@ -118,4 +122,4 @@ class CodeUse(Monitor):
             if (geometry := weight.geometry) is not None and (rungs := weight.rungs_after) is not None:
                 ends = geometry.lowest_rung, geometry.highest_rung
                 rows[weight.path] = code_statistics(weight.after, rungs, ends)
-        return by_reading(self.reports, rows)
+        return by_reading(self.readings(), rows)

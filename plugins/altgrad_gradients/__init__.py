@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from pydantic import PositiveFloat, PositiveInt
 
-from altgrad_core import Backpropagated, Monitor, Readings, hookimpl
+from altgrad_core import Backpropagated, Monitor, Reading, Readings, hookimpl
 
 
 class GradientNorms(Monitor):
@@ -44,7 +44,10 @@ class GradientFidelity(Monitor):
 
     name: ClassVar = "gradient-fidelity"
     on: ClassVar = Backpropagated
-    reports: ClassVar = ("gradient-cosine", "gradient-snr")
+    reports: ClassVar = (
+        Reading("gradient-cosine", "cosine of the gradient with its float32 twin's", worse="down", chart="heat"),
+        Reading("gradient-snr", "signal to noise of the gradient", "dB", worse="down"),
+    )
     every: PositiveInt = 100
 
     def observe(self, event: Backpropagated) -> Readings:
@@ -70,7 +73,10 @@ class GradientSparsity(Monitor):
 
     name: ClassVar = "gradient-sparsity"
     on: ClassVar = Backpropagated
-    reports: ClassVar = ("gradient-sparsity", "gradient-zero-regions")
+    reports: ClassVar = (
+        Reading("gradient-sparsity", "share of gradients that are zero", "share", worse="up"),
+        Reading("gradient-zero-regions", unit="share", worse="up"),
+    )
 
     def observe(self, event: Backpropagated) -> Readings:
         """Both by layer."""
@@ -97,7 +103,7 @@ class DeadNeurons(Monitor):
 
     name: ClassVar = "dead-neurons"
     on: ClassVar = Backpropagated
-    reports: ClassVar = ("silent-neurons", "dead-neurons", "dead-fraction")
+    reports: ClassVar = ("silent-neurons", "dead-neurons", Reading("dead-fraction", unit="share", worse="up"))
     sees_every_step: ClassVar = True
     every: PositiveInt = 10
     window: PositiveInt = 100

@@ -40,6 +40,7 @@ class Replay(Intervention):
     """
 
     name: ClassVar = "replay"
+    replays: ClassVar = True
 
     records: ManifestPath
     event: Literal["Backpropagated", "Updated", "Evaluated"] = "Backpropagated"

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from altgrad_core import Monitor, Readings, Updated
+from altgrad_core import Monitor, Reading, Readings, Updated
 
 
 class Flips(Monitor):
@@ -27,8 +27,13 @@ class Flips(Monitor):
     name: ClassVar = "flips"
     needs: ClassVar = frozenset({"rungs"})
     reports: ClassVar = (
-        *("flips", "updates", "flip-rate", "stall-ratio"),
-        *("epoch-flips", "epoch-updates", "epoch-flip-rate"),
+        "flips",
+        "updates",
+        Reading("flip-rate", unit="share"),
+        Reading("stall-ratio", "share of updates that change no code", "share", worse="up", limit=0.5, chart="heat"),
+        "epoch-flips",
+        "epoch-updates",
+        Reading("epoch-flip-rate", unit="share"),
     )
     sees_every_step: ClassVar = True
 
@@ -100,7 +105,11 @@ class Updates(Monitor):
 
     name: ClassVar = "updates"
     needs: ClassVar = frozenset({"before", "rungs"})
-    reports: ClassVar = ("zero-update-fraction", "bit-stalls", "bit-stall-rate")
+    reports: ClassVar = (
+        Reading("zero-update-fraction", unit="share", worse="up"),
+        "bit-stalls",
+        Reading("bit-stall-rate", unit="share", worse="up"),
+    )
     sees_every_step: ClassVar = True
 
     _totals: dict[str, list[int]] = {}
@@ -145,7 +154,12 @@ class Reversals(Monitor):
 
     name: ClassVar = "reversals"
     needs: ClassVar = frozenset({"rungs"})
-    reports: ClassVar = ("reversals", "reversal-rate", "reversal-share", "oscillating")
+    reports: ClassVar = (
+        "reversals",
+        Reading("reversal-rate", unit="share"),
+        Reading("reversal-share", "share of flips that are reversals", "share"),
+        Reading("oscillating", "share of elements that oscillate", "share", worse="up"),
+    )
     sees_every_step: ClassVar = True
 
     at_least: Annotated[int, Field(ge=1, le=126)] = 3

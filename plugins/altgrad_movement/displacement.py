@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import PositiveInt
 
-from altgrad_core import Monitor, Readings, Updated
+from altgrad_core import Monitor, Reading, Readings, Updated
 
 
 class Displacement(Monitor):
@@ -29,9 +29,12 @@ class Displacement(Monitor):
     name: ClassVar = "displacement"
     needs: ClassVar = frozenset({"before"})
     reports: ClassVar = (
-        *("displacement-mean", "displacement-mean-abs", "displacement-std"),
-        *("displacement-p50", "displacement-p90", "displacement-p99"),
-        *("displacement-cv", "displacement-below-half", "effective-descent-quality"),
+        Reading("displacement-mean", unit="rungs per step"),
+        Reading("displacement-mean-abs", "mean displacement", "rungs per step", chart="bar"),
+        *(Reading(f"displacement-{of}", unit="rungs per step") for of in ("std", "p50", "p90", "p99")),
+        "displacement-cv",
+        Reading("displacement-below-half", "share of moves below half a rung", "share"),
+        Reading("effective-descent-quality", worse="down"),
     )
     every: PositiveInt = 100
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from altgrad_core import Monitor, Readings, Updated
+from altgrad_core import Monitor, Reading, Readings, Updated
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Tolerance = Annotated[float, Field(ge=1e-5, le=0.1)]
@@ -25,6 +25,7 @@ class StableRank(Monitor):
     """
 
     name: ClassVar = "stable-rank"
+    reports: ClassVar = (Reading("stable-rank", chart="bar"),)
     every: PositiveInt = 100
     tolerance: Tolerance = 1e-3
 
@@ -80,7 +81,11 @@ class RankDrop(Monitor):
     """
 
     name: ClassVar = "rank-drop"
-    reports: ClassVar = ("rank-average", "rank-drop", "rank-dropped")
+    reports: ClassVar = (
+        "rank-average",
+        Reading("rank-drop", "drop of the stable rank", "share", worse="up", limit=0.3, chart="heat"),
+        Reading("rank-dropped", worse="up"),
+    )
     every: PositiveInt = 100
     tolerance: Tolerance = 1e-3
     smoothing: Share = 0.1

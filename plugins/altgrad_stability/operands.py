@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field, PositiveInt
 
-from altgrad_core import Backpropagated, Monitor, OperandFacts, Readings, Tally
+from altgrad_core import Backpropagated, Monitor, OperandFacts, Reading, Readings, Tally
 
 ROLES = ("weight", "activation", "gradient")
 STATISTICS = (
@@ -19,6 +19,20 @@ STATISTICS = (
     "scale",
     "headroom",
 )
+UNDERFLOW_LIMITS = {"weight": 0.3, "activation": 0.3, "gradient": 0.1}
+
+
+def declared(role: str, statistic: str) -> Reading:
+    """What is known of one statistic of the operands of a role."""
+    name = f"{role}-{statistic}"
+    if statistic == "overflow-rate":
+        return Reading(name, f"share of {role}s clipped", "share", worse="up", limit=0.001, chart="heat")
+    if statistic == "underflow-rate":
+        what, limit = f"share of {role}s rounded to zero", UNDERFLOW_LIMITS[role]
+        return Reading(name, what, "share", worse="up", limit=limit, chart="heat")
+    if statistic in ("nan-count", "infinite-count"):
+        return Reading(name, worse="up", limit=0.0 if statistic == "nan-count" else None)
+    return Reading(name, unit="binades" if statistic == "headroom" else "")
 
 
 class Stability(Monitor):
@@ -40,7 +54,7 @@ class Stability(Monitor):
 
     name: ClassVar = "stability"
     on: ClassVar = Backpropagated
-    reports: ClassVar = tuple(f"{role}-{statistic}" for role in ROLES for statistic in STATISTICS)
+    reports: ClassVar = tuple(declared(role, statistic) for role in ROLES for statistic in STATISTICS)
     sees_every_step: ClassVar = True
 
     every: PositiveInt = 10
@@ -61,7 +75,7 @@ class Stability(Monitor):
     def _report(self, seen: list[tuple[OperandFacts, Tally]]) -> Readings:
         from altgrad_stability.tallies import headroom, plain
 
-        readings: dict[str, dict[str, float]] = {name: {} for name in self.reports}
+        readings: dict[str, dict[str, float]] = {name: {} for name in self.readings()}
         table = plain([[*tally[1:], facts.scale.max()] for facts, tally in seen])
         for (facts, tally), (amax, overflow, underflow, nan, infinite, scale) in zip(seen, table, strict=True):
             found = {

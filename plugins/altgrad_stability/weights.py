@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, PositiveInt
 
-from altgrad_core import Backpropagated, Monitor, Readings
+from altgrad_core import Backpropagated, Monitor, Reading, Readings
 
 COSTS = ("overflow-rate", "underflow-rate", "sqnr", "rungs-used")
 SPLITS = ("e0m7", "e1m6", "e2m5", "e3m4", "e4m3", "e5m2", "e6m1", "e7m0")
@@ -28,7 +28,12 @@ class QuantizationError(Monitor):
 
     name: ClassVar = "quantization-error"
     on: ClassVar = Backpropagated
-    reports: ClassVar = ("quantization-mse", "quantization-sqnr")
+    reports: ClassVar = (
+        Reading("quantization-mse", worse="up"),
+        Reading(
+            "quantization-sqnr", "signal to rounding noise of the weights", "dB", worse="down", limit=17.0, chart="bar"
+        ),  # one bit of mantissa gives about 19, none about 14
+    )
 
     every: PositiveInt = 100
 

@@ -28,10 +28,11 @@ MAY_IMPORT = {
     "registry": {"contracts", "numerics", "errors"},
     "manifest": {"contracts", "numerics", "errors"},
     "records": {"contracts", "numerics", "errors"},
-    "running": {"registry", "manifest", "records", "contracts", "numerics", "errors"},
-    "experiments": {"running", "registry", "manifest", "records", "contracts", "numerics", "errors"},
-    "cli": {"experiments", "running", "registry", "manifest", "records", "contracts", "numerics", "errors"},
-    "testing": {"running", "registry", "manifest", "records", "contracts", "numerics", "errors"},
+    "results": {"records", "contracts", "numerics", "errors"},
+    "running": {"results", "registry", "manifest", "records", "contracts", "numerics", "errors"},
+    "experiments": {"running", "results", "registry", "manifest", "records", "contracts", "numerics", "errors"},
+    "cli": {"experiments", "running", "results", "registry", "manifest", "records", "contracts", "numerics", "errors"},
+    "testing": {"running", "results", "registry", "manifest", "records", "contracts", "numerics", "errors"},
 }
 LIGHT = ("contracts", "registry", "manifest", "errors.py", "__init__.py", "numerics/format.py", "numerics/minifloat.py", "numerics/grid.py")  # fmt: skip
 

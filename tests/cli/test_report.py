@@ -68,7 +68,7 @@ def test_a_single_run_is_reported_as_what_it_is(altgrad: Any, run: Path) -> None
     assert last == f"report: {run / 'report.html'}"
     page = (run / "report.html").read_text()
     assert "Number line of e4m3" in page
-    assert "stall ratio by layer and step" in page
+    assert "share of updates that change no code by layer and step" in page
 
 
 def test_json_has_the_answer_and_the_paths(altgrad: Any, run: Path, tmp_path: Path) -> None:

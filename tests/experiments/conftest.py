@@ -18,6 +18,7 @@ from altgrad_core import __version__, load_format
 from altgrad_core.experiments.study.study import Study
 from altgrad_core.records.diagnosis import diagnose
 from altgrad_core.records.record import encode_record
+from altgrad_core.registry.registry import installed
 
 LAYERS = (
     "wte",
@@ -141,6 +142,13 @@ def resolved(made: Made) -> dict[str, Any]:
     return manifest
 
 
+@lru_cache
+def declared() -> dict[str, dict[str, Any]]:
+    """By name, what the installed monitors declare of their readings."""
+    monitors = [entry.item for entry in installed() if entry.kind == "monitor"]
+    return {reading.name: reading.written() for monitor in monitors for reading in monitor.declared()}
+
+
 def formats_of(made: Made) -> list[dict[str, Any]]:
     """The facts of the formats of a cell."""
     names = {rule["weight"]["format"] for rule in resolved(made)["recipe"]}
@@ -153,6 +161,7 @@ def records(made: Made) -> list[dict[str, Any]]:
         {
             "kind": "began", "name": "cell", "seed": made.seed, "steps": made.steps, "tokens_per_step": 64,
             "vocabulary": 64, "parameters": 4400, "data": DATA, "formats": formats_of(made),
+            "readings": [declared()[name] for name in made.readings if name in declared()],
         }
     ]  # fmt: skip
     end = made.loss if made.loss is not None else math.nan

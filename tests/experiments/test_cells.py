@@ -12,6 +12,7 @@ import pytest
 from altgrad_core import ManifestError
 from altgrad_core.experiments.matrix.cells import Cell, Ending, Matrix, endings_in, identity_of
 from altgrad_core.experiments.matrix.estimate import covering
+from altgrad_core.experiments.matrix.plan import plan_of
 from altgrad_core.manifest.load import load_manifest
 from altgrad_core.registry.registry import installed
 from altgrad_core.running.assembly.resolve import resolve
@@ -175,9 +176,14 @@ def test_more_cells_than_allowed_count_what_a_search_may_add(matrix: Make) -> No
 
 def test_what_is_told_of_cells_is_plain_data(matrix: Make) -> None:
     study = matrix("[matrix]\nrun.seed = [1]\nbaseline = 'manifold-adamw'\n")
-    told = json.loads(json.dumps(study.told(study.cells({}))))
+    told = json.loads(json.dumps(plan_of(study, study.cells({}))))
     assert (told["name"], told["baseline"]) == ("study", "manifold-adamw")
     assert told["cells"][0]["point"] == {"run.seed": 1}
+    assert told["cells"][0]["labels"] == {
+        "format": "e4m3", "optimizer": "manifold-adamw", "rate": 0.1, "seed": 1, "variant": "",
+    }  # fmt: skip
+    assert told["formats"] == {"e4m3": 8, "e5m2": 8}
+    assert told["optimizers"]["manifold-adamw"]["beta1"] == 0.9
 
 
 def test_chosen_cells_have_every_value_of_every_axis_but_those_left_out(matrix: Make) -> None:

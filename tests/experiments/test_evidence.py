@@ -180,3 +180,16 @@ def test_of_two_cells_with_one_rate_and_seed_the_first_counts(study: Read, made:
         f"{made().name} and {made(set={'run.threads': 2}).name} have the same format, optimizer, variant, rate and seed; "
         "only the first that ended is compared",
     )
+
+
+def test_an_end_is_that_of_the_rates_that_all_seeds_tried(study: Read, made: Any) -> None:
+    """One seed tried four rates, the others three: the best is the largest of the three."""
+    cells = [*sweep(made, {0.01: [2.0] * 3, 0.1: [1.9] * 3, 1.0: [1.8] * 3}), made(rate=10.0, seed=1, loss=3.0)]
+    (arm,) = arms(study(cells))
+    assert (arm.rate, arm.window, arm.end, arm.is_at_an_end, arm.is_tuned) == (
+        1.0,
+        (0.01, 0.1, 1.0),
+        "largest",
+        True,
+        False,
+    )

@@ -27,3 +27,10 @@ def test_where_nothing_or_everything_diverged_one_side_is_open(study: Callable[.
     fine, none = thresholds(study(cells))
     assert (fine.stable, fine.diverged, fine.uncertainty) == (1.0, None, None)
     assert (none.stable, none.diverged, none.uncertainty) == (None, 0.1, None)
+
+
+def test_a_loss_that_needs_no_model_is_not_stable(study: Callable[..., Study], made: Any) -> None:
+    """The unigram entropy of the text is 4.158: a run that ends there has learned nothing from its contexts."""
+    cells = [made(rate=rate, loss=loss) for rate, loss in ((0.1, 2.0), (1.0, 4.157), (3.0, 4.1585), (10.0, None))]
+    (found,) = thresholds(study(cells))
+    assert (found.stable, found.diverged) == (1.0, 3.0)

@@ -218,7 +218,10 @@ def test_e4m3_scales_are_those_of_exact_fractions(name, rounding, margin, amaxes
 @pytest.mark.usefixtures("either_path")
 def test_a_tie_between_two_e4m3_scales_stays_a_tie():
     x = torch.zeros(1, 32)
-    x[0, 0], x[0, 16] = 23.0, 8.625  # 8.625 * 448 / 23 is 168, half-way between 160 and 176, whose codes are even and odd
+    x[0, 0], x[0, 16] = (
+        23.0,
+        8.625,
+    )  # 8.625 * 448 / 23 is 168, half-way between 160 and 176, whose codes are even and odd
     tensor_scale = torch.tensor(23.0 / (6 * 448), dtype=torch.float32).double()
     scales = Quantizer(E2M1, scaling=NVFP4).quantize(x).scale
     assert scales.tolist() == [[(448 * tensor_scale).float().item(), (160 * tensor_scale).float().item()]]

@@ -75,9 +75,23 @@ class Arm:
         return len(self.tried) >= FEWEST_RATES
 
     @property
+    def window(self) -> tuple[float, ...]:
+        """The rates that were compared with all seeds, ascending; all rates tried where that is one alone."""
+        most = max((point.of for point in self.tried), default=0)
+        full = tuple(point.rate for point in self.tried if point.of == most)
+        return full if len(full) > 1 else tuple(point.rate for point in self.tried)
+
+    @property
+    def end(self) -> str | None:
+        """`smallest` or `largest`, where the chosen rate is that of the window; else None."""
+        if not self.window or self.rate not in (self.window[0], self.window[-1]):
+            return None
+        return "smallest" if self.rate == self.window[0] else "largest"
+
+    @property
     def is_at_an_end(self) -> bool:
-        """Whether the chosen rate is the smallest or the largest tried."""
-        return bool(self.tried) and self.rate in (self.tried[0].rate, self.tried[-1].rate)
+        """Whether the chosen rate is the smallest or the largest of those that were compared with all seeds."""
+        return self.end is not None
 
     @property
     def is_tuned(self) -> bool:

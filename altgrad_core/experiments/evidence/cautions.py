@@ -61,7 +61,7 @@ def _on_tuning(shown: Sequence[Effect], *, is_refused: bool) -> Iterator[str]:
     elif not is_refused:
         yield "no learning rate was tuned"
     if at_ends := [arm for arm in both if arm.is_swept and arm.is_at_an_end and len({p.mean for p in arm.tried}) > 1]:
-        names = few([f"{arm.label} ({_end(arm)} of {len(arm.tried)}, {size(arm.rate or 0)})" for arm in at_ends])
+        names = few([f"{arm.label} ({arm.end} of {len(arm.window)}, {size(arm.rate or 0)})" for arm in at_ends])
         yield f"the best rate is at an end of the range, so a better one may lie beyond it: {names}"
     if max(rates) > 1 and any(len(effect.differences) >= FEWEST_SEEDS for effect in shown):
         yield "each seed is judged at the rate that the other seeds choose, so the rate is not chosen by its own result"
@@ -77,10 +77,6 @@ def _both(shown: Sequence[Effect]) -> list[Arm]:
     for effect in shown:
         found += [arm for arm in (effect.against, effect.arm) if arm is not None and arm not in found]
     return found
-
-
-def _end(arm: Arm) -> str:
-    return "smallest" if arm.rate == arm.tried[0].rate else "largest"
 
 
 def _on_divergence(study: Study, shown: Sequence[Effect]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from altgrad_core.experiments.evidence.arms import Arm, arms
 from altgrad_core.experiments.evidence.facts import twins
 from altgrad_core.experiments.evidence.statistics import Interval, agreed_sign, bootstrap_interval, student_interval
 from altgrad_core.experiments.evidence.wording import count, few, sentence, size, span
-from altgrad_core.experiments.study.labels import default_of
+from altgrad_core.experiments.study.labels import Defaults, default_of
 from altgrad_core.experiments.study.study import Result, Study
 from altgrad_core.experiments.study.variants import words
 
@@ -118,7 +118,7 @@ def contrasts(study: Study) -> tuple[Contrast, ...]:
         for other, others in placed[index + 1 :]:
             if (arm.format, parts.use) == (other.format, others.use):
                 keys = [key for key in {**parts.keys, **others.keys} if parts.keys.get(key) != others.keys.get(key)]
-                found += [_contrast(keys[0], arm, other, parts, others)] if len(keys) == 1 else []
+                found += [_contrast(keys[0], arm, other, parts, others, study.defaults)] if len(keys) == 1 else []
     return tuple(found)
 
 
@@ -132,10 +132,10 @@ def _parts(arm: Arm, variants: Mapping[str, str]) -> _Parts:
     return _Parts(use, {**words(options.removesuffix(")")), **words(variants.get(arm.variant, arm.variant))})
 
 
-def _contrast(key: str, arm: Arm, other: Arm, parts: _Parts, others: _Parts) -> Contrast:
+def _contrast(key: str, arm: Arm, other: Arm, parts: _Parts, others: _Parts, defaults: Defaults) -> Contrast:
     pairs = [(arm.held_out[seed].loss, other.held_out[seed].loss) for seed in arm.held_out if seed in other.held_out]
     values = tuple(a - b for a, b in pairs if a is not None and b is not None)
-    default = default_of(parts.use, key)
+    default = default_of(defaults, parts.use, key)
     names = (parts.keys.get(key, default), others.keys.get(key, default))
     return Contrast(key, *names, (arm, other), values, bootstrap_interval(values), student_interval(values))
 

@@ -126,8 +126,8 @@ def _caution(effect: Effect, *both: Arm) -> tuple[str, ...]:
     found = list(_lacks(effect))
     for arm in both:
         if arm.is_swept and arm.is_at_an_end and arm.rate is not None:
-            end = "smallest" if arm.rate == arm.tried[0].rate else "largest"
-            found.append(f"the best rate of {arm.optimizer}, {arm.rate:g}, is the {end} tried")
+            among = "" if len(arm.window) == len(arm.tried) else " with all seeds"
+            found.append(f"the best rate of {arm.optimizer}, {arm.rate:g}, is the {arm.end} tried{among}")
         if arm.diverged:
             found.append(f"{arm.optimizer} diverged in {arm.diverged} of {arm.of} at its best rate, {arm.rate:g}")
     if effect.diverged_seeds:

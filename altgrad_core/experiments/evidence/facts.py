@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from altgrad_core.contracts.reading import Chart, Reading
 from altgrad_core.errors import FormatError
 from altgrad_core.experiments.study.labels import UNQUANTIZED
 from altgrad_core.experiments.study.study import Study
@@ -23,6 +24,18 @@ def format_facts(study: Study) -> dict[str, dict[str, Any]]:
             if isinstance(facts, dict) and isinstance(facts.get("name"), str):
                 found.setdefault(facts["name"], facts)
     return found
+
+
+def recorded_readings(study: Study, *charts: Chart) -> tuple[Reading, ...]:
+    """Every reading that a cell recorded, in the order declared; with `charts`, only those drawn in one of these ways."""
+    recorded = dict.fromkeys(name for result in study.results for name in result.digest.readings)
+    facts: dict[str, Reading] = {}
+    for result in study.results:
+        for name, reading in result.digest.facts.items():
+            facts.setdefault(name, reading)
+    found = [facts[name] for name in facts if name in recorded]
+    found += [Reading(name) for name in recorded if name not in facts]
+    return tuple(reading for reading in found if not charts or reading.chart in charts)
 
 
 def references(study: Study) -> tuple[str, ...]:

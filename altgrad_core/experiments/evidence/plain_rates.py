@@ -9,7 +9,7 @@ from typing import Any
 from altgrad_core.experiments.evidence.arms import Arm
 from altgrad_core.experiments.evidence.effects import Effect
 from altgrad_core.experiments.evidence.wording import listed
-from altgrad_core.experiments.study.labels import has_option, is_manifest, subjects
+from altgrad_core.experiments.study.labels import is_manifest, subjects
 from altgrad_core.experiments.study.study import Study
 
 OPTION = "plain_lr"
@@ -65,7 +65,7 @@ def _plain(study: Study, arm: Arm) -> _Plain | None:
     tables = [result.manifest["optimizer"] for result in own if result.rate in compared and result.role == "cell"]
     if not tables or any(table.get("group") for table in tables):
         return None
-    if not any(OPTION in table or has_option(str(table.get("use")), OPTION) for table in tables):
+    if not any(OPTION in table or OPTION in study.defaults.get(str(table.get("use")), {}) for table in tables):
         swept = f"its rate, {arm.tried[0].rate:g}" if len(arm.tried) == 1 else "the rate that is swept"
         return _Plain(arm.optimizer, frozenset(compared), swept, False)
     rates = frozenset(_rate(table) for table in tables)

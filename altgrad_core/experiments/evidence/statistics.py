@@ -39,15 +39,31 @@ class Correlation:
     points: int
 
 
+def finite(values: Sequence[float]) -> list[float]:
+    """The values as plain floats.
+
+    Raises:
+        ValueError: one is NaN or infinite, of which no interval and no p can be told.
+    """
+    for index, value in enumerate(values):
+        if not math.isfinite(value):
+            raise ValueError(f"value {index} of {len(values)} is {value}; expected finite numbers")
+    return [float(value) for value in values]
+
+
 def bootstrap_interval(values: Sequence[float]) -> Interval | None:
     """The 95 % interval of the mean by the bias-corrected and accelerated bootstrap (Efron, 1987), always the same one.
 
     Returns:
         None below 2 values.
+
+    Raises:
+        ValueError: a value is not finite.
     """
     import numpy
     from scipy import stats
 
+    values = finite(values)
     if len(values) < 2:
         return None
     mean = math.fsum(values) / len(values)
@@ -69,9 +85,14 @@ def bootstrap_interval(values: Sequence[float]) -> Interval | None:
 
 
 def student_interval(values: Sequence[float]) -> Interval | None:
-    """The 95 % interval of the mean by Student's t; None below 2 values."""
+    """The 95 % interval of the mean by Student's t; None below 2 values.
+
+    Raises:
+        ValueError: a value is not finite.
+    """
     from scipy import stats
 
+    values = finite(values)
     if len(values) < 2:
         return None
     mean = math.fsum(values) / len(values)
@@ -103,9 +124,13 @@ def permutation_p(differences: Sequence[float]) -> float | None:
 
     Returns:
         None below 6 pairs, with which no p below 0.05 can come out.
+
+    Raises:
+        ValueError: a difference is not finite.
     """
     import numpy
 
+    differences = finite(differences)
     if len(differences) < FEWEST_PAIRS:
         return None
     magnitudes = numpy.abs(numpy.asarray(differences, dtype=float))

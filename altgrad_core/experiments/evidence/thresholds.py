@@ -16,7 +16,8 @@ class Threshold:
     Attributes:
         seed: the one with which most rates were tried.
         rates: how many.
-        stable: the largest rate below which nothing diverged; None where the smallest tried diverged already.
+        stable: the largest rate below which every run learned something: it did not diverge, and its loss is below the
+            unigram entropy of the text, where that is known; None where the smallest tried diverged already.
         diverged: the smallest that diverged; None where none did.
     """
 
@@ -43,10 +44,19 @@ def thresholds(study: Study) -> tuple[Threshold, ...]:
     return tuple(_threshold(key, results) for key, results in found.items())
 
 
+def has_learned(result: Result) -> bool:
+    """Whether a run ended with a loss below the unigram entropy of its text, which needs no model; known or not."""
+    data = result.summary.get("data")
+    entropy = data.get("unigram_entropy") if isinstance(data, dict) else None
+    if result.validation_loss is None or not isinstance(entropy, int | float):
+        return result.validation_loss is not None
+    return result.validation_loss < entropy
+
+
 def _threshold(arm: tuple[str, str, str], results: Iterable[Result]) -> Threshold:
     by_seed: dict[int, dict[float, bool]] = {}
     for result in results:
         assert result.seed is not None and result.rate is not None
-        by_seed.setdefault(result.seed, {})[result.rate] = result.validation_loss is not None
+        by_seed.setdefault(result.seed, {})[result.rate] = has_learned(result)
     seed, is_stable = max(by_seed.items(), key=lambda pair: len(pair[1]))
     return Threshold(*arm, seed, len(is_stable), *bracket(is_stable))

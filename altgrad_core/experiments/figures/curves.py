@@ -75,7 +75,8 @@ def loss_curves(
         axes.set_xlabel("step")
         axes.set_ylabel(axis)
         axes.grid()
-        perplexity_beside(axes)
+        if axis.endswith("(nats per token)"):
+            perplexity_beside(axes)
         legend_below(figure, entries, columns=2)
 
     rows = (len(curves) + 1) // 2

@@ -41,6 +41,11 @@ class Sweep:
     tried: tuple[Tried, ...]
     chosen: float | None = None
 
+    @property
+    def most(self) -> int:
+        """How many runs the rates have that most seeds tried."""
+        return max((tried.of for tried in self.tried), default=0)
+
 
 @dataclass(frozen=True)
 class Level:
@@ -99,7 +104,7 @@ def sensitivity(
 def _sweep(axes: Axes, sweep: Sweep, colour: str, marker: str, limits: Limits) -> Any:
     top = limits[1] - 0.02 * (limits[1] - limits[0])
     means = [
-        (tried.rate, sum(finite) / len(finite))
+        (tried.rate, sum(finite) / len(finite), tried.of == sweep.most)
         for tried in sweep.tried
         if (finite := [loss for loss in tried.losses if can_be_drawn(loss)])
     ]
@@ -112,7 +117,9 @@ def _sweep(axes: Axes, sweep: Sweep, colour: str, marker: str, limits: Limits) -
                 f"{tried.diverged}/{tried.of}", (tried.rate, top), xytext=(0, 6), textcoords="offset points",
                 ha="center", va="bottom", fontsize=8, color=colour, annotation_clip=False,
             )  # fmt: skip
-    rates, losses = [rate for rate, _ in means], [min(loss, top) for _, loss in means]
+    few = [(rate, min(loss, top)) for rate, loss, is_full in means if not is_full]
+    axes.plot([x for x, _ in few], [y for _, y in few], marker, color=colour, markersize=5, markerfacecolor="none")
+    rates, losses = [x for x, _, is_full in means if is_full], [min(y, top) for _, y, is_full in means if is_full]
     (handle,) = axes.plot(rates, losses, marker + "-", color=colour, markersize=5)
     chosen = [(rate, loss) for rate, loss in zip(rates, losses, strict=True) if rate == sweep.chosen]
     for rate, loss in chosen:

@@ -134,18 +134,6 @@ class Matrix:
                 known.setdefault(cell.identity, cell)
         return list(known.values())
 
-    def told(self, cells: list[Cell]) -> dict[str, Any]:
-        """The content of `cells.json`."""
-        from altgrad_core import __version__
-
-        head = {
-            "schema": SCHEMA,
-            "version": __version__,
-            "name": self.name,
-            "manifest": str(self.source.path.resolve()),
-        }
-        return {**head, "baseline": self.table.baseline, "cells": [cell.told() for cell in cells]}
-
     def _error(self, location: Location, message: str) -> ManifestError:
         return ManifestError(problem_at(self.source, ("matrix", *location), message))
 

@@ -9,11 +9,10 @@ from functools import cached_property
 
 from altgrad_core.experiments.evidence.arms import Arm, arms
 from altgrad_core.experiments.evidence.effects import Effect, effects
-from altgrad_core.experiments.evidence.facts import references
+from altgrad_core.experiments.evidence.facts import format_facts, references
 from altgrad_core.experiments.figures.axes import can_be_drawn
 from altgrad_core.experiments.figures.palette import colours_of
 from altgrad_core.experiments.study.study import Result, Study
-from altgrad_core.registry.registry import installed
 
 WIDE_BITS = 16
 
@@ -69,7 +68,10 @@ class View:
 
     @cached_property
     def _wide(self) -> frozenset[str]:
-        known = {entry.name: entry.item.bits for entry in installed() if entry.kind == "format"}
+        known = {
+            name: bits for name, facts in format_facts(self.study).items() if isinstance(bits := facts.get("bits"), int)
+        }
+        known = {**self.study.bits, **known}
         by_name = {label for label in self.study.formats() if all(known.get(n, 0) >= WIDE_BITS for n in _names(label))}
         return frozenset({*references(self.study), *by_name})
 

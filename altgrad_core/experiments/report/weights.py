@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from altgrad_core.errors import AltgradError
+from altgrad_core.errors import AltgradError, FormatError, RunError
 from altgrad_core.experiments.figures.number_line import Occupied
 from altgrad_core.numerics.minifloat import Minifloat
 from altgrad_core.records.directory import RunDirectory
-from altgrad_core.registry.registry import installed
-
-if TYPE_CHECKING:
-    from altgrad_core.numerics.format import Format
+from altgrad_core.running.state.checkpoint import checkpoint_steps, read_checkpoint
 
 BINS = 96
 MOST_BITS = 10  # beyond them the rungs are too many to be drawn one by one
@@ -48,17 +45,31 @@ class Unseen(AltgradError):
     """There is no looking at these weights, for the reason given."""
 
 
-def last_weights(directory: Path) -> list[Seen]:
-    """The weights of every tabulated format in the last checkpoint of a run.
+Rungs = tuple[str, Sequence[float]]
+"""The name of a format and its rungs, ascending."""
+
+
+def last_weights(directory: Path, recorded: Mapping[str, Mapping[str, Any]] | None = None) -> list[Seen]:
+    """The weights of every tabulated format in the last checkpoint of a run, if the whole of it verifies.
+
+    Args:
+        recorded: by name, the facts of formats that the run recorded: the rungs of those that no facts define.
 
     Raises:
-        Unseen: there is no checkpoint, it cannot be read, or no weight lies on a grid that can be drawn.
+        Unseen: there is no checkpoint, it does not verify, or no weight lies on a grid that can be drawn.
     """
-    step, place = _last_checkpoint(directory)
+    root = RunDirectory(directory).checkpoints
+    if not (steps := checkpoint_steps(root)):
+        raise Unseen("there is no checkpoint")
+    step = steps[0]
     try:
-        operands = json.loads((place / "plan.json").read_text(encoding="utf-8"))["operands"]
-        by_format = _grouped(operands)
-        found = [_seen(format, step, place, layers) for format, layers in by_format]
+        files = read_checkpoint(root / f"step-{step}")
+    except RunError as error:
+        reason = str(error).removeprefix(f"{root / f'step-{step}'}: ")
+        raise Unseen(f"the checkpoint of step {step} does not verify: {reason}") from None
+    try:
+        by_format = _grouped(json.loads(files["plan.json"])["operands"], recorded or {})
+        found = [_seen(rungs, step, files["model.safetensors"], layers) for rungs, layers in by_format]
     except Unseen:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -68,27 +79,30 @@ def last_weights(directory: Path) -> list[Seen]:
     return found
 
 
-def format_of(facts: Mapping[str, Any]) -> Format:
-    """The format that recorded facts describe: one of the floating family, or an installed one by its name."""
+def rungs_of(facts: Mapping[str, Any], recorded: Mapping[str, Mapping[str, Any]]) -> Rungs:
+    """The rungs of a format: by its facts, or as the run recorded them.
+
+    Raises:
+        Unseen: neither tells them.
+    """
+    name = str(facts["name"])
     if "exponent_bits" in facts:
-        return Minifloat(**{key: facts[key] for key in FACTS if key in facts})
-    found: Format = installed().get("format", str(facts["name"]))
-    return found
-
-
-def _last_checkpoint(directory: Path) -> tuple[int, Path]:
-    root = RunDirectory(directory).checkpoints
-    names = [path.name.removeprefix("step-") for path in root.glob("step-*")] if root.is_dir() else []
-    steps = [int(name) for name in names if name.isdecimal()]
-    if not steps:
-        raise Unseen("there is no checkpoint")
-    return max(steps), root / f"step-{max(steps)}"
+        try:
+            return name, Minifloat(**{key: facts[key] for key in FACTS if key in facts}).grid.values
+        except FormatError as error:
+            raise Unseen(str(error)) from None
+    values = recorded.get(name, {}).get("values")
+    if isinstance(values, list) and len(values) > 1 and all(isinstance(v, int | float) for v in values):
+        return name, sorted(map(float, values))
+    raise Unseen(f'the run did not record the rungs of the format "{name}"')
 
 
 Layers = dict[str, Any]  # layer -> scale
 
 
-def _grouped(operands: Mapping[str, Mapping[str, Any]]) -> list[tuple[Format, Layers]]:
+def _grouped(
+    operands: Mapping[str, Mapping[str, Any]], recorded: Mapping[str, Mapping[str, Any]]
+) -> list[tuple[Rungs, Layers]]:
     """The layers of every format that weights have and that can be drawn, with their scales."""
     facts: dict[str, Mapping[str, Any]] = {}
     layers: dict[str, Layers] = {}
@@ -98,49 +112,46 @@ def _grouped(operands: Mapping[str, Mapping[str, Any]]) -> list[tuple[Format, La
             facts.setdefault(name, roles["weight"]["format"])
             layers.setdefault(name, {})[path] = roles["weight"]["scale"]
     small = {name: fact for name, fact in facts.items() if int(fact["bits"]) <= MOST_BITS}
-    try:
-        return [(format_of(fact), layers[name]) for name, fact in small.items()]
-    except AltgradError as error:
-        raise Unseen(str(error)) from None
+    return [(rungs_of(fact, recorded), layers[name]) for name, fact in small.items()]
 
 
-def _seen(format: Format, step: int, place: Path, layers: Layers) -> Seen:
+def _seen(format: Rungs, step: int, model: bytes, layers: Layers) -> Seen:
     import numpy as np
 
-    rungs = np.array(format.grid.values)
+    name, rungs = format[0], np.array(format[1])
     between = (rungs[1:] + rungs[:-1]) / 2
     counts, present = np.zeros(len(rungs), dtype=np.int64), 0
     scaled = []
-    for weight in _scaled(place, layers):
+    for weight in _scaled(model, layers):
         counts += np.bincount(np.searchsorted(between, weight), minlength=len(rungs))
         present += 1
         scaled.append(weight)
     if not scaled or counts.sum() == 0:
-        raise Unseen(f"the checkpoint of step {step} holds no finite weight in {format.name}")
+        raise Unseen(f"the checkpoint of step {step} holds no finite weight in {name}")
     density, edges = np.histogram(np.concatenate(scaled), bins=BINS)
     shares = counts[counts > 0] / counts.sum()
     return Seen(
-        format.name, step, present, int(counts.sum()), int(np.count_nonzero(counts)), len(rungs),
+        name, step, present, int(counts.sum()), int(np.count_nonzero(counts)), len(rungs),
         max(0.0, float(-(shares * np.log2(shares)).sum())),
         Occupied(rungs.tolist(), counts.tolist(), edges.tolist(), density.tolist()),
     )  # fmt: skip
 
 
-def _scaled(place: Path, layers: Layers) -> Iterator[Any]:
+def _scaled(model: bytes, layers: Layers) -> Iterator[Any]:
     """The finite weights of each layer that the checkpoint has under its own name, divided by their scale."""
     import numpy as np
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
 
     try:
-        with safe_open(str(place / "model.safetensors"), framework="np") as file:
-            names = set(file.keys())
-            for path, scale in layers.items():
-                if f"{path}.weight" in names:
-                    weight = file.get_tensor(f"{path}.weight").astype(np.float64)
-                    values = (weight / _spread(scale, weight.shape)).ravel()
-                    yield values[np.isfinite(values)]
+        tensors = load(model)
     except SafetensorError as error:
         raise ValueError(str(error)) from None
+    for path, scale in layers.items():
+        if f"{path}.weight" in tensors:
+            weight = tensors[f"{path}.weight"].astype(np.float64)
+            values = (weight / _spread(scale, weight.shape)).ravel()
+            yield values[np.isfinite(values)]
 
 
 def _spread(scale: Any, shape: tuple[int, ...]) -> Any:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from altgrad_core.contracts.optimizer import OptimizerSpec
+
 UNKNOWN = "unknown"  # the label of a cell whose manifest cannot be read
 UNQUANTIZED = "fp32"
 ROLES = ("weight", "activation", "gradient")
@@ -26,15 +28,28 @@ class Labels(NamedTuple):
     seed: int | None
     variant: str
 
+    @classmethod
+    def of(cls, data: Any) -> Labels | None:
+        """From plain data, as `cells.json` has them; None where that is damaged."""
+        if not isinstance(data, Mapping) or data.keys() != set(cls._fields):
+            return None
+        if not all(isinstance(data[key], str) for key in ("format", "optimizer", "variant")):
+            return None
+        return cls(data["format"], data["optimizer"], _number(data["rate"]), _whole(data["seed"]), data["variant"])
+
 
 NOWHERE = Labels(UNKNOWN, UNKNOWN, None, None, "")
 
 
-def labels_of(manifests: Sequence[Mapping[str, Any]]) -> list[Labels]:
+Defaults = Mapping[str, Mapping[str, Any]]
+"""By optimizer, what its options are where a manifest does not set them."""
+
+
+def labels_of(manifests: Sequence[Mapping[str, Any]], defaults: Defaults) -> list[Labels]:
     """The labels of every resolved manifest, from the keys that vary over all of them; what is none gets `NOWHERE`."""
     known = subjects([manifest for manifest in manifests if is_manifest(manifest)])
     flat = [flatten(manifest) for manifest in known]
-    columns = zip(_format_labels(known), _optimizer_labels(flat), flat, _variants(flat), strict=True)
+    columns = zip(_format_labels(known), _optimizer_labels(flat, defaults), flat, _variants(flat), strict=True)
     found = iter(
         [
             Labels(format, optimizer, _number(keys.get("optimizer.lr")), _whole(keys.get("run.seed")), variant)
@@ -90,8 +105,12 @@ def flatten(value: Any, prefix: str = "") -> Flat:
     elif isinstance(value, list) and value and all(isinstance(inner, Mapping) for inner in value):
         pairs = [(f"{prefix}[{index}]", inner) for index, inner in enumerate(value)]
     else:
-        return {prefix: tuple(value) if isinstance(value, list) else value}
+        return {prefix: _leaf(value)}
     return {key: leaf for path, inner in pairs for key, leaf in flatten(inner, path).items()}
+
+
+def _leaf(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _number(value: Any) -> float | None:
@@ -149,7 +168,7 @@ def _role_label(rules: Rules) -> str:
     return f"{first} ({', '.join(others)})" if others else first
 
 
-def _optimizer_labels(flat: Sequence[Flat]) -> list[str]:
+def _optimizer_labels(flat: Sequence[Flat], defaults: Defaults) -> list[str]:
     """`use`, and the options that vary among the cells of the same `use`; what moves along with the rate is left out."""
     by_use: dict[str, list[Flat]] = {}
     for keys in flat:
@@ -158,7 +177,7 @@ def _optimizer_labels(flat: Sequence[Flat]) -> list[str]:
         use: [key for key in _varying(cells) if _is_option(key) and not _follows_rate(cells, key)]
         for use, cells in by_use.items()
     }
-    return [_with_options(keys, told[str(keys.get("optimizer.use"))]) for keys in flat]
+    return [_with_options(keys, told[str(keys.get("optimizer.use"))], defaults) for keys in flat]
 
 
 def _is_option(key: str) -> bool:
@@ -173,37 +192,35 @@ def _follows_rate(cells: Sequence[Flat], key: str) -> bool:
     return None not in values and len(pairs) == len(rates) == len(values) > 1
 
 
-def _with_options(keys: Flat, told: Sequence[str]) -> str:
+def _with_options(keys: Flat, told: Sequence[str], defaults: Defaults) -> str:
     """Of the options that vary, those that are not what the optimizer has by default."""
     use = str(keys.get("optimizer.use"))
     names = {key: key.removeprefix("optimizer.") for key in told}
-    defaults = _defaults(use) if told else {}
+    own = defaults.get(use, {})
     options = [
         f"{name}={_shown(keys.get(key))}"
         for key, name in names.items()
-        if name not in defaults or keys.get(key) != defaults[name]
+        if name not in own or keys.get(key) != _leaf(own[name])
     ]
     return f"{use} ({', '.join(options)})" if options else use
 
 
-def _defaults(use: str) -> dict[str, Any]:
-    """What an installed optimizer does where nothing is said; empty for one that is not installed."""
+def installed_defaults() -> Defaults:
+    """Of every installed optimizer, what its options are where nothing is said, as plain data."""
     from altgrad_core.registry.registry import installed
 
-    registry = installed()
-    if use not in registry.names("optimizer"):
-        return {}
-    return {name: field.default for name, field in registry.get("optimizer", use).model_fields.items()}
+    return {entry.name: default_options(entry.item) for entry in installed() if entry.kind == "optimizer"}
 
 
-def has_option(use: str, option: str) -> bool:
-    """Whether an installed optimizer has this option."""
-    return option in _defaults(use)
+def default_options(spec: type[OptimizerSpec]) -> dict[str, Any]:
+    """What the options of an optimizer are by default, as plain data; None for one that must be given."""
+    plain = (str, int, float, bool, list, tuple)
+    return {n: field.default if isinstance(field.default, plain) else None for n, field in spec.model_fields.items()}
 
 
-def default_of(use: str, option: str) -> str:
+def default_of(defaults: Defaults, use: str, option: str) -> str:
     """What an option of an optimizer is where its label does not name it."""
-    return _shown(_defaults(use).get(option))
+    return _shown(defaults.get(use, {}).get(option))
 
 
 def _variants(flat: Sequence[Flat]) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from altgrad_core.errors import ManifestError
 from altgrad_core.experiments.evidence.wording import count, few
-from altgrad_core.experiments.study.labels import is_manifest
+from altgrad_core.experiments.study.labels import Defaults, installed_defaults, is_manifest
 from altgrad_core.experiments.study.result import Result
 from altgrad_core.records.directory import RunDirectory
 from altgrad_core.records.record import number
@@ -21,6 +21,26 @@ CELLS = "cells.json"
 BEYOND_FLOAT32 = 2.0**128
 
 
+@dataclass(frozen=True)
+class Planned:
+    """What `cells.json` tells of a study, or the folders where there is none.
+
+    Attributes:
+        baseline: the one that was asked for.
+        cells: as they were planned.
+        defaults: by optimizer, its options; those of what is installed where they were not recorded.
+        bits: the width of formats, by name.
+        margin: a difference in loss that is too small to matter, in nats per token.
+    """
+
+    name: str
+    baseline: str | None
+    cells: list[dict[str, Any]]
+    defaults: Defaults
+    bits: Mapping[str, int] = field(default_factory=dict)
+    margin: float | None = None
+
+
 @dataclass
 class Reader:
     """Reads the files of a study, and notes what is wrong with them."""
@@ -28,19 +48,27 @@ class Reader:
     directory: Path
     problems: list[str] = field(default_factory=list)
 
-    def listed(self) -> tuple[str, str | None, list[dict[str, Any]]]:
-        """The name of the study, the baseline that was asked for, and its cells as `cells.json` has them."""
-        plan = self._plan()
+    def listed(self) -> Planned:
+        """The study as it was planned."""
+        plan, name = self._plan(), self.directory.resolve().name
         if plan is not None:
-            return str(plan.get("name") or self.directory.resolve().name), plan.get("baseline"), self._cells(plan)
+            told = str(plan.get("name") or name)
+            recorded = _tables(plan.get("optimizers"))
+            defaults = installed_defaults() if recorded is None else recorded
+            widths = plan.get("formats") if isinstance(plan.get("formats"), dict) else {}
+            bits = {format: width for format, width in (widths or {}).items() if isinstance(width, int)}
+            margin = plan.get("margin")
+            is_margin = isinstance(margin, int | float) and not isinstance(margin, bool) and margin > 0
+            wanted = _text(plan.get("baseline"))
+            return Planned(told, wanted, self._cells(plan), defaults, bits, float(margin or 0) if is_margin else None)
         if _is_run(self.directory):
-            return self.directory.resolve().name, None, [{"name": "."}]
+            return Planned(name, None, [{"name": "."}], {})
         if not (found := self._folders()):
             raise ManifestError(
                 f"{self.directory}: is neither a study nor a run: it has no {CELLS} and no records.jsonl, nor has any "
                 f"folder in it; a study is what altgrad run MANIFEST leaves in its directory"
             )
-        return self.directory.resolve().name, None, [{"name": name} for name in found]
+        return Planned(name, None, [{"name": name} for name in found], installed_defaults())
 
     def _plan(self) -> dict[str, Any] | None:
         path = self.directory / CELLS
@@ -107,11 +135,8 @@ class Reader:
         path, digest = RunDirectory(result.directory).records, result.digest
         if result.status != "missing" and not path.is_file():
             self.problems.append(f"{result.name}: has no records.jsonl; only its summary is used")
-        if digest.is_torn:
-            self.problems.append(f"{result.name}: records.jsonl ends within a line, which is left out")
-        if digest.damaged:
-            told = f"{count(digest.damaged, 'damaged line')} of records.jsonl {'is' if digest.damaged == 1 else 'are'} left out"
-            self.problems.append(f"{result.name}: {told}")
+        if digest.problem is not None:
+            self.problems.append(f"{result.name}: {digest.problem}")
         if result.status == "finished" and result.validation_loss is None:
             self.problems.append(f"{result.name}: finished, but its summary has no validation loss")
         if result.summary.get("status") == "finished" and result.status == "diverged":
@@ -137,6 +162,13 @@ class Reader:
         except (OSError, ValueError, TypeError, RecursionError):
             self.problems.append(f"{path}: cannot be read; {consequence}")
             return {}
+
+
+def _tables(data: Any) -> Defaults | None:
+    """Tables of options by name; None where they were not recorded, or are damaged."""
+    if not isinstance(data, dict) or not all(isinstance(table, dict) for table in data.values()):
+        return None
+    return data
 
 
 def _is_run(path: Path) -> bool:

@@ -8,8 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from altgrad_core.experiments.study.digest import Digest, whole_records
 from altgrad_core.records.directory import RunDirectory
+from altgrad_core.results.digest import Digest
+from altgrad_core.results.lines import RecordReader
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,8 @@ class Result:
     reason: str | None = None
 
     def records(self) -> Iterator[dict[str, Any]]:
-        """Every whole record; a torn last line and damaged lines are passed over (`digest` counts them)."""
-        yield from whole_records(RunDirectory(self.directory).records)
+        """Every sound record; what is damaged is left out (`digest.problem` says it)."""
+        yield from RecordReader(RunDirectory(self.directory).records)
 
     @cached_property
     def digest(self) -> Digest:

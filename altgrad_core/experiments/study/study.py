@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from altgrad_core.experiments.evidence.wording import few
-from altgrad_core.experiments.study.labels import UNKNOWN, Labels, labels_of
-from altgrad_core.experiments.study.reading import Reader
+from altgrad_core.experiments.study.labels import UNKNOWN, Defaults, Labels, labels_of
+from altgrad_core.experiments.study.reading import Planned, Reader
 from altgrad_core.experiments.study.result import Result as Result
 from altgrad_core.experiments.study.variants import named
 
@@ -22,6 +21,9 @@ class Study:
         baseline: the optimizer label that the others are compared with; None where no cell has one.
         problems: what could not be read, or not be trusted: sentences.
         variants: the name of each variant that has one -> what it sets, `key=value, key=value`.
+        defaults: by optimizer, what its options are where a manifest does not set them.
+        bits: the width of formats that were planned, by name.
+        margin: the difference in loss that the manifest calls too small to matter, in nats per token.
     """
 
     name: str
@@ -30,6 +32,9 @@ class Study:
     baseline: str | None
     problems: tuple[str, ...]
     variants: Mapping[str, str] = field(default_factory=dict)
+    defaults: Defaults = field(default_factory=dict)
+    bits: Mapping[str, int] = field(default_factory=dict)
+    margin: float | None = None
 
     def formats(self) -> tuple[str, ...]:
         """The format labels in order of appearance."""
@@ -51,19 +56,22 @@ class Study:
             ManifestError: it is none of these, or a newer version laid it out.
         """
         reader = Reader(directory)
-        name, wanted, cells = reader.listed()
-        results, variants = _labelled([reader.result(cell) for cell in cells], cells)
-        baseline = _baseline(wanted, results, reader.problems)
-        return cls(name, directory, results, baseline, (*reader.problems, *_doubles(results)), variants)
+        plan = reader.listed()
+        results, variants = _labelled([reader.result(cell) for cell in plan.cells], plan)
+        baseline = _baseline(plan.baseline, results, reader.problems)
+        problems = (*reader.problems, *_doubles(results))
+        return cls(plan.name, directory, results, baseline, problems, variants, plan.defaults, plan.bits, plan.margin)
 
 
-def _labelled(
-    results: Sequence[Result], cells: Sequence[Mapping[str, Any]]
-) -> tuple[tuple[Result, ...], dict[str, str]]:
+def _labelled(results: Sequence[Result], plan: Planned) -> tuple[tuple[Result, ...], dict[str, str]]:
     """The results with their labels, and what the named variants set."""
+    cells = plan.cells
     points = [point if isinstance(point := cell.get("point"), dict) else {} for cell in cells]
     planned = [manifest if isinstance(manifest := cell.get("manifest"), dict) else {} for cell in cells]
-    labels = labels_of([result.manifest or own for result, own in zip(results, planned, strict=True)])
+    recorded = [Labels.of(cell.get("labels")) for cell in cells]
+    labels = [label for label in recorded if label is not None]
+    if len(labels) < len(cells):
+        labels = labels_of([r.manifest or own for r, own in zip(results, planned, strict=True)], plan.defaults)
     names = named([(label.format, label.variant) for label in labels], points)
     shown = [label._replace(variant=names.get(label.variant, label.variant)) for label in labels]
     labelled = tuple(_with(result, label) for result, label in zip(results, shown, strict=True))

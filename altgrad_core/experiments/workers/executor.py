@@ -14,6 +14,7 @@ from typing import Any
 
 from altgrad_core.errors import ManifestError, RunError
 from altgrad_core.experiments.matrix.cells import Cell, Ending, Matrix, directory_of, endings_in
+from altgrad_core.experiments.matrix.plan import plan_of
 from altgrad_core.experiments.workers.board import Board
 from altgrad_core.experiments.workers.process import Message, WorkerProcess
 from altgrad_core.records.directory import CELLS, RunDirectory, mark_latest
@@ -136,7 +137,7 @@ class _Work:
         self._endings = {name: ending for name, ending in found.items() if name not in crashed}
         cells = self._matrix.cells(found)
         if (names := [cell.name for cell in cells]) != self._written:
-            write_json(self._study / CELLS, self._matrix.told(cells))
+            write_json(self._study / CELLS, plan_of(self._matrix, cells))
             self._written = names
         taken = (
             {running.cell.name for running in self.board.running.values()}

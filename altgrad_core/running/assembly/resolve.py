@@ -280,7 +280,7 @@ def _check_target(resolved: Resolved, location: Location, target: str, find: _Fi
 
 
 def _who_reports(resolved: Resolved, reading: str) -> str:
-    able = [e.name for e in resolved.registry if e.kind == "monitor" and reading in (e.item.reports or (e.item.name,))]
+    able = [e.name for e in resolved.registry if e.kind == "monitor" and reading in [r.name for r in e.item.declared()]]
     if able:
         return f'; add [[monitor]] use = "{able[0]}"'
     known: Sequence[str] = sorted({*RUN_READINGS, *(name for m in resolved.monitors for name in m.readings())})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from altgrad_core.numerics.format import Format
 from altgrad_core.records.diagnosis import Diagnosis, as_markdown
 from altgrad_core.records.directory import RunDirectory
 from altgrad_core.records.record import encode_record
@@ -12,6 +13,7 @@ from altgrad_core.running.assembly.resolve import Resolved
 from altgrad_core.running.assembly.run import Run
 from altgrad_core.running.loop.loop import perplexity_of
 
+MOST_BITS = 10  # of a format whose rungs are recorded one by one
 SUMMARY_KEYS = frozenset(
     [
         "status",
@@ -59,7 +61,14 @@ def began(run: Run) -> dict[str, Any]:
         "tokens_per_step": run.batches.tokens_per_step,
         "vocabulary": run.data.vocabulary,
         **_facts(run),
+        "readings": reading_facts(run),
     }
+
+
+def reading_facts(run: Run) -> list[dict[str, Any]]:
+    """What the monitors declare of their readings, each once."""
+    found = {reading.name: reading.written() for monitor in run.monitors for reading in monitor.facts()}
+    return list(found.values())
 
 
 def ended(run: Run, status: str) -> dict[str, Any]:
@@ -102,9 +111,17 @@ def failure(found: Diagnosis, directory: RunDirectory, *, trace: str = "") -> st
     return as_markdown(found) + "\n".join(lines) + "\n"
 
 
+def _format_facts(format: Format) -> dict[str, Any]:
+    """What defines a format; the rungs of one that no facts define, so that it is known where it is not installed."""
+    facts = format.facts()
+    if "exponent_bits" in facts or format.is_identity or format.bits > MOST_BITS:
+        return facts
+    return {**facts, "values": list(format.grid.values)}
+
+
 def _facts(run: Run) -> dict[str, Any]:
     """What does not change during a run, but for formats that are switched."""
-    formats = {operand.format.name: operand.format.facts() for operand in run.plan.operands()}
+    formats = {operand.format.name: _format_facts(operand.format) for operand in run.plan.operands()}
     return {
         "parameters": run.parameters(),
         "data": run.data.facts,

@@ -20,10 +20,11 @@ from altgrad_core.manifest.load import load_manifest
 from altgrad_core.records.diagnosis import Diagnosis, diagnose
 from altgrad_core.records.directory import RunDirectory, mark_latest
 from altgrad_core.records.files import write_json, write_whole
-from altgrad_core.records.record import Record, encode_record, read_records
+from altgrad_core.records.record import Record, encode_record
 from altgrad_core.records.sinks import Records
 from altgrad_core.records.tracker_thread import Courier
 from altgrad_core.registry.registry import Registry
+from altgrad_core.results.lines import RecordReader
 from altgrad_core.running.assembly.assemble import assemble
 from altgrad_core.running.assembly.environment import describe_environment, differences
 from altgrad_core.running.assembly.resolve import Resolved, resolve
@@ -33,7 +34,15 @@ from altgrad_core.running.loop.saver import Saver, how_to_go_on
 from altgrad_core.running.loop.signals import Signals
 from altgrad_core.running.parallel.processes import ALONE, Processes
 from altgrad_core.running.session.branch import Parent, adopt
-from altgrad_core.running.session.describe import SUMMARY_KEYS, began, ended, failure, resolved_manifest, summary
+from altgrad_core.running.session.describe import (
+    SUMMARY_KEYS,
+    began,
+    ended,
+    failure,
+    reading_facts,
+    resolved_manifest,
+    summary,
+)
 from altgrad_core.running.session.follow import follow
 from altgrad_core.running.session.track import connect, run_facts
 
@@ -206,7 +215,7 @@ def _begin_or_restore(run: Run, saver: Saver, records: Records, signals: Signals
     """The loop, announced where the run is fresh."""
     restored = saver.restore() if resumed else None
     if resumed:
-        records.noticed({"kind": "resumed", "step": restored or 0, "steps": run.steps})
+        records.noticed({"kind": "resumed", "step": restored or 0, "steps": run.steps, "readings": reading_facts(run)})
     saver.check_room()
     if restored is not None:
         run.processes.from_first((run.files(), False))
@@ -235,7 +244,7 @@ def _finish(run: Run, directory: RunDirectory, records: Records, status: str, *,
         for report in (directory.failure, directory.failure_data):
             report.unlink(missing_ok=True)  # of an attempt that crashed
     else:
-        _report_failure(directory, diagnose(read_records(directory.records)))
+        _report_failure(directory, diagnose(RecordReader(directory.records)))
     records.sync()
     told = summary(run, status, seconds=seconds)
     write_json(directory.summary, told)
@@ -259,7 +268,7 @@ def _crashed(run: Run, directory: RunDirectory, error: BaseException) -> RunErro
 def _report_crash(run: Run, directory: RunDirectory, reason: str) -> bool:
     """Write the failure report, with the traceback of the exception being handled; whether the disk took it."""
     try:
-        found = diagnose(read_records(directory.records) if directory.records.exists() else ())
+        found = diagnose(RecordReader(directory.records))
         crashed = replace(
             found, name=run.name, steps=run.steps, step=run.progress.step, status="crashed", reason=reason
         )

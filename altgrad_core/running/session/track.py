@@ -18,18 +18,19 @@ from altgrad_core.manifest.explain import validated
 from altgrad_core.manifest.load import from_settings
 from altgrad_core.numerics.minifloat import Minifloat
 from altgrad_core.records.directory import CELLS, RunDirectory
-from altgrad_core.records.playback import playback, status_of
 from altgrad_core.records.tracker_thread import Courier
 from altgrad_core.registry.registry import Registry
+from altgrad_core.results.playback import Playback
 
 
 @dataclass(frozen=True)
 class Replayed:
-    """What came of handing a run over: how many records, and what the tracker said at the end."""
+    """What came of handing a run over: how many records, what the tracker said at the end, and what was damaged."""
 
     directory: Path
     records: int
     farewell: str | None
+    problems: tuple[str, ...] = ()
 
 
 def run_facts(manifest: Mapping[str, Any], directory: Path) -> RunFacts:
@@ -90,7 +91,7 @@ def replay(path: Path, name: str, *, settings: Sequence[str], registry: Registry
     Raises:
         ManifestError: no run is there, or the options do not suit the tracker.
         PluginError: there is no such tracker, or a package it needs is not installed.
-        RunError: the tracker failed, or the records are damaged.
+        RunError: the tracker failed, or the resolved manifest is damaged.
     """
     try:
         cls: type[TrackerSpec] = registry.get("tracker", name)
@@ -133,15 +134,15 @@ def _spec(cls: type[TrackerSpec], manifest: Mapping[str, Any], settings: Sequenc
 
 
 def _handed_over(spec: TrackerSpec, facts: RunFacts, directory: RunDirectory) -> Replayed:
-    count = 0
+    count, records = 0, Playback(directory)
     tracker: Tracker | None = None
     try:
         tracker = spec.build(facts)
-        for record in playback(directory):
+        for record in records:
             tracker.write(record)
             count += 1
         connected, tracker = tracker, None
-        farewell = connected.close(status_of(directory))
+        farewell = connected.close(records.status)
     except AltgradError:
         raise
     except (Exception, SystemExit) as error:  # a stranger's code, or the disk or network behind it
@@ -151,7 +152,7 @@ def _handed_over(spec: TrackerSpec, facts: RunFacts, directory: RunDirectory) ->
         if tracker is not None:
             with suppress(Exception, SystemExit):  # what it failed of has been told
                 tracker.close("crashed")
-    return Replayed(facts.directory, count, farewell)
+    return Replayed(facts.directory, count, farewell, tuple(records.problems))
 
 
 def _study_name(path: Path) -> str | None:

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from altgrad_core import load_format
 from altgrad_core.experiments.report.write import Written, write_report
+from altgrad_core.running.state.checkpoint import write_checkpoint
 
 VOID = {"meta", "br", "wbr", "hr", "img", "link", "input"}
 
@@ -84,13 +85,11 @@ def checkpoint() -> Callable[..., Path]:
     """Writes a checkpoint of these weights by layer, each with a format and a scale, into a run directory."""
 
     def write(run: Path, step: int, layers: dict[str, tuple[Any, dict[str, Any], Any]]) -> Path:
-        place = run / "checkpoints" / f"step-{step}"
-        place.mkdir(parents=True)
         tensors = {f"{path}.weight": np.array(weight, dtype=np.float32) for path, (weight, _, _) in layers.items()}
-        save_file(tensors, str(place / "model.safetensors"))
         operands = {path: {"weight": {"format": form, "scale": scale}} for path, (_, form, scale) in layers.items()}
-        (place / "plan.json").write_text(json.dumps({"step": step, "operands": operands}))
-        return place
+        plan = json.dumps({"step": step, "operands": operands}).encode()
+        run.mkdir(parents=True, exist_ok=True)
+        return write_checkpoint(run / "checkpoints", step, {"model.safetensors": save(tensors), "plan.json": plan})
 
     return write
 

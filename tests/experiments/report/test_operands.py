@@ -41,7 +41,7 @@ def test_formats_of_the_weights_are_not_ranked_by_a_reading_of_the_gradients(vie
     assert texts(section.blocks)[1:] == [
         "Share of updates that change no code, lower is better; best format of the weights: attention e4m3 (0.2), MLP e4m3 "
         "(0.2), classifier e4m3 (0.2).",
-        "Share of output gradients rounded to zero, in e3m4, the only format of the gradients: MLP 0.15, classifier 0.35.",
+        "Share of gradients rounded to zero, in e3m4, the only format of the gradients: MLP 0.15, classifier 0.35.",
     ]
     (gallery,) = (block for block in section.blocks if isinstance(block, Gallery))
     assert "by layer type and format of the gradients. MLP: e3m4 0.15" in gallery.panels[1].alt

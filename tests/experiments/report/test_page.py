@@ -186,8 +186,10 @@ def test_torn_and_damaged_records_are_used_as_far_as_they_go_and_said(report: Re
     path.write_text("".join([*lines[:4], '{"kind": "reading"}\n', "no record\n", lines[4][:10]]))
     written = write_report(directory)
     provenance = section(written.page, "provenance")
-    assert f"{cells[0].name}: records.jsonl ends within a line, which is left out" in provenance
-    assert f"{cells[0].name}: 2 damaged lines of records.jsonl are left out" in provenance
+    assert (
+        f"{cells[0].name}: records.jsonl: 2 damaged lines are left out (the first is line 5); it ends within"
+        in provenance
+    )
 
 
 def test_values_that_are_not_finite_are_passed_over_in_figures(report: Report, made: Any, page: Page) -> None:
@@ -248,7 +250,7 @@ def test_the_heat_map_has_a_row_for_every_layer(report: Report, made: Any) -> No
 
 def test_a_reading_that_never_changes_is_a_sentence_instead_of_a_map(report: Report, made: Any) -> None:
     written = report([made(readings={"weight-overflow-rate": 0.0})])
-    told = "Weights clipped (weight-overflow-rate): 0 in every layer at every step that was looked at."
+    told = "Share of weights clipped (weight-overflow-rate): 0 in every layer at every step that was looked at."
     assert told in section(written.page, "why")
     assert [path for path in written.figures if "overflow" in path.name] == []
 
@@ -277,7 +279,9 @@ def test_an_effect_that_goes_along_with_a_reading_is_said_with_its_interval(
     study: Callable[..., Study], made: Any
 ) -> None:
     told = causes(study, made, ("e1m6", "e2m5", "e3m4", "e4m3", "e5m2", "e6m1", "e7m0"))
-    assert told.startswith("The effect goes along with stall ratio (stall ratio: Spearman +1.00, 95 % interval ")
+    assert told.startswith(
+        "The effect goes along with share of updates that change no code (share of updates that change no code: Spearman +1.00, "
+    )
 
 
 def test_formats_count_once_whatever_their_variants_and_grids_that_are_one_do_too(
@@ -355,3 +359,24 @@ def test_cells_without_a_result_are_counted(report: Report, made: Any, page: Pag
     written = report([made(), made(seed=2, status=status)])
     sound(page(written.page))
     assert f"2 cells: 1 finished and 1 {status}." in section(written.page, "provenance")
+
+
+def test_a_study_of_fp32_alone_misses_no_fp32_to_compare_with(report: Report, made: Any) -> None:
+    losses = section(report([made(None, seed=seed) for seed in (1, 2)]).page, "losses")
+    assert "no run in bf16 or fp32 to compare with" not in losses
+    assert "lower is better; the line is the mean over seeds" in losses
+
+
+def test_the_largest_rates_are_told_for_each_optimizer_in_its_own_unit(report: Report, made: Any) -> None:
+    cells = [made(rate=rate) for rate in (0.01, 0.1, 1.0)]
+    cells += [made(optimizer="manifold-adamw", rate=rate) for rate in (0.1, 1.0, 10.0)]
+    losses = section(report(cells).page, "losses")
+    told = "No rate that was tried diverged; the largest of each optimizer, in its unit: adamw 1 and manifold-adamw 10."
+    assert told in losses
+
+
+def test_a_rate_that_one_seed_tried_is_off_the_line_of_the_others(report: Report, made: Any) -> None:
+    cells = [made(rate=rate, seed=seed, loss=2.0 + rate) for rate in (0.1, 0.2, 0.3) for seed in (1, 2, 3)]
+    losses = section(report([*cells, made(rate=0.05, seed=1, loss=1.0)]).page, "losses")
+    assert "Rates that fewer seeds tried are open marks, off the line." in losses
+    assert "are open marks" not in section(report(cells, place="all").page, "losses")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save
 
 from altgrad_core.experiments.report.weights import Unseen, last_weights
+from altgrad_core.running.state.checkpoint import write_checkpoint
 
 TINY = {"name": "tiny", "bits": 3, "exponent_bits": 1, "mantissa_bits": 1, "bias": 0, "specials": "finite", "subnormals": "yes", "signed": True}  # fmt: skip
 # rungs of that format: -3 -2 -1 0 1 2 3
@@ -68,42 +70,54 @@ def test_weights_that_are_not_finite_are_left_out(tmp_path: Path, checkpoint: Wr
     assert last_weights(tmp_path)[0].weights == 1
 
 
-def damage(place: Path, name: str, content: bytes | None) -> None:
-    if content is None:
-        (place / name).unlink()
-    else:
-        (place / name).write_bytes(content)
+@pytest.mark.parametrize("name", ["model.safetensors", "plan.json", "checkpoint.json"])
+@pytest.mark.parametrize("content", [None, b"", b"\xff" * 64, b"[]"])
+def test_a_checkpoint_that_does_not_verify_is_not_drawn(
+    tmp_path: Path, checkpoint: Write, name: str, content: bytes | None
+) -> None:
+    place = checkpoint(tmp_path, 3, {"a": ([[1.0]], TINY, 1.0)})
+    (place / name).unlink() if content is None else (place / name).write_bytes(content)
+    with pytest.raises(Unseen, match=rf"^the checkpoint of step 3 does not verify: {name} [^/]+$"):
+        last_weights(tmp_path)
+
+
+def test_weights_that_were_overwritten_are_not_drawn(tmp_path: Path, checkpoint: Write) -> None:
+    place = checkpoint(tmp_path, 3, {"a": ([[1.0, 2.0]], TINY, 1.0)})
+    (place / "model.safetensors").write_bytes(save({"a.weight": np.full((1, 2), 0.01, dtype=np.float32)}))
+    with pytest.raises(Unseen) as caught:
+        last_weights(tmp_path)
+    told = (
+        "the checkpoint of step 3 does not verify: model.safetensors was altered: its SHA-256 is not the recorded one"
+    )
+    assert str(caught.value) == told
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "why"),
+    ("plan", "why"),
     [
-        ("model.safetensors", None, r"the checkpoint of step 3 cannot be read \(FileNotFoundError\)"),
-        ("model.safetensors", b"\xff" * 64, r"the checkpoint of step 3 cannot be read \(ValueError\)"),
-        ("model.safetensors", b"", r"the checkpoint of step 3 cannot be read \(ValueError\)"),
-        ("plan.json", None, r"the checkpoint of step 3 cannot be read \(FileNotFoundError\)"),
-        ("plan.json", b"{", r"the checkpoint of step 3 cannot be read \(JSONDecodeError\)"),
-        ("plan.json", b"[]", r"the checkpoint of step 3 cannot be read \(TypeError\)"),
-        ("plan.json", b'{"operands": {}}', "no weight lies on a grid with few enough rungs to be drawn"),
+        (b"{", r"the checkpoint of step 3 cannot be read (JSONDecodeError)"),
+        (b"[]", r"the checkpoint of step 3 cannot be read (TypeError)"),
+        (b'{"operands": {}}', "no weight lies on a grid with few enough rungs to be drawn"),
         (
-            "plan.json",
-            b'{"operands": {"a": {"weight": {"format": {"name": "no-such", "bits": 8}, "scale": 1.0}}}}',
-            'no format "no-such"; .*',
-        ),
-        (
-            "plan.json",
-            b'{"operands": {"b": {"weight": {"format": {"name": "e4m3", "bits": 8}, "scale": 1.0}}}}',
-            "the checkpoint of step 3 holds no finite weight in e4m3",
+            b'{"operands": {"a": {"weight": {"format": {"name": "strange", "bits": 8}, "scale": 1.0}}}}',
+            'the run did not record the rungs of the format "strange"',
         ),
     ],
 )
-def test_a_damaged_checkpoint_is_said(
-    tmp_path: Path, checkpoint: Write, name: str, content: bytes | None, why: str
-) -> None:
-    damage(checkpoint(tmp_path, 3, {"a": ([[1.0]], TINY, 1.0)}), name, content)
+def test_a_checkpoint_whose_plan_tells_no_grid_is_said(tmp_path: Path, plan: bytes, why: str) -> None:
+    model = save({"a.weight": np.ones((1, 1), dtype=np.float32)})
+    write_checkpoint(tmp_path / "checkpoints", 3, {"model.safetensors": model, "plan.json": plan})
     with pytest.raises(Unseen) as caught:
         last_weights(tmp_path)
-    assert re.fullmatch(why, str(caught.value), flags=re.DOTALL)
+    assert str(caught.value) == why
+
+
+def test_a_format_that_is_not_installed_is_drawn_by_the_rungs_that_were_recorded(
+    tmp_path: Path, checkpoint: Write
+) -> None:
+    checkpoint(tmp_path, 1, {"a": ([[1.0, 0.9, -4.0]], {"name": "strange", "bits": 2}, 1.0)})
+    (seen,) = last_weights(tmp_path, {"strange": {"values": [-2.0, 0.0, 1.0]}})
+    assert (seen.format, list(seen.occupied.counts)) == ("strange", [1, 0, 2])
 
 
 def test_no_checkpoint_is_said(tmp_path: Path) -> None:

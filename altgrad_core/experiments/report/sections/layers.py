@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from altgrad_core.contracts.reading import Reading
+from altgrad_core.experiments.evidence.facts import recorded_readings
 from altgrad_core.experiments.evidence.layers import (
     LayerMean,
     by_layer_type,
@@ -12,7 +14,7 @@ from altgrad_core.experiments.evidence.layers import (
     recipe_sentences,
     role_of,
 )
-from altgrad_core.experiments.evidence.wording import few, listed, sentence
+from altgrad_core.experiments.evidence.wording import listed, sentence
 from altgrad_core.experiments.figures.heat import number_table
 from altgrad_core.experiments.report.blocks import Block, Gallery, Panel, Section, Text, file_name
 from altgrad_core.experiments.report.view import View
@@ -23,13 +25,7 @@ CAPTION = (
     "the chosen rates of {optimizers}{variant}. It tells what a format does to a layer, not what that costs in loss. Each "
     "column is a format of the operand that the reading is of. {operands}"
 )
-READINGS = (
-    ("quantization-sqnr", "signal to rounding noise of the weights (dB)", "higher"),
-    ("stall-ratio", "share of updates that change no code", "lower"),
-    ("weight-underflow-rate", "share of weights rounded to zero", "lower"),
-    ("gradient-underflow-rate", "share of output gradients rounded to zero", "lower"),
-    ("code-use", "share of the rungs that are in use", "higher"),
-)
+MOST_READINGS = 12
 
 
 def layers_section(view: View) -> Section:
@@ -43,15 +39,20 @@ def layers_section(view: View) -> Section:
         recipes = [Text(gap, "gap")]
     readings = by_layer_type(view.study)
     means = comparable([found for found in readings if not view.is_wide(found.format)], view.study.baseline)
-    tables = [(reading, what, better, _table(view, means, reading)) for reading, what, better in READINGS]
-    seen = [row for row in tables if row[3]]
+    compared = recorded_readings(view.study, "heat", "bar")[:MOST_READINGS]
+    seen = [(reading, table) for reading in compared if (table := _table(view, means, reading.name))]
     if not seen:
-        names = few([reading for reading, _, _ in READINGS])
-        gap = f"No reading by layer was recorded that tells formats apart ({names}): add a monitor that reports one of them."
+        gap = "No reading by layer was recorded that tells formats apart: add a monitor of layers to the manifest."
         return Section(NAME, TITLE, (*recipes, Text(gap, "gap")))
-    sentences = [Text(_sentence(table, what, better, role_of(reading))) for reading, what, better, table in seen]
-    panels = [_panel(table, reading, what, number) for number, (reading, what, _, table) in enumerate(seen, 1)]
-    return Section(NAME, TITLE, (*recipes, *sentences, Gallery(tuple(panels), _caption(view, means))))
+    sentences = [Text(_sentence(table, reading)) for reading, table in seen]
+    panels = [_panel(table, reading, number) for number, (reading, table) in enumerate(seen, 1) if _has_several(table)]
+    galleries = [Gallery(tuple(panels), _caption(view, means))] if panels else []
+    return Section(NAME, TITLE, (*recipes, *sentences, *galleries))
+
+
+def _has_several(table: Table) -> bool:
+    """Whether there are different values, so that the table shows more than the sentence."""
+    return len({value for row in table.values() for value in row.values()}) > 1
 
 
 Table = dict[str, dict[str, float]]  # layer type -> format of the operand -> mean
@@ -90,13 +91,17 @@ def _operands(view: View, means: Sequence[LayerMean], role: str) -> list[str]:
     return [operand_format(view.study, role, format=format, variant=variant) for format, variant in places]
 
 
-def _sentence(table: Table, what: str, better: str, role: str) -> str:
-    """The best format for each type; no ranking where the format of the operand does not vary."""
-    choose = max if better == "higher" else min
+def _sentence(table: Table, reading: Reading) -> str:
+    """The best format for each type; no ranking where the format of the operand does not vary, or none is better."""
+    choose, better = (min, "lower") if reading.worse == "up" else (max, "higher")
+    what, role = reading.what, role_of(reading.name)
     formats = list(dict.fromkeys(name for row in table.values() for name in row))
     if len(formats) == 1:
         told = [f"{kind} {row[formats[0]]:.3g}" for kind, row in table.items()]
         return sentence(f"{what}, in {formats[0]}, the only format of the {role}s: {', '.join(told)}")
+    if reading.worse is None:
+        told = [f"{kind} {', '.join(f'{row[name]:.3g} in {name}' for name in row)}" for kind, row in table.items()]
+        return sentence(f"{what}, by format of the {role}s: {'; '.join(told)}")
     told = []
     for kind, row in table.items():
         best = choose(row, key=lambda name: row[name])
@@ -106,16 +111,23 @@ def _sentence(table: Table, what: str, better: str, role: str) -> str:
     return sentence(f"{what}, {better} is better; best format of the {role}s: {', '.join(told)}")
 
 
-def _panel(table: Table, reading: str, what: str, number: int) -> Panel:
+def _panel(table: Table, reading: Reading, number: int) -> Panel:
     formats = list(dict.fromkeys(name for row in table.values() for name in row))
     nan = float("nan")
     values = [[row.get(name, nan) for name in formats] for row in table.values()]
     texts = [[f"{row[name]:.3g}" if name in row else "" for name in formats] for row in table.values()]
-    name = file_name(NAME, number, reading)
-    alt = f"{reading} by layer type and format of the {role_of(reading)}s. " + "; ".join(
+    name = file_name(NAME, number, reading.name)
+    alt = f"{reading.name} by layer type and format of the {role_of(reading.name)}s. " + "; ".join(
         f"{kind}: {', '.join(f'{form} {value:.3g}' for form, value in row.items())}" for kind, row in table.items()
     )
     svg = number_table(
-        values, rows=list(table), columns=formats, texts=texts, unit=reading, title=what, name=name, label=alt
+        values,
+        rows=list(table),
+        columns=formats,
+        texts=texts,
+        unit=reading.name,
+        title=reading.what,
+        name=name,
+        label=alt,
     )
     return Panel(name, svg, alt)

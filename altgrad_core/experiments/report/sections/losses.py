@@ -45,7 +45,8 @@ def _curves(view: View) -> list[Block]:
         )
         panels.append(Panel(name, svg, alt))
     steps = max((len(cell.digest.losses) for cell in cells if cell.status == "finished"), default=0)
-    return [Gallery(tuple(panels), _curves_caption(drawn, evaluated, steps))]
+    is_wide = all(view.is_wide(place.format) for place, _ in drawn)
+    return [Gallery(tuple(panels), _curves_caption(drawn, evaluated, steps, is_wide=is_wide))]
 
 
 def _arms(view: View, place: Place, evaluated: bool) -> list[Curve]:
@@ -89,7 +90,7 @@ def _averaged(drawn: Sequence[tuple[Place, list[Curve]]], steps: int) -> str:
     return f", averaged over {points} stretches of the run," if points < steps else ""
 
 
-def _curves_caption(drawn: Sequence[tuple[Place, list[Curve]]], evaluated: bool, steps: int) -> str:
+def _curves_caption(drawn: Sequence[tuple[Place, list[Curve]]], evaluated: bool, steps: int, *, is_wide: bool) -> str:
     seeds = max((len(curve.runs) for _, curves in drawn for curve in curves), default=0)
     line = "one seed each, so there is no band"
     if seeds > 1:
@@ -99,14 +100,14 @@ def _curves_caption(drawn: Sequence[tuple[Place, list[Curve]]], evaluated: bool,
     why = (
         "" if evaluated else f" The training loss is shown, as not every run was evaluated {FEWEST_EVALUATIONS} times."
     )
-    beside = (
-        f"dashed in the colour of the text: {few(list(wide))}" if wide else "no run in bf16 or fp32 to compare with"
-    )
+    beside = f"; dashed in the colour of the text: {few(list(wide))}" if wide else ""
+    if not wide and not is_wide:
+        beside = "; no run in bf16 or fp32 to compare with"
     lost = sum(len(curve.diverged) for _, curves in drawn for curve in curves)
     crosses = f"; a cross at the top marks the last step of each of {count(lost, 'diverged run')}" if lost else ""
     return (
         f"How to read it: {what} at the chosen learning rate of each optimizer, lower is better; "
-        f"{line}; {beside}{crosses}. The right axis has the same values as perplexity; all panels share one scale.{why}"
+        f"{line}{beside}{crosses}. The right axis has the same values as perplexity; all panels share one scale.{why}"
     )
 
 
@@ -156,10 +157,12 @@ def _sweeps_caption(everything: Sequence[Sweep]) -> str:
         f" Fewer than 3 rates ended for {few(list(dict.fromkeys(short)))}: no minimum can be seen." if short else ""
     )
     most = max((len(tried.losses) for sweep in everything for tried in sweep.tried), default=0)
+    is_partial = any(tried.of < sweep.most for sweep in everything for tried in sweep.tried)
+    partly = " Rates that fewer seeds tried are open marks, off the line." if is_partial else ""
     dots = "dots are seeds, the line their mean" if most > 1 else "one seed, so no mean"
     return (
         "How to read it: validation loss at the end of the schedule against the learning rate; the flatter a line, the "
-        f"less the choice matters; {dots}, a ring the chosen rate. Rates are in the unit of "
+        f"less the choice matters; {dots}, a ring the chosen rate.{partly} Rates are in the unit of "
         "each optimizer, so lines of different optimizers are compared in height, not from left to right. Losses far "
         f"above the others lie on the upper edge.{crosses}{lacking}"
     )
@@ -169,8 +172,15 @@ def _thresholds(view: View) -> list[Block]:
     """Where rates were tried up to divergence, or beyond the range: the largest that does not diverge."""
     found = [threshold for threshold in thresholds(view.study) if threshold.rates >= FEWEST_RATES]
     if not any(threshold.diverged is not None for threshold in found):
-        most = max((threshold.stable for threshold in found if threshold.stable), default=None)
-        return [Text(f"No rate that was tried diverged; the largest was {most:g}.")] if most else []
+        most: dict[str, float] = {}
+        for threshold in found:
+            most[threshold.optimizer] = max(most.get(threshold.optimizer, 0.0), threshold.stable or 0.0)
+        told = few([f"{optimizer} {rate:g}" for optimizer, rate in most.items() if rate])
+        return (
+            [Text(f"No rate that was tried diverged; the largest of each optimizer, in its unit: {told}.")]
+            if told
+            else []
+        )
     columns = (
         "format",
         "variant",
@@ -186,8 +196,8 @@ def _thresholds(view: View) -> list[Block]:
     ]
     caption = (
         "The largest learning rate below which nothing diverged and the smallest that did, with the seed that tried most "
-        "rates; the threshold lies between them, so the factor is its uncertainty. Divergence is what the guards of the "
-        "manifest call so; a run that ends with a poor loss counts as stable. A dash: no rate that was tried."
+        "rates; the threshold lies between them, so the factor is its uncertainty. Diverged: by the guards of the manifest, "
+        "or with a loss not below the unigram entropy of the text. A dash: no rate that was tried."
     )
     return [table_of(columns, rows, caption)]
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from altgrad_core.contracts.reading import Reading
 from altgrad_core.experiments.evidence.arms import Arm
+from altgrad_core.experiments.evidence.facts import recorded_readings
 from altgrad_core.experiments.evidence.layers import operand_format, role_of
 from altgrad_core.experiments.evidence.wording import few, sentence, size
 from altgrad_core.experiments.figures.heat import layer_by_step
@@ -13,14 +15,7 @@ from altgrad_core.experiments.report.traces import Trace, traces
 from altgrad_core.experiments.report.view import View, mean
 from altgrad_core.experiments.study.study import Result
 
-MAPS = (
-    ("stall-ratio", "stall ratio"),
-    ("weight-overflow-rate", "weights clipped"),
-    ("weight-underflow-rate", "weights rounded to zero"),
-    ("activation-overflow-rate", "activations clipped"),
-    ("gradient-underflow-rate", "gradients rounded to zero"),
-)
-MOST_MAPS, MOST_FOLDED = 24, 6
+MOST_MAPS = 24
 
 Seen = tuple[Arm, Result, Trace]
 
@@ -28,52 +23,46 @@ Seen = tuple[Arm, Result, Trace]
 def maps_blocks(view: View) -> list[Block]:
     """For each reading a heat map per arm, of its first seed at the chosen rate."""
     shown: dict[str, list[Seen]] = {}
+    readings = recorded_readings(view.study, "heat")
     for arm in [arm for place in view.places for arm in place.arms][:MOST_MAPS]:
         cell = next((cell for cell in view.results(arm) if cell.status == "finished"), None)
-        found = {} if cell is None else traces(cell.records(), [reading for reading, _ in MAPS])
+        found = {} if cell is None else traces(cell.records(), [reading.name for reading in readings])
         for reading, trace in found.items():
             if cell is not None and trace.range is not None:
                 shown.setdefault(reading, []).append((arm, cell, trace))
-    blocks = [
-        block for reading, what in MAPS if reading in shown for block in _maps(view, reading, what, shown[reading])
-    ]
+    blocks: list[Block] = []
+    for heat in (reading for reading in readings if reading.name in shown):
+        is_first = not any(isinstance(block, Gallery) for block in blocks)
+        blocks += _maps(view, heat, shown[heat.name], is_open=is_first)
     if not blocks:
-        names = few([reading for reading, _ in MAPS])
-        gap = f"No reading by layer and step was recorded for the heat maps ({names}): add a monitor that reports one of them."
+        gap = "No reading by layer and step was recorded for heat maps: add a monitor of layers to the manifest."
         return [Text(gap, "gap")]
     return blocks
 
 
-def _fewer(view: View, reading: str, found: Sequence[Seen]) -> Sequence[Seen]:
-    """All arms of the first reading; of the others, where they would be many, those of the baseline."""
-    if reading == MAPS[0][0] or len(found) <= MOST_FOLDED:
-        return found
-    return [seen for seen in found if seen[0].optimizer == view.study.baseline] or found[:MOST_FOLDED]
-
-
-def _maps(view: View, reading: str, what: str, found: Sequence[Seen]) -> list[Block]:
+def _maps(view: View, reading: Reading, found: Sequence[Seen], *, is_open: bool) -> list[Block]:
+    what = reading.label
     ranges = [trace.range for _, _, trace in found if trace.range]
     low, high = min(least for least, _ in ranges), max(most for _, most in ranges)
     if low == high:
-        return [Text(sentence(f"{what} ({reading}): {size(low)} in every layer at every step that was looked at"))]
+        return [Text(sentence(f"{what} ({reading.name}): {size(low)} in every layer at every step that was looked at"))]
     panels = []
     for number, (arm, cell, trace) in enumerate(found, 1):
         name, alt = (
-            file_name(f"heat-{reading}", number, f"{arm.format}-{arm.optimizer}"),
+            file_name(f"heat-{reading.name}", number, f"{arm.format}-{arm.optimizer}"),
             _heat_alt(what, arm, cell, trace),
         )
         svg = layer_by_step(
-            trace.values, layers=trace.layers, steps=trace.steps, limits=(low, high), unit=what,
-            title=_title(view, arm, role_of(reading)), name=name, label=alt,
+            trace.values, layers=trace.layers, steps=trace.steps, limits=(low, high), unit=reading.what,
+            title=_title(view, arm, role_of(reading.name)), name=name, label=alt,
         )  # fmt: skip
         panels.append(Panel(name, svg, alt))
     seeds = dict.fromkeys(f"{cell.seed}" for _, cell, _ in found)
     caption = (
-        f"How to read it: {what} ({reading}) by layer, from the first on top, and by step; all panels share one scale of "
+        f"How to read it: {what} ({reading.name}) by layer, from the first on top, and by step; all panels share one scale of "
         f"colours, {size(low)} to {size(high)}. One run each, at the chosen rate (seed {few(list(seeds))})."
     )
-    is_first = reading == MAPS[0][0]
-    return [Gallery(tuple(panels), caption, "" if is_first else f"Heat maps of {what} ({len(panels)})")]
+    return [Gallery(tuple(panels), caption, "" if is_open else f"Heat maps of {what} ({len(panels)})")]
 
 
 def _title(view: View, arm: Arm, role: str) -> str:

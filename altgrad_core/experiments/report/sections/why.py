@@ -5,22 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from altgrad_core.experiments.evidence.facts import twins
+from altgrad_core.contracts.reading import Reading
+from altgrad_core.experiments.evidence.facts import recorded_readings, twins
 from altgrad_core.experiments.evidence.statistics import Correlation, correlation
 from altgrad_core.experiments.evidence.wording import count, few, sentence
 from altgrad_core.experiments.figures.scatter import Dot, scatter
 from altgrad_core.experiments.report.blocks import Block, Gallery, Panel, Section, Text, file_name, table_of
 from altgrad_core.experiments.report.sections.maps import maps_blocks
+from altgrad_core.experiments.report.sections.readings import readings_blocks
 from altgrad_core.experiments.report.view import View, mean
 from altgrad_core.experiments.study.study import Result
 
 NAME, TITLE = "why", "Why: effect against what was seen"
-CAUSES = (
-    ("stall-ratio", "stall ratio"),
-    ("code-use", "range use (share of rungs in use)"),
-    ("displacement-mean-abs", "mean displacement (rungs per step)"),
-    ("stable-rank", "stable rank"),
-)
+MOST_CAUSES = 12
 FEWEST_FORMATS = 5
 Y = "effect (nats per token)"
 
@@ -36,26 +33,27 @@ class Cause(NamedTuple):
 
 
 def why_section(view: View) -> Section:
-    """The causes, then where in the network and when."""
-    return Section(NAME, TITLE, (*causes_blocks(view), *maps_blocks(view)))
+    """The causes, then where in the network and when, then every reading."""
+    return Section(NAME, TITLE, (*causes_blocks(view), *maps_blocks(view), *readings_blocks(view)))
 
 
 def causes_blocks(view: View) -> list[Block]:
     """What goes along with the effect: a sentence, a scatter plot per reading, the table of correlations."""
-    causes = [_cause(view, reading, what) for reading, what in CAUSES]
-    seen = [cause for cause in causes if cause.dots]
+    compared = [reading for reading in recorded_readings(view.study) if reading.chart != "line"]
+    seen = [cause for reading in compared[:MOST_CAUSES] if (cause := _cause(view, reading)).dots]
     blocks: list[Block] = []
     if seen:
-        blocks += [Text(_sentence(seen)), _scatters(view, seen), _table(seen)]
+        blocks.append(Text(_sentence(seen)))
+    if told := [cause for cause in seen if cause.found is not None]:
+        blocks += [_scatters(view, told), _table(told)]
     if not any(effect.differences for effect in view.effects):
         blocks.append(Text("There is no effect (see above), so nothing to hold readings against.", "gap"))
-    elif unseen := [cause.reading for cause in causes if not cause.dots]:
-        gap = f"No reading {few(unseen)} was recorded by the runs compared: add a monitor that reports it to the manifest."
-        blocks.append(Text(gap, "gap"))
+    elif not seen:
+        blocks.append(Text("The runs compared recorded no reading by layer: add a monitor to the manifest.", "gap"))
     return blocks
 
 
-def _cause(view: View, reading: str, what: str) -> Cause:
+def _cause(view: View, reading: Reading) -> Cause:
     dots: list[Dot] = []
     formats = set()
     same = {other: one for one, other in twins(view.study)}
@@ -64,13 +62,13 @@ def _cause(view: View, reading: str, what: str) -> Cause:
             continue
         for seed, difference in zip(effect.seeds, effect.differences, strict=True):
             cell = view.cell(effect.against, rate=effect.against.held_out[seed].rate, seed=seed)
-            value = None if cell is None else _average(cell, reading)
+            value = None if cell is None else _average(cell, reading.name)
             if value is not None:
                 title = view.title(effect.format, effect.variant)
                 dots.append(Dot(value, difference, effect.optimizer, title))
                 formats.add(same.get(effect.format, effect.format))
     found = correlation([d.x for d in dots], [d.y for d in dots], independent=len(formats)) if dots else None
-    return Cause(reading, what, dots, found, len(formats))
+    return Cause(reading.name, reading.what, dots, found, len(formats))
 
 
 def _average(cell: Result, reading: str) -> float | None:

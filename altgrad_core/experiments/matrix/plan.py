@@ -1,0 +1,45 @@
+"""The content of `cells.json`: what a study is, so that a report of it needs nothing that was installed when it ran."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from altgrad_core.contracts.actions import ROLES
+from altgrad_core.contracts.optimizer import OptimizerSpec
+from altgrad_core.experiments.matrix.cells import SCHEMA, Cell, Matrix
+from altgrad_core.experiments.study.labels import default_options, labels_of
+from altgrad_core.running.assembly.resolve import Resolved
+
+
+def plan_of(matrix: Matrix, cells: Sequence[Cell]) -> dict[str, Any]:
+    """Every cell with its labels, the defaults of the optimizers, and the widths of the formats."""
+    from altgrad_core import __version__
+
+    specs = {spec.name: spec for cell in cells for spec in _specs(cell.resolved)}
+    defaults = {name: default_options(type(spec)) for name, spec in specs.items()}
+    labels = labels_of([cell.manifest for cell in cells], defaults)
+    return {
+        "schema": SCHEMA,
+        "version": __version__,
+        "name": matrix.name,
+        "manifest": str(matrix.source.path.resolve()),
+        "baseline": matrix.table.baseline,
+        "margin": matrix.table.margin,
+        "optimizers": defaults,
+        "formats": {name: bits for cell in cells for name, bits in _widths(cell.resolved)},
+        "cells": [{**cell.told(), "labels": own._asdict()} for cell, own in zip(cells, labels, strict=True)],
+    }
+
+
+def _specs(resolved: Resolved) -> Iterator[OptimizerSpec]:
+    """The optimizer of a run and those of its parameter groups."""
+    yield resolved.optimizer
+    yield from (group.spec for group in resolved.groups)
+
+
+def _widths(resolved: Resolved) -> Iterator[tuple[str, int]]:
+    for rule in resolved.rules:
+        for role in ROLES:
+            if (quantizer := getattr(rule, role)) is not None:
+                yield quantizer.target.name, quantizer.target.bits

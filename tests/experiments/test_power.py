@@ -1,0 +1,78 @@
+"""Power and equivalence against published numbers, scipy and simulation; contrasts counted by hand."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from scipy import stats
+
+from altgrad_core.experiments.evidence.interactions import interactions
+from altgrad_core.experiments.evidence.power import detectable, detectable_effect, equivalence_p
+from altgrad_core.experiments.evidence.statistics import bootstrap_interval, permutation_p, student_interval
+from altgrad_core.experiments.study.study import Study
+
+Read = Callable[..., Study]
+
+
+@pytest.mark.parametrize(("seeds", "expected"), [(6, 0.0129), (12, 0.0080), (24, 0.0054)])
+def test_the_smallest_detectable_effect_at_a_deviation_of_0_009(seeds: int, expected: float) -> None:
+    factor = detectable(seeds)
+    assert factor is not None and round(0.009 * factor, 4) == expected
+
+
+def test_an_effect_of_the_detectable_size_is_detected_in_80_percent_of_studies() -> None:
+    generator, factor = random.Random(1), detectable(8)
+    assert factor is not None
+    found = sum(
+        stats.ttest_1samp([generator.gauss(factor, 1.0) for _ in range(8)], 0.0).pvalue < 0.05 for _ in range(2000)
+    )
+    assert 0.77 < found / 2000 < 0.83
+
+
+def test_too_few_pairs_detect_nothing() -> None:
+    assert (detectable(2), detectable_effect([0.1, 0.2]), equivalence_p([0.0, 0.001], 0.01)) == (None, None, None)
+
+
+def test_equivalence_is_two_one_sided_tests() -> None:
+    values = [0.001, -0.002, 0.0005, 0.0015, -0.001]
+    interval = stats.ttest_1samp(values, 0.0).confidence_interval(0.90)
+    within, without = equivalence_p(values, 0.003), equivalence_p(values, max(abs(interval.low), interval.high))
+    assert within is not None and within < 0.05
+    assert without == pytest.approx(0.05)  # the 90 % interval touches the margin
+    assert equivalence_p([0.001] * 4, 0.005) == 0.0 and equivalence_p([0.02] * 4, 0.005) == 1.0
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("tell", [bootstrap_interval, student_interval, permutation_p, detectable_effect])
+def test_numbers_that_are_not_finite_are_refused(tell: Callable[..., Any], value: float) -> None:
+    with pytest.raises(ValueError, match=rf"^value 3 of 7 is {value}; expected finite numbers$"):
+        tell([0.1, 0.2, 0.1, value, 0.3, 0.1, 0.2])
+
+
+def test_contrasts_are_gains_in_one_format_less_gains_in_another(study: Read, grid_of_cells: Any) -> None:
+    cells = grid_of_cells({"e4m3": 0.10, "e5m2": 0.04}, noise=0.0)
+    cells += grid_of_cells({"fp32": 0.09}, noise=0.0)
+    cells = [c if c.format != "fp32" else type(c)(**{**vars(c), "format": None}) for c in cells]
+    found = interactions(study(cells))
+    assert [(c.optimizer.split(" ")[0], c.format, c.other) for c in found] == [
+        ("manifold-adamw", "e4m3", "fp32"), ("manifold-adamw", "e5m2", "fp32"), ("manifold-adamw", "e4m3", "e5m2"),
+    ]  # fmt: skip
+    assert [round(c.mean, 9) for c in found] == [0.01, -0.05, 0.06]
+    assert [c.verdict for c in found] == ["more in e4m3", "less in e5m2", "more in e4m3"]
+    assert [c.p for c in found] == [2 / 64] * 3 and [c.p_adjusted for c in found] == [6 / 64] * 3
+    assert found[0].seeds == (1, 2, 3, 4, 5, 6)
+
+
+def test_a_difference_within_the_margin_of_the_manifest_is_equivalent(study: Read, grid_of_cells: Any) -> None:
+    cells = grid_of_cells({"e4m3": 0.100, "e5m2": 0.101}, noise=0.0005)
+    known = study(cells, margin=0.005)
+    (found,) = interactions(known)
+    assert found.verdict == "equivalent within 0.005" and found.p_equivalence is not None
+    (without,) = interactions(replace(known, margin=None))
+    assert (without.margin, without.p_equivalence) == (None, None)
+    assert found.detectable == detectable_effect(found.differences)

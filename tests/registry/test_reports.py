@@ -1,0 +1,81 @@
+"""A report of a finished study needs no plugin: what it was made of is recorded in its directory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from altgrad_core.registry.registry import installed
+
+if TYPE_CHECKING:
+    from tests.conftest import Said
+
+STRANGER = """
+    from typing import ClassVar
+    from altgrad_core import Format, OptimizerSpec, hookimpl
+    from pydantic import PositiveFloat
+
+    class Fifteenths(Format):
+        "Fifteen equal steps."
+        name = "fifteenths"
+        bits = 4
+
+        def decode(self, code):
+            return (code - 7) / 7 if code < 15 else float("nan")
+
+    class Plain(OptimizerSpec):
+        "Gradient descent with a push."
+        name: ClassVar = "plain"
+        lr: PositiveFloat = 0.1
+        push: float = 0.5
+
+        def build(self, groups, geometry):
+            import torch
+            return torch.optim.SGD(groups, lr=self.lr, momentum=self.push)
+
+    @hookimpl
+    def altgrad_formats():
+        yield Fifteenths()
+
+    @hookimpl
+    def altgrad_optimizers():
+        yield Plain
+"""
+MATRIX = """
+[matrix]
+"recipe[0].weight.format" = ["fifteenths", "e4m3"]
+optimizer = [{ use = "plain", push = 0.5 }, { use = "plain", push = 0.9 }]
+"""
+
+
+def test_a_report_is_the_same_bytes_where_the_plugins_of_the_study_are_not_installed(
+    install: Callable[..., Path],
+    altgrad: Callable[..., Said],
+    altgrad_process: Callable[..., Said],
+    site: Path,
+    tiny: Path,
+    tmp_path: Path,
+) -> None:
+    install("strange-plugin", STRANGER)
+    manifest, study = tmp_path / "study.toml", tmp_path / "study"
+    manifest.write_text(tiny.read_text().replace('name = "tiny"\n', "") + MATRIX)
+    assert altgrad("run", manifest, "--out", study, "--steps", 2).code == 0
+    assert altgrad("report", study, "--out", tmp_path / "with").code == 0
+    for path in site.iterdir():
+        path.rename(tmp_path / f"gone-{path.name}")
+    installed.cache_clear()
+    assert "plain" not in installed().names("optimizer")
+    assert altgrad("report", study, "--out", tmp_path / "without").code == 0
+    files = [path.relative_to(tmp_path / "with") for path in sorted((tmp_path / "with").rglob("*")) if path.is_file()]
+    assert Path("figures/lines-01-fifteenths.svg") in files
+    differing = [p for p in files if (tmp_path / "with" / p).read_bytes() != (tmp_path / "without" / p).read_bytes()]
+    assert differing == []
+    assert "plain (push=0.9)" in (tmp_path / "without" / "report.md").read_text()
+
+
+@pytest.fixture(autouse=True)
+def fresh_registry() -> None:
+    installed.cache_clear()
