@@ -28,7 +28,8 @@ def resume(
             f"{run_dir}: is a study of many runs; continue it with: altgrad run MANIFEST --out {run_dir} "
             f"(the manifest it was begun with is named in {run_dir / CELLS})"
         )
+    directory = RunDirectory(run_dir.resolve() if run_dir.is_symlink() else run_dir)  # a link may be turned meanwhile
     with watching(None) as show:
-        outcome = continue_run(RunDirectory(run_dir), installed(), strict=strict, show=show)
+        outcome = continue_run(directory, installed(), strict=strict, show=show)
     print_outcome(outcome, as_json=json)
     raise typer.Exit(outcome.exit_code)

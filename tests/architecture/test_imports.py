@@ -22,17 +22,30 @@ HEAVY = {
 
 MAY_IMPORT = {
     "errors": set(),
-    "numerics": {"errors"},
-    "contracts": {"numerics", "errors"},
-    "registry": {"contracts", "numerics", "errors"},
-    "manifest": {"contracts", "numerics", "errors"},
-    "records": {"contracts", "numerics", "errors"},
-    "running": {"registry", "manifest", "records", "contracts", "numerics", "errors"},
-    "experiments": {"running", "registry", "manifest", "records", "contracts", "numerics", "errors"},
-    "cli": {"experiments", "running", "registry", "manifest", "records", "contracts", "numerics", "errors"},
-    "testing": {"running", "registry", "manifest", "records", "contracts", "numerics", "errors"},
+    "text": set(),
+    "reading": set(),
+    "numerics": {"errors", "text", "reading"},
+    "contracts": {"numerics", "errors", "text", "reading"},
+    "registry": {"contracts", "numerics", "errors", "text", "reading"},
+    "manifest": {"contracts", "numerics", "errors", "text", "reading"},
+    "records": {"contracts", "numerics", "errors", "text", "reading"},
+    "running": {"registry", "manifest", "records", "contracts", "numerics", "errors", "text", "reading"},
+    "experiments": {"running", "registry", "manifest", "records", "contracts", "numerics", "errors", "text", "reading"},
+    "cli": {
+        "experiments",
+        "running",
+        "registry",
+        "manifest",
+        "records",
+        "contracts",
+        "numerics",
+        "errors",
+        "text",
+        "reading",
+    },
+    "testing": {"running", "registry", "manifest", "records", "contracts", "numerics", "errors", "text", "reading"},
 }
-LIGHT = ("contracts", "registry", "manifest", "errors.py", "__init__.py", "numerics/format.py", "numerics/minifloat.py", "numerics/grid.py")  # fmt: skip
+LIGHT = ("contracts", "registry", "manifest", "errors.py", "text.py", "reading.py", "__init__.py", "numerics/format.py", "numerics/minifloat.py", "numerics/grid.py")  # fmt: skip
 
 
 @lru_cache

@@ -56,6 +56,7 @@ def train_cells(matrix: Matrix, study: Path, *, jobs: int, overwrite: bool, show
         ManifestError: the directory is that of a single run, or of another study.
         RunError: the directory cannot be written to.
     """
+    RunDirectory(study).refuse_links()
     if not overwrite:
         _refuse_another(matrix, study)
     try:
