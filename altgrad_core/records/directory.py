@@ -62,7 +62,13 @@ class RunDirectory:
                 f"{self.path}: is a symbolic link to {self.path.readlink()}, and nothing is written through a link; "
                 "name another directory with --out"
             )
-        for path in (self.path / LOCK, *self._files(), self.checkpoints, *self.checkpoints.glob("step-*")):
+        for path in (
+            self.path / LOCK,
+            *self.path.glob("records.jsonl.tail-*"),
+            *self._files(),
+            self.checkpoints,
+            *self.checkpoints.glob("step-*"),
+        ):
             if path.is_symlink():
                 raise RunError(
                     f"{path}: is a symbolic link to {path.readlink()}, and nothing is written through a link; "

@@ -7,6 +7,7 @@ and the day: throughput, saves, resumes, warnings.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -49,11 +50,17 @@ class RecordFile:
         if drop_torn_line:
             _drop_torn_line(path)
         self._file = path.open("ab")
+        self._digest = hashlib.sha256(path.read_bytes())
 
     @property
     def size(self) -> int:
         """Bytes written so far."""
         return self._file.tell()
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of what was written so far."""
+        return self._digest.hexdigest()
 
     def append(self, record: Record) -> bytes:
         """Write one line and hand it to the operating system, so that it survives the end of this process; the line."""
@@ -64,6 +71,7 @@ class RecordFile:
         except OSError as error:
             error.filename = str(self.path)
             raise
+        self._digest.update(line)
         return line
 
     def sync(self) -> int:
@@ -72,11 +80,14 @@ class RecordFile:
         os.fsync(self._file.fileno())
         return self.size
 
-    def cut_back(self, size: int) -> None:
+    def cut_back(self, size: int, *, sha256: str | None = None) -> None:
         """Drop everything after `size` bytes; what is dropped is kept beside the file, as `NAME.tail-SIZE`.
 
+        Args:
+            sha256: what is left must have it.
+
         Raises:
-            RunError: the file is shorter than that.
+            RunError: the file is shorter than that, or what would be left was altered; nothing is dropped then.
         """
         self._file.flush()
         raw = self.path.read_bytes()
@@ -85,6 +96,13 @@ class RecordFile:
                 f"{self.path}: has {len(raw)} bytes, but {size} had been written when the checkpoint was; "
                 "put the whole file back, or remove the checkpoints that are newer than it"
             )
+        digest = hashlib.sha256(raw[:size])
+        if sha256 is not None and digest.hexdigest() != sha256:
+            raise RunError(
+                f"{self.path}: its first {size} bytes are not those that had been written when the checkpoint was; "
+                "put the file back as it was, or remove the checkpoints that are newer than the damage"
+            )
+        self._digest = digest
         if len(raw) > size:
             self.path.with_name(f"{self.path.name}.tail-{size}").write_bytes(raw[size:])
             self._file.truncate(size)

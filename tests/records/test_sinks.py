@@ -13,7 +13,7 @@ import pytest
 
 from altgrad_core.contracts.tracker import Tracker
 from altgrad_core.errors import PluginError, RunError
-from altgrad_core.records import courier as courier_file
+from altgrad_core.records import tracker_thread as courier_file
 from altgrad_core.records.directory import RunDirectory
 from altgrad_core.records.record import read_records
 from altgrad_core.records.sinks import Records

@@ -143,7 +143,9 @@ def test_overwrite_deletes_the_run_and_nothing_else(runs: Runs) -> None:
     assert runs.result() == runs.result("whole")
 
 
-@pytest.mark.parametrize("name", ["records.jsonl", "resolved.toml", "checkpoints", "checkpoints/step-6", "run.lock"])
+@pytest.mark.parametrize(
+    "name", ["records.jsonl", "resolved.toml", "checkpoints", "checkpoints/step-6", "run.lock", "records.jsonl.tail-9"]
+)
 def test_nothing_of_a_run_is_written_or_deleted_through_a_link(
     runs: Runs, altgrad: Callable[..., Said], name: str
 ) -> None:

@@ -196,7 +196,7 @@ def _finish(run: Run, directory: RunDirectory, records: Records, status: str, *,
         for report in (directory.failure, directory.failure_data):
             report.unlink(missing_ok=True)  # of an attempt that crashed
     else:
-        _report_failure(directory, diagnose(read_records(directory.records)))
+        _report_failure(directory, _diagnosed(directory))
     records.sync()
     told = summary(run, status, seconds=seconds)
     write_json(directory.summary, told)
@@ -220,14 +220,27 @@ def _crashed(run: Run, directory: RunDirectory, error: BaseException) -> RunErro
 def _report_crash(run: Run, directory: RunDirectory, reason: str) -> bool:
     """Write the failure report, with the traceback of the exception being handled; whether the disk took it."""
     try:
-        found = diagnose(read_records(directory.records) if directory.records.exists() else ())
         crashed = replace(
-            found, name=run.name, steps=run.steps, step=run.progress.step, status="crashed", reason=reason
+            _diagnosed(directory),
+            name=run.name,
+            steps=run.steps,
+            step=run.progress.step,
+            status="crashed",
+            reason=reason,
         )
         _report_failure(directory, crashed, trace=traceback.format_exc())
     except OSError:
         return False
     return True
+
+
+def _diagnosed(directory: RunDirectory) -> Diagnosis:
+    """What the records tell; damaged ones tell nothing, and do not keep a run from ending."""
+    try:
+        return diagnose(read_records(directory.records) if directory.records.exists() else ())
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, ArithmeticError, RecursionError) as error:
+        reason = f"{directory.records}: is damaged ({type(error).__name__}: {error})"
+        return replace(diagnose(()), failures={"every monitor": reason})
 
 
 def _report_failure(directory: RunDirectory, found: Diagnosis, *, trace: str = "") -> None:
