@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -28,7 +29,9 @@ def resume(
             f"{run_dir}: is a study of many runs; continue it with: altgrad run MANIFEST --out {run_dir} "
             f"(the manifest it was begun with is named in {run_dir / CELLS})"
         )
-    directory = RunDirectory(run_dir.resolve() if run_dir.is_symlink() else run_dir)  # a link may be turned meanwhile
+    directory = RunDirectory(
+        Path(os.path.realpath(run_dir)) if run_dir.is_symlink() else run_dir
+    )  # a link may be turned meanwhile
     with watching(None) as show:
         outcome = continue_run(directory, installed(), strict=strict, show=show)
     print_outcome(outcome, as_json=json)

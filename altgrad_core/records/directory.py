@@ -51,29 +51,27 @@ class RunDirectory:
         return self.summary.exists()
 
     def refuse_links(self) -> None:
-        """Refuse to write through a symbolic link: what it points at may be another run, or no run at all.
+        """Refuse to write through a symbolic link, which may point at another run, or to what is no file, such as a pipe.
 
         Raises:
             ManifestError: the directory itself is a link, such as `runs/latest`.
-            RunError: a file or folder of the run is one.
+            RunError: a file or folder of the run is one, or is neither file nor folder.
         """
         if self.path.is_symlink():
             raise ManifestError(
                 f"{self.path}: is a symbolic link to {self.path.readlink()}, and nothing is written through a link; "
                 "name another directory with --out"
             )
-        for path in (
-            self.path / LOCK,
-            *self.path.glob("records.jsonl.tail-*"),
-            *self._files(),
-            self.checkpoints,
-            *self.checkpoints.glob("step-*"),
-        ):
+        files = (self.path / LOCK, *self.path.glob("records.jsonl.tail-*"), *self._files())
+        for path in (*files, self.checkpoints, *self.checkpoints.glob("step-*")):
             if path.is_symlink():
                 raise RunError(
                     f"{path}: is a symbolic link to {path.readlink()}, and nothing is written through a link; "
                     "put what it points at in its place, or remove it"
                 )
+            if path.exists() and not (path.is_file() if path in files else path.is_dir()):
+                expected = "regular file" if path in files else "directory"
+                raise RunError(f"{path}: is not a {expected}, and a run needs one there; remove it")
 
     def refuse_to_overwrite(self) -> None:
         """Refuse to start a run where there is one already.

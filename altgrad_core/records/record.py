@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from altgrad_core.errors import RunError
+from altgrad_core.reading import open_regular, read_whole
 
 Record = Mapping[str, Any]
 _NAMES = {math.inf: "Infinity", -math.inf: "-Infinity"}
@@ -50,7 +51,7 @@ class RecordFile:
         if drop_torn_line:
             _drop_torn_line(path)
         self._file = path.open("ab")
-        self._digest = hashlib.sha256(path.read_bytes())
+        self._digest = hashlib.sha256(read_whole(path))
 
     @property
     def size(self) -> int:
@@ -90,7 +91,7 @@ class RecordFile:
             RunError: the file is shorter than that, or what would be left was altered; nothing is dropped then.
         """
         self._file.flush()
-        raw = self.path.read_bytes()
+        raw = read_whole(self.path)
         if len(raw) < size:
             raise RunError(
                 f"{self.path}: has {len(raw)} bytes, but {size} had been written when the checkpoint was; "
@@ -116,14 +117,14 @@ class RecordFile:
 
 def _drop_torn_line(path: Path) -> None:
     """Remove a last line without an end, which a kill can leave, so that the next one does not continue it."""
-    raw = path.read_bytes() if path.exists() else b""
+    raw = read_whole(path) if path.exists() else b""
     if raw and not raw.endswith(b"\n"):
         os.truncate(path, raw.rfind(b"\n") + 1)
 
 
 def read_records(path: Path) -> Iterator[dict[str, Any]]:
     """Every whole line of a record file; a torn last line, which a kill can leave, is passed over."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         for line in file:
             if line.endswith(b"\n"):
                 yield json.loads(line)

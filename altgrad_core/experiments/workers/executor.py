@@ -17,6 +17,7 @@ from altgrad_core.experiments.matrix.cells import Cell, Ending, Matrix, director
 from altgrad_core.experiments.workers import process
 from altgrad_core.experiments.workers.board import Board
 from altgrad_core.experiments.workers.process import Message, WorkerProcess
+from altgrad_core.reading import read_whole
 from altgrad_core.records.directory import CELLS, RunDirectory, mark_latest
 from altgrad_core.records.files import write_json, write_whole
 from altgrad_core.records.record import number
@@ -79,7 +80,7 @@ def _refuse_another(matrix: Matrix, study: Path) -> None:
     if RunDirectory(study).is_begun:
         raise ManifestError(f"{study}: a single run is here; choose another directory with --out")
     try:
-        name = json.loads((study / CELLS).read_text())["name"]
+        name = json.loads(read_whole(study / CELLS))["name"]
     except (OSError, ValueError, KeyError, TypeError):
         return
     if name != matrix.name:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from altgrad_core.errors import RunError
+from altgrad_core.reading import read_whole
 from altgrad_core.records.directory import RunDirectory
 from altgrad_core.records.sinks import Records
 from altgrad_core.running.assembly.run import Run
@@ -30,7 +31,7 @@ class Saver:
 
     def __init__(self, run: Run, directory: RunDirectory, records: Records) -> None:
         self._run, self._directory, self._records = run, directory, records
-        self._manifest = hashlib.sha256(directory.resolved.read_bytes()).hexdigest()
+        self._manifest = hashlib.sha256(read_whole(directory.resolved)).hexdigest()
         self._failures = 0
         self._saved: int | None = None
 
@@ -132,7 +133,7 @@ class Saver:
     def parent(self) -> dict[str, Any] | None:
         """The checkpoint of another run that this one begins with, if it does."""
         file = self._directory.parent
-        return dict(json.loads(file.read_text())) if file.exists() else None
+        return dict(json.loads(read_whole(file))) if file.exists() else None
 
     def _note_the_best(self, step: int) -> None:
         progress = self._run.progress

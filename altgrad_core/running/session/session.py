@@ -15,6 +15,7 @@ import tomlkit
 
 from altgrad_core.errors import AltgradError, ManifestError, RunError
 from altgrad_core.manifest.load import load_manifest
+from altgrad_core.reading import read_whole
 from altgrad_core.records.diagnosis import Diagnosis, diagnose
 from altgrad_core.records.directory import RunDirectory, mark_latest
 from altgrad_core.records.files import write_json, write_whole
@@ -73,7 +74,7 @@ def begin(
     described = tomlkit.dumps(resolved_manifest(resolved)).encode()
     with directory, _explained(directory):
         if not overwrite:
-            if directory.is_finished and directory.is_begun and directory.resolved.read_bytes() == described:
+            if directory.is_finished and directory.is_begun and read_whole(directory.resolved) == described:
                 return _already(directory)
             directory.refuse_to_overwrite()
         run = assemble(resolved)
@@ -123,7 +124,7 @@ def _already(directory: RunDirectory) -> Outcome:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads(path.read_text()))
+        return dict(json.loads(read_whole(path)))
     except (ValueError, TypeError, RecursionError):
         raise RunError(f"{path}: is damaged: no JSON object; remove it to go on without it") from None
 
