@@ -62,9 +62,10 @@ def check(
 def _check_cells(matrix: Matrix, out: Path | None, *, table: bool, as_json: bool) -> None:
     """The cells, and what they take; or what has ended of them."""
     from altgrad_core.cli.matrix import print_cells, print_estimate, print_table
+    from altgrad_core.records.directory import default_directory
 
     if table:
-        print_table(matrix, out or Path("runs", matrix.name))
+        print_table(matrix, default_directory(matrix.name) if out is None else out)
         return
     print_cells(matrix, as_json=as_json)
     if not as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -35,9 +36,11 @@ def resume(
         )
     if processes > 1 and not is_launched():
         raise typer.Exit(launch(sys.argv[1:], processes))
+    # the link may point elsewhere before the run ends
+    directory = RunDirectory(Path(os.path.realpath(run_dir)) if run_dir.is_symlink() else run_dir)
     together = join()
     with nullcontext(unshown) if together.rank else watching(None) as show:
-        outcome = continue_run(RunDirectory(run_dir), installed(), strict=strict, show=show, processes=together)
+        outcome = continue_run(directory, installed(), strict=strict, show=show, processes=together)
     if together.rank == 0:
         print_outcome(outcome, as_json=json)
     raise typer.Exit(outcome.exit_code)

@@ -53,7 +53,7 @@ def run(
     from altgrad_core.cli.summary import print_outcome
     from altgrad_core.errors import ManifestError
     from altgrad_core.manifest.load import load_manifest, with_tables
-    from altgrad_core.records.directory import RunDirectory
+    from altgrad_core.records.directory import RunDirectory, default_directory
     from altgrad_core.registry.registry import installed
     from altgrad_core.running.assembly.assemble import assemble
     from altgrad_core.running.assembly.resolve import resolve
@@ -82,7 +82,7 @@ def run(
         print_plan(assemble(resolved), as_json=json)
         return
     parent = None if start is None else Parent.of(start)
-    directory = RunDirectory(out if out is not None else Path("runs", resolved.name))
+    directory = RunDirectory(default_directory(resolved.name) if out is None else out)
     together = join()
     with nullcontext(unshown) if together.rank else watching(resolved.manifest.run.steps) as show:
         outcome = begin(resolved, directory, overwrite=overwrite, show=show, parent=parent, processes=together)
@@ -107,12 +107,12 @@ def _run_cells(
     """Train every cell of a matrix, or tell which there are."""
     from altgrad_core.cli.matrix import print_cells, run_matrix
     from altgrad_core.experiments.matrix.cells import Matrix
+    from altgrad_core.records.directory import default_directory
     from altgrad_core.registry.registry import installed
 
     matrix = Matrix(source, installed(), most=max_cells)
     if dry_run:
         print_cells(matrix, as_json=as_json)
         return
-    raise typer.Exit(
-        run_matrix(matrix, out or Path("runs", matrix.name), jobs=jobs, overwrite=overwrite, as_json=as_json)
-    )
+    study = default_directory(matrix.name) if out is None else out
+    raise typer.Exit(run_matrix(matrix, study, jobs=jobs, overwrite=overwrite, as_json=as_json))

@@ -14,8 +14,12 @@ from typing import Any
 from altgrad_core.errors import ManifestError
 from altgrad_core.manifest.lines import Location, key_lines, line_of
 from altgrad_core.manifest.merge import Data, assign, dotted, laid_over, location_of
+from altgrad_core.reading import is_pipe, read_piped, read_whole
 
 DEEPEST = 50
+MOST_BYTES = 4 << 20
+MOST_SECONDS = 10.0
+"""How large a manifest is at most, and how long one that comes through a pipe is waited for."""
 _HINT = "a manifest is a TOML file with at least [run], [model], [data] and [optimizer]"
 
 
@@ -106,6 +110,8 @@ def _follow(path: Path, trail: tuple[Path, ...]) -> tuple[Data, str, list[tuple[
         real = path.resolve()
     except ValueError:
         raise ManifestError(f"{str(path)!r}: is no path of a file") from None
+    except (OSError, RuntimeError):  # links in a circle, as one Python or another says it
+        raise ManifestError(f"{path}: cannot be read: too many levels of symbolic links") from None
     if real in trail:
         circle = " -> ".join(str(step) for step in (*trail[trail.index(real) :], real))
         raise ManifestError(f"{path}: extends itself: {circle}; remove one `extends`")
@@ -128,7 +134,7 @@ def _follow(path: Path, trail: tuple[Path, ...]) -> tuple[Data, str, list[tuple[
 def _read(path: Path, trail: tuple[Path, ...]) -> str:
     asked = f" (named by `extends` in {trail[-1]})" if trail else ""
     try:
-        raw = path.read_bytes()
+        raw = _content(path, is_extended=bool(trail))
     except FileNotFoundError:
         raise ManifestError(f"{path}: no such file{asked}; {_near_manifests(path)}") from None
     except IsADirectoryError:
@@ -144,6 +150,12 @@ def _read(path: Path, trail: tuple[Path, ...]) -> str:
     if not text.strip():
         raise ManifestError(f"{path}: the manifest is empty; {_HINT}")
     return text
+
+
+def _content(path: Path, *, is_extended: bool) -> bytes:
+    if not is_extended and is_pipe(path):
+        return read_piped(path, most=MOST_BYTES, seconds=MOST_SECONDS)
+    return read_whole(path, most=MOST_BYTES)
 
 
 def _near_manifests(path: Path) -> str:

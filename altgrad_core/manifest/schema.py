@@ -23,6 +23,7 @@ from altgrad_core.numerics.minifloat import Specials, Subnormals
 from altgrad_core.numerics.quantizer import Overflow, StraightThrough
 from altgrad_core.numerics.rounding import RoundingName
 from altgrad_core.numerics.scaling import GRANULARITY, ScaleFormat, ScaleRounding, ScalingName
+from altgrad_core.text import unusable_name
 
 
 class RunTable(Table):
@@ -38,6 +39,13 @@ class RunTable(Table):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: PositiveInt | None = Field(default=None, le=4096)
     reduce: Literal["exact", "fast"] = "exact"
+
+    @field_validator("name")
+    @classmethod
+    def _can_name_a_directory(cls, name: str) -> str:
+        if name and (problem := unusable_name(name)) is not None:
+            raise ValueError(f"{problem}; choose another name")
+        return name
 
 
 class OpenTable(Table):

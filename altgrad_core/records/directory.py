@@ -11,7 +11,9 @@ from types import TracebackType
 from filelock import FileLock, Timeout
 
 from altgrad_core.errors import ManifestError, RunError
+from altgrad_core.text import LATEST, unusable_name
 
+RUNS = "runs"
 LOCK = "run.lock"
 CELLS = "cells.json"
 """In the directory of a study: the cells it has, each in a run directory beside it."""
@@ -48,6 +50,29 @@ class RunDirectory:
         """Whether the run here has ended for good."""
         return self.summary.exists()
 
+    def refuse_links(self) -> None:
+        """Refuse to write through a symbolic link, which may point at another run, or to what is no file, such as a pipe.
+
+        Raises:
+            ManifestError: the directory itself is a link, such as `runs/latest`.
+            RunError: a file or folder of the run is one, or is neither file nor folder.
+        """
+        if self.path.is_symlink():
+            raise ManifestError(
+                f"{self.path}: is a symbolic link to {self.path.readlink()}, and nothing is written through a link; "
+                "name another directory with --out"
+            )
+        files = (self.path / LOCK, *self.path.glob("records.jsonl.tail-*"), *self._files())
+        for path in (*files, self.checkpoints, *self.checkpoints.glob("step-*")):
+            if path.is_symlink():
+                raise RunError(
+                    f"{path}: is a symbolic link to {path.readlink()}, and nothing is written through a link; "
+                    "put what it points at in its place, or remove it"
+                )
+            if path.exists() and not (path.is_file() if path in files else path.is_dir()):
+                expected = "regular file" if path in files else "directory"
+                raise RunError(f"{path}: is not a {expected}, and a run needs one there; remove it")
+
     def refuse_to_overwrite(self) -> None:
         """Refuse to start a run where there is one already.
 
@@ -75,20 +100,18 @@ class RunDirectory:
         self.summary.unlink(missing_ok=True)
         for checkpoint in self.checkpoints.glob("step-*"):
             shutil.rmtree(checkpoint)
-        for path in (
-            *self.path.glob("records.jsonl.tail-*"),
-            self.records,
-            self.clock,
-            self.failure,
-            self.failure_data,
-        ):
+        for path in (*self.path.glob("records.jsonl.tail-*"), *self._files()):
             path.unlink(missing_ok=True)
-        for path in (self.manifest, self.environment, self.parent, self.resolved):
-            path.unlink(missing_ok=True)
-        with suppress(OSError):  # a link, or not empty: then it stays
+        with suppress(OSError):  # not empty: then it stays
             self.checkpoints.rmdir()
 
+    def _files(self) -> tuple[Path, ...]:
+        """Every file that a run writes, in the order in which they are deleted."""
+        outcome = (self.summary, self.records, self.clock, self.failure, self.failure_data)
+        return (*outcome, self.manifest, self.environment, self.parent, self.resolved)
+
     def __enter__(self) -> RunDirectory:
+        self.refuse_links()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
@@ -110,12 +133,23 @@ class RunDirectory:
         self._lock.release()
 
 
+def default_directory(name: str) -> Path:
+    """Where a run or a study goes that is given no directory.
+
+    Raises:
+        ManifestError: no directory can have this name, which a file can give that names no run.
+    """
+    if (problem := unusable_name(name)) is not None:
+        raise ManifestError(f"run.name: {problem}; name the run in the manifest, or its directory with --out")
+    return Path(RUNS, name)
+
+
 def mark_latest(path: Path) -> None:
     """Point `runs/latest` at a run in `runs`; a file system without links goes without."""
-    if path.absolute().parent.name != "runs":
+    if path.absolute().parent.name != RUNS or path.name == LATEST:
         return
-    link = path.parent / "latest"
-    fresh = path.parent / f".latest.{os.getpid()}"
+    link = path.parent / LATEST
+    fresh = path.parent / f".{LATEST}.{os.getpid()}"
     try:
         if link.exists() and not link.is_symlink():
             return

@@ -7,6 +7,7 @@ and the day: throughput, saves, resumes, warnings.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from altgrad_core.errors import RunError
+from altgrad_core.reading import open_regular, read_whole
 
 Record = Mapping[str, Any]
 _NAMES = {math.inf: "Infinity", -math.inf: "-Infinity"}
@@ -49,11 +51,17 @@ class RecordFile:
         if drop_torn_line:
             _drop_torn_line(path)
         self._file = path.open("ab")
+        self._digest = hashlib.sha256(read_whole(path))
 
     @property
     def size(self) -> int:
         """Bytes written so far."""
         return self._file.tell()
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of what was written so far."""
+        return self._digest.hexdigest()
 
     def append(self, record: Record) -> bytes:
         """Write one line and hand it to the operating system, so that it survives the end of this process; the line."""
@@ -64,6 +72,7 @@ class RecordFile:
         except OSError as error:
             error.filename = str(self.path)
             raise
+        self._digest.update(line)
         return line
 
     def sync(self) -> int:
@@ -72,19 +81,29 @@ class RecordFile:
         os.fsync(self._file.fileno())
         return self.size
 
-    def cut_back(self, size: int) -> None:
+    def cut_back(self, size: int, *, sha256: str | None = None) -> None:
         """Drop everything after `size` bytes; what is dropped is kept beside the file, as `NAME.tail-SIZE`.
 
+        Args:
+            sha256: what is left must have it.
+
         Raises:
-            RunError: the file is shorter than that.
+            RunError: the file is shorter than that, or what would be left was altered; nothing is dropped then.
         """
         self._file.flush()
-        raw = self.path.read_bytes()
+        raw = read_whole(self.path)
         if len(raw) < size:
             raise RunError(
                 f"{self.path}: has {len(raw)} bytes, but {size} had been written when the checkpoint was; "
                 "put the whole file back, or remove the checkpoints that are newer than it"
             )
+        digest = hashlib.sha256(raw[:size])
+        if sha256 is not None and digest.hexdigest() != sha256:
+            raise RunError(
+                f"{self.path}: its first {size} bytes are not those that had been written when the checkpoint was; "
+                "put the file back as it was, or remove the checkpoints that are newer than the damage"
+            )
+        self._digest = digest
         if len(raw) > size:
             self.path.with_name(f"{self.path.name}.tail-{size}").write_bytes(raw[size:])
             self._file.truncate(size)
@@ -98,14 +117,14 @@ class RecordFile:
 
 def _drop_torn_line(path: Path) -> None:
     """Remove a last line without an end, which a kill can leave, so that the next one does not continue it."""
-    raw = path.read_bytes() if path.exists() else b""
+    raw = read_whole(path) if path.exists() else b""
     if raw and not raw.endswith(b"\n"):
         os.truncate(path, raw.rfind(b"\n") + 1)
 
 
 def read_records(path: Path) -> Iterator[dict[str, Any]]:
     """Every whole line of a record file; a torn last line, which a kill can leave, is passed over."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         for line in file:
             if line.endswith(b"\n"):
                 yield json.loads(line)

@@ -44,14 +44,14 @@ class Records:
         """A record that depends on the machine or the day."""
         self._copy(record, self._clock.append(record))
 
-    def sync(self) -> int:
-        """Wait for the disk; the size of `records.jsonl` in bytes."""
+    def sync(self) -> tuple[int, str]:
+        """Wait for the disk; the size of `records.jsonl` in bytes, and its SHA-256."""
         self._clock.sync()
-        return self._truth.sync()
+        return self._truth.sync(), self._truth.sha256
 
-    def cut_back(self, size: int) -> None:
-        """Drop the records after `size` bytes."""
-        self._truth.cut_back(size)
+    def cut_back(self, size: int, *, sha256: str | None) -> None:
+        """Drop the records after `size` bytes, if those before have this SHA-256."""
+        self._truth.cut_back(size, sha256=sha256)
 
     def close(self, status: str) -> None:
         """Close the trackers, all at once and for a limited time, and the files."""

@@ -6,7 +6,7 @@ import base64
 import binascii
 from pathlib import Path
 
-from altgrad_core import ManifestError
+from altgrad_core import ManifestError, read_whole
 
 _MAKE = "altgrad train-tokenizer makes such a file"
 
@@ -31,7 +31,7 @@ def read_ranks(path: Path) -> dict[bytes, int]:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_whole(path)
     except FileNotFoundError:
         raise ManifestError(
             f"data.tokenizer: no file {path}; a path is relative to the manifest, and {_MAKE}"

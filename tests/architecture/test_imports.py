@@ -20,21 +20,14 @@ HEAVY = {
     "torch", "numpy", "numba", "wandb", "tiktoken", "safetensors", "tensorboard", "scipy", "matplotlib", "jinja2", "datasets", "tokenizers", "pyarrow", "pandas",
 }  # fmt: skip
 
+LEVELS = (
+    ("errors", "text", "reading"), ("numerics",), ("contracts",), ("registry", "manifest", "records"), ("results",),
+    ("running",), ("experiments", "testing"), ("cli",), ("__main__",),
+)  # fmt: skip
 MAY_IMPORT = {
-    "__main__": {"cli"},
-    "errors": set(),
-    "numerics": {"errors"},
-    "contracts": {"numerics", "errors"},
-    "registry": {"contracts", "numerics", "errors"},
-    "manifest": {"contracts", "numerics", "errors"},
-    "records": {"contracts", "numerics", "errors"},
-    "results": {"records", "contracts", "numerics", "errors"},
-    "running": {"results", "registry", "manifest", "records", "contracts", "numerics", "errors"},
-    "experiments": {"running", "results", "registry", "manifest", "records", "contracts", "numerics", "errors"},
-    "cli": {"experiments", "running", "results", "registry", "manifest", "records", "contracts", "numerics", "errors"},
-    "testing": {"running", "results", "registry", "manifest", "records", "contracts", "numerics", "errors"},
+    name: {lower for below in LEVELS[:level] for lower in below} for level, names in enumerate(LEVELS) for name in names
 }
-LIGHT = ("contracts", "registry", "manifest", "errors.py", "__init__.py", "numerics/format.py", "numerics/minifloat.py", "numerics/grid.py")  # fmt: skip
+LIGHT = ("contracts", "registry", "manifest", "errors.py", "text.py", "reading.py", "__init__.py", "numerics/format.py", "numerics/minifloat.py", "numerics/grid.py")  # fmt: skip
 
 
 @lru_cache

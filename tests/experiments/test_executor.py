@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -162,6 +163,80 @@ def test_cells_that_fail_are_tried_twice_and_listed_and_the_others_finish(
     assert f"{names[24]}: failed, and is tried once more: " in told.err and told.err.count(unlucky) >= 2
     assert f"failed: {names[32]}: {dead}" in lines
     assert not (tmp_path / "out" / names[32] / "summary.json").exists()
+
+
+NOISY = """
+import os
+from altgrad_nanogpt import NanoGPT
+
+def build(vocabulary, n_embd, block_size):
+    os.write(2, b"d\\xe9j\\xe0 vu, for ever \\n" * 20_000)
+    return NanoGPT(n_layer=1, n_head=2, n_embd=n_embd, block_size=block_size).build(vocabulary)
+"""
+DEAF = """
+import signal, time
+from torch import nn
+from altgrad_nanogpt import NanoGPT
+
+class Deaf(nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, tokens):
+        if self.training:
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+            print("deaf", flush=True)
+            time.sleep(1000)
+        return self.model(tokens)
+
+def build(vocabulary, n_embd, block_size):
+    return Deaf(NanoGPT(n_layer=1, n_head=2, n_embd=n_embd, block_size=block_size).build(vocabulary))
+"""
+
+
+def study_of(folder: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> Path:
+    """A study of one cell whose model is made by `code`."""
+    (folder / "strange.py").write_text(code)
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.delitem(sys.modules, "strange", raising=False)
+    path = written(folder, "[matrix]\nrun.seed = [1]\n")
+    before, _, after = path.read_text().partition("[model]")
+    data = after.partition("[data]")[2].partition("[[recipe]]")[0]
+    model = '[model]\nuse = "strange:build"\nn_embd = 16\nblock_size = 16\n'
+    path.write_text(f"{before}{model}[data]{data}[matrix]\nrun.seed = [1]\n")
+    return path
+
+
+def test_bytes_that_are_no_text_do_not_hold_up_a_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, altgrad_process: Callable[..., Said]
+) -> None:
+    study = study_of(tmp_path, monkeypatch, NOISY)
+    told = altgrad_process("run", study, "--out", tmp_path / "out")
+    assert told.code == 0
+    assert told.err.count("warning: d\ufffdj\ufffd vu, for ever\n") == 1
+
+
+def test_a_cell_that_does_not_hear_a_signal_is_killed_after_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, altgrad: Callable[..., Said]
+) -> None:
+    study = study_of(tmp_path, monkeypatch, DEAF)
+    monkeypatch.setattr("altgrad_core.experiments.workers.process.PATIENCE", 0.5)
+
+    def send_when_it_is_deaf() -> None:
+        wait_for(lambda: any(path.stat().st_size for path in (tmp_path / "out").glob("*/records.jsonl")))
+        time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    sender = threading.Thread(target=send_when_it_is_deaf)
+    sender.start()
+    told = altgrad("run", study, "--out", tmp_path / "out")
+    sender.join()
+    (cell,) = cells_of(tmp_path / "out")
+    said = "its process did not end within 0.5 s of the signal and is killed; what it saved before is kept"
+    assert told.code == 143
+    assert f"{cell['name']}: {said}\n" in told.err
 
 
 def test_an_interrupted_study_goes_on_where_it_was(tmp_path: Path, altgrad: Callable[..., Said]) -> None:

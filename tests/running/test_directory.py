@@ -143,13 +143,65 @@ def test_overwrite_deletes_the_run_and_nothing_else(runs: Runs) -> None:
     assert runs.result() == runs.result("whole")
 
 
-def test_overwrite_deletes_checkpoints_that_lie_on_another_disk(runs: Runs) -> None:
+@pytest.mark.parametrize(
+    "name", ["records.jsonl", "resolved.toml", "checkpoints", "checkpoints/step-6", "run.lock", "records.jsonl.tail-9"]
+)
+def test_nothing_of_a_run_is_written_or_deleted_through_a_link(
+    runs: Runs, altgrad: Callable[..., Said], name: str
+) -> None:
     run = runs.folder / "run"
     runs.begin("run", "run.seed=12", at=7)
-    (run / "checkpoints").rename(runs.folder / "elsewhere")
-    (run / "checkpoints").symlink_to(runs.folder / "elsewhere")
-    runs.begin(overwrite=True, at=2)
-    assert runs.steps() == [2, 0]
+    (run / name).rename(runs.folder / "elsewhere") if (run / name).exists() else (runs.folder / "elsewhere").touch()
+    (run / name).symlink_to(runs.folder / "elsewhere")
+    before = _contents(runs.folder)
+    for command in (("run", runs.manifest(), "--out", run, "--overwrite"), ("resume", run)):
+        said = altgrad(*command)
+        assert (said.code, said.err) == (
+            1,
+            f"altgrad: {run}/{name}: is a symbolic link to {runs.folder}/elsewhere, and nothing is written through a "
+            "link; put what it points at in its place, or remove it\n",
+        )
+    assert _contents(runs.folder) == before
+
+
+@pytest.mark.parametrize("options", [(), ("--overwrite",)])
+@pytest.mark.parametrize("matrix", ["", "[matrix]\nrun.seed = [1, 2]\n"])
+def test_the_link_to_the_newest_run_is_no_place_to_begin_one(
+    runs: Runs, altgrad: Callable[..., Said], options: tuple[str, ...], matrix: str
+) -> None:
+    runs.begin("runs/one")
+    before = _contents(runs.folder / "runs")
+    runs.text += matrix
+    latest = runs.folder / "runs" / "latest"
+    said = altgrad("run", runs.manifest(("seed = 11", "")), "--out", latest, *options)
+    assert (said.code, said.err) == (
+        2,
+        f"altgrad: {latest}: is a symbolic link to one, and nothing is written through a link; "
+        "name another directory with --out\n",
+    )
+    assert (latest.readlink(), _contents(runs.folder / "runs")) == (Path("one"), before)
+
+
+def test_a_run_is_resumed_by_the_link_in_its_own_directory(runs: Runs, altgrad: Callable[..., Said]) -> None:
+    runs.begin("runs/one", at=5)
+    said = altgrad("resume", runs.folder / "runs" / "latest")
+    assert said.code == 0
+    assert f"records and checkpoints: {runs.folder}/runs/one" in said.out
+
+
+def test_no_run_is_called_as_the_link_is(
+    runs: Runs, altgrad: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(runs.folder)
+    runs.begin("runs/one")
+    said = altgrad("run", runs.manifest(), "--set", "run.name=latest", "--overwrite")
+    latest = '"latest" is the name of the link to the newest run'
+    assert (said.code, said.err) == (2, f"altgrad: --set: run.name: {latest}; choose another name\n")
+    Path("latest.toml").write_text(runs.manifest().read_text().replace('name = "short"', ""))
+    said = altgrad("run", "latest.toml", "--overwrite")
+    told = f"run.name: {latest}; name the run in the manifest, or its directory with --out"
+    assert (said.code, said.err) == (2, f"altgrad: {told}\n")
+    assert (runs.folder / "runs" / "one" / "summary.json").exists()
 
 
 @pytest.mark.parametrize("steps", range(1, 9))

@@ -15,10 +15,13 @@ from altgrad_core import load_format
 from altgrad_core.contracts.actions import Action, ScaleLearningRate
 from altgrad_core.contracts.intervention import Intervention
 from altgrad_core.contracts.optimizer import OptimizerSpec
+from altgrad_core.errors import RunError
+from altgrad_core.running.loop.loop import Loop
 from altgrad_core.running.state.checkpoint import read_checkpoint, write_checkpoint
 from altgrad_core.running.state.serialize import packed_files, unpacked_files
 
 if TYPE_CHECKING:
+    from tests.conftest import Said
     from tests.running.conftest import Runs
 
 STEPS = 20
@@ -161,6 +164,78 @@ def test_killed_between_the_last_checkpoint_and_the_summary_it_ends_the_same(who
     (whole.folder / "ending" / "summary.json").unlink()
     assert whole.resume("ending").status == "finished"
     assert whole.result("ending") == whole.result("whole")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("lr = 0.1", "lr = 0.7"), ("seed = 11", "seed = 12"), ("n_embd = 8", "n_embd = 16")]
+)
+def test_a_resolved_manifest_that_was_edited_is_refused_and_nothing_is_changed(
+    runs: Runs, altgrad: Callable[..., Said], old: str, new: str
+) -> None:
+    runs.begin(at=5)
+    run = runs.folder / "run"
+    path = run / "resolved.toml"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    records = (run / "records.jsonl").read_bytes()
+    said = altgrad("resume", run)
+    assert (said.code, said.err) == (
+        1,
+        f"altgrad: {path}: is not the manifest that the checkpoint of step 5 was trained with; put that one back, or "
+        "begin a run of its own from there: "
+        f"altgrad run {path} --from {run}@5 --out ANOTHER_DIRECTORY\n",
+    )
+    assert ((run / "records.jsonl").read_bytes(), runs.steps()) == (records, [5, 3, 0][: len(runs.steps())])
+    path.write_text(text)
+    assert altgrad("resume", run).code == 0
+
+
+@pytest.mark.parametrize("place", [0, 300, -1])
+def test_records_with_one_bit_turned_are_refused_and_nothing_is_changed(
+    runs: Runs, altgrad: Callable[..., Said], place: int
+) -> None:
+    runs.begin(at=5)
+    path = runs.folder / "run" / "records.jsonl"
+    sound = path.read_bytes()
+    raw = bytearray(sound)
+    raw[place] ^= 1
+    path.write_bytes(raw)
+    said = altgrad("resume", runs.folder / "run")
+    assert (said.code, said.err) == (
+        1,
+        f"altgrad: {path}: its first {len(raw)} bytes are not those that had been written when the checkpoint was; "
+        "put the file back as it was, or remove the checkpoints that are newer than the damage\n",
+    )
+    assert path.read_bytes() == raw
+    path.write_bytes(sound)
+    assert altgrad("resume", runs.folder / "run").code == 0
+
+
+@pytest.mark.parametrize(
+    "damage", [b"{}\n", b"[1]\n", b"\xff\n", b'{"kind":"step"}\n', b"[" * 9000 + b"\n", b'{"kind":7,"step":"x"}\n']
+)
+@pytest.mark.parametrize("loss", [math.nan, None])
+def test_a_run_ends_whatever_has_become_of_its_records(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch, damage: bytes, loss: float | None
+) -> None:
+    path = runs.folder / "run" / "records.jsonl"
+
+    def bad(self: Loop, *batch: object) -> Any:
+        with path.open("ab") as file:
+            file.write(damage)
+        if loss is None:
+            raise RuntimeError("a crash")
+        return sum((p.sum() for p in self.run.model.parameters()), torch.zeros(())) * loss
+
+    monkeypatch.setattr(Loop, "_loss", bad)
+    runs.text = runs.text.replace("steps = 20", "steps = 5")
+    if loss is None:
+        with pytest.raises(RunError, match="crashed after step 0: RuntimeError: a crash\nThe traceback is in"):
+            runs.begin()
+    else:
+        assert runs.begin().status == "diverged"
+    assert (runs.folder / "run" / "failure.md").read_text().startswith("# ")
 
 
 def test_records_shorter_than_the_checkpoint_says_are_refused(whole: Runs) -> None:

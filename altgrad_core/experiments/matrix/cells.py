@@ -21,6 +21,7 @@ from altgrad_core.manifest.load import ManifestFile
 from altgrad_core.manifest.matrix import Label, Point, points, too_many
 from altgrad_core.manifest.merge import assign, dotted, location_of, value_at
 from altgrad_core.manifest.schema import MatrixTable, SearchTable
+from altgrad_core.reading import read_whole
 from altgrad_core.records.directory import RunDirectory
 from altgrad_core.registry.registry import Registry
 from altgrad_core.running.assembly.resolve import Resolved, resolve
@@ -207,10 +208,10 @@ def ending_of(directory: RunDirectory) -> Ending | None:
     if not directory.is_finished:
         return None
     try:
-        told = json.loads(directory.summary.read_text())
+        told = json.loads(read_whole(directory.summary))
         loss = told["validation_loss"]
         return Ending(str(told["status"]), math.nan if loss is None else float(loss))
-    except (ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None  # damaged: whoever continues the run says so
 
 

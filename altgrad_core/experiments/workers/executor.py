@@ -15,8 +15,10 @@ from typing import Any
 from altgrad_core.errors import ManifestError, RunError
 from altgrad_core.experiments.matrix.cells import Cell, Ending, Matrix, directory_of, endings_in
 from altgrad_core.experiments.matrix.plan import plan_of
+from altgrad_core.experiments.workers import process
 from altgrad_core.experiments.workers.board import Board
 from altgrad_core.experiments.workers.process import Message, WorkerProcess
+from altgrad_core.reading import read_whole
 from altgrad_core.records.directory import CELLS, RunDirectory, mark_latest
 from altgrad_core.records.files import write_json, write_whole
 from altgrad_core.records.record import number
@@ -57,6 +59,7 @@ def train_cells(matrix: Matrix, study: Path, *, jobs: int, overwrite: bool, show
         ManifestError: the directory is that of a single run, or of another study.
         RunError: the directory cannot be written to.
     """
+    RunDirectory(study).refuse_links()
     if not overwrite:
         _refuse_another(matrix, study)
     try:
@@ -78,7 +81,7 @@ def _refuse_another(matrix: Matrix, study: Path) -> None:
     if RunDirectory(study).is_begun:
         raise ManifestError(f"{study}: a single run is here; choose another directory with --out")
     try:
-        name = json.loads((study / CELLS).read_text())["name"]
+        name = json.loads(read_whole(study / CELLS))["name"]
     except (OSError, ValueError, KeyError, TypeError):
         return
     if name != matrix.name:
@@ -112,18 +115,31 @@ class _Work:
 
     def see_through(self) -> None:
         """Hand out cells and hear of them, until all have ended or a signal has come."""
-        is_told = False
+        told: float | None = None
         while self.board.running or (self._waiting and self._signals.received is None):
             if self._signals.received is None:
                 self._hand_out()
-            elif not is_told:
-                is_told = True
+            elif told is None:
+                told = time.monotonic()
                 for number_of in self.board.running:
                     self._workers[number_of].process.send_signal(self._signals.received)
+            elif time.monotonic() - told > process.PATIENCE:
+                told = math.inf
+                self._kill_what_is_left()
             try:
                 self._hear(*self._messages.get(timeout=TICK))
             except queue.Empty:
                 self._show(self.board, None)
+
+    def _kill_what_is_left(self) -> None:
+        """End the processes that did not end when they were told to."""
+        for number_of, running in self.board.running.items():
+            self._show(
+                self.board,
+                f"{running.cell.name}: its process did not end within {process.PATIENCE:g} s of the signal and is killed; "
+                "what it saved before is kept",
+            )
+            self._workers[number_of].process.kill()
 
     def close(self) -> None:
         """Let the workers go."""

@@ -8,8 +8,13 @@ import queue
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
+from typing import IO, Any
+
+PATIENCE = 300.0
+"""Seconds that a process has to end after it was told to: to finish a step, and to save."""
+LONGEST_LINE = 1 << 20
 
 Message = tuple[int, dict[str, Any] | None]
 """The number of a worker and what it said; None: it is gone."""
@@ -27,6 +32,8 @@ class WorkerProcess:
             env=_environment(number_of, jobs),
             start_new_session=True,
             text=True,
+            encoding="utf-8",
+            errors="replace",  # a library may print any bytes, and the pipe must be emptied whatever they are
         )
         threading.Thread(target=self._listen, args=(number_of, messages), daemon=True).start()
         threading.Thread(target=self._overhear, args=(number_of, messages), daemon=True).start()
@@ -41,24 +48,43 @@ class WorkerProcess:
             return
 
     def close(self) -> None:
-        """Close its pipe, which ends it."""
+        """Close its pipe, which ends it; one that does not end within `PATIENCE` is killed."""
         assert self.process.stdin is not None
         with suppress(OSError):
             self.process.stdin.close()
-        self.process.wait()
+        try:
+            self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
 
     def _listen(self, number_of: int, messages: queue.SimpleQueue[Message]) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            messages.put((number_of, json.loads(line)))
-        messages.put((number_of, None))
+        try:
+            for line in _lines(self.process.stdout):
+                messages.put((number_of, _message(line)))
+        finally:
+            messages.put((number_of, None))
 
     def _overhear(self, number_of: int, messages: queue.SimpleQueue[Message]) -> None:
         """What plugins and libraries print."""
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
+        for line in _lines(self.process.stderr):
             if line.strip():
                 messages.put((number_of, {"reply": "warning", "message": line.strip()}))
+
+
+def _lines(pipe: IO[str] | None) -> Iterator[str]:
+    """The lines of a pipe, to its end; of one that is too long, parts."""
+    assert pipe is not None
+    return iter(lambda: pipe.readline(LONGEST_LINE), "")
+
+
+def _message(line: str) -> dict[str, Any]:
+    """What a worker said; a line that none of our code wrote is passed on as a warning."""
+    with suppress(ValueError, RecursionError):
+        message = json.loads(line)
+        if isinstance(message, dict) and "reply" in message:
+            return message
+    return {"reply": "warning", "message": line.strip()}
 
 
 def _environment(number_of: int, jobs: int) -> dict[str, str]:

@@ -34,7 +34,8 @@ class Progress:
         sound_step: the last step whose weights gave a finite training loss, at the step after it.
         rollbacks: how often the run returned to an earlier checkpoint.
         broke: what was not finite first, if anything was: a `Breakage` as plain data.
-        records_size: bytes of `records.jsonl` when this was saved.
+        records_size, records_sha256: bytes of `records.jsonl` when this was saved, and their SHA-256.
+        manifest_sha256: SHA-256 of `resolved.toml`, the manifest of the run.
     """
 
     step: int = 0
@@ -53,6 +54,8 @@ class Progress:
     rollbacks: int = 0
     broke: dict[str, Any] | None = None
     records_size: int = 0
+    records_sha256: str = ""
+    manifest_sha256: str = ""
 
 
 @dataclass

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import math
 import shutil
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from altgrad_core.errors import RunError
+from altgrad_core.reading import read_whole
 from altgrad_core.records.directory import RunDirectory
 from altgrad_core.records.sinks import Records
 from altgrad_core.running.assembly.run import Run
@@ -38,6 +41,7 @@ class Saver:
 
     def __init__(self, run: Run, directory: RunDirectory, records: Records) -> None:
         self._run, self._directory, self._records = run, directory, records
+        self._manifest = hashlib.sha256(read_whole(directory.resolved)).hexdigest()
         self._failures = 0
         self._saved: int | None = None
 
@@ -68,7 +72,8 @@ class Saver:
             return
         self._note_the_best(step)
         try:
-            self._run.progress.records_size = self._records.sync()
+            self._run.progress.manifest_sha256 = self._manifest
+            self._run.progress.records_size, self._run.progress.records_sha256 = self._records.sync()
             path = write_checkpoint(self._directory.checkpoints, step, self._run.files())
         except OSError as error:
             self._failed(step, error, is_required)
@@ -82,22 +87,37 @@ class Saver:
         """Bring the run to its newest checkpoint and cut the records back to it; its step, or None: there is none.
 
         Raises:
-            RunError: none of the checkpoints is usable, or the newest that verifies is of another run.
+            RunError: none of the checkpoints is usable, or the newest that verifies is of another run or manifest.
         """
         found = newest_checkpoint(self._directory.checkpoints)
         if found is None:
-            self._records.cut_back(0)
+            self._records.cut_back(0, sha256=None)
             return None
         step, files, passed_over = found
+        self._refuse_another_manifest(step, files)
         try:
             self._run.restore(files)
         except RunError as error:
             raise RunError(f"{self._directory.checkpoints / f'step-{step}'}: {error}") from None
-        self._records.cut_back(self._run.progress.records_size)
+        self._records.cut_back(self._run.progress.records_size, sha256=self._run.progress.records_sha256)
         self._saved = step
         for problem in passed_over:
             self._records.noticed({"kind": "warning", "message": f"{problem}; using step-{step} instead"})
         return step
+
+    def _refuse_another_manifest(self, step: int, files: Mapping[str, bytes]) -> None:
+        """What the directory says of a run, and what the run was trained with, must be the same."""
+        try:
+            theirs = json.loads(files["progress.json"])["manifest_sha256"]
+        except (KeyError, TypeError, ValueError, RecursionError):
+            theirs = None
+        if theirs != self._manifest:
+            path = self._directory.resolved
+            raise RunError(
+                f"{path}: is not the manifest that the checkpoint of step {step} was trained with; put that one back, or "
+                "begin a run of its own from there: "
+                f"altgrad run {path} --from {self._directory.path}@{step} --out ANOTHER_DIRECTORY"
+            )
 
     def roll_back(self, not_after: int) -> int:
         """Bring weights, formats and optimizer back to a checkpoint that was sound, see `RollBack`; its step.
@@ -124,7 +144,7 @@ class Saver:
     def parent(self) -> dict[str, Any] | None:
         """The checkpoint of another run that this one begins with, if it does."""
         file = self._directory.parent
-        return dict(json.loads(file.read_text())) if file.exists() else None
+        return dict(json.loads(read_whole(file))) if file.exists() else None
 
     def _note_the_best(self, step: int) -> None:
         progress = self._run.progress

@@ -17,6 +17,7 @@ import torch
 
 from altgrad_core.errors import AltgradError, ManifestError, RunError
 from altgrad_core.manifest.load import load_manifest
+from altgrad_core.reading import read_whole
 from altgrad_core.records.diagnosis import Diagnosis, diagnose
 from altgrad_core.records.directory import RunDirectory, mark_latest
 from altgrad_core.records.files import write_json, write_whole
@@ -97,7 +98,7 @@ def begin(
         return _follow(assemble(resolved, processes), directory)
     with processes.leading(), directory, _explained(directory):
         if not overwrite:
-            if directory.is_finished and directory.is_begun and directory.resolved.read_bytes() == described:
+            if directory.is_finished and directory.is_begun and read_whole(directory.resolved) == described:
                 return _already(directory)
             directory.refuse_to_overwrite()
         run = assemble(resolved, processes)
@@ -169,7 +170,7 @@ def _already(directory: RunDirectory) -> Outcome:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads(path.read_text()))
+        return dict(json.loads(read_whole(path)))
     except (ValueError, TypeError, RecursionError):
         raise RunError(f"{path}: is damaged: no JSON object; remove it to go on without it") from None
 
@@ -244,7 +245,7 @@ def _finish(run: Run, directory: RunDirectory, records: Records, status: str, *,
         for report in (directory.failure, directory.failure_data):
             report.unlink(missing_ok=True)  # of an attempt that crashed
     else:
-        _report_failure(directory, diagnose(RecordReader(directory.records)))
+        _report_failure(directory, _diagnosed(directory))
     records.sync()
     told = summary(run, status, seconds=seconds)
     write_json(directory.summary, told)
@@ -268,14 +269,27 @@ def _crashed(run: Run, directory: RunDirectory, error: BaseException) -> RunErro
 def _report_crash(run: Run, directory: RunDirectory, reason: str) -> bool:
     """Write the failure report, with the traceback of the exception being handled; whether the disk took it."""
     try:
-        found = diagnose(RecordReader(directory.records))
         crashed = replace(
-            found, name=run.name, steps=run.steps, step=run.progress.step, status="crashed", reason=reason
+            _diagnosed(directory),
+            name=run.name,
+            steps=run.steps,
+            step=run.progress.step,
+            status="crashed",
+            reason=reason,
         )
         _report_failure(directory, crashed, trace=traceback.format_exc())
     except OSError:
         return False
     return True
+
+
+def _diagnosed(directory: RunDirectory) -> Diagnosis:
+    """What the records tell; damaged ones tell nothing, and do not keep a run from ending."""
+    try:
+        return diagnose(RecordReader(directory.records))
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, ArithmeticError, RecursionError) as error:
+        reason = f"{directory.records}: is damaged ({type(error).__name__}: {error})"
+        return replace(diagnose(()), failures={"every monitor": reason})
 
 
 def _report_failure(directory: RunDirectory, found: Diagnosis, *, trace: str = "") -> None:

@@ -17,6 +17,7 @@ from altgrad_core.errors import AltgradError, FormatError, ManifestError, Plugin
 from altgrad_core.manifest.explain import validated
 from altgrad_core.manifest.load import from_settings
 from altgrad_core.numerics.minifloat import Minifloat
+from altgrad_core.reading import read_whole
 from altgrad_core.records.directory import CELLS, RunDirectory
 from altgrad_core.records.tracker_thread import Courier
 from altgrad_core.registry.registry import Registry
@@ -116,7 +117,7 @@ def _runs(path: Path) -> list[RunDirectory]:
 
 def _manifest(directory: RunDirectory) -> dict[str, Any]:
     try:
-        manifest = tomllib.loads(directory.resolved.read_text())
+        manifest = tomllib.loads(read_whole(directory.resolved).decode())
         _ = manifest["run"]["name"], manifest["optimizer"]["use"]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise RunError(f"{directory.resolved}: is damaged: no resolved manifest") from None
@@ -158,7 +159,7 @@ def _handed_over(spec: TrackerSpec, facts: RunFacts, directory: RunDirectory) ->
 def _study_name(path: Path) -> str | None:
     """The name of the study whose cells this file lists; None where there is no such file."""
     try:
-        name = json.loads(path.read_text())["name"]
+        name = json.loads(read_whole(path))["name"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return name if isinstance(name, str) else None

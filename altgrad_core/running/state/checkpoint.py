@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from altgrad_core.errors import RunError
+from altgrad_core.reading import read_whole
 from altgrad_core.records.files import sync_directory
 
 SEAL = "checkpoint.json"
@@ -64,7 +65,7 @@ def read_checkpoint(path: Path) -> dict[str, bytes]:
             size = (path / name).stat().st_size
             if size != fact["bytes"]:
                 raise RunError(f"{path}: {name} has {size} bytes, expected {fact['bytes']}")
-            files[name] = (path / name).read_bytes()
+            files[name] = read_whole(path / name)
         except OSError as error:
             raise RunError(f"{path}: {name} cannot be read: {error.strerror}") from None
         if _fact(files[name]) != fact:
@@ -123,8 +124,7 @@ def _verify(path: Path) -> None:
 
 def _read_seal(path: Path) -> dict[str, dict[str, object]]:
     try:
-        with (path / SEAL).open("rb") as file:
-            raw = file.read(MOST_SEAL_BYTES)
+        raw = read_whole(path / SEAL, most=MOST_SEAL_BYTES)
         files = json.loads(raw)["files"]
         is_whole = raw == _seal(files) and all(
             _FILE.fullmatch(name) and fact.keys() == {"bytes", "sha256"} for name, fact in files.items()

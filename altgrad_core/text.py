@@ -1,0 +1,34 @@
+"""Text of strangers: made safe to print on a terminal, and judged as the name of a directory."""
+
+from __future__ import annotations
+
+LATEST = "latest"
+"""The link beside the runs that points at the newest of them."""
+LONGEST_NAME = 200
+"""Bytes of a name; file systems take 255, and some files are named after it."""
+
+
+def printable(text: str) -> str:
+    """`text` with every character that could steer a terminal written as an escape, such as `\\x1b`.
+
+    Line ends and tabs stay; so does everything that a person can read. Controls, the marks that turn the direction of
+    writing, and code points without a character are escaped.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in "\n\t " else _escaped(c) for c in text)
+
+
+def unusable_name(name: str) -> str | None:
+    """Why a run may not be called `name`, after which its directory is called; None where it may."""
+    if name == LATEST:
+        return f'"{LATEST}" is the name of the link to the newest run'
+    if len(name.encode(errors="surrogatepass")) > LONGEST_NAME:
+        return f"it has more than {LONGEST_NAME} bytes"
+    if name in ("", ".", "..") or "/" in name or "\\" in name or not name.isprintable():
+        return f"{name!r} is no name of a directory"
+    return None
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode()
