@@ -52,7 +52,6 @@ class Operand:
         self._history = torch.zeros(0, device=device)
         self._pending: Tensor | None = None
         self._latest: object = None  # the state of the weight that was counted last
-        self._latest_key: int | None = None
 
     @property
     def format(self) -> Format:
@@ -71,19 +70,16 @@ class Operand:
         """
         now = self._moment
         state = (id(weight), version_of(weight), weight.data_ptr(), now.step, now.phase, training, self.quantizer)
-        is_new = self._latest != state
-        if is_new:
-            self._latest, self._latest_key = state, self._key()
-        return self._repeating(self.quantizer, self._latest_key, notices=training and is_new)
+        is_new, self._latest = self._latest != state, state
+        return self._repeating(notices=training and is_new)
 
-    def _repeating(self, how: Quantizer, key: int | None, *, notices: bool) -> Rounds:
-        """Rounds as `how` says, every time at the scale of the first time, of which it takes notice if it is to."""
+    def _repeating(self, *, notices: bool) -> Rounds:
+        """Rounds as is right now, every time at the scale of the first time, of which it takes notice if it is to."""
         taken: list[Tensor] = []
+        how, key = self.quantizer, self._key()
 
         def rounds(weight: Tensor) -> Rounded:
-            done = self._in_rows(weight, taken[0] if taken else self._given_scale(), key, how)
-            if not taken and notices:
-                self._remember(weight, done)
+            done = self._in_rows(weight, taken[0], key, how) if taken else self._quantize(weight, notices)
             taken[:] = [done.scale]
             return done.values, self._passes(weight, done.scale, how)
 
@@ -242,4 +238,5 @@ class Operand:
         if self.quantizer.rounding != "stochastic":
             return None
         now = self._moment
-        return derive_key(now.seed, "rounding", now.phase, self.path, self.role, now.step, now.micro_batch)
+        micro_batch = 0 if self.role == "weight" else now.micro_batch  # a weight is rounded once a step
+        return derive_key(now.seed, "rounding", now.phase, self.path, self.role, now.step, micro_batch)
