@@ -31,6 +31,12 @@ class Passed:
         return is_same and torch.equal(self.scale, scale)
 
 
+def identity_of(x: Tensor) -> tuple[int, int | None, int]:
+    """The tensor, its version and its memory; within transforms of `torch.func` the memory is not known."""
+    is_wrapped = torch._C._functorch.is_functorch_wrapped_tensor(x)
+    return id(x), version_of(x), 0 if is_wrapped else x.data_ptr()
+
+
 def version_of(x: Tensor) -> int | None:
     """How often autograd saw the memory of `x` change; None in inference mode, where it does not look."""
     return None if x.is_inference() else x._version

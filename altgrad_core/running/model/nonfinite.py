@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from altgrad_core.contracts.actions import Role
+from altgrad_core.running.model.calls import Calls
 from altgrad_core.running.model.layers import QuantizedModule
 from altgrad_core.running.model.plan import Plan
 from altgrad_core.running.model.twin import undisturbed
@@ -155,7 +156,7 @@ def _operands_kept(plan: Plan) -> Iterator[None]:
     kept = [(thing, dict(vars(thing))) for thing in (plan.moment, *plan.operands())]
     plan.moment.passed = None
     for operand in plan.operands():
-        operand._latest = None
+        operand._latest, operand._calls = None, Calls()
     try:
         yield
     finally:

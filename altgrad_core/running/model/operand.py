@@ -19,8 +19,9 @@ from altgrad_core.numerics.reference import finite_amax
 from altgrad_core.numerics.scaling import spread
 from altgrad_core.numerics.straight_through import Rounded, Rounds
 from altgrad_core.numerics.tally import Quantized, Tally
+from altgrad_core.running.model.calls import Calls, is_recomputing
 from altgrad_core.running.model.layout import PLAIN, Layout
-from altgrad_core.running.model.moment import Moment, Passed, version_of
+from altgrad_core.running.model.moment import Moment, Passed, identity_of
 
 
 class Operand:
@@ -51,6 +52,7 @@ class Operand:
         self._block: int | None = None
         self._history = torch.zeros(0, device=device)
         self._pending: Tensor | None = None
+        self._calls = Calls()
         self._latest: object = None  # the state of the weight that was counted last
 
     @property
@@ -69,7 +71,7 @@ class Operand:
         counts are taken once a step, and again when the weight is seen to be another.
         """
         now = self._moment
-        state = (id(weight), version_of(weight), weight.data_ptr(), now.step, now.phase, training, self.quantizer)
+        state = (*identity_of(weight), now.step, now.phase, training, self.quantizer)
         is_new, self._latest = self._latest != state, state
         return self._repeating(notices=training and is_new)
 
@@ -90,10 +92,22 @@ class Operand:
         return done.values, self._passes(x, done.scale, self.quantizer)
 
     def _quantize(self, x: Tensor, training: bool) -> Quantized:
-        done = self._rounded(x, self._given_scale())
-        if training:
+        is_repeated = training and self.role not in ("weight", "gradient") and is_recomputing()
+        done = self._rounded(x, self._given_scale(), self._key(self._call(x, is_repeated) if training else 0))
+        if training and not is_repeated:
             self._remember(x, done)
+        if self.role == "gradient":  # loss scalers and guards need to see what is not finite
+            return done._replace(values=_with_infinities(done, x.detach()))
         return done
+
+    def _call(self, x: Tensor, is_repeated: bool) -> int:
+        """The number of this call within its micro-batch, for the noise; a weight is rounded once a step."""
+        if self.quantizer.rounding != "stochastic" or self.role == "weight":
+            return 0
+        if is_repeated:
+            return self._calls.repeated(x)
+        now = self._moment
+        return self._calls.new(x, (now.phase, now.step, now.micro_batch))
 
     def _given_scale(self) -> Tensor | None:
         """The scale that does not depend on the tensor: a fixed one, or that of earlier steps."""
@@ -102,7 +116,7 @@ class Operand:
         looks_back = self.quantizer.scale_rule.kind == "delayed" and len(self._history) > 0
         return self.quantizer.scale_of(self._history.max()) if looks_back else None
 
-    def _rounded(self, x: Tensor, scale: Tensor | None) -> Quantized:
+    def _rounded(self, x: Tensor, scale: Tensor | None, key: int | None) -> Quantized:
         """Round a tensor, or take what another layer made of the same activation."""
         how, passed = self.quantizer, self._moment.passed
         is_shared = self.role == "activation" and how.rounding != "stochastic" and self._can_be_shared(x)
@@ -110,7 +124,7 @@ class Operand:
             return passed.done
         if self.role == "gradient":
             self._moment.passed = None  # the backward pass wants its memory
-        done = self._in_rows(x, scale, self._key(), how)
+        done = self._in_rows(x, scale, key, how)
         if is_shared:
             self._moment.passed = Passed(ref(x), x._version, how, scale, done)
         return done
@@ -149,11 +163,11 @@ class Operand:
             self.scale = self.quantizer.scale_of(self._amax)
 
     def advance(self) -> None:
-        """An optimizer step is over: its largest amax becomes one entry of the history."""
-        if self._pending is not None:
+        """An optimizer step is over: its largest amax becomes one entry of the history, unless nothing was seen."""
+        if self._pending is not None and bool(self._pending > 0):
             kept = self._history[-(self.quantizer.scale_rule.history - 1) :] if self._keeps_more else self._history[:0]
             self._history = torch.cat([kept.to(self._pending.device), self._pending.reshape(1)])
-            self._pending = None
+        self._pending = None
 
     def switch(self, format: Format) -> None:
         """Use another format, at the scale of the last amax until the next pass; the history stays valid."""
@@ -234,9 +248,17 @@ class Operand:
             self._like = torch.empty(x.shape, device="meta")
         return rows
 
-    def _key(self) -> int | None:
+    def _key(self, call: int = 0) -> int | None:
         if self.quantizer.rounding != "stochastic":
             return None
         now = self._moment
         micro_batch = 0 if self.role == "weight" else now.micro_batch  # a weight is rounded once a step
-        return derive_key(now.seed, "rounding", now.phase, self.path, self.role, now.step, micro_batch)
+        later = ("call", call) if call else ()  # the first call of a micro-batch has the key of the micro-batch
+        return derive_key(now.seed, "rounding", now.phase, self.path, self.role, now.step, micro_batch, *later)
+
+
+def _with_infinities(done: Quantized, x: Tensor) -> Tensor:
+    """The rounded values, with the infinities of `x` where it has some."""
+    if done.tally is None or (isinstance(done.tally.infinite, int) and done.tally.infinite == 0):
+        return done.values
+    return torch.where(x.isinf(), x, done.values)
