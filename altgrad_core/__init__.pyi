@@ -60,6 +60,15 @@ from .contracts.events import (
 from .contracts.intervention import (
     Intervention as Intervention,
 )
+from .contracts.layer import (
+    LayerSpec as LayerSpec,
+)
+from .contracts.layer import (
+    Product as Product,
+)
+from .contracts.layer import (
+    Rounding as Rounding,
+)
 from .contracts.model import (
     ModelSpec as ModelSpec,
 )
@@ -77,6 +86,9 @@ from .contracts.options import (
 )
 from .contracts.options import (
     Options as Options,
+)
+from .contracts.pattern import (
+    matches as matches,
 )
 from .contracts.plugin import (
     hookimpl as hookimpl,

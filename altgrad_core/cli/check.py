@@ -99,11 +99,11 @@ def print_plan(run: Run, *, as_json: bool) -> None:
 
 def plan_facts(run: Run) -> dict[str, Any]:
     """The plan as plain data."""
-    from altgrad_core.running.layers.linear import linear_layers
-
     layers: dict[str, dict[str, Any]] = {}
-    for path, layer in linear_layers(run.model).items():
-        layers[path] = {"shape": list(layer.weight.shape)}
+    for path, layer in run.plan.known.items():
+        if path not in run.plan.layers and not layer.is_selected("*"):
+            continue
+        layers[path] = {"shape": [] if layer.weight is None else list(layer.weight.shape)}
         for role, operand in run.plan.layers.get(path, {}).items():
             parts = [operand.format.name, str(operand.quantizer.scale_rule)]
             parts += [operand.quantizer.rounding] if operand.quantizer.rounding != "nearest-even" else []

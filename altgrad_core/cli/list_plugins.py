@@ -24,7 +24,7 @@ def list_plugins(
     kind: Annotated[str | None, typer.Option(help="Only this kind, such as format or monitor.")] = None,
     json: JsonOption = False,
 ) -> None:
-    """List every installed format, optimizer, monitor, intervention, model, data set and tracker."""
+    """List every installed format, optimizer, monitor, intervention, model, layer, data set and tracker."""
     from altgrad_core.registry.kinds import KINDS
     from altgrad_core.registry.registry import installed
 

@@ -41,7 +41,7 @@ def show(
 
 
 def _show_options(entry: Entry, *, as_json: bool) -> None:
-    """The docstring and the options of an optimizer, monitor, intervention, model, data set or tracker."""
+    """The docstring and the options of an optimizer, monitor, intervention, model, layer, data set or tracker."""
     options = options_of(entry.item)
     if as_json:
         print(json_module.dumps({"kind": entry.kind, "name": entry.name, "summary": entry.summary, "options": options}))

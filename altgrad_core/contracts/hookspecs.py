@@ -1,4 +1,4 @@
-"""The seven hooks. A plugin is a module that implements any of them and stands in the entry-point group `altgrad`.
+"""The eight hooks. A plugin is a module that implements any of them and stands in the entry-point group `altgrad`.
 
     [project.entry-points.altgrad]
     my_plugin = "my_package"
@@ -13,6 +13,7 @@ from collections.abc import Iterable
 
 from altgrad_core.contracts.dataset import DatasetSpec
 from altgrad_core.contracts.intervention import Intervention
+from altgrad_core.contracts.layer import LayerSpec
 from altgrad_core.contracts.model import ModelSpec
 from altgrad_core.contracts.monitor import Monitor
 from altgrad_core.contracts.optimizer import OptimizerSpec
@@ -161,6 +162,36 @@ def altgrad_models() -> Iterable[type[ModelSpec]]:  # type: ignore[empty-body]
         @hookimpl
         def altgrad_models():
             yield Bigram
+        ```
+    """
+
+
+@hookspec
+def altgrad_layers() -> Iterable[type[LayerSpec]]:  # type: ignore[empty-body]
+    """Yield kinds of layers that can be quantized, as subclasses of `LayerSpec`.
+
+    Example:
+        ```python
+        from typing import ClassVar
+
+        from altgrad_core import LayerSpec, hookimpl
+
+
+        class Square(LayerSpec):
+            "A linear layer with its weights squared: a class `SquaredLinear` with `weight` and no bias."
+
+            name: ClassVar = "squared-linear"
+
+            def adapts(self, module):
+                return type(module).__name__ == "SquaredLinear"
+
+            def forward(self, module, rounding, x):
+                return rounding.linear(x, module.weight.square(), None)
+
+
+        @hookimpl
+        def altgrad_layers():
+            yield Square
         ```
     """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -31,47 +31,129 @@ class StraightThroughRound(torch.autograd.Function):
         return (gradient.where(inside[0], 0.0) if inside else gradient), None, None
 
 
-class QuantizedProduct(torch.autograd.Function):
-    """y = Q(x) Q(W)^T + b, straight through Q; the gradient of y is rounded once, for both products of the backward.
+class _Round(torch.autograd.Function):
+    """Forward: what `rounds` makes of x. Backward: the gradient as it comes, where it passes. Differentiable twice."""
 
-    Of x only the rounded values are kept for the backward pass. W is there anyway: it is rounded again when it is
-    needed, which costs little beside the products and no memory. The gradient of b is that of y before rounding.
+    @staticmethod
+    def forward(x: Tensor, rounds: Rounds) -> tuple[Tensor, Tensor | None]:
+        values, passes = rounds(x)
+        return values.view_as(values), passes
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Rounds], output: tuple[Tensor, Tensor | None]) -> None:
+        passes = output[1]
+        if passes is not None:
+            ctx.mark_non_differentiable(passes)
+        ctx.save_for_backward(passes)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor, _: Any) -> tuple[Tensor, None]:
+        (passes,) = ctx.saved_tensors
+        return _where(passes, gradient), None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, None], x: Tensor, rounds: Rounds) -> Any:
+        """Each member of the batch is rounded by itself, with a scale of its own."""
+        parts = [_Round.apply(member, rounds) for member in _members(x, in_dims[0], info.batch_size)]
+        values = torch.stack([part[0] for part in parts])
+        if parts[0][1] is None:
+            return (values, None), (0, None)
+        return (values, torch.stack([part[1] for part in parts])), (0, 0)
+
+
+class _RoundGradient(torch.autograd.Function):
+    """Forward: x itself. Backward: the rounded gradient."""
+
+    @staticmethod
+    def forward(x: Tensor, rounds: Rounds) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Rounds], output: Tensor) -> None:
+        ctx.rounds = inputs[1]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return round_straight(gradient, ctx.rounds), None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, None], x: Tensor, rounds: Rounds) -> tuple[Tensor, int]:
+        """Each member by itself."""
+        members = _members(x, in_dims[0], info.batch_size)
+        return torch.stack([round_gradient(member, rounds) for member in members]), 0
+
+
+class _Product(torch.autograd.Function):
+    """y = x Q(W)^T + b, straight through Q; the gradient of y is rounded once, for both products of the backward.
+
+    W is there anyway: it is rounded again when it is needed, which costs little beside the products and no memory. The
+    gradient of b is that of y before rounding.
     """
 
     @staticmethod
     def forward(
-        ctx: Any,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        rounds_x: Rounds,
-        rounds_weight: Rounds,
-        rounds_gradient: Rounds | None,
+        x: Tensor, weight: Tensor, bias: Tensor | None, rounds_weight: Rounds, rounds_gradient: Rounds | None
     ) -> Tensor:
-        """The product of the rounded `x` (..., inputs) and `weight` (outputs, inputs)."""
-        ctx.rounds_weight, ctx.rounds_gradient = rounds_weight, rounds_gradient
-        ctx.types = x.dtype, weight.dtype, None if bias is None else bias.dtype
-        rounded, passes = rounds_x(x)
-        ctx.save_for_backward(rounded, passes, weight)
-        return functional.linear(rounded, rounds_weight(weight)[0], bias)
+        return functional.linear(x, rounds_weight(weight)[0], bias)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        x, weight, bias, ctx.rounds_weight, ctx.rounds_gradient = inputs
+        ctx.types = x.dtype, weight.dtype, None if bias is None else bias.dtype
+        ctx.save_for_backward(x, weight)
+
+    @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, x_passes, weight = ctx.saved_tensors
+        x, weight = ctx.saved_tensors
         to_x, to_weight, to_bias = None, None, None
         lines = gradient.reshape(-1, gradient.shape[-1])
         if ctx.needs_input_grad[2]:
             to_bias = lines.sum(dim=0).to(ctx.types[2])
-        rounded = gradient if ctx.rounds_gradient is None else ctx.rounds_gradient(gradient)[0]
-        weight, weight_passes = ctx.rounds_weight(weight)
+        rounded = gradient if ctx.rounds_gradient is None else round_straight(gradient, ctx.rounds_gradient)
+        weight, weight_passes = _Round.apply(weight, ctx.rounds_weight)
         x, weight = x.to(gradient.dtype), weight.to(gradient.dtype)  # autocast multiplied in a type of its own
         if ctx.needs_input_grad[0]:
-            to_x = _where(x_passes, (rounded @ weight).to(ctx.types[0]))
+            to_x = (rounded @ weight).to(ctx.types[0])
         if ctx.needs_input_grad[1]:
             product = rounded.reshape(lines.shape).t() @ x.reshape(-1, x.shape[-1])
             to_weight = _where(weight_passes, product.to(ctx.types[1]))
-        return to_x, to_weight, to_bias, None, None, None
+        return to_x, to_weight, to_bias, None, None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Sequence[int | None], x: Tensor, weight: Tensor, bias: Any, *rounds: Any) -> Any:
+        """Each member by itself."""
+        size = info.batch_size
+        columns = (_members(x, in_dims[0], size), _members(weight, in_dims[1], size), _members(bias, in_dims[2], size))
+        return torch.stack([_Product.apply(*members, *rounds) for members in zip(*columns, strict=True)]), 0
+
+
+def round_straight(x: Tensor, rounds: Rounds) -> Tensor:
+    """The rounded `x`; the gradient passes straight through."""
+    values: Tensor = _Round.apply(x, rounds)[0]
+    return values
+
+
+def round_gradient(x: Tensor, rounds: Rounds) -> Tensor:
+    """`x` itself; its gradient is rounded."""
+    same: Tensor = _RoundGradient.apply(x, rounds)
+    return same
+
+
+def quantized_linear(
+    x: Tensor, weight: Tensor, bias: Tensor | None, rounds: tuple[Rounds | None, Rounds | None, Rounds | None]
+) -> Tensor:
+    """Q(x) Q(W)^T + b, shape (..., outputs); see `_Product`. Of x only the rounded values are kept for the backward pass.
+
+    Args:
+        x: of shape (..., inputs).
+        weight: of shape (outputs, inputs).
+        rounds: what rounds x, the weight, and the gradient of the result; None: nothing does.
+    """
+    rounds_x, rounds_weight, rounds_gradient = rounds
+    if rounds_x is not None:
+        x = round_straight(x, rounds_x)
+    y: Tensor = _Product.apply(x, weight, bias, rounds_weight or as_it_is, rounds_gradient)
+    return y
 
 
 def as_it_is(x: Tensor) -> Rounded:
@@ -81,3 +163,8 @@ def as_it_is(x: Tensor) -> Rounded:
 
 def _where(passes: Tensor | None, gradient: Tensor) -> Tensor:
     return gradient if passes is None else gradient.where(passes, 0.0)
+
+
+def _members(x: Any, dimension: int | None, size: int) -> Sequence[Any]:
+    """The members of a batch; the same one again where it has no batch."""
+    return [x] * size if dimension is None else x.unbind(dimension)

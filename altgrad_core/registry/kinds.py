@@ -1,4 +1,4 @@
-"""The seven kinds of noun a plugin can offer: hook, type, and how one item is checked and described."""
+"""The eight kinds of noun a plugin can offer: hook, type, and how one item is checked and described."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 from altgrad_core.contracts.dataset import DatasetSpec
 from altgrad_core.contracts.intervention import Intervention
+from altgrad_core.contracts.layer import LayerSpec
 from altgrad_core.contracts.model import ModelSpec
 from altgrad_core.contracts.monitor import Monitor
 from altgrad_core.contracts.optimizer import OptimizerSpec
@@ -89,6 +90,7 @@ KINDS = {
         Kind("monitor", Monitor, "subclasses", _describe_class),
         Kind("intervention", Intervention, "subclasses", _describe_class),
         Kind("model", ModelSpec, "subclasses", _describe_class),
+        Kind("layer", LayerSpec, "subclasses", _describe_class),
         Kind("dataset", DatasetSpec, "subclasses", _describe_class),
         Kind("tracker", TrackerSpec, "subclasses", _describe_class),
     )

@@ -3,6 +3,7 @@
 from .datasets import check_dataset as check_dataset
 from .formats import check_format as check_format
 from .interventions import check_intervention as check_intervention
+from .layers import check_layer as check_layer
 from .models import check_model as check_model
 from .monitors import check_monitor as check_monitor
 from .optimizers import check_optimizer as check_optimizer

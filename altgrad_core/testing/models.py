@@ -11,8 +11,9 @@ from torch.nn.functional import cross_entropy
 
 from altgrad_core.contracts.model import ModelSpec
 from altgrad_core.numerics.quantizer import Quantizer
-from altgrad_core.running.assembly.library import quantize_model
-from altgrad_core.running.layers.linear import linear_layers
+from altgrad_core.registry.registry import installed
+from altgrad_core.running.assembly.library import layer_kinds, quantize_model
+from altgrad_core.running.model.layers import layers_of
 from altgrad_core.running.model.recipe import Rule
 from altgrad_core.running.state.serialize import load_model_file, model_file
 from altgrad_core.testing.laws import Law, check_laws
@@ -92,9 +93,9 @@ def state_is_saved_whole(spec: ModelSpec) -> Iterator[str]:
 
 
 def layers_can_be_quantized(spec: ModelSpec) -> Iterator[str]:
-    """It has torch.nn.Linear layers; quantizing them changes no key of the state_dict, and removing that, no logit."""
+    """It has layers of an installed kind; quantizing them changes no key of the state_dict, and removing that, no logit."""
     model = _build(spec)
-    if not linear_layers(model):
+    if not any(layer.is_selected("*") for layer in layers_of(model, layer_kinds(installed())).values()):
         yield "It has none, so that a recipe can quantize nothing."
         return
     keys, logits = list(model.state_dict()), bits(model.eval()(_tokens(spec)))

@@ -10,10 +10,10 @@ import torch
 
 from altgrad_core.contracts.events import EVENTS, WHOLE_MODEL, Event
 from altgrad_core.contracts.monitor import Monitor, Need
+from altgrad_core.contracts.pattern import matches
 from altgrad_core.registry.kinds import NAME
 from altgrad_core.running.assembly.run import Run
 from altgrad_core.running.loop.dispatch import Decision, Dispatch
-from altgrad_core.running.model.recipe import matches
 from altgrad_core.testing.laws import Law, check_laws
 from altgrad_core.testing.options import OPTION_LAWS, made, title
 from altgrad_core.testing.tiny import LAYERS, Tape, TinyDescent, changed, everything, tiny_run, train

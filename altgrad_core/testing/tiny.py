@@ -26,7 +26,7 @@ from altgrad_core.manifest.schema import DataTable, Manifest, OptimizerTable, Ru
 from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.minifloat import Minifloat
 from altgrad_core.numerics.quantizer import Quantizer
-from altgrad_core.registry.registry import Registry
+from altgrad_core.registry.registry import installed
 from altgrad_core.running.assembly.assemble import assemble
 from altgrad_core.running.assembly.resolve import Resolved
 from altgrad_core.running.assembly.run import Run
@@ -132,7 +132,7 @@ def tiny_run(
         monitors=tuple(monitors),
         interventions=tuple(interventions),
         trackers=(),
-        registry=Registry([]),
+        registry=installed(),
         plugins=(),
     )
     return assemble(resolved)

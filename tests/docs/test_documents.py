@@ -92,5 +92,6 @@ def test_the_readme_names_every_command() -> None:
 def test_the_guide_names_every_hook() -> None:
     named = re.findall(r"^\| `(altgrad_[a-z]+)`", (ROOT / "CONTRIBUTING.md").read_text(), flags=re.MULTILINE)
     assert named == [
-        KINDS[kind].hook for kind in ("format", "optimizer", "monitor", "intervention", "model", "dataset", "tracker")
+        KINDS[kind].hook
+        for kind in ("format", "optimizer", "monitor", "intervention", "model", "layer", "dataset", "tracker")
     ]

@@ -16,8 +16,8 @@ from torch.nn import functional
 
 from altgrad_core import Backpropagated
 from altgrad_core.running.assembly.run import Run
-from altgrad_core.running.layers.linear import QuantizedLinear, detach
 from altgrad_core.running.loop.dispatch import Dispatch
+from altgrad_core.running.model.layers import QuantizedModule, detach
 from altgrad_core.testing import check_monitor
 from altgrad_core.testing.tiny import LAYERS, Tape, generators, tiny_run, train
 
@@ -91,7 +91,7 @@ def full_hessian(run: Run, step: int, names: tuple[str, ...]) -> Tensor:
     """Of the unquantized loss of a step with respect to some weights, in float64, by torch."""
     model = copy.deepcopy(run.model)
     for module in model.modules():
-        if isinstance(module, QuantizedLinear):
+        if isinstance(module, QuantizedModule):
             detach(module)
     model.double()
     tokens, targets = run.batches.train(step, 0)

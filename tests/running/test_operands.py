@@ -103,8 +103,8 @@ def test_an_activation_is_rounded_once_for_all_layers_that_read_it(
     calls, quantize = [], Quantizer.quantize
     monkeypatch.setattr(Quantizer, "quantize", lambda *args, **named: calls.append(1) or quantize(*args, **named))
     for _ in range(3):
-        x = torch.randn(4, 8)
-        model(x)
+        x = torch.randn(4, 8, requires_grad=True)
+        model(x.tanh())
         plan.step()
     assert len(calls) == 3 * times + 3 * 3  # and each weight, once a step
     assert all(operand.tally.elements == 32 for operand in plan.operands() if operand.role == "activation")

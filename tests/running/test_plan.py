@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 import altgrad_core as ag
+from altgrad_core.contracts.pattern import matches
 from altgrad_core.numerics.quantizer import fake_quantize
-from altgrad_core.running.layers.linear import QuantizedLinear
-from altgrad_core.running.model.recipe import matches
+from altgrad_core.running.model.layers import QuantizedModule
 
 E4M3, E5M2 = ag.load_format("e4m3"), ag.load_format("e5m2")
 
@@ -64,7 +64,7 @@ def test_surgery_keeps_the_layers_their_parameters_and_the_keys_of_the_state() -
     assert all(a is b for a, b in zip(model, layers, strict=True))
     assert all(a is b for a, b in zip(model.parameters(), parameters, strict=True))
     assert list(model.state_dict()) == keys
-    assert isinstance(model[0], QuantizedLinear)
+    assert isinstance(model[0], QuantizedModule) and isinstance(model[0], nn.Linear)
     plan.remove()
     assert type(model[0]) is nn.Linear
 
@@ -216,9 +216,10 @@ def test_layers_that_share_a_weight_must_quantize_it_alike() -> None:
     assert str(caught.value) == "a and b share one weight, but their rules quantize it differently"
 
 
-def test_the_output_projection_of_attention_is_not_taken_for_a_linear_layer() -> None:
+def test_the_projections_of_attention_are_layers() -> None:
     model = nn.ModuleDict({"attention": nn.MultiheadAttention(4, 2), "head": nn.Linear(4, 4)})
-    assert list(ag.quantize_model(model, [ag.Rule("*", weight=ag.Quantizer("e4m3"))]).layers) == ["head"]
+    plan = ag.quantize_model(model, [ag.Rule("*", weight=ag.Quantizer("e4m3"))])
+    assert list(plan.layers) == ["attention.in_proj", "attention.out_proj", "head"]
 
 
 def test_counts_are_those_of_all_micro_batches_of_a_step() -> None:
@@ -250,7 +251,7 @@ def test_a_copy_of_a_quantized_model_has_a_geometry_of_its_own() -> None:
     with torch.no_grad():
         other[0].weight.mul_(64)
     other(torch.randn(2, 6))
-    mine, theirs = model[0].operands["weight"].geometry, other[0].operands["weight"].geometry
+    mine, theirs = (m[0].quantized.products[""]["weight"].geometry for m in (model, other))
     assert float(theirs.scale) == 64 * float(mine.scale)
 
 

@@ -19,9 +19,11 @@ from altgrad_core.contracts.monitor import Monitor, Readings
 from altgrad_core.numerics.minifloat import Minifloat
 from altgrad_core.numerics.quantizer import Quantizer
 from altgrad_core.numerics.random import derive_key
+from altgrad_core.registry.registry import installed
+from altgrad_core.running.assembly.library import layer_kinds
 from altgrad_core.running.assembly.run import Run
-from altgrad_core.running.layers.linear import QuantizedLinear, detach
 from altgrad_core.running.loop.dispatch import Decision, Dispatch
+from altgrad_core.running.model.layers import QuantizedModule, detach
 from altgrad_core.running.model.plan import Plan
 from altgrad_core.running.model.recipe import Rule
 from altgrad_core.running.model.twin import Twin, undisturbed
@@ -92,7 +94,7 @@ def obvious_gradients(run: Run, step: int) -> dict[str, Tensor]:
     """The gradients of all micro-batches of a step, on a copy of the model whose layers are ordinary ones."""
     model = copy.deepcopy(run.model)
     for module in model.modules():
-        if isinstance(module, QuantizedLinear):
+        if isinstance(module, QuantizedModule):
             detach(module)
         assert module.training
     model.zero_grad()
@@ -160,7 +162,7 @@ def full_hessian(run: Run, step: int, names: tuple[str, ...]) -> Tensor:
     """Of the loss of a step with respect to the weights of some layers, in float64, by torch's own full Hessian."""
     model = copy.deepcopy(run.model)
     for module in model.modules():
-        if isinstance(module, QuantizedLinear):
+        if isinstance(module, QuantizedModule):
             detach(module)
     model.double()
     batches = [run.batches.train(step, index) for index in range(run.resolved.manifest.data.accumulate)]
@@ -247,7 +249,12 @@ class Restless(nn.Module):
 def restless() -> tuple[Restless, Twin]:
     model = Restless()
     e4m3 = Quantizer(Minifloat(4, 3, 7, "fn"))
-    Plan(model, [Rule("inner", weight=e4m3, activation=e4m3)], seed=0, find=lambda name: e4m3.format)  # type: ignore[arg-type,return-value]
+    Plan(
+        model,
+        [Rule("inner", weight=e4m3, activation=e4m3)],
+        kinds=layer_kinds(installed()),
+        find=lambda name: e4m3.format,
+    )  # type: ignore[arg-type,return-value]
     x = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
     model(x).square().mean().backward()
 
@@ -282,7 +289,7 @@ def test_a_model_that_fails_on_the_way_is_left_as_it_was() -> None:
         with pytest.raises(ArithmeticError, match="broken"):
             ask()
         assert state_of(model) == before
-    assert type(model.inner) is QuantizedLinear
+    assert isinstance(model.inner, QuantizedModule)
 
 
 def test_grad_mode_is_on_inside_and_what_it_was_outside() -> None:

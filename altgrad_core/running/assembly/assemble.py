@@ -16,14 +16,14 @@ from altgrad_core.numerics.random import derive_key
 from altgrad_core.running.assembly.chained import chained
 from altgrad_core.running.assembly.environment import choose_device, prepare
 from altgrad_core.running.assembly.groups import Share, shares
-from altgrad_core.running.assembly.library import build
+from altgrad_core.running.assembly.library import build, layer_kinds
 from altgrad_core.running.assembly.plausibility import unseen_layers
 from altgrad_core.running.assembly.resolve import Resolved
 from altgrad_core.running.assembly.run import Run
 from altgrad_core.running.data.batches import Batches
-from altgrad_core.running.layers.linear import linear_layers
+from altgrad_core.running.model.layers import layers_of
 from altgrad_core.running.model.plan import Param, Plan
-from altgrad_core.running.model.recipe import unmatched
+from altgrad_core.running.model.recipe import unmatched, unselected
 from altgrad_core.running.model.view import watched_layers
 from altgrad_core.running.parallel.processes import ALONE, Processes
 
@@ -74,6 +74,7 @@ def _plan(resolved: Resolved, model: nn.Module) -> Plan:
     return Plan(
         model,
         resolved.rules,
+        kinds=layer_kinds(resolved.registry),
         seed=resolved.manifest.run.seed,
         find=lambda name: resolved.registry.get("format", name),
     )
@@ -144,9 +145,9 @@ def _build_model(resolved: Resolved, vocabulary: int) -> nn.Module:
 
 def _check_patterns(resolved: Resolved, model: nn.Module) -> None:
     """Every layer pattern of the manifest must match something."""
-    linear, watched = list(linear_layers(model)), list(watched_layers(model))
+    known, watched = layers_of(model, layer_kinds(resolved.registry)), list(watched_layers(model))
     for index, rule in enumerate(resolved.rules):
-        if (problem := unmatched(rule.layers, linear)) is not None:
+        if (problem := unselected(rule.layers, known)) is not None:
             raise resolved.error(("recipe", index, "layers"), problem)
     for index, monitor in enumerate(resolved.monitors):
         if monitor.layers != "*" and (problem := unmatched(monitor.layers, watched)) is not None:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from altgrad_core.contracts.optimizer import OptimizerSpec
+from altgrad_core.contracts.pattern import matches
 from altgrad_core.running.model.plan import Param
-from altgrad_core.running.model.recipe import matches, unmatched
+from altgrad_core.running.model.recipe import unmatched
 
 
 @dataclass(frozen=True)

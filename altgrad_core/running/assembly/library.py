@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from altgrad_core.contracts.actions import ROLES
+from altgrad_core.contracts.layer import LayerSpec
 from altgrad_core.contracts.optimizer import OptimizerSpec
 from altgrad_core.errors import FormatError, ManifestError, PluginError
 from altgrad_core.manifest.schema import GroupTable
@@ -17,7 +18,7 @@ from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.geometry import Geometry
 from altgrad_core.numerics.minifloat import Minifloat
 from altgrad_core.numerics.quantizer import Quantizer
-from altgrad_core.registry.registry import installed
+from altgrad_core.registry.registry import Registry, installed
 from altgrad_core.running.assembly.chained import chained
 from altgrad_core.running.assembly.groups import Group, shares
 from altgrad_core.running.assembly.imported_optimizer import imported_optimizer
@@ -42,12 +43,18 @@ def load_format(name: str = "", **facts: Any) -> Format:
 
 
 def quantize_model(model: nn.Module, rules: Sequence[Rule], *, seed: int = 0) -> Plan:
-    """Quantize the linear layers of `model` in place, as the rules say; the model's source stays untouched.
+    """Quantize the layers of `model` in place, as the rules say; the model's source stays untouched.
 
     Raises:
-        ManifestError: a rule matches no layer, or the model is quantized already.
+        ManifestError: a rule matches no layer or names a role that none of them has, or the model is quantized already.
     """
-    return Plan(model, [_with_formats(rule) for rule in rules], seed=seed, find=load_format)
+    kinds = layer_kinds(installed())
+    return Plan(model, [_with_formats(rule) for rule in rules], kinds=kinds, find=load_format, seed=seed)
+
+
+def layer_kinds(registry: Registry) -> list[LayerSpec]:
+    """The installed kinds of layers."""
+    return [registry.get("layer", name)() for name in registry.names("layer")]
 
 
 def build_optimizer(

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from altgrad_core.contracts.events import WHOLE_MODEL, Began, Ended, Evaluated, Event
 from altgrad_core.contracts.intervention import RUN_READINGS, Intervention
 from altgrad_core.contracts.monitor import Monitor
+from altgrad_core.contracts.pattern import matches
 from altgrad_core.manifest.lines import Location
 from altgrad_core.manifest.load import ManifestFile
 from altgrad_core.manifest.schema import RunTable
 from altgrad_core.records.directory import RunDirectory
-from altgrad_core.running.model.recipe import matches, unmatched
+from altgrad_core.running.model.recipe import unmatched
 
 if TYPE_CHECKING:
     from altgrad_core.running.assembly.resolve import Resolved

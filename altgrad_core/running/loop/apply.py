@@ -17,9 +17,9 @@ from altgrad_core.contracts.actions import (
     SwitchFormat,
     Warn,
 )
+from altgrad_core.contracts.pattern import matches
 from altgrad_core.running.assembly.run import Run
 from altgrad_core.running.loop.dispatch import Decision
-from altgrad_core.running.model.recipe import matches
 
 Ruled = set[tuple[str, str]]
 """What actions of this step have decided: layer and role of each switched operand, the learning rate, the end."""

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from altgrad_core.contracts.pattern import matches
 from altgrad_core.numerics.geometry import Geometry
 from altgrad_core.running.model.plan import Plan
-from altgrad_core.running.model.recipe import matches
 
 MOMENTUM = 0.01
 """The weight of the newest step in the moving averages."""
@@ -79,8 +79,9 @@ class Holding:
         }
 
     def _weight(self, path: str) -> Tensor:
-        weight: Tensor = self._plan.model.get_submodule(path).weight.detach()  # type: ignore[operator]
-        return weight
+        weight = self._plan.weight(path)
+        assert weight is not None  # only weights are followed
+        return weight.detach()
 
     def _geometry(self, path: str) -> Geometry:
         return self._plan.layers[path]["weight"].geometry

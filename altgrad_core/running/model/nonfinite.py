@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from altgrad_core.contracts.actions import Role
-from altgrad_core.running.layers.linear import QuantizedLinear
+from altgrad_core.running.model.calls import Calls
+from altgrad_core.running.model.layers import QuantizedModule
 from altgrad_core.running.model.plan import Plan
 from altgrad_core.running.model.twin import undisturbed
 
@@ -129,9 +130,10 @@ def _watching(model: nn.Module) -> Iterator[_Watch]:
 
 def _culprit(module: nn.Module, tensors: dict[str, Tensor | None]) -> Role | None:
     """The operand of a quantized layer that is finite, and no longer so once it is rounded."""
-    if not isinstance(module, QuantizedLinear):
+    if not isinstance(module, QuantizedModule):
         return None
-    for role, operand in module.operands.items():
+    for operand in module.quantized.operands():
+        role: Role = operand.role
         tensor = tensors.get(role)
         if isinstance(tensor, Tensor) and tensor.isfinite().all():
             with torch.no_grad():
@@ -142,9 +144,10 @@ def _culprit(module: nn.Module, tensors: dict[str, Tensor | None]) -> Role | Non
 
 
 def _by_rounding(module: nn.Module, role: Role | None) -> str:
-    if role is None or not isinstance(module, QuantizedLinear):
+    if role is None or not isinstance(module, QuantizedModule):
         return ""
-    return f": rounding its {role} to {module.operands[role].format.name} made it so"
+    format = next(operand.format for operand in module.quantized.operands() if operand.role == role)
+    return f": rounding its {role} to {format.name} made it so"
 
 
 @contextmanager
@@ -153,7 +156,7 @@ def _operands_kept(plan: Plan) -> Iterator[None]:
     kept = [(thing, dict(vars(thing))) for thing in (plan.moment, *plan.operands())]
     plan.moment.passed = None
     for operand in plan.operands():
-        operand._latest = None
+        operand._latest, operand._calls = None, Calls()
     try:
         yield
     finally:

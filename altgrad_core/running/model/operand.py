@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial, reduce
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import ref
 
 import torch
@@ -20,60 +20,9 @@ from altgrad_core.numerics.reference import finite_amax
 from altgrad_core.numerics.scaling import spread
 from altgrad_core.numerics.straight_through import Rounded, Rounds
 from altgrad_core.numerics.tally import Quantized, Tally
-
-Latest = tuple[Callable[[], Tensor | None], object, Rounds]  # a weight, the state it was in, and what rounds it
-
-
-@dataclass(frozen=True)
-class Passed:
-    """An activation that was rounded, for the next layer that takes the same one: q, k and v, say."""
-
-    x: Callable[[], Tensor | None]
-    version: int
-    how: Quantizer
-    scale: Tensor | None  # that was given
-    done: Quantized
-
-    def serves(self, x: Tensor, how: Quantizer, scale: Tensor | None) -> bool:
-        """Whether rounding `x` would give the same again."""
-        is_same = self.x() is x and self.version == x._version and self.how == how
-        if scale is None or self.scale is None:
-            return is_same and scale is self.scale
-        return is_same and torch.equal(self.scale, scale)
-
-
-class Seen(NamedTuple):
-    """What an operand saw in the micro-batches of one step that one process took.
-
-    Attributes:
-        tally: the counts; None where it was not rounded in this step.
-        pending: the largest amax of the step, of delayed scaling.
-        scale, amax, shape, block: of the last micro-batch.
-    """
-
-    tally: Tally | None
-    pending: Tensor | None
-    scale: Tensor
-    amax: Tensor
-    shape: torch.Size
-    block: int | None
-
-
-@dataclass
-class Moment:
-    """Where training stands; with the seed it names every random stream of the operands.
-
-    `passed` is the last activation, until the step is over.
-    """
-
-    seed: int = 0
-    phase: str = "train"
-    step: int = 0
-    micro_batch: int = 0
-    passed: Passed | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "passed": None}
+from altgrad_core.running.model.calls import Calls, is_recomputing
+from altgrad_core.running.model.layout import PLAIN, Layout
+from altgrad_core.running.model.moment import Moment, Passed, Seen, identity_of
 
 
 class Operand:
@@ -82,22 +31,30 @@ class Operand:
     In evaluation (`training=False`) it reads the history and writes nothing.
     """
 
-    def __init__(self, path: str, role: Role, quantizer: Quantizer, moment: Moment, device: torch.device) -> None:
-        self.path, self.role, self.quantizer = path, role, quantizer
+    def __init__(
+        self,
+        path: str,
+        role: Role,
+        quantizer: Quantizer,
+        moment: Moment,
+        device: torch.device,
+        *,
+        layout: Layout = PLAIN,
+    ) -> None:
+        self.path, self.role, self.quantizer, self._layout = path, role, quantizer, layout
         self.scale = torch.ones((), device=device)
         self.tally: Tally | None = None
         self.geometry = Geometry(self)
         self._moment, self._tally_step = moment, -1
         self._is_fixed = False
         self._amax = torch.zeros((), device=device)
-        self._shape: torch.Size = torch.Size()  # of the last tensor
+        self._shape: torch.Size = torch.Size()  # of the last tensor, in rows
+        self._like = torch.empty(0, device="meta")  # of its shape
         self._block: int | None = None
         self._history = torch.zeros(0, device=device)
         self._pending: Tensor | None = None
-        self._latest: Latest | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_latest": None}  # a copy takes its scale anew; no weight is shared with it
+        self._calls = Calls()
+        self._latest: object = None  # the state of the weight that was counted last
 
     @property
     def format(self) -> Format:
@@ -109,77 +66,109 @@ class Operand:
         return partial(self._round, training=training)
 
     def rounds_once(self, weight: Tensor, *, training: bool) -> Rounds:
-        """What rounds a weight in all passes of a step, backward ones too: the scale and the counts are taken once.
+        """What rounds a weight in all passes of a step, backward ones too, at the scale of its first pass.
 
-        They are taken anew when the weight, the step or the format is another.
+        The scale is taken anew in every forward pass, so that no change of the weight is missed. Noise is drawn and
+        counts are taken once a step, and again when the weight is seen to be another.
         """
-        state = (weight._version, weight.data_ptr(), self._moment.step, self._moment.phase, training, self.quantizer)
-        if self._latest is None or self._latest[0]() is not weight or self._latest[1] != state:
-            self._latest = ref(weight), state, self._first_rounds(training)
-        return self._latest[2]
+        now = self._moment
+        state = (*identity_of(weight), now.step, now.phase, training, self.quantizer)
+        is_new, self._latest = self._latest != state, state
+        return self._repeating(notices=training and is_new)
 
-    def _first_rounds(self, training: bool) -> Rounds:
-        """Rounds and takes notice of the first time; after that it repeats itself."""
+    def _repeating(self, *, notices: bool) -> Rounds:
+        """Rounds as is right now, every time at the scale of the first time, of which it takes notice if it is to."""
         taken: list[Tensor] = []
         how, key = self.quantizer, self._key()
 
         def rounds(weight: Tensor) -> Rounded:
-            if not taken:
-                done = self._quantize(weight, training)
-                taken.append(done.scale)
-            else:
-                done = how.quantize(weight.detach(), scale=taken[0], key=key)
-            return done.values, self._passes(weight, done.scale)
+            done = self._in_rows(weight, taken[0], key, how) if taken else self._quantize(weight, notices)
+            taken[:] = [done.scale]
+            return done.values, self._passes(weight, done.scale, how)
 
         return rounds
 
     def _round(self, x: Tensor, *, training: bool) -> Rounded:
         done = self._quantize(x, training)
-        return done.values, self._passes(x, done.scale)
+        return done.values, self._passes(x, done.scale, self.quantizer)
 
     def _quantize(self, x: Tensor, training: bool) -> Quantized:
-        looks_back = self.quantizer.scale_rule.kind == "delayed" and len(self._history) > 0
-        scale = self.quantizer.scale_of(self._history.max()) if looks_back else None
-        done = self._rounded(x, self.scale if self._is_fixed else scale)
-        if training:
+        is_repeated = training and self.role not in ("weight", "gradient") and is_recomputing()
+        done = self._rounded(x, self._given_scale(), self._key(self._call(x, is_repeated) if training else 0))
+        if training and not is_repeated:
             self._remember(x, done)
+        if self.role == "gradient":  # loss scalers and guards need to see what is not finite
+            return done._replace(values=_with_infinities(done, x.detach()))
         return done
 
-    def _rounded(self, x: Tensor, scale: Tensor | None) -> Quantized:
+    def _call(self, x: Tensor, is_repeated: bool) -> int:
+        """The number of this call within its micro-batch, for the noise; a weight is rounded once a step."""
+        if self.quantizer.rounding != "stochastic" or self.role == "weight":
+            return 0
+        if is_repeated:
+            return self._calls.repeated(x)
+        now = self._moment
+        return self._calls.new(x, (now.phase, now.step, now.micro_batch))
+
+    def _given_scale(self) -> Tensor | None:
+        """The scale that does not depend on the tensor: a fixed one, or that of earlier steps."""
+        if self._is_fixed:
+            return self.scale
+        looks_back = self.quantizer.scale_rule.kind == "delayed" and len(self._history) > 0
+        return self.quantizer.scale_of(self._history.max()) if looks_back else None
+
+    def _rounded(self, x: Tensor, scale: Tensor | None, key: int | None) -> Quantized:
         """Round a tensor, or take what another layer made of the same activation."""
         how, passed = self.quantizer, self._moment.passed
-        is_shared = self.role == "activation" and how.rounding != "stochastic" and x.device.type == "cpu"
+        is_shared = self.role == "activation" and how.rounding != "stochastic" and self._can_be_shared(x)
         if is_shared and passed is not None and passed.serves(x, how, scale):
             return passed.done
         if self.role == "gradient":
             self._moment.passed = None  # the backward pass wants its memory
-        done = how.quantize(x.detach(), scale=scale, key=self._key())
+        done = self._in_rows(x, scale, key, how)
         if is_shared:
             self._moment.passed = Passed(ref(x), x._version, how, scale, done)
         return done
 
-    def _passes(self, x: Tensor, scale: Tensor) -> Tensor | None:
-        bound = self.quantizer.clip_bound(x, scale)
-        return None if bound is None else x.detach().abs() <= bound
+    def _can_be_shared(self, x: Tensor) -> bool:
+        """Whether every change of `x` is seen: the graph needs it unchanged. Other memory may be written to unseen."""
+        return x.grad_fn is not None and x.device.type == "cpu" and self._layout.is_plain and not x.is_inference()
+
+    def _in_rows(self, x: Tensor, scale: Tensor | None, key: int | None, how: Quantizer) -> Quantized:
+        """Round a tensor, whose rows and blocks run along the dimensions that its product sums over."""
+        x = x.detach()
+        if self._layout.is_plain or how.scale_rule.granularity == "tensor":
+            return how.quantize(x, scale=scale, key=key)
+        done = how.quantize(self._layout.rows(x), scale=scale, key=key)
+        return done._replace(values=self._layout.back(done.values, x))
+
+    def _passes(self, x: Tensor, scale: Tensor, how: Quantizer) -> Tensor | None:
+        if how.straight_through == "identity":
+            return None
+        rows = self._layout.rows(x.detach())
+        bound = how.clip_bound(rows, scale)
+        return None if bound is None else self._layout.back(rows.abs() <= bound, x)
 
     @property
     def scales(self) -> Tensor:
         """The scale in force of every element of the last tensor, by broadcasting where that will do."""
-        return spread(self.scale, self._shape, self._block)
+        if self._layout.is_plain or self.scale.ndim == 0:
+            return spread(self.scale, self._shape, self._block)
+        return self._layout.back(spread(self.scale, self._shape, self._block).expand(self._shape), self._like)
 
     def measure(self, x: Tensor) -> None:
         """Take the scale of `x` before any forward pass, so that the geometry is defined from the start."""
-        self._shape, self._block = x.shape, self.quantizer.block_of(x)
+        rows = self._notice_shape(x)
         if not self.format.is_identity:
-            self._amax = amax_of(x, self.format, self._block)
+            self._amax = amax_of(rows, self.format, self._block)
             self.scale = self.quantizer.scale_of(self._amax)
 
     def advance(self) -> None:
-        """An optimizer step is over: its largest amax becomes one entry of the history."""
-        if self._pending is not None:
+        """An optimizer step is over: its largest amax becomes one entry of the history, unless nothing was seen."""
+        if self._pending is not None and bool(self._pending > 0):
             kept = self._history[-(self.quantizer.scale_rule.history - 1) :] if self._keeps_more else self._history[:0]
             self._history = torch.cat([kept.to(self._pending.device), self._pending.reshape(1)])
-            self._pending = None
+        self._pending = None
 
     def seen(self) -> Seen:
         """What was seen in the training passes of this step."""
@@ -251,7 +240,7 @@ class Operand:
 
     def _remember(self, x: Tensor, done: Quantized) -> None:
         """Keep of a training pass: the scale, the counts with the others of its step, the step's largest amax."""
-        self._shape, self._block = x.shape, self.quantizer.block_of(x)
+        self._notice_shape(x)
         self.scale, tally = done.scale, done.tally
         is_delayed = self.quantizer.scale_rule.kind == "delayed"
         if tally is not None:
@@ -266,9 +255,25 @@ class Operand:
             seen = finite_amax(x) if tally is None else tally.amax
             self._pending = seen if self._pending is None else torch.maximum(self._pending, seen)
 
-    def _key(self) -> int | None:
+    def _notice_shape(self, x: Tensor) -> Tensor:
+        """Keep the shape of the tensor; its rows."""
+        rows = self._layout.rows(x.detach())
+        self._shape, self._block = rows.shape, self.quantizer.block_of(rows)
+        if not self._layout.is_plain:
+            self._like = torch.empty(x.shape, device="meta")
+        return rows
+
+    def _key(self, call: int = 0) -> int | None:
         if self.quantizer.rounding != "stochastic":
             return None
         now = self._moment
         micro_batch = 0 if self.role == "weight" else now.micro_batch  # a weight is rounded once a step
-        return derive_key(now.seed, "rounding", now.phase, self.path, self.role, now.step, micro_batch)
+        later = ("call", call) if call else ()  # the first call of a micro-batch has the key of the micro-batch
+        return derive_key(now.seed, "rounding", now.phase, self.path, self.role, now.step, micro_batch, *later)
+
+
+def _with_infinities(done: Quantized, x: Tensor) -> Tensor:
+    """The rounded values, with the infinities of `x` where it has some."""
+    if done.tally is None or (isinstance(done.tally.infinite, int) and done.tally.infinite == 0):
+        return done.values
+    return torch.where(x.isinf(), x, done.values)

@@ -5,15 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from altgrad_core.contracts.actions import Role
+from altgrad_core.contracts.layer import LayerSpec
+from altgrad_core.contracts.pattern import matches
 from altgrad_core.errors import AltgradError, FormatError, ManifestError, RunError
 from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.geometry import Geometry
-from altgrad_core.running.layers.linear import attach, detach, linear_layers
-from altgrad_core.running.model.operand import Moment, Operand
-from altgrad_core.running.model.recipe import Rule, assign, matches
+from altgrad_core.numerics.quantizer import Quantizer
+from altgrad_core.running.model.fused_paths import close_fused_paths, reopen_fused_paths
+from altgrad_core.running.model.layers import Layer, attach, detach, layers_of, quantized_modules, refuse_quantized
+from altgrad_core.running.model.layout import Layout
+from altgrad_core.running.model.moment import Moment
+from altgrad_core.running.model.operand import Operand
+from altgrad_core.running.model.recipe import Rule, assign
 
 
 class Param(NamedTuple):
@@ -51,20 +58,45 @@ class Plan:
     A training loop of one's own calls `step()` after every optimizer step, and `model.eval()` before evaluation.
     """
 
-    def __init__(self, model: nn.Module, rules: Sequence[Rule], *, seed: int, find: Callable[[str], Format]) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        rules: Sequence[Rule],
+        *,
+        kinds: Sequence[LayerSpec],
+        find: Callable[[str], Format],
+        seed: int = 0,
+    ) -> None:
         self.model, self.moment, self._find = model, Moment(seed), find
-        layers = linear_layers(model)
+        refuse_quantized(model)
+        self.known = layers_of(model, kinds)
         self.layers = {
-            path: {role: Operand(path, role, q, self.moment, layers[path].weight.device) for role, q in roles.items()}
-            for path, roles in assign(rules, list(layers)).items()
+            path: {role: self._operand(self.known[path], role, q) for role, q in roles.items()}
+            for path, roles in assign(rules, self.known).items()
         }
         self._formats: dict[str, Format] = {}
         for operand in self.operands():
             self._know(operand.format)
         for path, operands in self.layers.items():
-            attach(layers[path], operands)
-            if "weight" in operands:
-                operands["weight"].measure(layers[path].weight)
+            attach(self.known[path], operands)
+        close_fused_paths(model)
+        self._measure()
+
+    def _operand(self, layer: Layer, role: Role, quantizer: Quantizer) -> Operand:
+        tensor = layer.weight if layer.weight is not None else next(layer.module.parameters(), None)
+        device = torch.device("cpu") if tensor is None else tensor.device
+        layout = Layout(layer.product.contracted.get(role, (-1,)))
+        return Operand(layer.path, role, quantizer, self.moment, device, layout=layout)
+
+    def _measure(self) -> None:
+        """Take the scales of the weights as they are."""
+        for path, operands in self.layers.items():
+            if "weight" in operands and (weight := self.weight(path)) is not None:
+                operands["weight"].measure(weight)
+
+    def weight(self, path: str) -> Tensor | None:
+        """The weight of a layer as it is now, or None where it has none."""
+        return self.known[path].weight
 
     def operands(self, pattern: str = "*") -> Iterator[Operand]:
         """Every operand of the layers that match a pattern, in model order."""
@@ -86,11 +118,9 @@ class Plan:
         Raises:
             ManifestError: layers that share one weight quantize it differently.
         """
-        modules = dict(self.model.named_modules())
         found: dict[Tensor, Operand] = {}
         for path, operands in self.layers.items():
-            weight = modules[path].weight
-            mine = operands.get("weight")
+            mine, weight = operands.get("weight"), self.weight(path)
             if mine is None or mine.format.is_identity or not isinstance(weight, Tensor):
                 continue
             other = found.setdefault(weight, mine)
@@ -147,9 +177,9 @@ class Plan:
 
     def remove(self) -> None:
         """Make every layer of the model an ordinary one again."""
-        modules = dict(self.model.named_modules())
-        for path in self.layers:
-            detach(modules[path])
+        for module in quantized_modules(self.model):
+            detach(module)
+        reopen_fused_paths(self.model)
 
     def state_dict(self) -> dict[str, Any]:
         """Formats in force, scales, histories and counts, as plain data."""
@@ -182,12 +212,10 @@ class Plan:
 
         Weights that live on a grid keep its scale where the format is the same; others are measured.
         """
-        modules = dict(self.model.named_modules())
         self.moment.step = state["step"]
+        self._measure()
         for path, operands in self.layers.items():
             for role, operand in operands.items():
-                if role == "weight":
-                    operand.measure(modules[path].weight)
                 if (saved := state["operands"].get(path, {}).get(role)) is not None:
                     operand.adopt(saved)
 

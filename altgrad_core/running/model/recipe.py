@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 from altgrad_core.contracts.actions import ROLES, Role
+from altgrad_core.contracts.pattern import matches
 from altgrad_core.errors import ManifestError
 from altgrad_core.numerics.quantizer import Quantizer
+from altgrad_core.running.model.layers import Layer
 
 MOST_NAMES = 40
 
@@ -29,26 +30,45 @@ class Rule:
     gradient: Quantizer | None = None
 
 
-def matches(pattern: str, path: str) -> bool:
-    """Whether a layer path matches a pattern, `|` separating alternatives."""
-    return any(fnmatchcase(path, part.strip()) for part in pattern.split("|"))
-
-
-def assign(rules: Sequence[Rule], paths: Sequence[str]) -> dict[str, dict[Role, Quantizer]]:
+def assign(rules: Sequence[Rule], layers: Mapping[str, Layer]) -> dict[str, dict[Role, Quantizer]]:
     """The quantizer of each role of each layer; layers that no rule touches are left out.
 
     Raises:
-        ManifestError: a rule matches no layer; the message lists the layers.
+        ManifestError: a rule matches no layer, or names a role that none of its layers has.
     """
     assigned: dict[str, dict[Role, Quantizer]] = {}
     for index, rule in enumerate(rules):
-        if (problem := unmatched(rule.layers, paths)) is not None:
+        if (problem := unselected(rule.layers, layers)) is not None:
             raise ManifestError(f"recipe[{index}].layers: {problem}")
-        for path in paths:
-            if matches(rule.layers, path):
-                chosen = {role: q for role in ROLES if (q := getattr(rule, role)) is not None}
-                assigned.setdefault(path, {}).update(chosen)
-    return assigned
+        chosen = {role: q for role in ROLES if (q := getattr(rule, role)) is not None}
+        selected = [layer for layer in layers.values() if layer.is_selected(rule.layers)]
+        for role in chosen:
+            if not any(role in layer.product.roles for layer in selected):
+                raise ManifestError(f"recipe[{index}].{role}: {_lacks(rule.layers, role, selected)}")
+        for layer in selected:
+            own = {role: q for role, q in chosen.items() if role in layer.product.roles}
+            if own:
+                assigned.setdefault(layer.path, {}).update(own)
+    return {path: assigned[path] for path in layers if path in assigned}
+
+
+def unselected(pattern: str, layers: Mapping[str, Layer]) -> str | None:
+    """Why a pattern of a rule is wrong, if it selects no layer."""
+    if any(layer.is_selected(pattern) for layer in layers.values()):
+        return None
+    left_out = [layer for layer in layers.values() if any(matches(pattern, path) for path in layer.paths)]
+    if left_out:
+        listed = ", ".join(f"{layer.path} ({layer.spec.name})" for layer in left_out[:MOST_NAMES])
+        return f'"{pattern}" leaves out {listed}: layers of this kind are quantized only where a rule names them'
+    return unmatched(pattern, [path for layer in layers.values() for path in layer.paths])
+
+
+def _lacks(pattern: str, role: Role, selected: Iterable[Layer]) -> str:
+    by_kind = {layer.spec.name: layer for layer in reversed(list(selected))}
+    have = "; ".join(
+        f"{layer.path} ({kind}) has {', '.join(layer.product.roles)}" for kind, layer in reversed(by_kind.items())
+    )
+    return f'no layer that matches "{pattern}" has the role {role}; {have}'
 
 
 def unmatched(pattern: str, paths: Sequence[str]) -> str | None:
@@ -56,7 +76,7 @@ def unmatched(pattern: str, paths: Sequence[str]) -> str | None:
     if any(matches(pattern, path) for path in paths):
         return None
     if not paths:
-        return f'no layer matches "{pattern}": the model has no linear layer'
+        return f'no layer matches "{pattern}": the model has no layer that can be quantized'
     near = difflib.get_close_matches(pattern, paths, n=1)
     guess = f'; did you mean "{near[0]}"?' if near else ";"
     listed = ", ".join(paths[:MOST_NAMES]) + (f" and {len(paths) - MOST_NAMES} more" if len(paths) > MOST_NAMES else "")

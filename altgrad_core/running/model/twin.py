@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from altgrad_core.running.layers.linear import QuantizedLinear
+from altgrad_core.running.model.layers import quantized_modules
 
 
 class Twin:
@@ -68,14 +68,14 @@ def _products(loss: Tensor, weights: list[nn.Parameter], v: list[Tensor]) -> Seq
 @contextmanager
 def unquantized(model: nn.Module) -> Iterator[None]:
     """For the time being the quantized layers of `model` are ordinary ones; their operands are not even looked at."""
-    quantized = [module for module in model.modules() if isinstance(module, QuantizedLinear)]
+    quantized = [(module, type(module)) for module in quantized_modules(model)]
     try:
-        for module in quantized:
-            module.__class__ = nn.Linear  # type: ignore[assignment]
+        for module, own in quantized:
+            module.__class__ = own.plain  # type: ignore[assignment]
         yield
     finally:
-        for module in quantized:
-            module.__class__ = QuantizedLinear
+        for module, own in quantized:
+            module.__class__ = own
 
 
 @contextmanager

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from altgrad_core.contracts.events import OperandFacts, Weight
 from altgrad_core.contracts.monitor import Monitor
+from altgrad_core.contracts.pattern import matches
 from altgrad_core.numerics.geometry import Geometry
 from altgrad_core.running.model.operand import Operand
 from altgrad_core.running.model.plan import Plan
-from altgrad_core.running.model.recipe import matches
 from altgrad_core.running.model.twin import Twin
 
 

@@ -1,0 +1,81 @@
+"""A layer plugin: which modules are of its kind, what their matrix products are, and the quantized forward pass."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from altgrad_core.contracts.actions import Role
+from altgrad_core.contracts.options import Options
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+PRODUCT: tuple[Role, ...] = ("weight", "activation", "gradient")
+"""The roles of a product of an input and a weight."""
+
+
+@dataclass(frozen=True)
+class Product:
+    """One product of a layer, which a recipe can quantize.
+
+    Attributes:
+        name: follows the path of the module, after a dot; empty where the module is one product.
+        weight: where the module has the weight, such as `weight` or `out_proj.weight`; None: it has none.
+        roles: the operands that can be quantized.
+        contracted: for a role, the dimensions that the product sums over; the last one where nothing is said. Rows and
+            blocks that share a scale run along them.
+    """
+
+    name: str = ""
+    weight: str | None = "weight"
+    roles: tuple[Role, ...] = PRODUCT
+    contracted: Mapping[Role, tuple[int, ...]] = field(default_factory=dict)
+
+
+class Rounding(Protocol):
+    """What a quantized forward pass rounds with. An operand that no rule quantizes passes as it is.
+
+    `product` is the name of the product, for layers that have several.
+    """
+
+    def round(self, x: Tensor, role: Role, *, product: str = "") -> Tensor:
+        """Q(x), of the shape and type of `x`; the gradient passes straight through."""
+        ...
+
+    def round_gradient(self, y: Tensor, *, product: str = "") -> Tensor:
+        """`y` itself, whose gradient is rounded once on its way back. Add a bias afterwards: its gradient is not rounded."""
+        ...
+
+    def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None, *, product: str = "") -> Tensor:
+        """Q(x) Q(weight)^T + bias with the gradient rounded: all three operands at once, and less memory."""
+        ...
+
+
+class LayerSpec(Options):
+    """A kind of layer. A subclass sets `name` and writes `adapts` and `forward`; `products` where one weight is not all.
+
+    Attributes:
+        in_star: whether the pattern `*` alone means these layers too; others must be named.
+    """
+
+    in_star: ClassVar[bool] = True
+
+    @abstractmethod
+    def adapts(self, module: nn.Module) -> bool:
+        """Whether a module is of this kind, so that `forward` computes what the module computes."""
+
+    @abstractmethod
+    def forward(self, module: nn.Module, rounding: Rounding, *args: Any, **kwargs: Any) -> Any:
+        """What the module computes, with its operands rounded.
+
+        Args:
+            module: keeps its class, its attributes and its parameters.
+            args, kwargs: those that the module is called with.
+        """
+
+    def products(self, module: nn.Module) -> Sequence[Product]:
+        """The products of a module of this kind."""
+        return (Product(),)

@@ -1,0 +1,182 @@
+"""The layers of a model that can be quantized, and the class that makes a module quantize its operands, in place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache, reduce
+from typing import Any, ClassVar, Protocol
+
+from torch import Tensor, nn
+
+from altgrad_core.contracts.actions import Role
+from altgrad_core.contracts.layer import LayerSpec, Product
+from altgrad_core.contracts.pattern import matches
+from altgrad_core.errors import ManifestError
+from altgrad_core.numerics.straight_through import Rounds, quantized_linear, round_gradient, round_straight
+
+
+class RoundingOperand(Protocol):
+    """What a forward pass needs of an operand."""
+
+    def rounds(self, *, training: bool) -> Rounds: ...
+
+    def rounds_once(self, weight: Tensor, *, training: bool) -> Rounds: ...
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One product of one module.
+
+    Attributes:
+        paths: all paths of the product, `path` first; several where a module stands at several places.
+        module: which has the product.
+        spec: its kind.
+    """
+
+    paths: tuple[str, ...]
+    module: nn.Module
+    spec: LayerSpec
+    product: Product
+
+    @property
+    def path(self) -> str:
+        """The first path, under which it is recorded."""
+        return self.paths[0]
+
+    @property
+    def weight(self) -> Tensor | None:
+        """The weight as it is now, if it has one."""
+        if self.product.weight is None:
+            return None
+        found: Tensor = reduce(getattr, self.product.weight.split("."), self.module)  # type: ignore[assignment]
+        return found
+
+    def is_selected(self, pattern: str) -> bool:
+        """Whether a rule with this pattern means this layer: `*` leaves out kinds that must be named."""
+        parts = [part.strip() for part in pattern.split("|")]
+        meant = [part for part in parts if part != "*" or self.spec.in_star]
+        return any(matches(part, path) for part in meant for path in self.paths)
+
+
+def layers_of(model: nn.Module, specs: Iterable[LayerSpec]) -> dict[str, Layer]:
+    """Every layer of the model that some kind adapts, by path, in model order; of several kinds the last one."""
+    paths: dict[nn.Module, list[str]] = {}
+    for path, module in model.named_modules(remove_duplicate=False):
+        paths.setdefault(module, []).append(path)
+    found = {}
+    kinds = list(specs)[::-1]
+    for module, own in paths.items():
+        spec = next((spec for spec in kinds if spec.adapts(module)), None)
+        for product in spec.products(module) if spec else ():
+            layer = Layer(tuple(_joined(path, product.name) for path in own), module, spec, product)  # type: ignore[arg-type]
+            found[layer.path] = layer
+    return found
+
+
+def _joined(path: str, name: str) -> str:
+    return ".".join(part for part in (path, name) if part)
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """What a quantized module knows: its kind, and the operands of each of its products."""
+
+    spec: LayerSpec
+    products: dict[str, Mapping[Role, Any]] = field(default_factory=dict)
+
+    def operands(self) -> Iterator[Any]:
+        """The operands of all products."""
+        for operands in self.products.values():
+            yield from operands.values()
+
+
+class QuantizedModule(nn.Module):
+    """The first base of the class of every quantized module; the other one is the class that the module was."""
+
+    plain: ClassVar[type[nn.Module]]
+    quantized: Quantized
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The quantized forward pass of its kind."""
+        return self.quantized.spec.forward(self, _Rounder(self.quantized, self.training), *args, **kwargs)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """A class made on the fly is found again by the class that it was made from."""
+        return _empty, (type(self).plain,), self.__getstate__()
+
+
+class _Rounder:
+    """The operands of one module, in one pass; see `Rounding`."""
+
+    __slots__ = ("_products", "_training")
+
+    def __init__(self, quantized: Quantized, training: bool) -> None:
+        self._products, self._training = quantized.products, training
+
+    def round(self, x: Tensor, role: Role, *, product: str = "") -> Tensor:
+        """See `Rounding.round`."""
+        rounds = self._rounds(x, role, product)
+        return x if rounds is None else round_straight(x, rounds)
+
+    def round_gradient(self, y: Tensor, *, product: str = "") -> Tensor:
+        """See `Rounding.round_gradient`."""
+        rounds = self._rounds(y, "gradient", product)
+        return y if rounds is None else round_gradient(y, rounds)
+
+    def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None, *, product: str = "") -> Tensor:
+        """See `Rounding.linear`."""
+        of_x, of_weight = self._rounds(x, "activation", product), self._rounds(weight, "weight", product)
+        return quantized_linear(x, weight, bias, (of_x, of_weight, self._rounds(x, "gradient", product)))
+
+    def _rounds(self, x: Tensor, role: Role, product: str) -> Rounds | None:
+        operand: RoundingOperand | None = self._products.get(product, {}).get(role)
+        if operand is None:
+            return None
+        if role == "weight":
+            return operand.rounds_once(x, training=self._training)
+        return operand.rounds(training=self._training)
+
+
+def attach(layer: Layer, operands: Mapping[Role, Any]) -> None:
+    """Make a layer quantize its operands. Hooks, references and parameters of its module stay as they are."""
+    module = layer.module
+    if not isinstance(module, QuantizedModule):
+        plain: Any = type(module)
+        module.__class__ = _quantized_class(plain)
+        vars(module)["quantized"] = Quantized(layer.spec)
+    assert isinstance(module, QuantizedModule)
+    module.quantized.products[layer.product.name] = operands
+
+
+def detach(module: nn.Module) -> None:
+    """Make a quantized module again what it was."""
+    if isinstance(module, QuantizedModule):
+        del module.quantized
+        module.__class__ = type(module).plain  # type: ignore[assignment]
+
+
+def refuse_quantized(model: nn.Module) -> None:
+    """A model is quantized once.
+
+    Raises:
+        ManifestError: it is already.
+    """
+    for path, module in model.named_modules():
+        if isinstance(module, QuantizedModule):
+            raise ManifestError(f"layer {path} is quantized already; quantize_model takes a model once")
+
+
+def quantized_modules(model: nn.Module) -> list[QuantizedModule]:
+    """Every quantized module of a model, each once."""
+    return [module for module in model.modules() if isinstance(module, QuantizedModule)]
+
+
+@cache
+def _quantized_class(plain: type[nn.Module]) -> type[QuantizedModule]:
+    return type(f"Quantized{plain.__name__}", (QuantizedModule, plain), {"plain": plain, "__doc__": plain.__doc__})
+
+
+def _empty(plain: Any) -> QuantizedModule:
+    made = _quantized_class(plain)
+    return made.__new__(made)

@@ -1,0 +1,47 @@
+"""Rows of an operand: the elements that a product sums over, side by side, whatever the shape of the tensor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which dimensions of a tensor are contracted by its product.
+
+    Attributes:
+        contracted: of any tensor of the operand; counted from the end where negative. As rows they come last, as one.
+    """
+
+    contracted: tuple[int, ...] = (-1,)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether rows are the last dimension already."""
+        return self.contracted == (-1,)
+
+    def rows(self, x: Tensor) -> Tensor:
+        """`x` with the contracted dimensions as its last one; `x` itself where they are, or where it has too few."""
+        if self.is_plain or x.ndim < len(self.contracted):
+            return x
+        moved = self._moved(x)
+        return moved.flatten(-len(self.contracted)) if len(self.contracted) > 1 else moved
+
+    def back(self, rows: Tensor, x: Tensor) -> Tensor:
+        """The inverse of `rows`, for a tensor of the shape of `x`."""
+        if self.is_plain or x.ndim < len(self.contracted):
+            return rows
+        return torch.movedim(rows.reshape(self._moved(x).shape), self._last, self.contracted)
+
+    @property
+    def _last(self) -> tuple[int, ...]:
+        return tuple(range(-len(self.contracted), 0))
+
+    def _moved(self, x: Tensor) -> Tensor:
+        return torch.movedim(x, self.contracted, self._last)
+
+
+PLAIN = Layout()

@@ -1,0 +1,131 @@
+"""`torch.nn.MultiheadAttention`: its projections are products with a weight, and recipes name each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from altgrad_core import LayerSpec, Product, Rounding
+from altgrad_layers.own_forward import computes_as
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+APART = ("q_proj", "k_proj", "v_proj")
+
+
+class MultiheadAttention(LayerSpec):
+    """`torch.nn.MultiheadAttention` without `add_bias_kv` and `add_zero_attn`: layers `in_proj` and `out_proj`.
+
+    Where keys or values have a width of their own, `q_proj`, `k_proj` and `v_proj` take the place of `in_proj`.
+    """
+
+    name: ClassVar = "multihead-attention"
+
+    def adapts(self, module: nn.Module) -> bool:
+        """Subclasses included that keep the forward pass."""
+        from torch import nn
+
+        return (
+            computes_as(module, nn.MultiheadAttention)
+            and isinstance(module, nn.MultiheadAttention)
+            and module.bias_k is None
+            and not module.add_zero_attn
+        )
+
+    def products(self, module: nn.Module) -> Sequence[Product]:
+        """The projections."""
+        inputs = ("in_proj",) if module._qkv_same_embed_dim else APART
+        return (*(Product(name, f"{name}_weight") for name in inputs), Product("out_proj", "out_proj.weight"))
+
+    def forward(
+        self,
+        module: Any,
+        rounding: Rounding,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        key_padding_mask: Tensor | None = None,
+        need_weights: bool = True,
+        attn_mask: Tensor | None = None,
+        average_attn_weights: bool = True,
+        is_causal: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """As `torch.nn.MultiheadAttention`; `is_causal` is a hint that goes with `attn_mask`, and is not needed here."""
+        is_batched, inputs = query.dim() == 3, (query, key, value)
+        q, k, v = (_heads(module, x, is_batched=is_batched) for x in _projected(module, rounding, inputs))
+        mask = _mask(module, q, attn_mask, key_padding_mask)
+        mixed, weights = _attend(module, q, k, v, mask, need_weights=need_weights)
+        y = mixed.transpose(1, 2).flatten(-2)  # (batch, time, width)
+        y = rounding.linear(y, module.out_proj.weight, module.out_proj.bias, product="out_proj")
+        if not is_batched:
+            y = y.squeeze(0)
+        elif not module.batch_first:
+            y = y.transpose(0, 1)
+        if weights is not None:
+            weights = weights.mean(dim=1) if average_attn_weights else weights
+            weights = weights if is_batched else weights.squeeze(0)
+        return y, weights
+
+
+def _projected(module: Any, rounding: Rounding, inputs: tuple[Tensor, Tensor, Tensor]) -> Sequence[Tensor]:
+    """Queries, keys and values."""
+    biases = [None] * 3 if module.in_proj_bias is None else module.in_proj_bias.chunk(3)
+    if not module._qkv_same_embed_dim:
+        weights = [getattr(module, f"{name}_weight") for name in APART]
+        return [
+            rounding.linear(x, weight, bias, product=name)
+            for x, weight, bias, name in zip(inputs, weights, biases, APART, strict=True)
+        ]
+    if inputs[0] is inputs[1] is inputs[2]:
+        return rounding.linear(inputs[0], module.in_proj_weight, module.in_proj_bias, product="in_proj").chunk(3, -1)
+    parts = rounding.round(module.in_proj_weight, "weight", product="in_proj").chunk(3)
+    products = [
+        rounding.round_gradient(
+            rounding.round(x, "activation", product="in_proj") @ part.transpose(0, 1), product="in_proj"
+        )
+        for x, part in zip(inputs, parts, strict=True)
+    ]
+    return [y if bias is None else y + bias for y, bias in zip(products, biases, strict=True)]
+
+
+def _heads(module: Any, x: Tensor, *, is_batched: bool) -> Tensor:
+    """In shape (batch, heads, time, width of a head)."""
+    if not is_batched:
+        x = x.unsqueeze(0)
+    elif not module.batch_first:
+        x = x.transpose(0, 1)
+    return x.unflatten(-1, (module.num_heads, -1)).transpose(1, 2)
+
+
+def _mask(module: Any, q: Tensor, mask: Tensor | None, padding: Tensor | None) -> Tensor | None:
+    """What is added to the scores, broadcast to (batch, heads, queries, keys); None: nothing."""
+    import torch
+
+    added = None
+    for one, shape in ((mask, None), (padding, "padding")):
+        if one is None:
+            continue
+        if one.dtype == torch.bool:
+            one = torch.zeros_like(one, dtype=q.dtype).masked_fill(one, float("-inf"))
+        if shape == "padding":
+            one = one.reshape(q.shape[0], 1, 1, -1)
+        elif one.dim() == 3:
+            one = one.reshape(q.shape[0], module.num_heads, *one.shape[1:])
+        added = one if added is None else added + one
+    return added
+
+
+def _attend(
+    module: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, need_weights: bool
+) -> tuple[Tensor, Tensor | None]:
+    """The values mixed, and the weights they are mixed with where they are asked for."""
+    from torch.nn import functional
+
+    dropout = module.dropout if module.training else 0.0
+    if not need_weights:
+        return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout), None
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+    weights = (scores if mask is None else scores + mask).softmax(dim=-1)
+    weights = functional.dropout(weights, dropout) if dropout else weights
+    return weights @ v, weights

@@ -1,0 +1,17 @@
+"""Whether a module is of a class and computes what that class computes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def computes_as(module: nn.Module, *classes: type[nn.Module]) -> bool:
+    """Whether it is of one of the classes, subclasses included, without a forward pass of its own, and has its weights."""
+    from torch.nn.modules.lazy import LazyModuleMixin
+
+    if isinstance(module, LazyModuleMixin):
+        return False
+    return any(isinstance(module, cls) and type(module).forward is cls.forward for cls in classes)

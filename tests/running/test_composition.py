@@ -1,0 +1,293 @@
+"""Quantized models under what training scripts do: each case against the same thing without it, or by hand."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+import altgrad_core as ag
+from altgrad_core.running.model.plan import Plan
+
+E4M3 = ag.load_format("e4m3")
+NOISY = ag.Rule(
+    "*",
+    weight=ag.Quantizer("e4m3"),
+    activation=ag.Quantizer("e4m3", rounding="stochastic", scaling="delayed"),
+    gradient=ag.Quantizer("e5m2", rounding="stochastic"),
+)
+
+
+def quantized(model: nn.Module, rule: ag.Rule = NOISY) -> Plan:
+    return ag.quantize_model(model, [rule])
+
+
+def linear(width: int = 8, **quantizers: Any) -> tuple[nn.Linear, Plan]:
+    """One layer without a bias whose weight is the identity."""
+    layer = nn.Linear(width, width, bias=False)
+    with torch.no_grad():
+        layer.weight.copy_(torch.eye(width))
+    return layer, ag.quantize_model(nn.Sequential(layer), [ag.Rule("*", **quantizers)])
+
+
+def rounded(x: Tensor, format: ag.Format = E4M3) -> Tensor:
+    return ag.fake_quantize(x, format, scaling="amax")
+
+
+# ---- never a stale number ----
+
+
+def test_inference_mode_gives_what_evaluation_gives() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
+    how = ag.Quantizer("e4m3")
+    quantized(model, ag.Rule("*", weight=how, activation=how))
+    x = torch.randn(4, 8)
+    with torch.no_grad():
+        expected = model.eval()(x)
+    with torch.inference_mode():
+        assert torch.equal(model(x), expected)
+        assert torch.equal(model(x.clone()), expected)
+
+
+def test_memory_that_is_changed_from_outside_is_rounded_anew() -> None:
+    layer, _ = linear(2, activation=ag.Quantizer("e4m3", scaling="none"))
+    memory = np.array([1.04, 2.1], dtype=np.float32)
+    x = torch.from_numpy(memory)
+    assert layer(x).tolist() == [1.0, 2.0]
+    memory *= 4
+    assert layer(x).tolist() == [4.0, 8.0]
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_weight_that_is_changed_behind_autograd_is_measured_anew(training: bool) -> None:
+    layer, plan = linear(4, weight=ag.Quantizer("e4m3"))
+    plan.model.train(training)
+    layer(torch.ones(4))
+    layer.weight.data.mul_(1000 / 3)
+    assert torch.equal(layer(torch.eye(4)).t(), rounded(layer.weight.detach()))
+
+
+# ---- steps without information ----
+
+
+@pytest.mark.parametrize("empty", [torch.zeros(4, 4), torch.full((4, 4), torch.nan), torch.zeros(0, 4)])
+@pytest.mark.parametrize("role", ["activation", "gradient"])
+def test_a_step_without_information_leaves_no_entry(empty: Tensor, role: str) -> None:
+    layer, plan = linear(4, **{role: ag.Quantizer("e4m3", scaling="delayed")})
+    operand = plan.layers["0"][role]
+    x = torch.randn(4, 4, generator=torch.Generator().manual_seed(0)) * 1e-6
+    for value in (empty, x):
+        if role == "activation":
+            got = layer(value)
+        else:
+            given = torch.ones(len(value), 4, requires_grad=True)
+            layer(given).backward(value)
+            got = given.grad
+        history = operand.state_dict()["history"]
+        plan.step()
+        assert history == []
+    assert torch.equal(got, rounded(x))
+    assert operand.state_dict()["history"] == [float(x.abs().max())]
+
+
+def test_low_rank_adapters_that_begin_at_zero_do_not_poison_the_history() -> None:
+    torch.manual_seed(0)
+    model = nn.ModuleDict({"a": nn.Linear(8, 2, bias=False), "b": nn.Linear(2, 8, bias=False)})
+    nn.init.zeros_(model["b"].weight)
+    how = ag.Quantizer("e5m2", scaling="delayed")
+    plan = quantized(model, ag.Rule("*", weight=ag.Quantizer("e4m3", scaling="delayed"), gradient=how))
+    upstream = torch.randn(16, 8) * 1e-4
+    for step in range(2):
+        model.zero_grad()
+        model["b"](model["a"](torch.ones(16, 8))).backward(upstream)
+        if step == 0:
+            assert plan.layers["a"]["gradient"].state_dict()["history"] == []
+            with torch.no_grad():
+                model["b"].weight.add_(model["b"].weight.grad)  # no longer zero, far below 1
+            plan.step()
+    assert int(plan.layers["a"]["gradient"].tally.underflow) == 0
+    assert int(plan.layers["b"]["weight"].tally.underflow) == 0
+
+
+# ---- loss scaling ----
+
+
+def test_infinite_gradients_pass_a_gradient_quantizer() -> None:
+    layer, _ = linear(2, gradient=ag.Quantizer("e5m2"))
+    x = torch.ones(1, 2, requires_grad=True)
+    layer(x).backward(torch.tensor([[torch.inf, 1.0]]))
+    assert not x.grad.isfinite().all()
+
+
+def test_a_loss_scaler_finds_the_infinity_and_lowers_its_scale() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 4))
+    plan = quantized(model, ag.Rule("*", gradient=ag.Quantizer("e5m2")))
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)
+    x, losses, scales = torch.randn(16, 4), [], []
+    for _ in range(40):
+        loss = 1000 * (model(x) - x).square().mean()
+        optimizer.zero_grad()
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        plan.step()
+        losses.append(float(loss.detach()))
+        scales.append(scaler.get_scale())
+    assert scales[0] < 2.0**127 and losses[-1] < losses[0]
+
+
+# ---- noise: one stream a call ----
+
+
+def test_calls_of_one_step_have_noise_of_their_own() -> None:
+    layer, plan = linear(64, activation=ag.Quantizer("e2m1", rounding="stochastic"))
+    x = torch.linspace(0.1, 1, 64)
+    many = torch.stack([layer(x) for _ in range(400)])
+    assert len(many.unique(dim=0)) == 400
+    one = rounded(x, ag.load_format("e2m1")) - x
+    assert float((many.detach().mean(0) - x).norm()) < 0.2 * float(one.norm())
+    plan.step()
+    again, _ = linear(64, activation=ag.Quantizer("e2m1", rounding="stochastic"))
+    assert torch.equal(again(x), many[0])  # the first call of a step is as it was
+
+
+class Twice(nn.Module):
+    """One layer, called twice in each of two segments; one call repeats the input of another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(8, 8)
+
+    def segment(self, x: Tensor) -> Tensor:
+        return self.layer(x) + self.layer(x) + self.layer(x.tanh())
+
+    def forward(self, x: Tensor, kind: bool | None = None) -> Tensor:
+        for _ in range(2):
+            x = self.segment(x) if kind is None else checkpoint(self.segment, x, use_reentrant=kind)
+        return x
+
+
+@pytest.mark.parametrize("use_reentrant", [True, False])
+def test_checkpointing_repeats_the_noise_and_counts_once(use_reentrant: bool) -> None:
+    torch.manual_seed(0)
+    model = Twice()
+    other = copy.deepcopy(model)
+    plans = quantized(model), quantized(other)
+    for _ in range(2):
+        x = torch.randn(4, 8)
+        gradients = []
+        for module, kind in ((model, None), (other, use_reentrant)):
+            given = x.clone().requires_grad_()
+            module.zero_grad()
+            module(given, kind).square().sum().backward()
+            gradients.append([given.grad, *(p.grad.clone() for p in module.parameters())])
+        for one, two in zip(*gradients, strict=True):
+            torch.testing.assert_close(one, two, rtol=1e-6, atol=1e-6)
+        tallies = [[o.tally for o in plan.operands()] for plan in plans]
+        assert [t.elements for t in tallies[0]] == [t.elements for t in tallies[1]]
+        for plan in plans:
+            plan.step()
+    assert plans[0].state_dict() == plans[1].state_dict()
+
+
+# ---- autograd and torch.func ----
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_multiplies_what_was_rounded(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    layer = nn.Linear(8, 8)
+    quantized(nn.Sequential(layer), ag.Rule("*", weight=ag.Quantizer("e4m3"), activation=ag.Quantizer("e4m3")))
+    x = torch.randn(4, 8, requires_grad=True)
+    with torch.autocast("cpu", dtype):
+        y = layer(x)
+    assert y.dtype == dtype
+    expected = (rounded(x).to(dtype) @ rounded(layer.weight).to(dtype).t() + layer.bias.to(dtype)).detach()
+    torch.testing.assert_close(y, expected, rtol=2e-2, atol=2e-2)
+    y.float().sum().backward()
+    assert x.grad.dtype == layer.weight.grad.dtype == torch.float32
+
+
+@pytest.mark.parametrize("kind", ["linear", "conv"])
+def test_a_gradient_penalty_is_that_of_the_straight_through_model(kind: str) -> None:
+    """Through rounding every derivative is that of the identity, also the second one."""
+    torch.manual_seed(0)
+    first = nn.Linear(6, 5) if kind == "linear" else nn.Conv1d(3, 5, 1)
+    model = nn.Sequential(first, nn.Tanh(), nn.Flatten(0), nn.Linear(5 if kind == "linear" else 10, 1))
+    how = ag.Quantizer("e4m3")
+    quantized(model, ag.Rule("*", weight=how, activation=how, gradient=how))
+    x = torch.randn(6) if kind == "linear" else torch.randn(3, 2)
+    x.requires_grad_()
+    (slope,) = torch.autograd.grad(model(x).sum(), x, create_graph=True)
+    slope.square().sum().backward()
+
+    def straight(t: Tensor) -> Tensor:
+        return t + (rounded(t) - t).detach()
+
+    class Straight(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, t: Tensor) -> Tensor:
+            return t.view_as(t)
+
+        @staticmethod
+        def backward(ctx: Any, g: Tensor) -> Tensor:
+            return straight(g)
+
+    weights = {name: p.detach().clone().requires_grad_() for name, p in model.named_parameters()}
+    z = x.detach().clone().requires_grad_()
+    w = straight(weights["0.weight"])
+    if kind == "linear":
+        hidden = Straight.apply(straight(z) @ w.t()) + weights["0.bias"]
+    else:
+        hidden = Straight.apply(nn.functional.conv1d(straight(z), w)) + weights["0.bias"][:, None]
+    hidden = hidden.tanh().flatten()
+    y = Straight.apply(straight(hidden) @ straight(weights["3.weight"]).t()) + weights["3.bias"]
+    (expected,) = torch.autograd.grad(y.sum(), z, create_graph=True)
+    expected.square().sum().backward()
+    torch.testing.assert_close(slope, expected)
+    for name, parameter in model.named_parameters():
+        if weights[name].grad is not None:
+            torch.testing.assert_close(parameter.grad, weights[name].grad, msg=name)
+
+
+def test_functional_call_takes_the_weights_that_it_is_given() -> None:
+    layer, plan = linear(4, weight=ag.Quantizer("e4m3"))
+    other = torch.randn(4, 4)
+    y = torch.func.functional_call(plan.model, {"0.weight": other}, torch.eye(4))
+    assert torch.equal(y.t(), rounded(other))
+    assert torch.equal(layer(torch.eye(4)), torch.eye(4))
+
+
+def test_gradients_of_single_examples_by_vmap_are_those_of_a_loop() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 1))
+    how = ag.Quantizer("e4m3")
+    quantized(model, ag.Rule("*", weight=how, activation=how, gradient=how))
+    model.eval()
+    weights = {name: p.detach() for name, p in model.named_parameters()}
+
+    def loss(w: dict[str, Tensor], x: Tensor) -> Tensor:
+        return torch.func.functional_call(model, w, x).square().sum()
+
+    x = torch.randn(7, 6)
+    each = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0))(weights, x)
+    for index in range(7):
+        alone = torch.func.grad(loss)(weights, x[index])
+        for name in weights:
+            torch.testing.assert_close(each[name][index], alone[name])
+
+
+def test_clipped_gradients_are_zero_where_values_overflowed() -> None:
+    how = ag.Quantizer("e4m3", scaling="none", straight_through="clipped")
+    layer, _ = linear(2, activation=how, weight=how)
+    x = torch.tensor([[500.0, 3.0]], requires_grad=True)
+    layer(x).sum().backward()
+    assert x.grad.tolist() == [[0.0, 1.0]]

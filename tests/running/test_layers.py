@@ -1,0 +1,153 @@
+"""Kinds of layers on whole models: which module is of which kind, which roles it has, and what comes back."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import ClassVar
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import altgrad_core as ag
+from altgrad_core.running.model.plan import Plan
+
+E4M3 = ag.Quantizer("e4m3")
+ALL = ag.Rule("*", weight=E4M3, activation=E4M3, gradient=ag.Quantizer("e5m2"))
+
+
+class Scaled(nn.Linear):
+    """A subclass with a method and an attribute of its own."""
+
+    factor = 3
+
+    def twice(self) -> int:
+        return 2 * self.factor
+
+
+def test_a_subclass_of_linear_keeps_its_methods_and_its_class_comes_back() -> None:
+    model = nn.Sequential(Scaled(4, 4))
+    x = torch.randn(2, 4)
+    expected = model(x)
+    plan = ag.quantize_model(model, [ALL])
+    assert model[0].twice() == 6 and isinstance(model[0], Scaled)
+    assert not torch.equal(model(x), expected)
+    plan.remove()
+    assert type(model[0]) is Scaled and torch.equal(model(x), expected)
+
+
+def test_a_role_that_no_layer_has_is_an_error_that_lists_those_there_are() -> None:
+    model = nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 4))
+    with pytest.raises(ag.ManifestError) as caught:
+        ag.quantize_model(model, [ag.Rule("0", activation=E4M3)])
+    assert str(caught.value) == (
+        'recipe[0].activation: no layer that matches "0" has the role activation; 0 (embedding) has weight'
+    )
+
+
+def test_a_star_leaves_out_embeddings_and_a_name_does_not() -> None:
+    model = nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 4))
+    assert list(ag.quantize_model(copy.deepcopy(model), [ALL]).layers) == ["1"]
+    assert list(ag.quantize_model(copy.deepcopy(model), [ag.Rule("0|1", weight=E4M3)]).layers) == ["0", "1"]
+    with pytest.raises(ag.ManifestError) as caught:
+        ag.quantize_model(model[:1], [ALL])
+    assert str(caught.value) == (
+        'recipe[0].layers: "*" leaves out 0 (embedding): layers of this kind are quantized only where a rule names them'
+    )
+
+
+def test_a_module_at_two_paths_is_quantized_once_and_known_by_both() -> None:
+    shared = nn.Linear(4, 4)
+    model = nn.ModuleDict({"a": shared, "b": shared})
+    plan = ag.quantize_model(model, [ag.Rule("b", weight=E4M3)])
+    assert list(plan.layers) == ["a"] and plan.known["a"].paths == ("a", "b")
+
+
+@pytest.mark.parametrize("norm", ["weight_norm", "spectral_norm", "orthogonal"])
+def test_a_parametrized_weight_is_rounded_as_it_is_computed(norm: str) -> None:
+    torch.manual_seed(0)
+    layer = getattr(nn.utils.parametrizations, norm)(nn.Linear(4, 4)).eval()
+    model, x = nn.Sequential(layer), torch.randn(2, 4)
+    weight = layer.weight.detach()
+    plan = ag.quantize_model(model, [ag.Rule("*", weight=E4M3)])
+    expected = x @ ag.fake_quantize(weight, ag.load_format("e4m3"), scaling="amax").T + layer.bias
+    torch.testing.assert_close(model(x), expected)
+    model(x).sum().backward()
+    assert all(p.grad is not None for p in model.parameters())
+    plan.remove()
+    torch.testing.assert_close(model(x), x @ weight.T + layer.bias)
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_an_encoder_in_evaluation_uses_the_rounded_weights(padded: bool) -> None:
+    """torch's fused path reads the weights themselves."""
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
+    model = nn.TransformerEncoder(layer, 2)
+    padding = torch.tensor([[False] * 4, [False, False, True, True]]) if padded else None
+    ag.quantize_model(model, [ALL])
+    x = torch.randn(2, 4, 8)
+    trained = model(x, src_key_padding_mask=padding)
+    with torch.no_grad():
+        evaluated = model.eval()(x, src_key_padding_mask=padding)
+    torch.testing.assert_close(evaluated, trained)
+
+
+def test_rows_and_blocks_run_along_what_the_product_sums_over() -> None:
+    torch.manual_seed(0)
+    conv = nn.Conv2d(3, 4, 3, bias=False)
+    with torch.no_grad():
+        conv.weight.mul_(torch.tensor([1.0, 1e-3, 1e3, 1e-6]).view(4, 1, 1, 1))
+    weight = conv.weight.detach()
+    how = ag.Quantizer("e2m1", scaling=ag.Scaling(granularity="row"))
+    plan = ag.quantize_model(nn.Sequential(conv), [ag.Rule("0", weight=how)])
+    x = torch.randn(1, 3, 5, 5)
+    rows = ag.Quantizer(ag.load_format("e2m1"), scaling=how.scaling).quantize(weight.flatten(1)).values
+    torch.testing.assert_close(conv(x), nn.functional.conv2d(x, rows.view_as(weight)))
+    (geometry,) = plan.geometry().values()
+    assert geometry.scale.shape == weight.shape
+    assert torch.equal(geometry.value(geometry.rung(weight)), rows.view_as(weight))
+
+
+def test_a_model_plan_and_optimizer_survive_copies_and_pickles() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(Scaled(4, 4), nn.Conv1d(4, 2, 1))
+    plan = ag.quantize_model(model, [ag.Rule("*", weight=ag.Quantizer("e4m3", scaling="delayed"), activation=E4M3)])
+    x = torch.randn(4, 4)
+    model(x)
+    for copied in (copy.deepcopy(plan), pickle.loads(pickle.dumps(plan))):
+        assert isinstance(copied, Plan) and copied.model is not model
+        assert torch.equal(copied.model(x), model(x))
+        copied.step()
+        assert (copied.moment.step, plan.moment.step) == (1, 0)
+        assert copied.model[0].quantized.products[""]["weight"] is copied.layers["0"]["weight"]
+
+
+def test_a_stranger_can_bring_a_kind_of_layer_from_outside() -> None:
+    class Doubled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.matrix = nn.Parameter(torch.eye(2))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return 2 * x @ self.matrix
+
+    class DoubledKind(ag.LayerSpec):
+        """Twice a product."""
+
+        name: ClassVar = "doubled"
+
+        def adapts(self, module: nn.Module) -> bool:
+            return isinstance(module, Doubled) and type(module).forward is Doubled.forward
+
+        def products(self, module: nn.Module) -> tuple[ag.Product, ...]:
+            return (ag.Product(weight="matrix", contracted={"weight": (0,)}),)
+
+        def forward(self, module: Doubled, rounding: ag.Rounding, x: Tensor) -> Tensor:  # type: ignore[override]
+            return 2 * rounding.linear(x, module.matrix.t(), None)
+
+    model = nn.Sequential(Doubled())
+    rule = ag.Rule("*", activation=ag.Quantizer(ag.load_format("e4m3"), scaling="none"))
+    Plan(model, [rule], kinds=[DoubledKind()], find=ag.load_format)
+    assert model(torch.tensor([1.04, 2.1])).tolist() == [2.0, 4.0]
