@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "results" / "factorial"
 NUMBER = re.compile(r"-?\d\.\d{3,}")
-OTHERS = {"0.005"}  # the margin
+OTHERS = {"0.005", "0.001", "0.00178"}  # the margin, and rates
 
 
 @pytest.fixture
@@ -53,6 +53,17 @@ def test_every_number_of_the_text_is_computed_from_the_tables(which: str, script
         floors = {f"{float(row['loss']):.3f}" for row in csv.DictReader(file)}
     known = {*NUMBER.findall(tables), *floors, *OTHERS}
     assert set(NUMBER.findall(section(*TEXTS[which]))) - known == set()
+
+
+def test_the_numbers_of_runs_are_those_of_the_tables(scripts: Callable[[str], ModuleType]) -> None:
+    contrasts, text = scripts("contrasts"), section(*TEXTS["the study"])
+    coarse, finer, longer = (
+        int(re.search(rf"(\d+)\s+{words}", text)[1]) for words in ("runs, none", "more runs", "runs, \\[cells")
+    )  # type: ignore[index]
+    rates = [float(row["rate"]) for row in csv.DictReader(contrasts.CELLS[250].open())]
+    assert sum(rate in contrasts.COARSE for rate in rates) == coarse
+    assert len(rates) == coarse + finer
+    assert len(contrasts.CELLS[1000].read_text().splitlines()) - 1 == longer
 
 
 def test_the_tables_of_the_text_are_those_of_the_script(scripts: Callable[[str], ModuleType]) -> None:
