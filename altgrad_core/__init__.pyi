@@ -57,6 +57,15 @@ from .contracts.events import (
 from .contracts.events import (
     Weight as Weight,
 )
+from .contracts.executor import (
+    Executor as Executor,
+)
+from .contracts.executor import (
+    ExecutorSpec as ExecutorSpec,
+)
+from .contracts.executor import (
+    Job as Job,
+)
 from .contracts.intervention import (
     Intervention as Intervention,
 )
@@ -200,3 +209,5 @@ from .running.model.recipe import (
 )
 
 __version__: str
+from .experiments.workers.processes import WorkerProcesses as WorkerProcesses
+from .experiments.workers.worker import train_cell as train_cell

@@ -16,22 +16,23 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from altgrad_core.contracts.actions import ROLES
+from altgrad_core.contracts.executor import Executor
 from altgrad_core.experiments.matrix.cells import SEED, Cell, Matrix, directory_of, endings_in
 from altgrad_core.experiments.matrix.estimate import estimate
 from altgrad_core.experiments.matrix.plan import plan_of
 from altgrad_core.experiments.report.write import Written, write_report
 from altgrad_core.experiments.workers.board import Board
-from altgrad_core.experiments.workers.executor import Tally, train_cells
+from altgrad_core.experiments.workers.scheduler import Tally, train_cells
 from altgrad_core.manifest.merge import dotted, location_of
 from altgrad_core.records.directory import RunDirectory
 
 MOST_ROWS = 12
 
 
-def run_matrix(matrix: Matrix, study: Path, *, jobs: int, overwrite: bool, as_json: bool) -> int:
+def run_matrix(matrix: Matrix, study: Path, *, jobs: int, executor: Executor, overwrite: bool, as_json: bool) -> int:
     """Train every cell, and say what came of it; the exit code."""
     with _watching() as show:
-        tally = train_cells(matrix, study, jobs=jobs, overwrite=overwrite, show=show)
+        tally = train_cells(matrix, study, executor=executor, overwrite=overwrite, show=show)
     if tally.signal is not None:
         more = f" --jobs {jobs}" if jobs > 1 else ""
         print(f"saved; continue with: altgrad run {matrix.source.path} --out {study}{more}", file=sys.stderr)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -43,6 +43,9 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Assemble, print the plan, take no step.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete a run that is in the directory.")] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Train so many cells of a matrix at a time.")] = 1,
+    executor: Annotated[
+        str | None, typer.Option(help="Where the cells of a matrix are trained: one of `list-plugins --kind executor`.")
+    ] = None,
     max_cells: MaxCellsOption = MOST_CELLS,
     processes: ProcessesOption = 1,
     json: JsonOption = False,
@@ -64,7 +67,7 @@ def run(
 
     if processes > 1 and not is_launched():
         raise typer.Exit(launch(sys.argv[1:], processes))
-    source = load_manifest(manifest, set or (), flags=flags(device=device, steps=steps))
+    source = load_manifest(manifest, set or (), flags=flags(device=device, steps=steps, executor=executor))
     if "matrix" in source.data:
         if replay is not None or start is not None:
             raise ManifestError("--replay and --from begin a single run; this manifest has a [matrix]")
@@ -107,6 +110,7 @@ def _run_cells(
     """Train every cell of a matrix, or tell which there are."""
     from altgrad_core.cli.matrix import print_cells, run_matrix
     from altgrad_core.experiments.matrix.cells import Matrix
+    from altgrad_core.experiments.workers.choice import executor_of
     from altgrad_core.records.directory import default_directory
     from altgrad_core.registry.registry import installed
 
@@ -115,4 +119,6 @@ def _run_cells(
         print_cells(matrix, as_json=as_json)
         return
     study = default_directory(matrix.name) if out is None else out
-    raise typer.Exit(run_matrix(matrix, study, jobs=jobs, overwrite=overwrite, as_json=as_json))
+    with closing(executor_of(source, installed(), jobs=jobs)) as executor:
+        code = run_matrix(matrix, study, jobs=jobs, executor=executor, overwrite=overwrite, as_json=as_json)
+    raise typer.Exit(code)

@@ -1,4 +1,4 @@
-"""The eight hooks. A plugin is a module that implements any of them and stands in the entry-point group `altgrad`.
+"""The nine hooks. A plugin is a module that implements any of them and stands in the entry-point group `altgrad`.
 
     [project.entry-points.altgrad]
     my_plugin = "my_package"
@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from altgrad_core.contracts.dataset import DatasetSpec
+from altgrad_core.contracts.executor import ExecutorSpec
 from altgrad_core.contracts.intervention import Intervention
 from altgrad_core.contracts.layer import LayerSpec
 from altgrad_core.contracts.model import ModelSpec
@@ -237,14 +238,12 @@ def altgrad_trackers() -> Iterable[type[TrackerSpec]]:  # type: ignore[empty-bod
 
 
         class LineCount(Tracker):
-            def __init__(self, path):
-                self.path, self.lines = path, 0
+            lines = 0
 
             def write(self, record):
                 self.lines += 1
 
             def close(self, status):
-                self.path.write_text(str(self.lines))
                 return f"{self.lines} lines counted"
 
 
@@ -254,11 +253,48 @@ def altgrad_trackers() -> Iterable[type[TrackerSpec]]:  # type: ignore[empty-bod
             name: ClassVar = "line-count"
 
             def build(self, run):
-                return LineCount(run.directory / "lines.txt")
+                return LineCount()
 
 
         @hookimpl
         def altgrad_trackers():
             yield LineCounter
+        ```
+    """
+
+
+@hookspec
+def altgrad_executors() -> Iterable[type[ExecutorSpec]]:  # type: ignore[empty-body]
+    """Yield executors, as subclasses of `ExecutorSpec`.
+
+    Example:
+        ```python
+        from threading import Thread
+
+        import altgrad_core
+        from altgrad_core import Executor, ExecutorSpec, Job, hookimpl
+
+
+        class OneThread(Executor, Job):
+            capacity = 1
+            cancel = kill = close = lambda self, *signal: None  # its cell ends by itself
+
+            def submit(self, task, tell):
+                Thread(target=lambda: tell(altgrad_core.train_cell(task, tell)), daemon=True).start()
+                return self
+
+
+        class Threads(ExecutorSpec):
+            "Trains one cell at a time, in a thread of this process."
+
+            name = "thread"
+
+            def build(self, jobs):
+                return OneThread()
+
+
+        @hookimpl
+        def altgrad_executors():
+            yield Threads
         ```
     """

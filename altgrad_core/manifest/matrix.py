@@ -21,6 +21,10 @@ from altgrad_core.manifest.schema import Manifest, MatrixTable
 Label = str | int | float | bool
 
 
+NOT_OF_A_CELL = frozenset(["matrix", "executor"])
+"""Tables that are about the study, and not about any of its runs."""
+
+
 @dataclass(frozen=True)
 class Setting:
     """One key of a manifest, its value, and where in the matrix that is written."""
@@ -120,7 +124,7 @@ class _Reader:
 
     def point(self, combination: tuple[Choice, ...]) -> Point:
         """The manifest of one combination; keys within a table are set after the table."""
-        data = copy.deepcopy({key: value for key, value in self.source.data.items() if key != "matrix"})
+        data = copy.deepcopy({key: value for key, value in self.source.data.items() if key not in NOT_OF_A_CELL})
         origins = dict(self.source.settings)
         settings = sorted((s for choice in combination for s in choice.settings), key=lambda s: len(s.key))
         for setting in settings:
@@ -149,7 +153,7 @@ class _Reader:
             raise self.error(setting.written, f"the manifest has no {dotted(missing)}")
 
     def _check_axis(self, key: Location, values: Any, written: Location) -> None:
-        tables = sorted(Manifest.model_fields.keys() - {"matrix"})
+        tables = sorted(Manifest.model_fields.keys() - NOT_OF_A_CELL)
         if key[0] not in tables:
             own = sorted(MatrixTable.model_fields)
             near = difflib.get_close_matches(str(key[0]), [*tables, *own], n=1)

@@ -245,3 +245,4 @@ class Manifest(Table):
     intervention: list[UseTable] = []
     tracker: list[UseTable] = []
     matrix: MatrixTable | None = None
+    executor: UseTable | None = None

@@ -1,4 +1,4 @@
-"""The eight kinds of noun a plugin can offer: hook, type, and how one item is checked and described."""
+"""The nine kinds of things a plugin can offer: hook, type, and how one item is checked and described."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from inspect import isabstract, isclass
 from typing import Any
 
 from altgrad_core.contracts.dataset import DatasetSpec
+from altgrad_core.contracts.executor import ExecutorSpec
 from altgrad_core.contracts.intervention import Intervention
 from altgrad_core.contracts.layer import LayerSpec
 from altgrad_core.contracts.model import ModelSpec
@@ -26,7 +27,7 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of noun.
+    """One kind of thing.
 
     Attributes:
         name: singular, as in error messages and `--kind`.
@@ -93,5 +94,6 @@ KINDS = {
         Kind("layer", LayerSpec, "subclasses", _describe_class),
         Kind("dataset", DatasetSpec, "subclasses", _describe_class),
         Kind("tracker", TrackerSpec, "subclasses", _describe_class),
+        Kind("executor", ExecutorSpec, "subclasses", _describe_class),
     )
 }

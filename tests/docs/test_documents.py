@@ -93,5 +93,15 @@ def test_the_guide_names_every_hook() -> None:
     named = re.findall(r"^\| `(altgrad_[a-z]+)`", (ROOT / "CONTRIBUTING.md").read_text(), flags=re.MULTILINE)
     assert named == [
         KINDS[kind].hook
-        for kind in ("format", "optimizer", "monitor", "intervention", "model", "layer", "dataset", "tracker")
+        for kind in (
+            "format",
+            "optimizer",
+            "monitor",
+            "intervention",
+            "model",
+            "layer",
+            "dataset",
+            "tracker",
+            "executor",
+        )
     ]

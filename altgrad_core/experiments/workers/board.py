@@ -33,7 +33,7 @@ class Board:
         ended: how many ended, by status.
         failed: by name, why a cell crashed twice.
         left: steps of the cells that are neither ended nor running.
-        running: by number of the worker.
+        running: by number of the job.
     """
 
     cells: int = 0
@@ -44,21 +44,21 @@ class Board:
     _done: int = 0
     _since: float | None = None
 
-    def began(self, worker: int, cell: Cell) -> None:
-        """A worker took a cell."""
-        self.running[worker] = Running(cell)
+    def began(self, job: int, cell: Cell) -> None:
+        """A job began."""
+        self.running[job] = Running(cell)
 
-    def stepped(self, worker: int, *, step: int, loss: str) -> None:
+    def stepped(self, job: int, *, step: int, loss: str) -> None:
         """A cell came to a step."""
-        running = self.running[worker]
+        running = self.running[job]
         if running.first is None:
             running.first = step
         running.step, running.loss = step, loss
         self._since = time.perf_counter() if self._since is None else self._since
 
-    def left_off(self, worker: int) -> None:
-        """A worker has no cell any more."""
-        running = self.running.pop(worker)
+    def left_off(self, job: int) -> None:
+        """A job is over."""
+        running = self.running.pop(job)
         self._done += running.step - (running.first or 0)
 
     def count(self, endings: dict[str, Ending]) -> None:

@@ -21,6 +21,7 @@ from typing import Any, TextIO
 import tomlkit
 import torch
 
+from altgrad_core.contracts.executor import Task
 from altgrad_core.errors import AltgradError
 from altgrad_core.manifest.load import ManifestFile
 from altgrad_core.records.directory import DirectoryInUse, RunDirectory
@@ -43,11 +44,12 @@ def main() -> None:
         tasks: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         is_busy = threading.Event()
         threading.Thread(target=_listen, args=(sys.stdin, tasks, is_busy), daemon=True).start()
-        threads, registry = torch.get_num_threads(), installed()
+        threads = torch.get_num_threads()
+        installed()
         while (task := tasks.get()) is not None:
             is_busy.set()
             torch.set_num_threads(threads)  # the last cell may have had its own number
-            reply = _done(task, registry, lambda message: print(encode_record(message), file=out))
+            reply = train_cell(task, lambda message: print(encode_record(message), file=out))
             is_busy.clear()
             print(encode_record(reply), file=out)
     if is_any_stuck():
@@ -63,11 +65,19 @@ def _listen(pipe: TextIO, tasks: queue.SimpleQueue[dict[str, Any] | None], is_bu
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _done(task: dict[str, Any], registry: Registry, tell: Tell) -> dict[str, Any]:
-    """What became of a task: `ended`, `interrupted`, `busy` or `failed`."""
+def train_cell(task: Task, tell: Callable[[Mapping[str, Any]], None]) -> dict[str, Any]:
+    """Train one cell of a study in this process, for an executor.
+
+    Args:
+        task: what `Executor.submit` was given.
+        tell: receives messages about the progress, as JSON data.
+
+    Returns:
+        The last message: its `reply` is `ended`, `interrupted`, `busy` (another process trains the cell) or `failed`.
+    """
     began = time.perf_counter()
     try:
-        outcome = _train(task, registry, tell)
+        outcome = _train(task, installed(), tell)
     except DirectoryInUse as error:
         return {"reply": "busy", "message": str(error)}
     except (AltgradError, OSError) as error:
@@ -85,7 +95,7 @@ def _done(task: dict[str, Any], registry: Registry, tell: Tell) -> dict[str, Any
     }
 
 
-def _train(task: dict[str, Any], registry: Registry, tell: Tell) -> Outcome:
+def _train(task: Task, registry: Registry, tell: Tell) -> Outcome:
     directory = RunDirectory(Path(task["directory"]))
     show = _paced(tell)
     if directory.is_begun and not task["overwrite"]:

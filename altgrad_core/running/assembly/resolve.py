@@ -81,6 +81,8 @@ def resolve(source: ManifestFile, registry: Registry) -> Resolved:
     """
     manifest = validated(Manifest, source.data, source)
     find = _Finder(source, registry)
+    if manifest.executor is not None:
+        raise find.error(("executor",), "trains the cells of a study; this manifest has no [matrix]")
     resolved = Resolved(
         source=source,
         manifest=manifest,
@@ -114,6 +116,15 @@ def resolve(source: ManifestFile, registry: Registry) -> Resolved:
     for location, message in contradictions(resolved):
         raise resolved.error(location, message)
     return replace(resolved, plugins=tuple(find.used.values()))
+
+
+def options_of(kind: str, table: UseTable, location: Location, source: ManifestFile, registry: Registry) -> Any:
+    """The options of the plugin that a table names, for tables that are about no single run.
+
+    Raises:
+        ManifestError: an unknown name or a bad option.
+    """
+    return _Finder(source, registry).options(kind, table, location)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Train every cell of a matrix in processes of this machine. Cells are claimed by lock, so several commands share them."""
+"""Train every cell of a matrix, by whatever executor. Cells are claimed by lock, so several commands share them."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ import math
 import queue
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from altgrad_core.contracts.executor import Executor, Job
 from altgrad_core.errors import ManifestError, RunError
 from altgrad_core.experiments.matrix.cells import Cell, Ending, Matrix, directory_of, endings_in
 from altgrad_core.experiments.matrix.plan import plan_of
-from altgrad_core.experiments.workers import process
+from altgrad_core.experiments.workers import processes
 from altgrad_core.experiments.workers.board import Board
-from altgrad_core.experiments.workers.process import Message, WorkerProcess
 from altgrad_core.reading import read_whole
 from altgrad_core.records.directory import CELLS, RunDirectory, mark_latest
 from altgrad_core.records.files import write_json, write_whole
@@ -29,6 +30,8 @@ TICK = 0.2  # seconds between two looks at signals
 PATIENCE = 1.0  # seconds between two tries of a cell that another command is training
 
 Show = Callable[[Board, str | None], None]
+Message = tuple[int, Mapping[str, Any] | None]
+"""The number of a job and what it said; None: it ended without a last word."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Tally:
         return 3 if self.failed else 0
 
 
-def train_cells(matrix: Matrix, study: Path, *, jobs: int, overwrite: bool, show: Show) -> Tally:
+def train_cells(matrix: Matrix, study: Path, *, executor: Executor, overwrite: bool, show: Show) -> Tally:
     """Train what is not finished yet, until nothing is left that this command can do.
 
     Raises:
@@ -69,11 +72,8 @@ def train_cells(matrix: Matrix, study: Path, *, jobs: int, overwrite: bool, show
         raise RunError(f"{study}: cannot be written to: {error.strerror}; choose another place with --out") from None
     mark_latest(study)
     with Signals() as signals:
-        work = _Work(matrix, study, signals, jobs=jobs, overwrite=overwrite, show=show)
-        try:
-            work.see_through()
-        finally:
-            work.close()
+        work = _Work(matrix, study, signals, executor=executor, overwrite=overwrite, show=show)
+        work.see_through()
     return Tally(work.board, work.board.failed, signals.received)
 
 
@@ -93,12 +93,13 @@ def _refuse_another(matrix: Matrix, study: Path) -> None:
 
 class _Work:
     def __init__(
-        self, matrix: Matrix, study: Path, signals: Signals, *, jobs: int, overwrite: bool, show: Show
+        self, matrix: Matrix, study: Path, signals: Signals, *, executor: Executor, overwrite: bool, show: Show
     ) -> None:
         self._matrix, self._study, self._signals = matrix, study, signals
-        self._jobs, self._show = jobs, show
+        self._executor, self._show = executor, show
         self._messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
-        self._workers: dict[int, WorkerProcess] = {}
+        self._jobs: dict[int, Job] = {}
+        self._submitted = 0
         self._attempts, self._later = Counter[str](), dict[str, float]()
         self._endings: dict[str, Ending] = {}
         self._written: list[str] | None = None
@@ -121,9 +122,9 @@ class _Work:
                 self._hand_out()
             elif told is None:
                 told = time.monotonic()
-                for number_of in self.board.running:
-                    self._workers[number_of].process.send_signal(self._signals.received)
-            elif time.monotonic() - told > process.PATIENCE:
+                for job in self._jobs.values():
+                    job.cancel(self._signals.received)
+            elif time.monotonic() - told > processes.PATIENCE:
                 told = math.inf
                 self._kill_what_is_left()
             try:
@@ -133,18 +134,13 @@ class _Work:
 
     def _kill_what_is_left(self) -> None:
         """End the processes that did not end when they were told to."""
-        for number_of, running in self.board.running.items():
+        for job, running in self.board.running.items():
             self._show(
                 self.board,
-                f"{running.cell.name}: its process did not end within {process.PATIENCE:g} s of the signal and is killed; "
+                f"{running.cell.name}: its process did not end within {processes.PATIENCE:g} s of the signal and is killed; "
                 "what it saved before is kept",
             )
-            self._workers[number_of].process.kill()
-
-    def close(self) -> None:
-        """Let the workers go."""
-        for worker in self._workers.values():
-            worker.close()
+            self._jobs[job].kill()
 
     def _known(self) -> list[Cell]:
         """The cells that are to be trained, after a look at what has ended, here or elsewhere."""
@@ -167,18 +163,20 @@ class _Work:
 
     def _hand_out(self) -> None:
         now = time.monotonic()
-        for number_of in range(self._jobs):
-            if number_of in self.board.running:
-                continue
+        while len(self.board.running) < self._executor.capacity:
             cell = next((cell for cell in self._waiting if self._later.get(cell.name, 0.0) <= now), None)
             if cell is None:
                 return
-            if number_of not in self._workers:
-                self._workers[number_of] = WorkerProcess(number_of, self._jobs, self._messages)
             self._waiting.remove(cell)
             self.board.left -= cell.resolved.manifest.run.steps
-            self.board.began(number_of, cell)
-            self._workers[number_of].ask(self._task(cell))
+            self._submitted += 1
+            self.board.began(self._submitted, cell)
+            tell = partial(self._told, self._submitted)
+            self._jobs[self._submitted] = self._executor.submit(self._task(cell), tell)
+
+    def _told(self, job: int, message: Mapping[str, Any] | None) -> None:
+        """Take what a job says, in any thread."""
+        self._messages.put((job, message))
 
     def _task(self, cell: Cell) -> dict[str, Any]:
         source = cell.resolved.source
@@ -192,10 +190,12 @@ class _Work:
             "checkpoints": self._matrix.table.checkpoints,
         }
 
-    def _hear(self, worker: int, message: dict[str, Any] | None) -> None:
-        """Take in what a worker said, or that it is gone (None)."""
+    def _hear(self, job: int, message: Mapping[str, Any] | None) -> None:
+        """Take in what a job said, or that it ended without a last word (None)."""
+        if job not in self.board.running:
+            return
         if message is None:
-            self._gone(worker)
+            self._gone(job)
             return
         if (reply := message["reply"]) == "warning":
             self._warn(message["message"])
@@ -203,31 +203,34 @@ class _Work:
         if reply == "note":
             self._show(self.board, message["message"])
             return
-        cell = self.board.running[worker].cell
+        cell = self.board.running[job].cell
         if reply == "step":
             loss = message["loss"]
-            self.board.stepped(worker, step=message["step"], loss="-" if loss is None else f"{number(loss):.4f}")
+            self.board.stepped(job, step=message["step"], loss="-" if loss is None else f"{number(loss):.4f}")
             self._show(self.board, None)
         elif reply == "failed":
-            self._failed(worker, message["message"])
+            self._failed(job, message["message"])
         else:
-            self.board.left_off(worker)
+            self._left_off(job)
             self._later[cell.name] = time.monotonic() + PATIENCE if reply == "busy" else 0.0
             self._afresh.discard(cell.name)
             self._waiting = self._known()
             self._show(self.board, _line(cell, message, self.board) if reply == "ended" else None)
 
-    def _gone(self, worker: int) -> None:
-        """A process ended: killed from outside, or by the signal that this command passed on."""
-        self._workers.pop(worker).close()
-        if worker in self.board.running and self._signals.received is None:
-            self._failed(worker, "its process ended without a word: out of memory, or killed")
-        elif worker in self.board.running:
-            self.board.left_off(worker)
+    def _left_off(self, job: int) -> None:
+        self.board.left_off(job)
+        self._jobs.pop(job, None)
 
-    def _failed(self, worker: int, reason: str) -> None:
-        cell = self.board.running[worker].cell
-        self.board.left_off(worker)
+    def _gone(self, job: int) -> None:
+        """A process ended: killed from outside, or by the signal that this command passed on."""
+        if self._signals.received is None:
+            self._failed(job, "its process ended without a word: out of memory, or killed")
+        else:
+            self._left_off(job)
+
+    def _failed(self, job: int, reason: str) -> None:
+        cell = self.board.running[job].cell
+        self._left_off(job)
         self._attempts[cell.name] += 1
         is_last = self._attempts[cell.name] >= ATTEMPTS
         if is_last:
@@ -242,7 +245,7 @@ class _Work:
             self._show(self.board, f"warning: {message}")
 
 
-def _line(cell: Cell, message: dict[str, Any], board: Board) -> str:
+def _line(cell: Cell, message: Mapping[str, Any], board: Board) -> str:
     """One line for a cell that ended."""
     done = sum(board.ended.values())
     loss = message["validation_loss"]

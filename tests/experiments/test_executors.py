@@ -1,0 +1,63 @@
+"""Where the cells of a study are trained is a choice, and changes nothing of the result."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from textwrap import dedent
+from typing import TYPE_CHECKING
+
+import pytest
+
+from altgrad_core.contracts import hookspecs
+from altgrad_core.experiments.matrix.cells import Matrix, directory_of
+from altgrad_core.experiments.workers.choice import executor_of
+from altgrad_core.experiments.workers.scheduler import train_cells
+from altgrad_core.manifest.load import load_manifest
+from altgrad_core.registry.discover import discover
+from altgrad_core.registry.registry import Registry, installed
+from tests.experiments.test_executor import truth, written
+
+if TYPE_CHECKING:
+    from tests.conftest import Said
+
+TWO = "[matrix]\nrun.seed = [1, 2]\n"
+
+
+@pytest.fixture
+def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
+    """What is installed, and the executor that the documentation of the hook shows."""
+    (block,) = re.findall(r"```python\n(.*?)```", inspect.getdoc(hookspecs.altgrad_executors) or "", flags=re.DOTALL)
+    (tmp_path / "in_a_thread.py").write_text(dedent(block))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return Registry([*installed().plugins, *discover([EntryPoint("thread", "in_a_thread", "altgrad")])])
+
+
+def test_an_executor_from_outside_trains_the_same_cells(
+    registry: Registry, tmp_path: Path, altgrad: Callable[..., Said]
+) -> None:
+    source = load_manifest(written(tmp_path, TWO), ('executor.use="thread"',))
+    matrix, out = Matrix(source, registry, most=10), tmp_path / "out"
+    executor = executor_of(source, registry, jobs=1)
+    tally = train_cells(matrix, out, executor=executor, overwrite=False, show=lambda board, line: None)
+    executor.close()
+    assert (tally.exit_code, dict(tally.board.ended)) == (0, {"finished": 2})
+    assert altgrad("run", source.path, "--executor", "local", "--out", tmp_path / "local").code == 0
+    for cell in matrix.cells({}):
+        assert truth(directory_of(cell, out).path) == truth(directory_of(cell, tmp_path / "local").path)
+
+
+def test_an_unknown_executor_is_named_with_those_there_are(tmp_path: Path, altgrad: Callable[..., Said]) -> None:
+    told = altgrad("run", written(tmp_path, TWO), "--executor", "locale", "--out", tmp_path / "out")
+    assert told.code == 2
+    assert 'no executor "locale"' in told.err and 'did you mean "local"?' in told.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_single_run_has_no_executor(tiny: Path, tmp_path: Path, altgrad: Callable[..., Said]) -> None:
+    told = altgrad("run", tiny, "--executor", "local", "--out", tmp_path / "out")
+    assert told.code == 2
+    assert "executor: trains the cells of a study; this manifest has no [matrix]" in told.err
