@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -49,7 +50,10 @@ def quantize_model(model: nn.Module, rules: Sequence[Rule], *, seed: int = 0) ->
         ManifestError: a rule matches no layer or names a role that none of them has, or the model is quantized already.
     """
     kinds = layer_kinds(installed())
-    return Plan(model, [_with_formats(rule) for rule in rules], kinds=kinds, find=load_format, seed=seed)
+    plan = Plan(model, [_with_formats(rule) for rule in rules], kinds=kinds, find=load_format, seed=seed)
+    if (problem := plan.thin_coverage()) is not None:
+        warnings.warn(problem, stacklevel=2)
+    return plan
 
 
 def layer_kinds(registry: Registry) -> list[LayerSpec]:

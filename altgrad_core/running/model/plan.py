@@ -15,12 +15,15 @@ from altgrad_core.errors import AltgradError, FormatError, ManifestError, RunErr
 from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.geometry import Geometry
 from altgrad_core.numerics.quantizer import Quantizer
+from altgrad_core.running.model.coverage import Coverage, coverage
 from altgrad_core.running.model.fused_paths import close_fused_paths, reopen_fused_paths
 from altgrad_core.running.model.layers import Layer, attach, detach, layers_of, quantized_modules, refuse_quantized
 from altgrad_core.running.model.layout import Layout
 from altgrad_core.running.model.moment import Moment
 from altgrad_core.running.model.operand import Operand
 from altgrad_core.running.model.recipe import Rule, assign
+
+LEAST_COVERED = 0.5
 
 
 class Param(NamedTuple):
@@ -67,7 +70,7 @@ class Plan:
         find: Callable[[str], Format],
         seed: int = 0,
     ) -> None:
-        self.model, self.moment, self._find = model, Moment(seed), find
+        self.model, self.moment, self._find, self._kinds = model, Moment(seed), find, tuple(kinds)
         refuse_quantized(model)
         self.known = layers_of(model, kinds)
         self.layers = {
@@ -81,6 +84,7 @@ class Plan:
             attach(self.known[path], operands)
         close_fused_paths(model)
         self._measure()
+        self._has_star = any(rule.layers.strip() == "*" for rule in rules)
 
     def _operand(self, layer: Layer, role: Role, quantizer: Quantizer) -> Operand:
         tensor = layer.weight if layer.weight is not None else next(layer.module.parameters(), None)
@@ -103,6 +107,28 @@ class Plan:
         for path, operands in self.layers.items():
             if matches(pattern, path):
                 yield from operands.values()
+
+    def coverage(self, *args: Any, **kwargs: Any) -> Coverage:
+        """Which share of the model is quantized, and what is not and why.
+
+        Args:
+            args, kwargs: what the model can be called with; its multiply-adds are counted in one forward pass, which
+                leaves no trace. Without, only parameters are.
+        """
+        weights = {path: "weight" in operands for path, operands in self.layers.items()}
+        example = (args, kwargs) if args or kwargs else None
+        return coverage(self.model, self.known, weights, self._kinds, example)
+
+    def thin_coverage(self) -> str | None:
+        """What to warn of, where a rule says `*` and yet less than half of the matrices is quantized."""
+        found = self.coverage()
+        if (
+            not self._has_star
+            or found.matrices >= LEAST_COVERED
+            or not any("weight" in o for o in self.layers.values())
+        ):
+            return None
+        return f'layers = "*" covers {found.matrices:.1%} of the matrices of this model.\n{found}'
 
     def params(self) -> list[Param]:
         """All parameters of the model, each once."""
