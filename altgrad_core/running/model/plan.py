@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from altgrad_core.contracts.actions import Role
 from altgrad_core.contracts.layer import LayerSpec
@@ -23,7 +25,7 @@ from altgrad_core.running.model.moment import Moment
 from altgrad_core.running.model.operand import Operand
 from altgrad_core.running.model.recipe import Rule, assign
 
-LEAST_COVERED = 0.5
+LEAST_COVERED, MOST_LISTED = 0.5, 8
 
 
 class Param(NamedTuple):
@@ -58,7 +60,8 @@ class Switch(NamedTuple):
 class Plan:
     """The quantized layers of one model. Made by `quantize_model`.
 
-    A training loop of one's own calls `step()` after every optimizer step, and `model.eval()` before evaluation.
+    A training loop of one's own calls `step()` after every optimizer step, or `attach(optimizer)` once, and
+    `model.eval()` before evaluation. Scales and histories travel in the metadata of the model's `state_dict`.
     """
 
     def __init__(
@@ -81,9 +84,10 @@ class Plan:
         for operand in self.operands():
             self._know(operand.format)
         for path, operands in self.layers.items():
-            attach(self.known[path], operands)
+            attach(self.known[path], operands, self.moment)
         close_fused_paths(model)
         self._measure()
+        self._is_checked = False
         self._has_star = any(rule.layers.strip() == "*" for rule in rules)
 
     def _operand(self, layer: Layer, role: Role, quantizer: Quantizer) -> Operand:
@@ -156,11 +160,40 @@ class Plan:
                 )
         return {weight: operand.geometry for weight, operand in found.items()}
 
+    def attach(self, optimizer: Optimizer) -> None:
+        """From now on every step of `optimizer` calls `step()`."""
+        optimizer.register_step_post_hook(self._after_step)
+
+    def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        self.step()
+
     def step(self) -> None:
         """An optimizer step is over."""
+        if not self._is_checked:
+            self._is_checked = True
+            self._warn_of_unused()
         for operand in self.operands():
             operand.advance()
         self.moment.step, self.moment.passed = self.moment.step + 1, None
+
+    def _warn_of_unused(self) -> None:
+        """Operands that a rule quantizes and the first step did not round; gradients only of weights that are trained."""
+        unused = [
+            f"{operand.role} of {operand.path}"
+            for operand in self.operands()
+            if not operand.is_used and (operand.role != "gradient" or self._is_trained(operand.path))
+        ]
+        if unused and any(operand.is_used for operand in self.operands()):
+            more = f" and {len(unused) - MOST_LISTED} more" if len(unused) > MOST_LISTED else ""
+            warnings.warn(
+                f"the first step did not round what the recipe lists: the {', the '.join(unused[:MOST_LISTED])}{more}; "
+                "their layers are not called in training",
+                stacklevel=3,
+            )
+
+    def _is_trained(self, path: str) -> bool:
+        weight = self.weight(path)
+        return weight is not None and weight.requires_grad
 
     def switch(
         self, pattern: str, role: Role, to: str | Mapping[str, str], *, leaving: Sequence[str] = ()
