@@ -159,6 +159,20 @@ class Operand:
             return spread(self.scale, self._shape, self._block)
         return self._layout.back(spread(self.scale, self._shape, self._block).expand(self._shape), self._like)
 
+    @property
+    def layout(self) -> Layout:
+        """Where the rows of its tensors are."""
+        return self._layout
+
+    def evaluated(self, x: Tensor) -> Quantized:
+        """What an evaluation makes of `x` now; nothing is remembered."""
+        return self._quantize(x, False)
+
+    def keep_scale(self, scale: Tensor, *, like: Tensor) -> None:
+        """From now on use this scale, for a tensor of the shape of `like` whose values are on its grid."""
+        self._notice_shape(like)
+        self._is_fixed, self.scale, self._latest = True, scale, None
+
     def measure(self, x: Tensor) -> None:
         """Take the scale of `x` before any forward pass, so that the geometry is defined from the start."""
         rows = self._notice_shape(x)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -22,10 +23,10 @@ from altgrad_core.running.model.fused_paths import close_fused_paths, reopen_fus
 from altgrad_core.running.model.layers import Layer, attach, detach, layers_of, quantized_modules, refuse_quantized
 from altgrad_core.running.model.layout import Layout
 from altgrad_core.running.model.moment import Moment
+from altgrad_core.running.model.notices import thin, unused
 from altgrad_core.running.model.operand import Operand
+from altgrad_core.running.model.quantized_file import own_weights, write_quantized, written_recipe
 from altgrad_core.running.model.recipe import Rule, assign
-
-LEAST_COVERED, MOST_LISTED = 0.5, 8
 
 
 class Param(NamedTuple):
@@ -125,14 +126,8 @@ class Plan:
 
     def thin_coverage(self) -> str | None:
         """What to warn of, where a rule says `*` and yet less than half of the matrices is quantized."""
-        found = self.coverage()
-        if (
-            not self._has_star
-            or found.matrices >= LEAST_COVERED
-            or not any("weight" in o for o in self.layers.values())
-        ):
-            return None
-        return f'layers = "*" covers {found.matrices:.1%} of the matrices of this model.\n{found}'
+        has_weights = any("weight" in operands for operands in self.layers.values())
+        return thin(self.coverage()) if self._has_star and has_weights else None
 
     def params(self) -> list[Param]:
         """All parameters of the model, each once."""
@@ -171,29 +166,12 @@ class Plan:
         """An optimizer step is over."""
         if not self._is_checked:
             self._is_checked = True
-            self._warn_of_unused()
+            trained = [path for path in self.layers if (w := self.weight(path)) is not None and w.requires_grad]
+            if (problem := unused(self.operands(), trained)) is not None:
+                warnings.warn(problem, stacklevel=2)
         for operand in self.operands():
             operand.advance()
         self.moment.step, self.moment.passed = self.moment.step + 1, None
-
-    def _warn_of_unused(self) -> None:
-        """Operands that a rule quantizes and the first step did not round; gradients only of weights that are trained."""
-        unused = [
-            f"{operand.role} of {operand.path}"
-            for operand in self.operands()
-            if not operand.is_used and (operand.role != "gradient" or self._is_trained(operand.path))
-        ]
-        if unused and any(operand.is_used for operand in self.operands()):
-            more = f" and {len(unused) - MOST_LISTED} more" if len(unused) > MOST_LISTED else ""
-            warnings.warn(
-                f"the first step did not round what the recipe lists: the {', the '.join(unused[:MOST_LISTED])}{more}; "
-                "their layers are not called in training",
-                stacklevel=3,
-            )
-
-    def _is_trained(self, path: str) -> bool:
-        weight = self.weight(path)
-        return weight is not None and weight.requires_grad
 
     def switch(
         self, pattern: str, role: Role, to: str | Mapping[str, str], *, leaving: Sequence[str] = ()
@@ -234,11 +212,40 @@ class Plan:
                 "give one of them another name"
             )
 
-    def remove(self) -> None:
-        """Make every layer of the model an ordinary one again."""
+    def export(self, path: str | Path) -> None:
+        """Write the model as codes and scales; `load_quantized` reads it. See `running/model/quantized_file.py`."""
+        told = {
+            "recipe": written_recipe(self.layers),
+            "state": self.state_dict(),
+            "seed": self.moment.seed,
+            "phase": self.moment.phase,
+        }
+        write_quantized(Path(path), self.model, own_weights(self.model, self.known, self.layers), told)
+
+    def remove(self, *, bake: bool = False) -> None:
+        """Make every layer of the model an ordinary one again.
+
+        Args:
+            bake: leave the values of the weights that an evaluation reads now. Weights that an unquantized layer reads
+                too, and weights computed from other parameters, are left as they are, and warned of.
+        """
+        if bake:
+            self._bake()
         for module in quantized_modules(self.model):
             detach(module)
         reopen_fused_paths(self.model)
+
+    @torch.no_grad()
+    def _bake(self) -> None:
+        own = own_weights(self.model, self.known, self.layers)
+        for weight in own:
+            weight.parameter.copy_(weight.operand.evaluated(weight.parameter).values)
+        baked = {weight.path for weight in own}
+        left = [path for path, operands in self.layers.items() if "weight" in operands and path not in baked]
+        left = [path for path in left if not self.layers[path]["weight"].format.is_identity]
+        if left:
+            listed = ", ".join(left)
+            warnings.warn(f"not baked, for others read or make these weights too: {listed}", stacklevel=3)
 
     def state_dict(self) -> dict[str, Any]:
         """Formats in force, scales, histories and counts, as plain data."""
