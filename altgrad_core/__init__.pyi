@@ -201,6 +201,9 @@ from .running.assembly.library import (
 from .running.assembly.library import (
     quantize_model as quantize_model,
 )
+from .running.assembly.load_quantized import (
+    load_quantized as load_quantized,
+)
 from .running.model.plan import (
     Plan as Plan,
 )

@@ -87,6 +87,7 @@ def print_plan(run: Run, *, as_json: bool) -> None:
         shape = "x".join(str(n) for n in layer["shape"])
         table.add_row(path, shape, *(layer.get(role, "-") for role in ("weight", "activation", "gradient")))
     console.print(table)
+    console.print(f"\n{facts['coverage']}", highlight=False)
     console.print("", _group_table(facts["groups"]), sep="\n")
     console.print(
         f"\n{facts['name']}: {facts['steps']} steps of {facts['tokens_per_step']} tokens "
@@ -120,6 +121,7 @@ def plan_facts(run: Run) -> dict[str, Any]:
         "device": str(run.device),
         "checkpoint_bytes": run.checkpoint_bytes(),
         "layers": layers,
+        "coverage": str(run.plan.coverage(run.batches.validation(1)[0][0][:1].to(run.device))),
         "monitors": [monitor.name for monitor in run.monitors],
         "interventions": [intervention.name for intervention in run.interventions],
     }

@@ -76,6 +76,10 @@ class LayerSpec(Options):
             args, kwargs: those that the module is called with.
         """
 
+    def refusal(self, module: nn.Module) -> str | None:
+        """Why a module that is nearly of this kind cannot be quantized; coverage says it. None: it is of no concern."""
+        return None
+
     def products(self, module: nn.Module) -> Sequence[Product]:
         """The products of a module of this kind."""
         return (Product(),)

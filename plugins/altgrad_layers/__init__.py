@@ -10,9 +10,10 @@ from altgrad_layers.bilinear import Bilinear
 from altgrad_layers.conv import Conv, ConvTransposed
 from altgrad_layers.embedding import Embedding, EmbeddingBag
 from altgrad_layers.linear import Conv1D, Linear
+from altgrad_layers.recurrent import Recurrent
 
 
 @hookimpl
 def altgrad_layers() -> Iterator[type[LayerSpec]]:
     """The kinds of this package."""
-    yield from (Linear, Conv1D, Conv, ConvTransposed, Embedding, EmbeddingBag, Bilinear, MultiheadAttention)
+    yield from (Linear, Conv1D, Conv, ConvTransposed, Embedding, EmbeddingBag, Bilinear, MultiheadAttention, Recurrent)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from altgrad_core import LayerSpec, Product, Rounding
-from altgrad_layers.own_forward import computes_as
+from altgrad_layers.own_forward import computes_as, why_not
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -32,6 +32,14 @@ class MultiheadAttention(LayerSpec):
             and module.bias_k is None
             and not module.add_zero_attn
         )
+
+    def refusal(self, module: nn.Module) -> str | None:
+        """With keys and values of its own, or a forward pass of its own."""
+        from torch import nn
+
+        if isinstance(module, nn.MultiheadAttention) and (module.bias_k is not None or module.add_zero_attn):
+            return "add_bias_kv and add_zero_attn are not supported"
+        return why_not(module, nn.MultiheadAttention)
 
     def products(self, module: nn.Module) -> Sequence[Product]:
         """The projections."""

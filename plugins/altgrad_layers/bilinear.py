@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from altgrad_core import LayerSpec, Rounding
-from altgrad_layers.own_forward import computes_as
+from altgrad_layers.own_forward import computes_as, why_not
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -21,6 +21,12 @@ class Bilinear(LayerSpec):
         from torch import nn
 
         return computes_as(module, nn.Bilinear)
+
+    def refusal(self, module: nn.Module) -> str | None:
+        """A forward pass of its own, or no weight yet."""
+        from torch import nn
+
+        return why_not(module, nn.Bilinear)
 
     def forward(self, module: Any, rounding: Rounding, input1: Tensor, input2: Tensor) -> Tensor:
         """From shapes (..., inputs 1) and (..., inputs 2) to (..., outputs)."""

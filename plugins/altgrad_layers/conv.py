@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from altgrad_core import LayerSpec, Product, Rounding
-from altgrad_layers.own_forward import computes_as
+from altgrad_layers.own_forward import computes_as, why_not
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -26,6 +26,12 @@ class Conv(LayerSpec):
         from torch import nn
 
         return computes_as(module, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+    def refusal(self, module: nn.Module) -> str | None:
+        """A forward pass of its own, or no weight yet."""
+        from torch import nn
+
+        return why_not(module, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
     def products(self, module: nn.Module) -> Sequence[Product]:
         """One product."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from altgrad_core import LayerSpec, Product, Rounding
-from altgrad_layers.own_forward import computes_as
+from altgrad_layers.own_forward import computes_as, why_not
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -25,6 +25,14 @@ class Embedding(LayerSpec):
         from torch import nn
 
         return computes_as(module, nn.Embedding) and module.max_norm is None
+
+    def refusal(self, module: nn.Module) -> str | None:
+        """With `max_norm`, or a forward pass of its own."""
+        from torch import nn
+
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.max_norm is not None:
+            return "max_norm writes into the weight in every forward pass"
+        return why_not(module, nn.Embedding, nn.EmbeddingBag)
 
     def products(self, module: nn.Module) -> Sequence[Product]:
         """The table."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from altgrad_core import LayerSpec, Product, Rounding
-from altgrad_layers.own_forward import computes_as
+from altgrad_layers.own_forward import computes_as, why_not
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -27,6 +27,12 @@ class Linear(LayerSpec):
         from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
         return computes_as(module, nn.Linear) and not isinstance(module, NonDynamicallyQuantizableLinear)
+
+    def refusal(self, module: nn.Module) -> str | None:
+        """A forward pass of its own, or no weight yet."""
+        from torch import nn
+
+        return why_not(module, nn.Linear)
 
     def forward(self, module: Any, rounding: Rounding, input: Tensor) -> Tensor:
         """From shape (..., inputs) to (..., outputs)."""

@@ -151,3 +151,60 @@ def test_a_stranger_can_bring_a_kind_of_layer_from_outside() -> None:
     rule = ag.Rule("*", activation=ag.Quantizer(ag.load_format("e4m3"), scaling="none"))
     Plan(model, [rule], kinds=[DoubledKind()], find=ag.load_format)
     assert model(torch.tensor([1.04, 2.1])).tolist() == [2.0, 4.0]
+
+
+class OneOfEach(nn.Module):
+    """Quantized, unselected, foreign, recurrent, attention, and a table."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.first, self.second = nn.Embedding(10, 4), nn.Linear(4, 4), nn.Linear(4, 4)
+        self.recurrent = nn.LSTM(4, 4, batch_first=True)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.second(self.first(self.table(tokens)))
+        return self.recurrent(x @ x.transpose(-2, -1) @ x)[0]
+
+
+def test_coverage_counts_parameters_and_products_and_gives_reasons() -> None:
+    model = OneOfEach()
+    plan = ag.quantize_model(model, [ag.Rule("first", weight=E4M3, activation=E4M3)])
+    found = plan.coverage(torch.zeros(1, 3, dtype=torch.int64))
+    assert found.parameters == 16 / (40 + 2 * 20 + 160)
+    products = 3 * 16  # of each linear layer, for three positions
+    attention = 2 * 3 * 3 * 4
+    recurrent = sum(part.multiply_adds for part in found.uncovered if part.path == "recurrent")
+    assert found.multiply_adds == products / (2 * products + attention + recurrent)
+    assert {part.path: part.why for part in found.uncovered} == {
+        "": "OneOfEach computes products of its own, such as attention",
+        "table": 'Embedding has to be named by a rule, "*" leaves it out',
+        "second": "no rule selects it",
+        "recurrent": "a recurrent layer computes its products in one kernel of torch, whose operands cannot be rounded",
+    }
+    assert str(plan.coverage()).startswith("quantized: 6.7% of parameters\n  not recurrent: a recurrent layer")
+
+
+def test_a_star_that_covers_less_than_half_is_warned_of() -> None:
+    model = nn.Sequential(nn.LSTM(4, 4), nn.Linear(4, 4))
+    with pytest.warns(UserWarning) as caught:
+        ag.quantize_model(model, [ALL])
+    assert str(caught[0].message) == (
+        'layers = "*" covers 11.1% of the matrices of this model.\n'
+        "quantized: 8.9% of parameters\n"
+        "  not 0: a recurrent layer computes its products in one kernel of torch, whose operands cannot be rounded"
+    )
+
+
+@pytest.mark.parametrize(
+    ("module", "why"),
+    [
+        (type("Own", (nn.Linear,), {"forward": lambda self, x: x})(2, 2), "Own has a forward pass of its own"),
+        (nn.Embedding(3, 2, max_norm=1.0), "max_norm writes into the weight in every forward pass"),
+        (nn.MultiheadAttention(4, 2, add_bias_kv=True), "add_bias_kv and add_zero_attn are not supported"),
+        (nn.GRUCell(2, 2), "a recurrent layer computes its products in one kernel of torch, whose operands cannot be rounded"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_quantized_says_why(module: nn.Module, why: str) -> None:
+    model = nn.ModuleDict({"strange": module, "plain": nn.Linear(2, 2)})
+    plan = ag.quantize_model(model, [ag.Rule("plain", weight=E4M3)])
+    assert next(part.why for part in plan.coverage().uncovered if part.path == "strange") == why

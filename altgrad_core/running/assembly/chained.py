@@ -34,6 +34,14 @@ class ChainedOptimizer(Optimizer):
         self._gather()
         return loss
 
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Give a group to the first member, whose defaults it takes; while the chain is made, groups are the members'."""
+        if any(param_group is group for member in self.members for group in member.param_groups):
+            super().add_param_group(param_group)
+            return
+        self.members[0].add_param_group(param_group)
+        self._gather()
+
     def zero_grad(self, set_to_none: bool = True) -> None:
         """As the members do it."""
         for member in self.members:

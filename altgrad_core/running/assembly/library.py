@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -20,6 +21,7 @@ from altgrad_core.numerics.minifloat import Minifloat
 from altgrad_core.numerics.quantizer import Quantizer
 from altgrad_core.registry.registry import Registry, installed
 from altgrad_core.running.assembly.chained import chained
+from altgrad_core.running.assembly.copying import make_copyable
 from altgrad_core.running.assembly.groups import Group, shares
 from altgrad_core.running.assembly.imported_optimizer import imported_optimizer
 from altgrad_core.running.model.plan import Param, Plan
@@ -49,7 +51,10 @@ def quantize_model(model: nn.Module, rules: Sequence[Rule], *, seed: int = 0) ->
         ManifestError: a rule matches no layer or names a role that none of them has, or the model is quantized already.
     """
     kinds = layer_kinds(installed())
-    return Plan(model, [_with_formats(rule) for rule in rules], kinds=kinds, find=load_format, seed=seed)
+    plan = Plan(model, [_with_formats(rule) for rule in rules], kinds=kinds, find=load_format, seed=seed)
+    if (problem := plan.thin_coverage()) is not None:
+        warnings.warn(problem, stacklevel=2)
+    return plan
 
 
 def layer_kinds(registry: Registry) -> list[LayerSpec]:
@@ -78,7 +83,9 @@ def build_optimizer(
     for index, group in enumerate(chosen):
         if (problem := group.problem(params)) is not None:
             raise ManifestError(f"groups[{index}].layers: {problem}")
-    return chained([build(share.spec, share.params) for share in shares(_spec(name, options), chosen, params)])
+    return make_copyable(
+        chained([build(share.spec, share.params) for share in shares(_spec(name, options), chosen, params)])
+    )
 
 
 def _group(table: GroupTable, name: str, options: dict[str, Any]) -> Group:
@@ -109,7 +116,7 @@ def build(spec: OptimizerSpec, params: Sequence[Param]) -> Optimizer:
         raise PluginError(f'optimizer "{spec.name}": build returned {optimizer!r}; expected a torch.optim.Optimizer')
     for group in optimizer.param_groups:
         group.setdefault("initial_lr", group["lr"])
-    return optimizer
+    return make_copyable(optimizer)
 
 
 def _with_formats(rule: Rule) -> Rule:

@@ -14,6 +14,10 @@ from altgrad_core.contracts.layer import LayerSpec, Product
 from altgrad_core.contracts.pattern import matches
 from altgrad_core.errors import ManifestError
 from altgrad_core.numerics.straight_through import Rounds, quantized_linear, round_gradient, round_straight
+from altgrad_core.running.model.moment import Moment
+
+STATE = "altgrad"
+"""The key of the metadata of a module's `state_dict`."""
 
 
 class RoundingOperand(Protocol):
@@ -80,15 +84,35 @@ def _joined(path: str, name: str) -> str:
 
 @dataclass(frozen=True)
 class Quantized:
-    """What a quantized module knows: its kind, and the operands of each of its products."""
+    """What a quantized module knows: its kind, where training stands, and the operands of each of its products."""
 
     spec: LayerSpec
+    moment: Moment
     products: dict[str, Mapping[Role, Any]] = field(default_factory=dict)
 
     def operands(self) -> Iterator[Any]:
         """The operands of all products."""
         for operands in self.products.values():
             yield from operands.values()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The step, and what the operands remember, by product and role."""
+        products = {
+            product: {role: operand.state_dict(tensors=True) for role, operand in operands.items()}
+            for product, operands in self.products.items()
+        }
+        return {"step": self.moment.step, "products": products}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what operands of the same product and role remembered; of another format only the history."""
+        self.moment.step = state["step"]
+        for product, operands in self.products.items():
+            for role, operand in operands.items():
+                saved = state["products"].get(product, {}).get(role)
+                if saved is not None and saved["format"] == operand.format.facts():
+                    operand.load_state_dict(saved, operand.format)
+                elif saved is not None:
+                    operand.adopt(saved)
 
 
 class QuantizedModule(nn.Module):
@@ -100,6 +124,19 @@ class QuantizedModule(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The quantized forward pass of its kind."""
         return self.quantized.spec.forward(self, _Rounder(self.quantized, self.training), *args, **kwargs)
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        """Scales and histories travel in the metadata of a state_dict, which has no key for them: plain models load it."""
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if (metadata := getattr(destination, "_metadata", None)) is not None:
+            metadata.setdefault(prefix[:-1], {})[STATE] = self.quantized.state_dict()
+
+    def _load_from_state_dict(
+        self, state_dict: Any, prefix: str, local_metadata: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> None:
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args, **kwargs)
+        if STATE in local_metadata:
+            self.quantized.load_state_dict(local_metadata[STATE])
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """A class made on the fly is found again by the class that it was made from."""
@@ -138,13 +175,13 @@ class _Rounder:
         return operand.rounds(training=self._training)
 
 
-def attach(layer: Layer, operands: Mapping[Role, Any]) -> None:
+def attach(layer: Layer, operands: Mapping[Role, Any], moment: Moment) -> None:
     """Make a layer quantize its operands. Hooks, references and parameters of its module stay as they are."""
     module = layer.module
     if not isinstance(module, QuantizedModule):
         plain: Any = type(module)
         module.__class__ = _quantized_class(plain)
-        vars(module)["quantized"] = Quantized(layer.spec)
+        vars(module)["quantized"] = Quantized(layer.spec, moment)
     assert isinstance(module, QuantizedModule)
     module.quantized.products[layer.product.name] = operands
 

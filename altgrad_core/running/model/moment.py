@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -11,6 +12,8 @@ from torch import Tensor
 
 from altgrad_core.numerics.quantizer import Quantizer
 from altgrad_core.numerics.tally import Quantized, Tally
+
+MOST_CHANGES = 3
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class Seen(NamedTuple):
 class Moment:
     """Where training stands; with the seed it names every random stream of the operands.
 
-    `passed` is the last activation, until the step is over.
+    `passed` is the last activation, until the step is over; `changes` says how often each weight changed since.
     """
 
     seed: int = 0
@@ -71,6 +74,22 @@ class Moment:
     step: int = 0
     micro_batch: int = 0
     passed: Passed | None = None
+    changes: dict[str, tuple[object, int]] = field(default_factory=dict)
+    is_forgotten: bool = False  # that a step is over; said once
+
+    def notice_weight(self, path: str, weight: Tensor) -> None:
+        """A weight is rounded that was changed, or in a new step; one that changes on and on within a step is warned of."""
+        tensor, _, memory = identity_of(weight)
+        place = (self.step, tensor, memory)
+        before, changes = self.changes.get(path, (None, 0))
+        self.changes[path] = place, changes + 1 if before == place else 0
+        if self.changes[path][1] >= MOST_CHANGES and not self.is_forgotten:
+            self.is_forgotten = True
+            warnings.warn(
+                f"the weight of {path} changed {MOST_CHANGES} times, and plan.step() was not called: call it after every "
+                "optimizer.step(), or plan.attach(optimizer) once. Until then delayed scaling keeps no history and noise repeats.",
+                stacklevel=2,
+            )
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "passed": None}

@@ -44,6 +44,7 @@ class Operand:
         self.path, self.role, self.quantizer, self._layout = path, role, quantizer, layout
         self.scale = torch.ones((), device=device)
         self.tally: Tally | None = None
+        self.is_used = False
         self.geometry = Geometry(self)
         self._moment, self._tally_step = moment, -1
         self._is_fixed = False
@@ -74,6 +75,8 @@ class Operand:
         now = self._moment
         state = (*identity_of(weight), now.step, now.phase, training, self.quantizer)
         is_new, self._latest = self._latest != state, state
+        if is_new and training:
+            now.notice_weight(self.path, weight)
         return self._repeating(notices=training and is_new)
 
     def _repeating(self, *, notices: bool) -> Rounds:
@@ -96,6 +99,7 @@ class Operand:
         is_repeated = training and self.role not in ("weight", "gradient") and is_recomputing()
         done = self._rounded(x, self._given_scale(), self._key(self._call(x, is_repeated) if training else 0))
         if training and not is_repeated:
+            self.is_used = True
             self._remember(x, done)
         if self.role == "gradient":  # loss scalers and guards need to see what is not finite
             return done._replace(values=_with_infinities(done, x.detach()))
@@ -156,6 +160,20 @@ class Operand:
             return spread(self.scale, self._shape, self._block)
         return self._layout.back(spread(self.scale, self._shape, self._block).expand(self._shape), self._like)
 
+    @property
+    def layout(self) -> Layout:
+        """Where the rows of its tensors are."""
+        return self._layout
+
+    def evaluated(self, x: Tensor) -> Quantized:
+        """What an evaluation makes of `x` now; nothing is remembered."""
+        return self._quantize(x, False)
+
+    def keep_scale(self, scale: Tensor, *, like: Tensor) -> None:
+        """From now on use this scale, for a tensor of the shape of `like` whose values are on its grid."""
+        self._notice_shape(like)
+        self._is_fixed, self.scale, self._latest = True, scale, None
+
     def measure(self, x: Tensor) -> None:
         """Take the scale of `x` before any forward pass, so that the geometry is defined from the start."""
         rows = self._notice_shape(x)
@@ -195,17 +213,17 @@ class Operand:
         self._is_fixed, self.scale = True, self._fixed_scale()
         self._latest = None
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self, *, tensors: bool = False) -> dict[str, Any]:
         """The format in force, the scale, the history and the last counts, as plain data.
 
-        Of activations and gradients the scales of blocks are left out: the next pass makes them anew.
+        With `tensors`, scales of blocks are tensors, which may be many. Of activations and gradients the scales of blocks are left out: the next pass makes them anew.
         """
         is_kept = self.role == "weight" or self.scale.ndim == 0
         return {
             "format": self.format.facts(),
-            "scale": self.scale.tolist() if is_kept else 1.0,
+            "scale": _plain(self.scale, tensors) if is_kept else 1.0,
             "is_fixed": self._is_fixed,
-            "amax": self._amax.tolist() if is_kept else 0.0,
+            "amax": _plain(self._amax, tensors) if is_kept else 0.0,
             "history": self._history.tolist(),
             "tally": None
             if self.tally is None
@@ -215,7 +233,9 @@ class Operand:
     def load_state_dict(self, state: dict[str, Any], format: Format) -> None:
         """Restore what `state_dict` returned."""
         self.switch(format)
-        self.scale, self._amax = self.scale.new_tensor(state["scale"]), self.scale.new_tensor(state["amax"])
+        device = self.scale.device
+        self.scale = torch.as_tensor(state["scale"], dtype=torch.float32, device=device)
+        self._amax = torch.as_tensor(state["amax"], dtype=torch.float32, device=device)
         self._is_fixed, self._history = state["is_fixed"], self._history.new_tensor(state["history"])
         if state["tally"] is not None:
             amax, elements, *counts = state["tally"]
@@ -270,6 +290,10 @@ class Operand:
         micro_batch = 0 if self.role == "weight" else now.micro_batch  # a weight is rounded once a step
         later = ("call", call) if call else ()  # the first call of a micro-batch has the key of the micro-batch
         return derive_key(now.seed, "rounding", now.phase, self.path, self.role, now.step, micro_batch, *later)
+
+
+def _plain(x: Tensor, tensors: bool) -> Any:
+    return x.detach().cpu().clone() if tensors and x.ndim else x.tolist()
 
 
 def _with_infinities(done: Quantized, x: Tensor) -> Tensor:

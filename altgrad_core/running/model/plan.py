@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from altgrad_core.contracts.actions import Role
 from altgrad_core.contracts.layer import LayerSpec
@@ -15,11 +18,14 @@ from altgrad_core.errors import AltgradError, FormatError, ManifestError, RunErr
 from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.geometry import Geometry
 from altgrad_core.numerics.quantizer import Quantizer
+from altgrad_core.running.model.coverage import Coverage, coverage
 from altgrad_core.running.model.fused_paths import close_fused_paths, reopen_fused_paths
 from altgrad_core.running.model.layers import Layer, attach, detach, layers_of, quantized_modules, refuse_quantized
 from altgrad_core.running.model.layout import Layout
 from altgrad_core.running.model.moment import Moment
+from altgrad_core.running.model.notices import thin, unused
 from altgrad_core.running.model.operand import Operand
+from altgrad_core.running.model.quantized_file import own_weights, write_quantized, written_recipe
 from altgrad_core.running.model.recipe import Rule, assign
 
 
@@ -55,7 +61,8 @@ class Switch(NamedTuple):
 class Plan:
     """The quantized layers of one model. Made by `quantize_model`.
 
-    A training loop of one's own calls `step()` after every optimizer step, and `model.eval()` before evaluation.
+    A training loop of one's own calls `step()` after every optimizer step, or `attach(optimizer)` once, and
+    `model.eval()` before evaluation. Scales and histories travel in the metadata of the model's `state_dict`.
     """
 
     def __init__(
@@ -67,7 +74,7 @@ class Plan:
         find: Callable[[str], Format],
         seed: int = 0,
     ) -> None:
-        self.model, self.moment, self._find = model, Moment(seed), find
+        self.model, self.moment, self._find, self._kinds = model, Moment(seed), find, tuple(kinds)
         refuse_quantized(model)
         self.known = layers_of(model, kinds)
         self.layers = {
@@ -78,9 +85,11 @@ class Plan:
         for operand in self.operands():
             self._know(operand.format)
         for path, operands in self.layers.items():
-            attach(self.known[path], operands)
+            attach(self.known[path], operands, self.moment)
         close_fused_paths(model)
         self._measure()
+        self._is_checked = False
+        self._has_star = any(rule.layers.strip() == "*" for rule in rules)
 
     def _operand(self, layer: Layer, role: Role, quantizer: Quantizer) -> Operand:
         tensor = layer.weight if layer.weight is not None else next(layer.module.parameters(), None)
@@ -103,6 +112,22 @@ class Plan:
         for path, operands in self.layers.items():
             if matches(pattern, path):
                 yield from operands.values()
+
+    def coverage(self, *args: Any, **kwargs: Any) -> Coverage:
+        """Which share of the model is quantized, and what is not and why.
+
+        Args:
+            args, kwargs: what the model can be called with; its multiply-adds are counted in one forward pass, which
+                leaves no trace. Without, only parameters are.
+        """
+        weights = {path: "weight" in operands for path, operands in self.layers.items()}
+        example = (args, kwargs) if args or kwargs else None
+        return coverage(self.model, self.known, weights, self._kinds, example)
+
+    def thin_coverage(self) -> str | None:
+        """What to warn of, where a rule says `*` and yet less than half of the matrices is quantized."""
+        has_weights = any("weight" in operands for operands in self.layers.values())
+        return thin(self.coverage()) if self._has_star and has_weights else None
 
     def params(self) -> list[Param]:
         """All parameters of the model, each once."""
@@ -130,8 +155,20 @@ class Plan:
                 )
         return {weight: operand.geometry for weight, operand in found.items()}
 
+    def attach(self, optimizer: Optimizer) -> None:
+        """From now on every step of `optimizer` calls `step()`."""
+        optimizer.register_step_post_hook(self._after_step)
+
+    def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        self.step()
+
     def step(self) -> None:
         """An optimizer step is over."""
+        if not self._is_checked:
+            self._is_checked = True
+            trained = [path for path in self.layers if (w := self.weight(path)) is not None and w.requires_grad]
+            if (problem := unused(self.operands(), trained)) is not None:
+                warnings.warn(problem, stacklevel=2)
         for operand in self.operands():
             operand.advance()
         self.moment.step, self.moment.passed = self.moment.step + 1, None
@@ -175,11 +212,40 @@ class Plan:
                 "give one of them another name"
             )
 
-    def remove(self) -> None:
-        """Make every layer of the model an ordinary one again."""
+    def export(self, path: str | Path) -> None:
+        """Write the model as codes and scales; `load_quantized` reads it. See `running/model/quantized_file.py`."""
+        told = {
+            "recipe": written_recipe(self.layers),
+            "state": self.state_dict(),
+            "seed": self.moment.seed,
+            "phase": self.moment.phase,
+        }
+        write_quantized(Path(path), self.model, own_weights(self.model, self.known, self.layers), told)
+
+    def remove(self, *, bake: bool = False) -> None:
+        """Make every layer of the model an ordinary one again.
+
+        Args:
+            bake: leave the values of the weights that an evaluation reads now. Weights that an unquantized layer reads
+                too, and weights computed from other parameters, are left as they are, and warned of.
+        """
+        if bake:
+            self._bake()
         for module in quantized_modules(self.model):
             detach(module)
         reopen_fused_paths(self.model)
+
+    @torch.no_grad()
+    def _bake(self) -> None:
+        own = own_weights(self.model, self.known, self.layers)
+        for weight in own:
+            weight.parameter.copy_(weight.operand.evaluated(weight.parameter).values)
+        baked = {weight.path for weight in own}
+        left = [path for path, operands in self.layers.items() if "weight" in operands and path not in baked]
+        left = [path for path in left if not self.layers[path]["weight"].format.is_identity]
+        if left:
+            listed = ", ".join(left)
+            warnings.warn(f"not baked, for others read or make these weights too: {listed}", stacklevel=3)
 
     def state_dict(self) -> dict[str, Any]:
         """Formats in force, scales, histories and counts, as plain data."""

@@ -1,0 +1,34 @@
+"""`altgrad export RUN --out FILE`: the model of a run as codes and scales."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def export(
+    run_dir: Annotated[Path, typer.Argument(help="The directory of the run.")],
+    out: Annotated[Path, typer.Option("--out", help="The file to write, such as model.safetensors.")],
+) -> None:
+    """Write the model of the newest whole checkpoint of RUN_DIR: codes, scales, formats and recipe, in one file."""
+    from altgrad_core.errors import ManifestError, RunError
+    from altgrad_core.manifest.load import load_manifest
+    from altgrad_core.records.directory import RunDirectory
+    from altgrad_core.registry.registry import installed
+    from altgrad_core.running.assembly.assemble import assemble
+    from altgrad_core.running.assembly.resolve import resolve
+    from altgrad_core.running.state.checkpoint import newest_checkpoint
+
+    directory = RunDirectory(run_dir)
+    if not directory.is_begun:
+        raise ManifestError(f"{run_dir}: no run has been started here; start one with: altgrad run MANIFEST")
+    newest = newest_checkpoint(directory.checkpoints)
+    if newest is None:
+        raise RunError(f"{run_dir}: has no whole checkpoint to export")
+    run = assemble(resolve(load_manifest(directory.resolved), installed()))
+    step, files, _ = newest
+    run.restore(files)
+    run.plan.export(out)
+    print(f"{out}: {out.stat().st_size:,} bytes, the model of {run.name} at step {step}")

@@ -1,0 +1,110 @@
+"""A model out of a file of codes, evaluated as it was when it was exported."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from altgrad_core.errors import AltgradError, RunError
+from altgrad_core.numerics.format import Format
+from altgrad_core.numerics.minifloat import Minifloat
+from altgrad_core.registry.registry import installed
+from altgrad_core.running.assembly.library import layer_kinds, load_format
+from altgrad_core.running.model.plan import Plan
+from altgrad_core.running.model.quantized_file import VERSION, decoded, read_quantizer
+from altgrad_core.running.model.recipe import Rule
+
+
+def load_quantized(model: nn.Module, path: str | Path) -> Plan:
+    """Load what `Plan.export` wrote into a fresh model, and quantize it; in evaluation its outputs are the same bits.
+
+    Weights are left at the values of their codes, at fixed scales, rounded to nearest.
+
+    Args:
+        model: of the architecture that was exported; not quantized.
+
+    Raises:
+        RunError: the file is none of these, of another model, or in a format that is not installed.
+    """
+    told, tensors = _read(Path(path))
+    try:
+        formats = {
+            (layer, role): _format(written["format"])
+            for layer, roles in told["recipe"].items()
+            for role, written in roles.items()
+        }
+        on_grid = {facts["layer"] for facts in told["weights"].values()}
+        rules = [
+            Rule(_literal(layer), **{role: _quantizer(written, formats[layer, role], role, layer in on_grid)})
+            for layer, roles in told["recipe"].items()
+            for role, written in roles.items()
+        ]
+    except (KeyError, TypeError) as error:
+        raise RunError(f"{path}: is damaged: {type(error).__name__}: {error}") from None
+    known = {format.name: format for format in formats.values()}
+    plan = Plan(model, rules, kinds=layer_kinds(installed()), find=lambda name: known.get(name) or load_format(name))
+    _fill(model, plan, told, tensors, path)
+    plan.moment.seed, plan.moment.phase = told["seed"], told["phase"]
+    return plan
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            told = json.loads((file.metadata() or {}).get("altgrad", "null"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, ValueError) as error:
+        raise RunError(f"{path}: cannot be read: {error}") from None
+    if not isinstance(told, dict) or told.get("version") != VERSION:
+        raise RunError(f"{path}: is not a quantized model of version {VERSION}; plan.export(path) writes one")
+    return told, tensors
+
+
+def _fill(model: nn.Module, plan: Plan, told: dict[str, Any], tensors: dict[str, Tensor], path: str | Path) -> None:
+    """Weights and buffers, then the state of the plan, then the scales of the weights."""
+    own = model.state_dict()
+    for name, tensor in own.items():
+        source = told["aliases"].get(name, name)
+        if source not in tensors or tensors[source].shape != tensor.shape:
+            came = f"{tuple(tensors[source].shape)}" if source in tensors else "nothing"
+            raise RunError(
+                f"{path}: is of another model: {name} has shape {tuple(tensor.shape)} here, and {came} there"
+            )
+    plan.load_state_dict(told["state"])
+    with torch.no_grad():
+        for name, tensor in own.items():
+            source = told["aliases"].get(name, name)
+            value = tensors[source]
+            if source in told["weights"]:
+                operand, scale = plan.layers[told["weights"][source]["layer"]]["weight"], tensors[f"{source}_scale"]
+                value = decoded(value, scale, operand, tensor)
+                operand.keep_scale(scale.to(tensor.device), like=tensor)
+            tensor.copy_(value)
+
+
+def _quantizer(written: dict[str, Any], format: Format, role: str, is_on_grid: bool) -> Any:
+    quantizer = read_quantizer(written, format)
+    return replace(quantizer, rounding="nearest-even") if role == "weight" and is_on_grid else quantizer
+
+
+def _format(facts: dict[str, Any]) -> Format:
+    try:
+        found = load_format(facts["name"])
+    except AltgradError:
+        if "exponent_bits" not in facts:
+            raise RunError(f'the format "{facts["name"]}" is not installed') from None
+        return Minifloat(**{name: value for name, value in facts.items() if name != "bits"})
+    if found.facts() != facts:
+        raise RunError(f'the file has "{facts["name"]}" as {facts}, but that format is {found.facts()} here')
+    return found
+
+
+def _literal(path: str) -> str:
+    """A pattern that matches this path alone."""
+    return "".join(f"[{character}]" if character in "*?[" else character for character in path)

@@ -1,0 +1,142 @@
+"""A quantized model in one safetensors file: codes, scales, what else it needs, and the recipe.
+
+Of every parameter and buffer `NAME`, as in the `state_dict` of the plain model:
+
+- a quantized weight: `NAME`, its codes, and `NAME_scale`, float32 of shape (), or one scale for each block of each row.
+  Codes of e4m3 and e5m2 (OCP) have torch's float8 types, so that any reader has their values; others are uint8, or
+  uint16 above 8 bits. Value = decode(code) * scale.
+- everything else: `NAME`, in its own type. A weight that an unquantized layer reads too, or that is computed from other
+  parameters, belongs here.
+
+The metadata has one entry, `altgrad`, a JSON table: `version`, `weights` (the facts of the format, block and type of
+each), `aliases` (names of one tensor), `recipe` (each operand's quantizer), `state` (of the plan), `seed` and `phase` (of
+its noise).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from altgrad_core.contracts.actions import Role
+from altgrad_core.errors import RunError
+from altgrad_core.numerics.format import Format
+from altgrad_core.numerics.quantizer import Quantizer, decode, encode
+from altgrad_core.numerics.scaling import Scaling, spread
+from altgrad_core.running.model.layers import Layer
+from altgrad_core.running.model.operand import Operand
+
+VERSION = 1
+FLOAT8 = {"e4m3": torch.float8_e4m3fn, "e5m2": torch.float8_e5m2}
+
+
+class Evaluated(NamedTuple):
+    """A weight of a layer as an evaluation reads it, of which nothing else reads the unrounded values."""
+
+    path: str
+    name: str
+    parameter: nn.Parameter
+    operand: Operand
+
+
+def own_weights(
+    model: nn.Module, known: Mapping[str, Layer], layers: Mapping[str, Mapping[Role, Operand]]
+) -> list[Evaluated]:
+    """The quantized weights that only their own layers read."""
+    names: dict[Tensor, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(parameter, []).append(name)
+    found = []
+    for path, operands in layers.items():
+        weight, operand = known[path].weight, operands.get("weight")
+        if operand is None or operand.format.is_identity or weight not in names or not isinstance(weight, nn.Parameter):
+            continue
+        if len(names[weight]) == len(known[path].paths):
+            found.append(Evaluated(path, names[weight][0], weight, operand))
+    return found
+
+
+def write_quantized(path: Path, model: nn.Module, weights: list[Evaluated], plan: Mapping[str, Any]) -> None:
+    """Write the file; see the top of this module.
+
+    Args:
+        plan: what goes into the metadata besides weights and aliases.
+
+    Raises:
+        RunError: a weight has values without a code, such as NaN in a format that has none.
+    """
+    tensors, aliases, facts = {}, {}, {}
+    first: dict[tuple[int, torch.Size, tuple[int, ...]], str] = {}
+    own = {weight.name: weight for weight in weights}
+    for name, tensor in model.state_dict().items():
+        identity = (tensor.data_ptr(), tensor.shape, tensor.stride())
+        if tensor.numel() and identity in first:
+            aliases[name] = first[identity]
+        else:
+            first[identity] = name
+            tensors[name] = tensor.detach().cpu().clone().contiguous()
+    for name, weight in own.items():
+        codes, scale, block = _coded(weight)
+        tensors[name], tensors[f"{name}_scale"] = codes, scale
+        format = weight.operand.format
+        facts[name] = {
+            "layer": weight.path,
+            "format": format.facts(),
+            "block": block,
+            "dtype": str(weight.parameter.dtype).removeprefix("torch."),
+        }
+    told = {"version": VERSION, "weights": facts, "aliases": aliases, **plan}
+    path.write_bytes(save(tensors, metadata={"altgrad": json.dumps(told)}))
+
+
+def _coded(weight: Evaluated) -> tuple[Tensor, Tensor, int | None]:
+    """Codes in the shape of the weight, scales, and how many neighbours in a row share one."""
+    operand, values = weight.operand, weight.parameter.detach()
+    done = operand.evaluated(values)
+    layout, block = operand.layout, operand.quantizer.block_of(operand.layout.rows(values))
+    rows = layout.rows(done.values).float()
+    codes = encode(rows, operand.format, scale=spread(done.scale, rows.shape, block))
+    again = decode(codes, operand.format, scale=spread(done.scale, rows.shape, block))
+    if not torch.equal(layout.back(again, values).to(values.dtype), done.values):
+        raise RunError(f"export: {weight.name} has values that codes of {operand.format.name} do not give back")
+    codes = layout.back(codes, values).contiguous()
+    if operand.format.name in FLOAT8:
+        codes = codes.view(FLOAT8[operand.format.name])
+    return codes.cpu(), done.scale.detach().float().cpu().contiguous(), block
+
+
+def decoded(codes: Tensor, scale: Tensor, operand: Operand, like: Tensor) -> Tensor:
+    """The values of a weight, of the type of `like`."""
+    integers = codes if codes.dtype in (torch.uint8, torch.uint16) else codes.view(torch.uint8)
+    rows = operand.layout.rows(integers)
+    scales = spread(scale, rows.shape, operand.quantizer.block_of(rows))
+    return operand.layout.back(decode(rows, operand.format, scale=scales), codes).to(like.dtype)
+
+
+def written_quantizer(quantizer: Quantizer) -> dict[str, Any]:
+    """A quantizer as plain data."""
+    own = {f.name: getattr(quantizer, f.name) for f in fields(quantizer) if f.name not in ("format", "scaling")}
+    return {"format": quantizer.target.facts(), "scaling": asdict(quantizer.scale_rule), **own}
+
+
+def read_quantizer(written: Mapping[str, Any], format: Format) -> Quantizer:
+    """The quantizer that was written, with its format."""
+    own = {name: value for name, value in written.items() if name not in ("format", "scaling")}
+    return Quantizer(format=format, scaling=Scaling(**written["scaling"]), **own)
+
+
+def written_recipe(layers: Mapping[str, Mapping[Role, Operand]]) -> dict[str, dict[str, Any]]:
+    """The quantizer of every operand."""
+    return {path: dict(_quantizers(operands)) for path, operands in layers.items()}
+
+
+def _quantizers(operands: Mapping[Role, Operand]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for role, operand in operands.items():
+        yield role, written_quantizer(operand.quantizer)
