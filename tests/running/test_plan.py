@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import altgrad_core as ag
-from altgrad_core.numerics.quantizer import fake_quantize
+from altgrad_core.numerics.ops import fake_quantize
 from altgrad_core.running.layers.linear import QuantizedLinear
 from altgrad_core.running.model.recipe import matches
 

@@ -14,10 +14,9 @@ from torch import Tensor
 from altgrad_core.contracts.actions import Role
 from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.geometry import Geometry
-from altgrad_core.numerics.quantizer import Quantizer, amax_of
+from altgrad_core.numerics.ops import amax, quantize, scale_of
+from altgrad_core.numerics.quantizer import Quantizer
 from altgrad_core.numerics.random import derive_key
-from altgrad_core.numerics.reference import finite_amax
-from altgrad_core.numerics.scaling import spread
 from altgrad_core.numerics.straight_through import Rounded, Rounds
 from altgrad_core.numerics.tally import Quantized, Tally
 
@@ -74,7 +73,6 @@ class Operand:
         self._is_fixed = False
         self._amax = torch.zeros((), device=device)
         self._shape: torch.Size = torch.Size()  # of the last tensor
-        self._block: int | None = None
         self._history = torch.zeros(0, device=device)
         self._pending: Tensor | None = None
         self._latest: Latest | None = None
@@ -111,7 +109,7 @@ class Operand:
                 done = self._quantize(weight, training)
                 taken.append(done.scale)
             else:
-                done = how.quantize(weight.detach(), scale=taken[0], key=key)
+                done = quantize(weight.detach(), how, scale=taken[0], key=key)
             return done.values, self._passes(weight, done.scale)
 
         return rounds
@@ -122,7 +120,7 @@ class Operand:
 
     def _quantize(self, x: Tensor, training: bool) -> Quantized:
         looks_back = self.quantizer.scale_rule.kind == "delayed" and len(self._history) > 0
-        scale = self.quantizer.scale_of(self._history.max()) if looks_back else None
+        scale = scale_of(self._history.max(), self.quantizer) if looks_back else None
         done = self._rounded(x, self.scale if self._is_fixed else scale)
         if training:
             self._remember(x, done)
@@ -131,12 +129,12 @@ class Operand:
     def _rounded(self, x: Tensor, scale: Tensor | None) -> Quantized:
         """Round a tensor, or take what another layer made of the same activation."""
         how, passed = self.quantizer, self._moment.passed
-        is_shared = self.role == "activation" and how.rounding != "stochastic" and x.device.type == "cpu"
+        is_shared = self.role == "activation" and not how.mode.random_bits and x.device.type == "cpu"
         if is_shared and passed is not None and passed.serves(x, how, scale):
             return passed.done
         if self.role == "gradient":
             self._moment.passed = None  # the backward pass wants its memory
-        done = how.quantize(x.detach(), scale=scale, key=self._key())
+        done = quantize(x.detach(), how, scale=scale, key=self._key())
         if is_shared:
             self._moment.passed = Passed(ref(x), x._version, how, scale, done)
         return done
@@ -148,14 +146,14 @@ class Operand:
     @property
     def scales(self) -> Tensor:
         """The scale in force of every element of the last tensor, by broadcasting where that will do."""
-        return spread(self.scale, self._shape, self._block)
+        return self.quantizer.tiling.spread(self.scale, tuple(self._shape))
 
     def measure(self, x: Tensor) -> None:
         """Take the scale of `x` before any forward pass, so that the geometry is defined from the start."""
-        self._shape, self._block = x.shape, self.quantizer.block_of(x)
+        self._shape = x.shape
         if not self.format.is_identity:
-            self._amax = amax_of(x, self.format, self._block)
-            self.scale = self.quantizer.scale_of(self._amax)
+            self._amax = amax(x, self.quantizer.tiling)
+            self.scale = scale_of(self._amax, self.quantizer)
 
     def advance(self) -> None:
         """An optimizer step is over: its largest amax becomes one entry of the history."""
@@ -168,7 +166,7 @@ class Operand:
         """Use another format, at the scale of the last amax until the next pass; the history stays valid."""
         self.quantizer = replace(self.quantizer, format=format)
         self._latest = None
-        self.scale = self._fixed_scale() if self._is_fixed else self.quantizer.scale_of(self._amax)
+        self.scale = self._fixed_scale() if self._is_fixed else scale_of(self._amax, self.quantizer)
 
     def fix_scale(self) -> None:
         """See `Geometry.fix_scale`."""
@@ -216,15 +214,15 @@ class Operand:
     def _fixed_scale(self) -> Tensor:
         """The scale of the last amax with one binade of headroom; 1 without scaling."""
         headroom = 1.0 if self.quantizer.scale_rule.kind == "none" else 2.0
-        return self.quantizer.scale_of(self._amax) * headroom
+        return scale_of(self._amax, self.quantizer) * headroom
 
     def _remember(self, x: Tensor, done: Quantized) -> None:
         """Keep of a training pass: the scale, the counts with the others of its step, the step's largest amax."""
-        self._shape, self._block = x.shape, self.quantizer.block_of(x)
+        self._shape = x.shape
         self.scale, tally = done.scale, done.tally
         is_delayed = self.quantizer.scale_rule.kind == "delayed"
         if tally is not None:
-            if self._block is None:
+            if self.quantizer.tiling.whole:
                 self._amax = tally.amax
             elif not self._is_fixed:  # of blocks only the scales are at hand, and they bound the magnitudes
                 self._amax = done.scale * self.format.largest
@@ -232,11 +230,11 @@ class Operand:
             self.tally = self.tally.plus(tally) if self.tally is not None and continues else tally
             self._tally_step = self._moment.step
         if is_delayed:  # the identity keeps a history too, for a later switch
-            seen = finite_amax(x) if tally is None else tally.amax
+            seen = amax(x) if tally is None else tally.amax
             self._pending = seen if self._pending is None else torch.maximum(self._pending, seen)
 
     def _key(self) -> int | None:
-        if self.quantizer.rounding != "stochastic":
+        if not self.quantizer.mode.random_bits:
             return None
         now = self._moment
         return derive_key(now.seed, "rounding", now.phase, self.path, self.role, now.step, now.micro_batch)
