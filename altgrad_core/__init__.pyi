@@ -144,23 +144,29 @@ from .numerics.format import (
 from .numerics.geometry import (
     Geometry as Geometry,
 )
-from .numerics.grid import (
-    Grid as Grid,
-)
 from .numerics.minifloat import (
     Minifloat as Minifloat,
 )
-from .numerics.quantizer import (
-    Quantizer as Quantizer,
+from .numerics.moves import (
+    Moved as Moved,
 )
-from .numerics.quantizer import (
+from .numerics.ops import (
     decode as decode,
 )
-from .numerics.quantizer import (
+from .numerics.ops import (
     encode as encode,
 )
-from .numerics.quantizer import (
+from .numerics.ops import (
     fake_quantize as fake_quantize,
+)
+from .numerics.ops import (
+    quantize as quantize,
+)
+from .numerics.ops import (
+    scale_of as scale_of,
+)
+from .numerics.quantizer import (
+    Quantizer as Quantizer,
 )
 from .numerics.random import (
     derive_key as derive_key,
@@ -175,13 +181,10 @@ from .numerics.tally import (
     Tally as Tally,
 )
 from .numerics.walk import (
-    Moved as Moved,
-)
-from .numerics.walk import (
     adam_walk as adam_walk,
 )
 from .numerics.walk import (
-    hop as hop,
+    stochastic_walk as stochastic_walk,
 )
 from .numerics.walk import (
     update_velocity as update_velocity,

@@ -12,7 +12,7 @@ from peers import contenders as peer_contenders
 from torch import Tensor
 
 import altgrad_core as ag
-from altgrad_core.numerics import reference
+from altgrad_core.numerics.backends import reference
 
 COLUMNS = 1024  # of the tensor; rows and blocks run along them
 OURS, REFERENCE = "AltGrad", "AltGrad, the reference"
@@ -88,7 +88,7 @@ def ours(row: Row) -> Prepare:
             return lambda: ag.encode(place.x, format, out=place.out)
         if row.kind == "decode":
             return lambda: ag.decode(place.x, format, out=place.out)
-        return lambda: row.how.quantize(place.x, scale=scale, key=key, out=place.out).values
+        return lambda: ag.quantize(place.x, row.how, scale=scale, key=key, out=place.out).values
 
     return prepare
 

@@ -138,7 +138,7 @@ def show_growth() -> None:
         x, out, least = torch.randn(size), torch.empty(size), float("inf")
         for _ in range(max(5, 2**22 // size)):
             start = time.process_time()
-            how.quantize(x, out=out)
+            ag.quantize(x, how, out=out)
             least = min(least, time.process_time() - start)
         print(f"| {size:,} | {1e9 * least / size:.3f} |")
 

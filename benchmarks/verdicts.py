@@ -12,7 +12,7 @@ from rows import COLUMNS, OURS, Row, places
 from torch import Tensor
 
 import altgrad_core as ag
-from altgrad_core.numerics import reference
+from altgrad_core.numerics.backends import reference
 
 PROBE = 16  # log2 of the values that a verdict is about
 

@@ -15,9 +15,9 @@ from altgrad_core.errors import ManifestError
 from altgrad_core.manifest.lines import Location
 from altgrad_core.manifest.load import ManifestFile
 from altgrad_core.manifest.merge import dotted
-from altgrad_core.numerics.scaling import GRANULARITY
+from altgrad_core.numerics import rounding, tiling
 
-_PATTERNS = {GRANULARITY: "tensor, row or block:N, such as block:32"}
+_PATTERNS = {tiling.GRANULARITY: tiling.EXAMPLES, rounding.ROUNDING: rounding.EXPECTED}
 _SHAPES = {
     "list_type": "an array ([...], or for tables [[{key}]])",
     "model_type": "a table ({{ ... }}, or [{key}])",

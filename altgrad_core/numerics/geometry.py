@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
-from altgrad_core.numerics import kernels
+from altgrad_core.numerics import ops
 from altgrad_core.numerics.line import floored
-from altgrad_core.numerics.rounding import grid_tensor, round_to_index
+from altgrad_core.numerics.moves import Path
+from altgrad_core.numerics.rounding import grid_tensor
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from altgrad_core.numerics.format import Format
-    from altgrad_core.numerics.grid import Grid
 
 
 class Source(Protocol):
@@ -77,15 +77,15 @@ class Geometry:
         """What positions, values and spacing are measured along: the rungs of the format, unless there is a floor."""
         return self.format if self._floor is None else floored(self.format, self._floor)
 
-    def walks(self, w: Tensor) -> bool:
-        """Whether `w` can be moved by the compiled path."""
-        is_known = kernels.is_arithmetic(self.format) and (self._floor is None or kernels.is_arithmetic(self.line))
-        return is_known and kernels.moves(w)
-
     @property
     def scale(self) -> Tensor:
         """The scale in force of every element, float32 of shape (), or of one that broadcasts to the tensor's."""
         return self._source.scales
+
+    @property
+    def path(self) -> Path:
+        """What a move of a weight must know: the line, the format and the scale in force."""
+        return Path(self.line, self.format, self.scale)
 
     def fix_scale(self) -> None:
         """For weights that live on the grid itself: keep the scale from now on, with one binade of headroom.
@@ -119,52 +119,22 @@ class Geometry:
 
     def rung(self, w: Tensor) -> Tensor:
         """The number of the nearest rung, ties to even; int32, of the shape of `w`."""
-        import torch
-
-        format, scale = self.format, self.scale
-        if kernels.walks(w, format):
-            return kernels.nearest_rung(w, format, scale=scale)
-        return (round_to_index(_scaled(w, scale), format.grid) - format.grid.origin).to(torch.int32)
+        return ops.rung(w, self.format, self.scale)
 
     def position(self, w: Tensor) -> Tensor:
         """u(w): the rung number, linearly interpolated, continued beyond the ends with the last gap; float64.
 
         w / scale is taken in float64: where the scale is no power of two, its float32 quotient would be half an ulp off.
         """
-        line, scale = self.line, self.scale
-        if kernels.walks(w, line):
-            return kernels.position(w, line, scale=scale)
-        values, gaps = grid_tensor(line.grid, w.device), _gaps(line.grid, w.device)
-        scaled = w.detach().double() / scale.double()
-        cell = _cell(scaled, values)
-        anchor = cell + (scaled < 0)  # the end of the cell nearer to zero: tiny values keep their digits
-        return (anchor - line.grid.origin) + (scaled - values[anchor]) / gaps[cell]
+        return ops.position(w, self.line, self.scale)
 
     def value(self, u: Tensor) -> Tensor:
         """The inverse of `position`, float32, of the shape of `u`."""
-        import torch
-
-        line, scale = self.line, self.scale
-        u = u.double()
-        if u.device.type == "cpu" and kernels.walks(torch.empty(0), line):
-            return kernels.value_at(u, line, scale=scale)
-        values, gaps = grid_tensor(line.grid, u.device), _gaps(line.grid, u.device)
-        cell = (u.floor().long() + line.grid.origin).clamp(0, len(gaps) - 1)
-        anchor = cell + (u < 0)
-        return ((values[anchor] + (u - (anchor - line.grid.origin)) * gaps[cell]) * scale.double()).float()
+        return ops.value(u, self.line, self.scale)
 
     def spacing(self, w: Tensor) -> Tensor:
         """S(w): the width of the cell that holds w, on a grid point that of the cell away from zero; float32."""
-        import torch
-
-        line, scale = self.line, self.scale
-        if kernels.walks(w, line):
-            return kernels.spacing(w, line, scale=scale)
-        values, gaps = grid_tensor(line.grid, w.device), _gaps(line.grid, w.device)
-        scaled = _scaled(w, scale).double()
-        away_below = (torch.searchsorted(values, scaled.contiguous()) - 1).clamp(0, len(gaps) - 1)
-        cell = torch.where(scaled < 0, away_below, _cell(scaled, values))
-        return (gaps[cell] * scale.double()).float()
+        return ops.spacing(w, self.line, self.scale)
 
 
 @lru_cache(maxsize=256)
@@ -172,20 +142,3 @@ def _rungs_per_binade(format: Format) -> int | None:
     if format.mantissa_bits is None:
         return None
     return len(format.grid) - bisect_right(format.grid.values, format.grid.highest / 2)
-
-
-def _scaled(w: Tensor, scale: Tensor) -> Tensor:
-    return w.detach().float() / scale
-
-
-def _cell(scaled: Tensor, values: Tensor) -> Tensor:
-    """The index of the grid value at or below, kept within the cells."""
-    import torch
-
-    return (torch.searchsorted(values, scaled.contiguous(), right=True) - 1).clamp(0, len(values) - 2)
-
-
-@lru_cache(maxsize=256)
-def _gaps(grid: Grid, device: object) -> Tensor:
-    """Distances between neighbouring values, float64 of shape (rungs - 1,)."""
-    return grid_tensor(grid, device).diff()

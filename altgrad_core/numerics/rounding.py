@@ -1,11 +1,12 @@
-"""How a value moves to the grid: the reference, plain and slow, that judges every fast path.
+"""How a value between two rungs moves to the grid: each mode is a row of facts.
 
 All arithmetic is float64 on float32 grids and is exact for every format of the floating family.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
@@ -17,10 +18,53 @@ if TYPE_CHECKING:
 
     from altgrad_core.numerics.grid import Grid
 
-RoundingName = Literal[
-    "nearest-even", "nearest-away", "toward-zero", "toward-positive", "toward-negative", "stochastic"
-]
+Toward = Literal["even", "odd", "away", "zero", "positive", "negative"]
 FRACTION_BITS = 24  # random bits of stochastic rounding
+
+
+@dataclass(frozen=True)
+class Mode:
+    """A rounding mode.
+
+    Attributes:
+        toward: which of its two neighbours a value between rungs goes to; in a nearest mode, a tie. `even`, `odd`: the
+            rung with such a number, counted from rung 0. `away`, `zero`: away from zero, or toward it.
+        nearest: whether a value that is no tie goes to the nearer neighbour.
+        random_bits: how many bits choose the neighbour by chance; 0 where nothing is left to chance.
+    """
+
+    toward: Toward = "even"
+    nearest: bool = False
+    random_bits: int = 0
+
+
+MODES: dict[str, Mode] = {
+    "nearest-even": Mode("even", nearest=True),  # IEEE 754 roundTiesToEven
+    "nearest-away": Mode("away", nearest=True),  # IEEE 754 roundTiesToAway
+    "toward-zero": Mode("zero"),
+    "toward-positive": Mode("positive"),
+    "toward-negative": Mode("negative"),
+    "stochastic": Mode(random_bits=FRACTION_BITS),
+    "nearest-odd": Mode("odd", nearest=True),
+    "to-odd": Mode("odd"),  # S. Boldo, G. Melquiond, "Emulation of a FMA and correctly rounded sums", 2008
+}
+ROUNDINGS = tuple(MODES)
+FEW_BITS = r"stochastic:(?:[1-9]|1[0-9]|2[0-3])"  # stochastic with that many random bits
+ROUNDING = f"^(?:{'|'.join(MODES)}|{FEW_BITS})$"
+EXPECTED = f"{', '.join(MODES)}, or stochastic:N with N random bits, 1 to {FRACTION_BITS - 1}"
+
+
+def mode_of(rounding: str) -> Mode:
+    """The facts of a rounding by its name.
+
+    Raises:
+        FormatError: there is none.
+    """
+    if rounding in MODES:
+        return MODES[rounding]
+    if re.fullmatch(FEW_BITS, rounding):
+        return Mode(random_bits=int(rounding.removeprefix("stochastic:")))
+    raise FormatError(f'no rounding "{rounding}"; one of {EXPECTED}')
 
 
 def round_to_index(x: Tensor, grid: Grid, *, rounding: str = "nearest-even", key: int | None = None) -> Tensor:
@@ -28,7 +72,7 @@ def round_to_index(x: Tensor, grid: Grid, *, rounding: str = "nearest-even", key
 
     Args:
         x: any shape, already divided by the scale; beyond the ends of the grid it saturates. NaN gives any index.
-        rounding: a name in `ROUNDINGS`.
+        rounding: a name that `mode_of` knows.
         key: names the random stream of stochastic rounding; element i of the flattened `x` draws word i.
 
     Returns:
@@ -36,10 +80,17 @@ def round_to_index(x: Tensor, grid: Grid, *, rounding: str = "nearest-even", key
     """
     import torch
 
-    values = grid_tensor(grid, x.device)
+    values, mode = grid_tensor(grid, x.device), mode_of(rounding)
     inside = x.detach().to(torch.float64).nan_to_num(nan=0.0).clamp(values[0], values[-1])
     below = (torch.searchsorted(values, inside.contiguous(), right=True) - 1).clamp(0, len(grid) - 2)
-    return below + ROUNDINGS[rounding](inside, values[below], values[below + 1], below - grid.origin, key)
+    low, high = values[below], values[below + 1]
+    if mode.random_bits:
+        return below + _goes_up_by_chance(inside, low, high, mode.random_bits, key)
+    favours_high = _favours_high(mode.toward, inside, low, high, below - grid.origin)
+    if mode.nearest:
+        nearer, tie = _is_nearer_to_high(inside, low, high)
+        return below + (nearer | (tie & favours_high))
+    return below + ((inside >= high) | ((inside > low) & favours_high))
 
 
 def round_to_values(x: Tensor, grid: Grid, *, rounding: str = "nearest-even", key: int | None = None) -> Tensor:
@@ -47,31 +98,18 @@ def round_to_values(x: Tensor, grid: Grid, *, rounding: str = "nearest-even", ke
     return grid_tensor(grid, x.device)[round_to_index(x, grid, rounding=rounding, key=key)]
 
 
-def nearest_even(x: Tensor, low: Tensor, high: Tensor, rung: Tensor, key: int | None) -> Tensor:
-    """Whether to go up: to the nearer value, on a tie to the even rung. `rung` is the number of `low`."""
-    nearer, tie = _is_nearer_to_high(x, low, high)
-    return nearer | (tie & (rung % 2 != 0))
-
-
-def nearest_away(x: Tensor, low: Tensor, high: Tensor, rung: Tensor, key: int | None) -> Tensor:
-    """Whether to go up: to the nearer value, on a tie away from zero."""
-    nearer, tie = _is_nearer_to_high(x, low, high)
-    return nearer | (tie & (x >= 0))
-
-
-def toward_zero(x: Tensor, low: Tensor, high: Tensor, rung: Tensor, key: int | None) -> Tensor:
-    """Whether to go up: only from below zero, or where `x` is `high` itself; never to the other side of zero."""
-    return (x >= high) | ((x < 0) & (x > low) & (high <= 0)) | ((x >= 0) & (low < 0))
-
-
-def toward_positive(x: Tensor, low: Tensor, high: Tensor, rung: Tensor, key: int | None) -> Tensor:
-    """Whether to go up: wherever `x` is not `low` itself."""
-    return x > low
-
-
-def toward_negative(x: Tensor, low: Tensor, high: Tensor, rung: Tensor, key: int | None) -> Tensor:
-    """Whether to go up: only where `x` is `high` itself."""
-    return x >= high
+def _favours_high(toward: Toward, x: Tensor, low: Tensor, high: Tensor, rung: Tensor) -> Tensor:
+    """Whether a mode prefers `high` to `low` for `x` between them; `rung` is the number of `low`."""
+    match toward:
+        case "even":
+            return rung % 2 != 0
+        case "odd":
+            return rung % 2 == 0
+        case "away":
+            return x >= 0
+        case "zero":  # never to the other side of zero
+            return ((x < 0) & (high <= 0)) | ((x >= 0) & (low < 0))
+    return (x == x) if toward == "positive" else (x != x)
 
 
 def _is_nearer_to_high(x: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
@@ -83,18 +121,18 @@ def _is_nearer_to_high(x: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Te
     return (twice > total) | ((twice == total) & (tail < 0)), (twice == total) & (tail == 0)
 
 
-def stochastic(x: Tensor, low: Tensor, high: Tensor, rung: Tensor, key: int | None) -> Tensor:
-    """Whether to go up: with probability floor(r * 2**24) / 2**24, for r the position of `x` between its neighbours.
+def _goes_up_by_chance(x: Tensor, low: Tensor, high: Tensor, random_bits: int, key: int | None) -> Tensor:
+    """Whether to go up: with probability floor(r * 2**N) / 2**N, for N bits and r the position of `x` between neighbours.
 
     The position is measured from the end nearer to zero, where the subtraction is exact; between rungs on both sides
     of zero it may not be, and what it lost decides where the rest is a whole number.
     """
-    if key is None:
-        raise FormatError("stochastic rounding needs a key: pass key=derive_key(seed, stream, step)")
     import torch
 
-    one = 2.0**FRACTION_BITS
-    bits = (philox_words(key, x.numel(), device=x.device) >> (32 - FRACTION_BITS)).reshape(x.shape)
+    check_key(key)
+    assert key is not None
+    one = 2.0**random_bits
+    bits = (philox_words(key, x.numel(), device=x.device) >> (32 - random_bits)).reshape(x.shape)
     gap = high - low
     above = x - low
     rest = x - above
@@ -106,14 +144,14 @@ def stochastic(x: Tensor, low: Tensor, high: Tensor, rung: Tensor, key: int | No
     return bits + chance.to(torch.int64) >= int(one)
 
 
-ROUNDINGS: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor, int | None], Tensor]] = {
-    "nearest-even": nearest_even,
-    "nearest-away": nearest_away,
-    "toward-zero": toward_zero,
-    "toward-positive": toward_positive,
-    "toward-negative": toward_negative,
-    "stochastic": stochastic,
-}
+def check_key(key: int | None) -> None:
+    """Refuse stochastic rounding without a key.
+
+    Raises:
+        FormatError: there is none.
+    """
+    if key is None:
+        raise FormatError("stochastic rounding needs a key: pass key=derive_key(seed, stream, step)")
 
 
 @lru_cache(maxsize=256)

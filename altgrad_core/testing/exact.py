@@ -73,7 +73,10 @@ def _goes_up(x: float, grid: Grid, above: int, rounding: str, bits: int) -> bool
     if rounding == "stochastic":
         return bits + math.floor((Fraction(x) - low) / (high - low) * 2**FRACTION_BITS) >= 2**FRACTION_BITS
     excess = 2 * Fraction(x) - low - high
-    tie_goes_up = x >= 0 if rounding == "nearest-away" else (above - grid.origin) % 2 == 0
+    upper_is_even = (above - grid.origin) % 2 == 0
+    if rounding == "to-odd":
+        return not upper_is_even
+    tie_goes_up = {"nearest-even": upper_is_even, "nearest-odd": not upper_is_even, "nearest-away": x >= 0}[rounding]
     return excess > 0 or (excess == 0 and tie_goes_up)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from altgrad_core import Geometry, Moved, SplitOptimizer, hop, update_velocity, walk
+from altgrad_core import Geometry, Moved, SplitOptimizer, stochastic_walk, update_velocity, walk
 
 
 class GridOptimizer(SplitOptimizer):
@@ -54,7 +54,7 @@ class GridOptimizer(SplitOptimizer):
                     self._settle(parameter)
 
     def move(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
-        """A walk, or without a master a hop, of each."""
+        """A walk, or without a master a stochastic walk, of each."""
         keys = torch.randint(2**62, (len(parameters),)).tolist() if self.master == "none" else [0] * len(parameters)
         for parameter, key in zip(parameters, keys, strict=True):
             self._move(group, parameter, key)
@@ -95,7 +95,7 @@ class GridOptimizer(SplitOptimizer):
         if self.master == "fp32":
             moved = walk(parameter, velocity, geometry, **options)
         else:
-            moved = hop(parameter, velocity, geometry, key=key, **options)
+            moved = stochastic_walk(parameter, velocity, geometry, key=key, **options)
             self.add_count(state, "ended", moved.ended)
         self.add_count(state, "broken", moved.broken)
         self.moved[parameter] = moved

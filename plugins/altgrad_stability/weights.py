@@ -87,7 +87,7 @@ class WhatIf(Monitor):
 
     def observe(self, event: Backpropagated) -> Readings:
         """Four readings of each format, by layer."""
-        from altgrad_core import Geometry, Quantizer, Scaling, load_format
+        from altgrad_core import Geometry, Quantizer, Scaling, load_format, quantize
         from altgrad_stability.errors import decibels, energies, finite, rungs_used
 
         readings: dict[str, dict[str, Any]] = {}
@@ -95,7 +95,7 @@ class WhatIf(Monitor):
         for weight in event.weights(self.layers):
             values = finite(weight.after)
             for name in self.formats if values.numel() else ():
-                done = Quantizer(load_format(name), scaling=scaling).quantize(values)
+                done = quantize(values, Quantizer(load_format(name), scaling=scaling))
                 assert done.tally is not None
                 rungs = Geometry.of(load_format(name), done.scale).rung(values)
                 found = {

@@ -32,9 +32,9 @@ INTERVENTIONS = ", ".join(installed().names("intervention"))
         ("intervention.0.use=x", f'intervention[0].use: no intervention "x"; there is {INTERVENTIONS}'),
         ("tracker=[{use='wandbb'}]", 'tracker[0].use: no tracker "wandbb"; did you mean "wandb"?'),
         ("recipe.0.weight.format=e4m4", 'recipe[0].weight.format: no format "e4m4"; did you mean "e4m3"?'),
-        ("recipe.0.weight.rounding=up", "recipe[0].weight.rounding: expected 'nearest-even', 'nearest-away', 'toward-zero', 'toward-positive', 'toward-negative' "
-         'or \'stochastic\', got "up"'),
-        ("recipe.0.weight.granularity=rows", 'recipe[0].weight.granularity: expected tensor, row or block:N, such as block:32, got "rows"'),
+        ("recipe.0.weight.rounding=up", "recipe[0].weight.rounding: expected nearest-even, nearest-away, toward-zero, toward-positive, toward-negative, stochastic, "
+         'nearest-odd, to-odd, or stochastic:N with N random bits, 1 to 23, got "up"'),
+        ("recipe.0.weight.granularity=rows", 'recipe[0].weight.granularity: expected tensor, row, column, block:N, tile:RxC, such as block:32, tile:128x128, got "rows"'),
         ("recipe.0.weight={format='e4m3',scaling='delayed',granularity='row'}",
          "recipe[0].weight: delayed scaling knows the tensor of earlier steps, not its rows: granularity \"row\" goes with "
          'scaling "amax"'),

@@ -16,10 +16,12 @@ from gfloat import RoundMode, compute_scale_amax, decode_block, encode_block, qu
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from altgrad_core.numerics.quantizer import Quantizer, fake_quantize
+from altgrad_core.numerics.ops import fake_quantize, quantize
+from altgrad_core.numerics.quantizer import Quantizer
 from altgrad_core.numerics.scaling import Scaling
 from altgrad_core.numerics.tally import Tally
 from altgrad_core.testing.exact import round_exactly
+from tests.numerics.codes import decoded, encoded
 
 FORMATS = {format.name: format for format in altgrad_formats() if not format.is_identity}
 SIGNED = [name for name, format in FORMATS.items() if format.signed]
@@ -66,7 +68,7 @@ def bits(x):
 def piece_by_piece(x, format, rounding, scaling, size):
     """Each block of each row of a matrix quantized as a tensor of its own: values, scales and counts."""
     whole = Quantizer(format, rounding, Scaling(rounding=scaling.rounding, margin=scaling.margin))
-    done = [[whole.quantize(piece) for piece in row.split(size)] for row in x]
+    done = [[quantize(piece, whole) for piece in row.split(size)] for row in x]
     values = torch.stack([torch.cat([block.values for block in row]) for row in done])
     scales = torch.stack([torch.stack([block.scale for block in row]) for row in done])
     return values, scales, reduce(Tally.plus, (block.tally for row in done for block in row))
@@ -78,8 +80,8 @@ def test_mx_blocks_are_those_of_gfloat_code_by_code(name, rounding):
     info, mode = GFLOAT_BLOCKS[name], MODES[rounding]
     how = Quantizer(FORMATS[name], rounding, MX)
     x = torch.cat([noise(6, 64), noise(2, 64, seed=1) * 2.0**60, noise(1, 64, seed=2) * 2.0**-60])
-    codes, scales = how.encode(x)
-    values = how.fake_quantize(x)
+    codes, scales = encoded(x, how)
+    values = fake_quantize(x, how)
     for row, column in product(range(len(x)), range(2)):
         block = x[row, 32 * column : 32 * (column + 1)].double().numpy()
         scale = compute_scale_amax(info.etype.emax, block)
@@ -96,7 +98,7 @@ def test_codes_of_gfloat_decode_to_its_values():
     scales = 2.0 ** torch.arange(-4.0, 4.0).view(8, 1)
     for row in range(8):
         expected = list(decode_block(info, [127 + row - 4, *codes[row].tolist()]))
-        np.testing.assert_array_equal(how.decode(codes, scales)[row].double().numpy(), expected)
+        np.testing.assert_array_equal(decoded(codes, scales, how)[row].double().numpy(), expected)
 
 
 @pytest.mark.parametrize("granularity", ["row", "block:1", "block:5", "block:32", "block:99"])
@@ -107,7 +109,7 @@ def test_every_block_is_quantized_as_if_it_were_alone(name, scale_rounding, gran
     size = 23 if granularity == "row" else int(granularity[6:])  # the last block of a row is short
     for rounding in MODES:
         values, scales, tally = piece_by_piece(x, FORMATS[name], rounding, scaling, size)
-        done = Quantizer(FORMATS[name], rounding, scaling).quantize(x)
+        done = quantize(x, Quantizer(FORMATS[name], rounding, scaling))
         assert torch.equal(bits(done.values), bits(values)) and torch.equal(done.scale, scales)
         assert [float(count) for count in done.tally] == [float(count) for count in tally]
 
@@ -115,22 +117,22 @@ def test_every_block_is_quantized_as_if_it_were_alone(name, scale_rounding, gran
 @pytest.mark.parametrize("scaling", SCALINGS, ids=str)
 def test_random_choices_in_blocks_are_those_of_the_scaled_tensor(scaling):
     x, how = noise(6, 100), Quantizer(E4M3, "stochastic", scaling)
-    done = how.quantize(x, key=11)
-    spread = done.scale.repeat_interleave(how.block_of(x), dim=-1)[:, :100]
+    done = quantize(x, how, key=11)
+    spread = done.scale.repeat_interleave(how.tiling.block(100), dim=-1)[:, :100]
     alone = fake_quantize(x / spread, E4M3, rounding="stochastic", key=11)
     assert torch.equal(bits(done.values), bits(alone * spread))
 
 
 def test_rows_and_blocks_run_along_the_last_dimension_of_what_is_given():
     x, how = noise(8, 6), Quantizer(E4M3, scaling=Scaling(granularity="row"))
-    assert how.quantize(x.t()).scale.shape == (6, 1)
+    assert quantize(x.t(), how).scale.shape == (6, 1)
     for view in (x.t(), x[:, ::2], x[:1].expand(5, 6), x.view(2, 4, 6).transpose(0, 2)):
-        assert torch.equal(how.fake_quantize(view), how.fake_quantize(view.contiguous()))
+        assert torch.equal(fake_quantize(view, how), fake_quantize(view.contiguous(), how))
 
 
 def test_more_dimensions_are_more_rows():
     x, how = noise(2, 3, 20), Quantizer(E4M3, scaling=Scaling(granularity="block:8"))
-    done, flat = how.quantize(x), how.quantize(x.view(6, 20))
+    done, flat = quantize(x, how), quantize(x.view(6, 20), how)
     assert done.scale.shape == (2, 3, 3)
     assert torch.equal(done.values.view(6, 20), flat.values) and torch.equal(done.scale.view(6, 3), flat.scale)
 
@@ -139,27 +141,27 @@ def test_more_dimensions_are_more_rows():
 @pytest.mark.parametrize("shape", [(0,), (3, 0), (0, 5), (2, 0, 3)])
 def test_empty_tensors_have_no_scales_and_stay(shape, scaling):
     how, x = Quantizer(E4M3, scaling=scaling), torch.empty(shape)
-    done = how.quantize(x)
+    done = quantize(x, how)
     assert (done.values.shape, done.scale.numel(), done.tally.elements) == (shape, 0, 0)
-    codes, scale = how.encode(x)
-    assert how.decode(codes, scale).shape == shape
+    codes, scale = encoded(x, how)
+    assert decoded(codes, scale, how).shape == shape
 
 
 @pytest.mark.parametrize("scaling", SCALINGS, ids=str)
 def test_a_scalar_has_one_scale_whatever_the_granularity(scaling):
     how, x = Quantizer(E4M3, scaling=scaling), torch.tensor(449.0)
-    done, row = how.quantize(x), how.quantize(x.view(1))
+    done, row = quantize(x, how), quantize(x.view(1), how)
     assert (done.values.shape, done.scale.shape) == ((), ())
     assert (done.values.item(), done.scale.item()) == (row.values.item(), row.scale.item())
-    codes, scale = how.encode(x)
-    assert (codes.shape, how.decode(codes, scale).item()) == ((), done.values.item())
+    codes, scale = encoded(x, how)
+    assert (codes.shape, decoded(codes, scale, how).item()) == ((), done.values.item())
 
 
 def test_the_row_of_a_vector_is_the_vector():
     x = noise(50)
     for rounding in ("up", "exact", "mx-floor"):
         row, whole = (
-            Quantizer(E4M3, scaling=Scaling(rounding=rounding, granularity=granularity)).quantize(x)
+            quantize(x, Quantizer(E4M3, scaling=Scaling(rounding=rounding, granularity=granularity)))
             for granularity in ("row", "tensor")
         )
         assert torch.equal(row.values, whole.values) and row.scale.tolist() == [whole.scale.item()]
@@ -168,7 +170,7 @@ def test_the_row_of_a_vector_is_the_vector():
 @pytest.mark.parametrize("scale_format", ["fp32", "e8m0"])
 def test_a_block_of_zeros_or_without_finite_values_is_scaled_as_if_amax_were_one(scale_format):
     x = torch.tensor([[0.0, -0.0], [math.nan, math.inf], [896.0, -1.0], [math.nan, 448.0]])
-    done = Quantizer(E4M3, scaling=Scaling(granularity="block:2", scale_format=scale_format)).quantize(x)
+    done = quantize(x, Quantizer(E4M3, scaling=Scaling(granularity="block:2", scale_format=scale_format)))
     assert done.scale.flatten().tolist() == [2.0**-8, 2.0**-8, 2.0, 1.0]
     expected = [[0.0, -0.0], [math.nan, 1.75], [896.0, -1.0], [math.nan, 448.0]]
     assert torch.equal(bits(done.values), bits(torch.tensor(expected)))
@@ -179,7 +181,7 @@ def test_a_block_of_zeros_beside_others_changes_none_of_them_at_e4m3_scales():
     x = noise(1, 32)
     x[:, 16:] = 0.0
     for scaling in (NVFP4, NVFP4_UP):
-        both, alone = (Quantizer(E2M1, scaling=scaling).quantize(part) for part in (x, x[:, :16]))
+        both, alone = (quantize(part, Quantizer(E2M1, scaling=scaling)) for part in (x, x[:, :16]))
         assert torch.equal(both.values[:, :16], alone.values) and both.scale[0, 0] == alone.scale[0, 0]
         assert both.values[:, 16:].eq(0).all() and both.scale.isfinite().all() and both.scale.gt(0).all()
 
@@ -211,7 +213,7 @@ def test_e4m3_scales_are_those_of_exact_fractions(name, rounding, margin, amaxes
     x = torch.zeros(len(amaxes), 16)
     x[:, 3] = -torch.tensor(amaxes)
     expected = [float(scale) for scale in e4m3_scales(amaxes, FORMATS[name].largest, rounding, margin)]
-    got = Quantizer(FORMATS[name], scaling=scaling).quantize(x).scale
+    got = quantize(x, Quantizer(FORMATS[name], scaling=scaling)).scale
     assert got.flatten().tolist() == torch.tensor(expected, dtype=torch.float64).float().tolist()
 
 
@@ -223,7 +225,7 @@ def test_a_tie_between_two_e4m3_scales_stays_a_tie():
         8.625,
     )  # 8.625 * 448 / 23 is 168, half-way between 160 and 176, whose codes are even and odd
     tensor_scale = torch.tensor(23.0 / (6 * 448), dtype=torch.float32).double()
-    scales = Quantizer(E2M1, scaling=NVFP4).quantize(x).scale
+    scales = quantize(x, Quantizer(E2M1, scaling=NVFP4)).scale
     assert scales.tolist() == [[(448 * tensor_scale).float().item(), (160 * tensor_scale).float().item()]]
 
 
@@ -232,17 +234,17 @@ def test_an_e8m0_scale_reaches_both_ends_of_e8m0():
     x = torch.zeros(2, 32)
     x[0, 0], x[1, 0] = 2.0**-127 * 3, 2.0**127
     mx, fp32 = (Scaling(rounding="mx-floor", granularity="row", scale_format=name) for name in ("e8m0", "fp32"))
-    assert Quantizer(E2M1, scaling=mx).quantize(x).scale.tolist() == [[2.0**-127], [2.0**125]]
-    assert Quantizer(E2M1, scaling=fp32).quantize(x).scale.tolist() == [[2.0**-126], [2.0**125]]
-    done = Quantizer(FORMATS["e0m7"], scaling=mx).quantize(x)  # whose largest value is 127 / 128, of exponent -1
+    assert quantize(x, Quantizer(E2M1, scaling=mx)).scale.tolist() == [[2.0**-127], [2.0**125]]
+    assert quantize(x, Quantizer(E2M1, scaling=fp32)).scale.tolist() == [[2.0**-126], [2.0**125]]
+    done = quantize(x, Quantizer(FORMATS["e0m7"], scaling=mx))  # whose largest value is 127 / 128, of exponent -1
     assert done.scale.tolist() == [[2.0**-125], [2.0**127]]
-    assert torch.equal(Quantizer(E2M1, scaling=mx).quantize(x).values, x)
+    assert torch.equal(quantize(x, Quantizer(E2M1, scaling=mx)).values, x)
 
 
 def test_nvfp4_by_hand():
     x = torch.zeros(1, 48)
     x[0, 0], x[0, 16], x[0, 32] = 6 * 448.0, 12.5, 13.0  # the scale of the tensor is 1
-    exact, up = (Quantizer(E2M1, scaling=scaling).quantize(x) for scaling in (NVFP4, NVFP4_UP))
+    exact, up = (quantize(x, Quantizer(E2M1, scaling=scaling)) for scaling in (NVFP4, NVFP4_UP))
     assert (exact.scale.tolist(), up.scale.tolist()) == ([[448.0, 2.0, 2.25]], [[448.0, 2.25, 2.25]])
     assert exact.values[0, [0, 16, 32]].tolist() == [2688.0, 12.0, 13.5]  # 12.5 saturates
     assert (int(exact.tally.overflow), int(up.tally.overflow)) == (1, 0)
@@ -263,7 +265,7 @@ UP = [scaling for scaling in SCALINGS if scaling.rounding == "up"]
 @given(x=matrices(), name=st.sampled_from(list(FORMATS)), scaling=st.sampled_from(UP))
 def test_nothing_saturates_at_scales_rounded_up(x, name, scaling):
     x = x if FORMATS[name].signed else x.abs()
-    assert int(Quantizer(FORMATS[name], scaling=scaling).quantize(x).tally.overflow) == 0
+    assert int(quantize(x, Quantizer(FORMATS[name], scaling=scaling)).tally.overflow) == 0
 
 
 @settings(max_examples=100, deadline=None)
@@ -274,12 +276,12 @@ def test_a_power_of_two_goes_through_unchanged(x, name, scaling, power):
     x = x.where(x.abs() >= 2.0**-40, 0.0)  # nothing becomes subnormal
     for rounding in ("nearest-even", "stochastic"):
         how = Quantizer(FORMATS[name], rounding, scaling)
-        here, there = how.quantize(x, key=3), how.quantize(x * 2.0**power, key=3)
+        here, there = quantize(x, how, key=3), quantize(x * 2.0**power, how, key=3)
         has_room = min(here.scale.min(), there.scale.min()) > 2.0**-126  # below, scales lose bits, and at last end
         if has_room or scaling.rounding == "up":
             assert torch.equal(bits(here.values * 2.0**power), bits(there.values))
         if has_room:
-            assert torch.equal(how.encode(x, key=3)[0], how.encode(x * 2.0**power, key=3)[0])
+            assert torch.equal(encoded(x, how, key=3)[0], encoded(x * 2.0**power, how, key=3)[0])
 
 
 @pytest.mark.parametrize("scaling", SCALINGS, ids=str)
@@ -289,8 +291,8 @@ def test_decode_of_encode_is_fake_quantize_bit_for_bit(name, scaling):
     modes = (*MODES, "stochastic") if FORMATS[name].bits <= 8 else ("nearest-even", "toward-zero", "stochastic")
     for rounding, overflow in product(modes, ("saturate", "specials")):
         how = Quantizer(FORMATS[name], rounding, scaling, overflow)
-        codes, scale = how.encode(x, key=5)
-        assert torch.equal(bits(how.decode(codes, scale)), bits(how.fake_quantize(x, key=5)))
+        codes, scale = encoded(x, how, key=5)
+        assert torch.equal(bits(decoded(codes, scale, how)), bits(fake_quantize(x, how, key=5)))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
@@ -298,21 +300,21 @@ def test_the_type_stays_as_it_came(dtype):
     x = torch.randn(4, 40, generator=torch.Generator().manual_seed(0)).to(dtype)
     for scaling in SCALINGS:
         how = Quantizer(E4M3, scaling=scaling)
-        y = how.fake_quantize(x)
-        assert y.dtype == dtype and how.quantize(x).scale.dtype == torch.float32
-        assert torch.equal(y.float(), how.fake_quantize(x.float()).to(dtype).float())
+        y = fake_quantize(x, how)
+        assert y.dtype == dtype and quantize(x, how).scale.dtype == torch.float32
+        assert torch.equal(y.float(), fake_quantize(x.float(), how).to(dtype).float())
 
 
 def test_the_clipped_gradient_follows_the_scale_of_each_block():
     x = torch.tensor([[460.0, 448.0, 1.0, 0.9], [7.0, 7.5, 8.0, 0.0]], requires_grad=True)
     scaling = Scaling(rounding="mx-floor", granularity="block:2")
-    Quantizer(E4M3, scaling=scaling, straight_through="clipped").fake_quantize(x).sum().backward()
+    fake_quantize(x, Quantizer(E4M3, scaling=scaling, straight_through="clipped")).sum().backward()
     assert x.grad.tolist() == [[0.0, 1.0, 1.0, 1.0], [1.0, 0.0, 1.0, 1.0]]
 
 
 def test_given_scales_of_blocks_are_used_as_they_are():
     x, how = noise(4, 40), Quantizer(E4M3, scaling=Scaling(granularity="block:16"))
     scales = torch.full((4, 3), 0.3)
-    done = how.quantize(x, scale=scales)
-    assert torch.equal(done.values, Quantizer(E4M3).quantize(x, scale=torch.tensor(0.3)).values)
+    done = quantize(x, how, scale=scales)
+    assert torch.equal(done.values, quantize(x, Quantizer(E4M3), scale=torch.tensor(0.3)).values)
     assert torch.equal(done.scale, scales)

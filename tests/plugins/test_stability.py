@@ -17,7 +17,17 @@ from altgrad_stability.errors import decibels, rungs_used
 from altgrad_stability.tallies import headroom
 from torch import Tensor
 
-from altgrad_core import Backpropagated, Geometry, ManifestError, OperandFacts, Quantizer, Scaling, Weight, load_format
+from altgrad_core import (
+    Backpropagated,
+    Geometry,
+    ManifestError,
+    OperandFacts,
+    Quantizer,
+    Scaling,
+    Weight,
+    load_format,
+    quantize,
+)
 from altgrad_core.manifest.load import load_manifest
 from altgrad_core.registry.registry import installed
 from altgrad_core.running.assembly.resolve import resolve
@@ -33,7 +43,7 @@ def event_of(*operands: OperandFacts, step: int = 1) -> Backpropagated:
 
 
 def rounded(x: Tensor, format: str, *, scale: float = 1.0, path: str = "layer", role: Any = "weight") -> OperandFacts:
-    done = Quantizer(load_format(format), scaling="none").quantize(x, scale=torch.tensor(scale))
+    done = quantize(x, Quantizer(load_format(format), scaling="none"), scale=torch.tensor(scale))
     return OperandFacts(path, role, load_format(format), done.scale, done.tally)
 
 
@@ -112,7 +122,7 @@ def test_what_is_undefined_is_absent() -> None:
 def test_of_rows_and_blocks_the_largest_scale_is_reported(granularity: str, scales: Any) -> None:
     x = torch.tensor([[448.0, 1.0, 224.0, 0.0], [1.0, 1792.0, 448.0, 3.0]])
     how = Quantizer(load_format("e4m3"), scaling=Scaling("amax", granularity=granularity))
-    done = how.quantize(x)
+    done = quantize(x, how)
     assert done.scale.squeeze(-1).tolist() == scales
     facts = OperandFacts("layer", "activation", how.target, done.scale, done.tally)
     readings = Stability(every=1).observe(event_of(facts))

@@ -24,7 +24,7 @@ def test_an_unknown_format_is_guessed_at() -> None:
 
 def test_a_quantizer_of_a_name_says_that_it_is_only_a_name() -> None:
     with pytest.raises(ag.FormatError) as caught:
-        ag.Quantizer("e4m3").fake_quantize(torch.ones(2))
+        ag.fake_quantize(torch.ones(2), ag.Quantizer("e4m3"))
     assert str(caught.value) == '"e4m3" is only a name here; pass load_format("e4m3")'
 
 

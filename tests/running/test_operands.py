@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from altgrad_core import Quantizer, Rule, Scaling, load_format, quantize_model
+from altgrad_core import Quantizer, Rule, Scaling, load_format, quantize, quantize_model
 from altgrad_core.running.model.plan import Plan
 
 
@@ -61,7 +61,7 @@ def test_rows_and_blocks_of_a_weight_have_scales_of_their_own() -> None:
     (operand,) = plan.operands()
     assert operand.scale.shape == (4, 2)
     weight = model[0].weight.detach()
-    rounded = Quantizer(load_format("e2m1"), scaling=scaling).quantize(weight).values
+    rounded = quantize(weight, Quantizer(load_format("e2m1"), scaling=scaling)).values
     assert torch.equal(model(torch.eye(64)).t(), rounded)
     geometry = plan.params()[0].geometry
     assert geometry is not None and geometry.scale.shape == (4, 64)

@@ -10,7 +10,7 @@ from torch import nn
 
 import altgrad_core as ag
 from altgrad_core.contracts.pattern import matches
-from altgrad_core.numerics.quantizer import fake_quantize
+from altgrad_core.numerics.ops import fake_quantize
 from altgrad_core.running.model.layers import QuantizedModule
 
 E4M3, E5M2 = ag.load_format("e4m3"), ag.load_format("e5m2")

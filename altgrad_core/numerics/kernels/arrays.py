@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from altgrad_core.numerics import reference
-from altgrad_core.numerics.kernels import steps
+from altgrad_core.numerics.kernels import table
 from altgrad_core.numerics.kernels.deterministic import GROWS
 from altgrad_core.numerics.kernels.facts import NEVER, SMALLEST_NORMAL, Facts, arithmetic_facts, float_bits
+from altgrad_core.numerics.overflow import overflow_threshold, special_beyond
 
 if TYPE_CHECKING:
     from altgrad_core.numerics.format import Format
@@ -25,7 +25,7 @@ UNTAKEN = 0x7FFFFFFF  # a limit that no magnitude reaches, infinity neither: it 
 @lru_cache(maxsize=256)
 def has_specials(format: Format) -> bool:
     """Whether anything lies beyond the ends of the grid."""
-    return any(reference.special_beyond(format, sign) is not None for sign in (1, -1))
+    return any(special_beyond(format, sign) is not None for sign in (1, -1))
 
 
 @lru_cache(maxsize=256)
@@ -42,8 +42,8 @@ def rounding_facts(format: Format, rounding: str, overflow: str) -> Array:
     facts = _known(format)
     limits, specials, special_codes = [], [], []
     for sign in (1, -1):
-        special = reference.special_beyond(format, sign) if overflow == "specials" else None
-        limit = None if special is None else reference.overflow_threshold(format, sign, rounding)
+        special = special_beyond(format, sign) if overflow == "specials" else None
+        limit = None if special is None else overflow_threshold(format, sign, rounding)
         limits.append(UNTAKEN if limit is None else _limit_bits(*limit))
         is_nan = special is None or math.isnan(special)
         specials.append(0x7FC00000 if is_nan else NEVER)
@@ -58,17 +58,17 @@ def _limit_bits(threshold: float, itself: bool) -> int:
 
 
 def steps_facts(format: Format) -> Array:
-    """See `steps.rounds`."""
+    """See `table.rounds`."""
     grid = format.grid
-    lowest = steps.ordered(grid.lowest) if grid.lowest < 0 else steps.ordered(-0.0)
-    highest = steps.ordered(grid.highest) if grid.highest > 0 else steps.ordered(0.0)
+    lowest = table.ordered(grid.lowest) if grid.lowest < 0 else table.ordered(-0.0)
+    highest = table.ordered(grid.highest) if grid.highest > 0 else table.ordered(0.0)
     origin = grid.codes[grid.origin] if grid.values[grid.origin] == 0 else -1
     return np.array([lowest, highest, origin, grid.negative_zero or 0, format.nan_code or 0], np.int32)
 
 
 def places(format: Format, rounding: str, payload: str) -> Array:
     """See `Steps.with_payload`."""
-    found = steps.steps_of(format, rounding)
+    found = table.steps_of(format, rounding)
     assert found is not None, "ask `supports` first"
     values = rung_values(format)
     payloads = {"codes": np.array(format.grid.codes), "rungs": np.arange(len(values)), "values": values.view(np.int32)}

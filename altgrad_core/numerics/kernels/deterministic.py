@@ -34,7 +34,13 @@ from altgrad_core.numerics.random import GROUP
 
 BY_RUN, BY_ELEMENT = 1, 2  # how blocks are scaled: long ones in a loop each, short ones element by element
 EVEN, AWAY, DIRECTED = range(3)
-MODES = {"nearest-even": EVEN, "nearest-away": AWAY}  # the others are directed
+MODES = {
+    "nearest-even": EVEN,
+    "nearest-away": AWAY,
+    "toward-zero": DIRECTED,
+    "toward-positive": DIRECTED,
+    "toward-negative": DIRECTED,
+}
 GROWS = {"toward-zero": (0, 0), "toward-positive": (1, 0), "toward-negative": (0, 1)}  # magnitudes above, below zero
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from altgrad_core.numerics.kernels.bits import BINADE, INFINITY, MAGNITUDE, ONE, ZERO, F, I, as_bits, as_float, compiled
 
 BIAS = np.int64((1023 - 127) << 52)  # float64 bits, of the difference of the two exponent biases
-TO_FLOAT32 = 2.0**-29  # float32 bits, of a bit of float64
+MORE_BITS, ONE_BIT = np.int64(52 - 23), np.int64(1)  # of the significand of a float64 than of a float32
 
 
 @compiled
@@ -80,10 +80,12 @@ def position_of(scaled, low, largest, shift, offset, top, quantum):
     """The rung position of a float64 in units of the grid, interpolated and continued beyond the ends, float64."""
     gap = np.float64(as_float(largest)) - np.float64(value_of(I(top - ONE), low, shift, offset, quantum))
     second = np.float64(as_float(largest)) - gap
-    per_rung, per_quantum = 1.0 / np.float64(I(ONE << shift)), 1.0 / np.float64(quantum)
+    per_quantum = 1.0 / np.float64(quantum)
     size = abs(np.float64(scaled))
-    bits = np.float64(np.float64(size).view(np.int64) - BIAS) * TO_FLOAT32  # those of a float32, and a fraction
-    inner = bits * per_rung - offset if size >= as_float(low) else size * per_quantum
+    bits, width = np.float64(size).view(np.int64) - BIAS, np.int64(shift) + MORE_BITS
+    rung = bits >> width
+    normal = np.float64(rung - offset) + np.float64(bits - (rung << width)) / np.float64(ONE_BIT << width)
+    inner = normal if size >= as_float(low) else size * per_quantum
     outer = (top - 1) + (size - second) / gap
     u = outer if size > as_float(largest) else inner
     return u if scaled >= 0 else -u

@@ -1,4 +1,4 @@
-"""Work on disjoint parts of an array, on as many threads as torch uses; results do not depend on how many."""
+"""Work on disjoint parts of an array, on as many threads as torch uses; results do not depend on how many, nor on their modes."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import math
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
-from typing import Any
+from functools import lru_cache, wraps
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +19,9 @@ WORTH_A_THREAD = 1 << 18  # elements: below, handing over the work costs more th
 COUNTS = 5  # amax bits and four counts
 
 Chunk = Callable[[int, int, Array], None]
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
+_SMALLEST_NORMAL, _SUBNORMAL, _HALF, _TWO = 2.0**-1022, 2.0**-1060, 0.5, 2.0
 
 
 def in_chunks(work: Chunk, size: int, unit: int) -> list[int]:
@@ -36,11 +39,36 @@ def in_chunks(work: Chunk, size: int, unit: int) -> list[int]:
     starts = range(0, size, length)
     each = np.zeros((len(starts), COUNTS), np.int64)
     parts = [(start, min(start + length, size), mine) for start, mine in zip(starts, each, strict=True)]
+    work = with_subnormals(work)
     others = [_pool(os.getpid(), torch.get_num_threads()).submit(work, *part) for part in parts[1:]]
     work(*parts[0])
     for other in others:
         other.result()
     return [int(each[:, 0].max()), *each[:, 1:].sum(axis=0).tolist()]
+
+
+def with_subnormals(work: Callable[Given, Result]) -> Callable[Given, Result]:
+    """`work` in a thread that keeps subnormal numbers: where it flushes them to zero, not before the work is over.
+
+    The mode is one of each thread, and any library may set it.
+    """
+
+    @wraps(work)
+    def kept(*arguments: Given.args, **options: Given.kwargs) -> Result:
+        if not flushes_subnormals():
+            return work(*arguments, **options)
+        torch.set_flush_denormal(False)
+        try:
+            return work(*arguments, **options)
+        finally:
+            torch.set_flush_denormal(True)
+
+    return kept
+
+
+def flushes_subnormals() -> bool:
+    """Whether arithmetic of this thread takes, or gives, zero for a subnormal number."""
+    return _SMALLEST_NORMAL * _HALF == 0.0 or _SUBNORMAL * _TWO == 0.0
 
 
 @lru_cache(maxsize=1)

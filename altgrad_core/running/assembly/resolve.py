@@ -227,6 +227,7 @@ class _Finder:
             scaling=self._scaling(table, location),
             overflow=table.overflow,
             straight_through=table.straight_through,
+            nonfinite=table.nonfinite,
         )
 
     def _scaling(self, table: QuantizerTable, location: Location) -> Scaling:

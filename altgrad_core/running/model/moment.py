@@ -51,7 +51,7 @@ class Seen(NamedTuple):
     Attributes:
         tally: the counts; None where it was not rounded in this step.
         pending: the largest amax of the step, of delayed scaling.
-        scale, amax, shape, block: of the last micro-batch.
+        scale, amax, shape: of the last micro-batch.
     """
 
     tally: Tally | None
@@ -59,7 +59,6 @@ class Seen(NamedTuple):
     scale: Tensor
     amax: Tensor
     shape: torch.Size
-    block: int | None
 
 
 @dataclass

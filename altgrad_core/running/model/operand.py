@@ -14,10 +14,9 @@ from torch import Tensor
 from altgrad_core.contracts.actions import Role
 from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.geometry import Geometry
-from altgrad_core.numerics.quantizer import Quantizer, amax_of
+from altgrad_core.numerics.ops import amax, quantize, scale_of
+from altgrad_core.numerics.quantizer import Quantizer
 from altgrad_core.numerics.random import derive_key
-from altgrad_core.numerics.reference import finite_amax
-from altgrad_core.numerics.scaling import spread
 from altgrad_core.numerics.straight_through import Rounded, Rounds
 from altgrad_core.numerics.tally import Quantized, Tally
 from altgrad_core.running.model.calls import Calls, is_recomputing
@@ -51,7 +50,6 @@ class Operand:
         self._amax = torch.zeros((), device=device)
         self._shape: torch.Size = torch.Size()  # of the last tensor, in rows
         self._like = torch.empty(0, device="meta")  # of its shape
-        self._block: int | None = None
         self._history = torch.zeros(0, device=device)
         self._pending: Tensor | None = None
         self._calls = Calls()
@@ -107,7 +105,7 @@ class Operand:
 
     def _call(self, x: Tensor, is_repeated: bool) -> int:
         """The number of this call within its micro-batch, for the noise; a weight is rounded once a step."""
-        if self.quantizer.rounding != "stochastic" or self.role == "weight":
+        if not self.quantizer.mode.random_bits or self.role == "weight":
             return 0
         if is_repeated:
             return self._calls.repeated(x)
@@ -119,12 +117,12 @@ class Operand:
         if self._is_fixed:
             return self.scale
         looks_back = self.quantizer.scale_rule.kind == "delayed" and len(self._history) > 0
-        return self.quantizer.scale_of(self._history.max()) if looks_back else None
+        return scale_of(self._history.max(), self.quantizer) if looks_back else None
 
     def _rounded(self, x: Tensor, scale: Tensor | None, key: int | None) -> Quantized:
         """Round a tensor, or take what another layer made of the same activation."""
         how, passed = self.quantizer, self._moment.passed
-        is_shared = self.role == "activation" and how.rounding != "stochastic" and self._can_be_shared(x)
+        is_shared = self.role == "activation" and not how.mode.random_bits and self._can_be_shared(x)
         if is_shared and passed is not None and passed.serves(x, how, scale):
             return passed.done
         if self.role == "gradient":
@@ -141,9 +139,9 @@ class Operand:
     def _in_rows(self, x: Tensor, scale: Tensor | None, key: int | None, how: Quantizer) -> Quantized:
         """Round a tensor, whose rows and blocks run along the dimensions that its product sums over."""
         x = x.detach()
-        if self._layout.is_plain or how.scale_rule.granularity == "tensor":
-            return how.quantize(x, scale=scale, key=key)
-        done = how.quantize(self._layout.rows(x), scale=scale, key=key)
+        if self._layout.is_plain or how.tiling.whole:
+            return quantize(x, how, scale=scale, key=key)
+        done = quantize(self._layout.rows(x), how, scale=scale, key=key)
         return done._replace(values=self._layout.back(done.values, x))
 
     def _passes(self, x: Tensor, scale: Tensor, how: Quantizer) -> Tensor | None:
@@ -156,9 +154,10 @@ class Operand:
     @property
     def scales(self) -> Tensor:
         """The scale in force of every element of the last tensor, by broadcasting where that will do."""
+        scales = self.quantizer.tiling.spread(self.scale, tuple(self._shape))
         if self._layout.is_plain or self.scale.ndim == 0:
-            return spread(self.scale, self._shape, self._block)
-        return self._layout.back(spread(self.scale, self._shape, self._block).expand(self._shape), self._like)
+            return scales
+        return self._layout.back(scales.expand(self._shape), self._like)
 
     @property
     def layout(self) -> Layout:
@@ -178,8 +177,8 @@ class Operand:
         """Take the scale of `x` before any forward pass, so that the geometry is defined from the start."""
         rows = self._notice_shape(x)
         if not self.format.is_identity:
-            self._amax = amax_of(rows, self.format, self._block)
-            self.scale = self.quantizer.scale_of(self._amax)
+            self._amax = amax(rows, self.quantizer.tiling)
+            self.scale = scale_of(self._amax, self.quantizer)
 
     def advance(self) -> None:
         """An optimizer step is over: its largest amax becomes one entry of the history, unless nothing was seen."""
@@ -191,7 +190,7 @@ class Operand:
     def seen(self) -> Seen:
         """What was seen in the training passes of this step."""
         tally = self.tally if self._tally_step == self._moment.step else None
-        return Seen(tally, self._pending, self.scale, self._amax, self._shape, self._block)
+        return Seen(tally, self._pending, self.scale, self._amax, self._shape)
 
     def take(self, parts: Sequence[Seen]) -> None:
         """Take over what all processes saw in this step, each its part of the micro-batches, in their order."""
@@ -200,13 +199,13 @@ class Operand:
             self.tally, self._tally_step = reduce(Tally.plus, tallies), self._moment.step
         pending = [part.pending for part in parts if part.pending is not None]
         self._pending = torch.stack(pending).max() if pending else None
-        *_, (_, _, self.scale, self._amax, self._shape, self._block) = parts
+        *_, (_, _, self.scale, self._amax, self._shape) = parts
 
     def switch(self, format: Format) -> None:
         """Use another format, at the scale of the last amax until the next pass; the history stays valid."""
         self.quantizer = replace(self.quantizer, format=format)
         self._latest = None
-        self.scale = self._fixed_scale() if self._is_fixed else self.quantizer.scale_of(self._amax)
+        self.scale = self._fixed_scale() if self._is_fixed else scale_of(self._amax, self.quantizer)
 
     def fix_scale(self) -> None:
         """See `Geometry.fix_scale`."""
@@ -256,7 +255,7 @@ class Operand:
     def _fixed_scale(self) -> Tensor:
         """The scale of the last amax with one binade of headroom; 1 without scaling."""
         headroom = 1.0 if self.quantizer.scale_rule.kind == "none" else 2.0
-        return self.quantizer.scale_of(self._amax) * headroom
+        return scale_of(self._amax, self.quantizer) * headroom
 
     def _remember(self, x: Tensor, done: Quantized) -> None:
         """Keep of a training pass: the scale, the counts with the others of its step, the step's largest amax."""
@@ -264,7 +263,7 @@ class Operand:
         self.scale, tally = done.scale, done.tally
         is_delayed = self.quantizer.scale_rule.kind == "delayed"
         if tally is not None:
-            if self._block is None:
+            if self.quantizer.tiling.whole:
                 self._amax = tally.amax
             elif not self._is_fixed:  # of blocks only the scales are at hand, and they bound the magnitudes
                 self._amax = done.scale * self.format.largest
@@ -272,19 +271,19 @@ class Operand:
             self.tally = self.tally.plus(tally) if self.tally is not None and continues else tally
             self._tally_step = self._moment.step
         if is_delayed:  # the identity keeps a history too, for a later switch
-            seen = finite_amax(x) if tally is None else tally.amax
+            seen = amax(x) if tally is None else tally.amax
             self._pending = seen if self._pending is None else torch.maximum(self._pending, seen)
 
     def _notice_shape(self, x: Tensor) -> Tensor:
         """Keep the shape of the tensor; its rows."""
         rows = self._layout.rows(x.detach())
-        self._shape, self._block = rows.shape, self.quantizer.block_of(rows)
+        self._shape = rows.shape
         if not self._layout.is_plain:
             self._like = torch.empty(x.shape, device="meta")
         return rows
 
     def _key(self, call: int = 0) -> int | None:
-        if self.quantizer.rounding != "stochastic":
+        if not self.quantizer.mode.random_bits:
             return None
         now = self._moment
         micro_batch = 0 if self.role == "weight" else now.micro_batch  # a weight is rounded once a step

@@ -2,14 +2,14 @@
 
 Of every parameter and buffer `NAME`, as in the `state_dict` of the plain model:
 
-- a quantized weight: `NAME`, its codes, and `NAME_scale`, float32 of shape (), or one scale for each block of each row.
+- a quantized weight: `NAME`, its codes, and `NAME_scale`, float32 of shape (), or one scale for each tile.
   Codes of e4m3 and e5m2 (OCP) have torch's float8 types, so that any reader has their values; others are uint8, or
   uint16 above 8 bits. Value = decode(code) * scale.
 - everything else: `NAME`, in its own type. A weight that an unquantized layer reads too, or that is computed from other
   parameters, belongs here.
 
-The metadata has one entry, `altgrad`, a JSON table: `version`, `weights` (the facts of the format, block and type of
-each), `aliases` (names of one tensor), `recipe` (each operand's quantizer), `state` (of the plan), `seed` and `phase` (of
+The metadata has one entry, `altgrad`, a JSON table: `version`, `weights` (the facts of the format, granularity and type
+of each), `aliases` (names of one tensor), `recipe` (each operand's quantizer), `state` (of the plan), `seed` and `phase` (of
 its noise).
 """
 
@@ -28,8 +28,9 @@ from torch import Tensor, nn
 from altgrad_core.contracts.actions import Role
 from altgrad_core.errors import RunError
 from altgrad_core.numerics.format import Format
-from altgrad_core.numerics.quantizer import Quantizer, decode, encode
-from altgrad_core.numerics.scaling import Scaling, spread
+from altgrad_core.numerics.ops import decode, encode
+from altgrad_core.numerics.quantizer import Quantizer
+from altgrad_core.numerics.scaling import Scaling
 from altgrad_core.running.model.layers import Layer
 from altgrad_core.running.model.operand import Operand
 
@@ -83,41 +84,39 @@ def write_quantized(path: Path, model: nn.Module, weights: list[Evaluated], plan
             first[identity] = name
             tensors[name] = tensor.detach().cpu().clone().contiguous()
     for name, weight in own.items():
-        codes, scale, block = _coded(weight)
-        tensors[name], tensors[f"{name}_scale"] = codes, scale
+        tensors[name], tensors[f"{name}_scale"] = _coded(weight)
         format = weight.operand.format
         facts[name] = {
             "layer": weight.path,
             "format": format.facts(),
-            "block": block,
+            "granularity": weight.operand.quantizer.scale_rule.granularity,
             "dtype": str(weight.parameter.dtype).removeprefix("torch."),
         }
     told = {"version": VERSION, "weights": facts, "aliases": aliases, **plan}
     path.write_bytes(save(tensors, metadata={"altgrad": json.dumps(told)}))
 
 
-def _coded(weight: Evaluated) -> tuple[Tensor, Tensor, int | None]:
-    """Codes in the shape of the weight, scales, and how many neighbours in a row share one."""
+def _coded(weight: Evaluated) -> tuple[Tensor, Tensor]:
+    """Codes in the shape of the weight, and scales."""
     operand, values = weight.operand, weight.parameter.detach()
     done = operand.evaluated(values)
-    layout, block = operand.layout, operand.quantizer.block_of(operand.layout.rows(values))
+    layout, how = operand.layout, Quantizer(operand.format, scaling=operand.quantizer.scaling)
     rows = layout.rows(done.values).float()
-    codes = encode(rows, operand.format, scale=spread(done.scale, rows.shape, block))
-    again = decode(codes, operand.format, scale=spread(done.scale, rows.shape, block))
+    codes = encode(rows, how, scale=done.scale)
+    again = decode(codes, how, scale=done.scale)
     if not torch.equal(layout.back(again, values).to(values.dtype), done.values):
         raise RunError(f"export: {weight.name} has values that codes of {operand.format.name} do not give back")
     codes = layout.back(codes, values).contiguous()
     if operand.format.name in FLOAT8:
         codes = codes.view(FLOAT8[operand.format.name])
-    return codes.cpu(), done.scale.detach().float().cpu().contiguous(), block
+    return codes.cpu(), done.scale.detach().float().cpu().contiguous()
 
 
 def decoded(codes: Tensor, scale: Tensor, operand: Operand, like: Tensor) -> Tensor:
     """The values of a weight, of the type of `like`."""
     integers = codes if codes.dtype in (torch.uint8, torch.uint16) else codes.view(torch.uint8)
     rows = operand.layout.rows(integers)
-    scales = spread(scale, rows.shape, operand.quantizer.block_of(rows))
-    return operand.layout.back(decode(rows, operand.format, scale=scales), codes).to(like.dtype)
+    return operand.layout.back(decode(rows, operand.quantizer, scale=scale), codes).to(like.dtype)
 
 
 def written_quantizer(quantizer: Quantizer) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from altgrad_core.numerics.random import GROUP
 Array = np.ndarray[Any, Any]
 KEY_BITS = range(12, 19)  # upper bits of a float32 that choose a place; the fewer, the more places stay in the cache
 MOST_RUNGS = 256
+ROUNDINGS = ("nearest-even", "nearest-away", "toward-zero", "toward-positive", "toward-negative", "stochastic")
 FLOOR = "toward-negative"  # the staircase that stochastic rounding starts from
 
 
@@ -59,7 +60,7 @@ class Steps(NamedTuple):
 def steps_of(format: Format, rounding: str) -> Steps | None:
     """The staircase, or None where the table is too long, or has steps too close to each other."""
     grid = format.grid
-    if len(grid) > MOST_RUNGS:
+    if len(grid) > MOST_RUNGS or rounding not in ROUNDINGS:
         return None
     mode = FLOOR if rounding == "stochastic" else rounding
     edges = [_first_above(i, grid.values, grid.origin, mode) for i in range(len(grid) - 1)]

@@ -8,12 +8,11 @@ import pytest
 import torch
 from altgrad_minifloat import altgrad_formats
 
-from altgrad_core.numerics import reference
-from altgrad_core.numerics.kernels import portable
+from altgrad_core.numerics.backends import inductor, reference
+from altgrad_core.numerics.backends.case import Case
 from altgrad_core.numerics.minifloat import Minifloat
 from altgrad_core.numerics.quantizer import Quantizer
 from altgrad_core.numerics.random import derive_key, philox_words
-from altgrad_core.numerics.rounding import ROUNDINGS
 from altgrad_core.numerics.scaling import Scaling
 from altgrad_core.testing.exact import assert_same_bits, landmarks, random_bits
 
@@ -48,9 +47,13 @@ def assert_same(got, expected, x):
     assert all(count.dtype == torch.int64 and count.shape == () for count in got.tally[2:])
 
 
+def supports(x, format, rounding):
+    return inductor.supports(Case("quantize", x.device.type, x.dtype, True, (format,), rounding))
+
+
 def assert_paths_agree(x, how, **given):
-    assert portable.supports(x, how.target, how.rounding)
-    assert_same(portable.quantize(x, how, **given), reference.quantize(x, how, **given), x)
+    assert supports(x.to("meta"), how.target, how.rounding)
+    assert_same(inductor.quantize(x, how, **given), reference.quantize(x, how, **given), x)
 
 
 def waves(shape, *, seed=3):
@@ -63,7 +66,7 @@ def waves(shape, *, seed=3):
     return x
 
 
-@pytest.mark.parametrize("rounding", ROUNDINGS)
+@pytest.mark.parametrize("rounding", inductor.ROUNDINGS)
 @pytest.mark.parametrize("format", SAMPLE, ids=lambda format: format.name)
 def test_random_bit_patterns_give_the_bits_of_the_reference(format, rounding):
     for scale in SCALES:
@@ -72,7 +75,7 @@ def test_random_bit_patterns_give_the_bits_of_the_reference(format, rounding):
             assert_paths_agree(x, Quantizer(format, rounding, "none", overflow), scale=torch.tensor(scale), key=99)
 
 
-@pytest.mark.parametrize("rounding", ROUNDINGS)
+@pytest.mark.parametrize("rounding", inductor.ROUNDINGS)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_two_byte_inputs_give_the_bits_of_the_reference(dtype, rounding):
     x = torch.arange(65536, dtype=torch.int32).to(torch.uint16).view(dtype)
@@ -100,40 +103,41 @@ def test_a_transposed_tensor_draws_by_its_own_order():
 def test_finite_quotients_beyond_float32_are_no_infinities():
     x = torch.tensor([1e30, -1e30, math.inf, -math.inf])
     how = Quantizer(FORMATS["e5m2"], "toward-zero", "none", "specials")
-    got = portable.quantize(x, how, scale=torch.tensor(2.0**-120))
+    got = inductor.quantize(x, how, scale=torch.tensor(2.0**-120))
     assert got.values.div(2.0**-120).tolist() == [57344.0, -57344.0, math.inf, -math.inf]
     assert (int(got.tally.infinite), int(got.tally.overflow)) == (2, 4)
 
 
 def test_the_words_are_those_of_the_definition():
     for key in (0, 1, 2**63 - 1, derive_key(7, "data", 3)):
-        got = portable._words(torch.tensor(key), 5000)
+        got = inductor._words(torch.tensor(key), 5000)
         assert torch.equal(got, philox_words(key, 5000))
 
 
 def test_values_go_to_out():
     x, how = waves((3, 40)), Quantizer(FORMATS["e4m3"])
     out = torch.empty_like(x)
-    assert portable.quantize(x, how, out=out).values is out
+    assert inductor.quantize(x, how, out=out).values is out
     assert_same_bits(out, reference.quantize(x, how).values, x)
 
 
 def test_what_it_takes():
     x = torch.zeros(1)
-    assert portable.supports(x.to("meta"), FORMATS["e4m3"], "stochastic")
-    assert not portable.supports(x.double(), FORMATS["e4m3"], "nearest-even")
-    assert not portable.supports(x, FORMATS["e8m0"], "nearest-even")
-    assert not any(portable.supports(x, format, "nearest-even") for format in FORMATS.values() if format.is_identity)
-    assert not portable.compiles(x)
+    elsewhere = x.to("meta")
+    assert supports(elsewhere, FORMATS["e4m3"], "stochastic") and not supports(x, FORMATS["e4m3"], "stochastic")
+    assert not supports(elsewhere.double(), FORMATS["e4m3"], "nearest-even")
+    assert not supports(elsewhere, FORMATS["e8m0"], "nearest-even")
+    assert not any(supports(elsewhere, FORMATS["e4m3"], mode) for mode in ("nearest-odd", "to-odd", "stochastic:4"))
+    assert not inductor.compiles(x)
 
 
 @pytest.mark.parametrize("rule", [*TENSORS, *LAYOUTS], ids=str)
-@pytest.mark.parametrize("rounding", ROUNDINGS)
+@pytest.mark.parametrize("rounding", inductor.ROUNDINGS)
 def test_the_meta_device_gives_shapes_and_types(rounding, rule):
     for dtype in (torch.float32, torch.bfloat16):
         x = torch.empty(4, 96, dtype=dtype, device="meta")
         how = Quantizer(FORMATS["e4m3"], rounding, rule, "specials")
-        got, expected = portable.quantize(x, how, key=1), reference.quantize(x, how, key=1)
+        got, expected = inductor.quantize(x, how, key=1), reference.quantize(x, how, key=1)
         for mine, its in zip(
             (got.values, got.scale, *got.tally[1:]), (*expected[:2], *expected.tally[1:]), strict=True
         ):
@@ -142,7 +146,7 @@ def test_the_meta_device_gives_shapes_and_types(rounding, rule):
 
 def test_a_number_on_the_cpu_scales_a_tensor_elsewhere():
     x = torch.empty(4, 96, device="meta")
-    got = portable.quantize(x, Quantizer(FORMATS["e4m3"]), scale=torch.tensor(0.3))
+    got = inductor.quantize(x, Quantizer(FORMATS["e4m3"]), scale=torch.tensor(0.3))
     assert got.values.shape == x.shape and got.values.is_meta
 
 
@@ -150,10 +154,10 @@ def test_a_number_on_the_cpu_scales_a_tensor_elsewhere():
 def compile_everywhere(monkeypatch):
     """Makes the pass be compiled whatever the device; gives the function that chooses a backend of torch.compile."""
     plain = torch.compile
-    monkeypatch.setattr(portable, "compiles", lambda x: True)
-    portable._compiled.cache_clear()
+    monkeypatch.setattr(inductor, "compiles", lambda x: True)
+    inductor._compiled.cache_clear()
     yield lambda backend: monkeypatch.setattr(torch, "compile", lambda run, **how: plain(run, backend=backend, **how))
-    portable._compiled.cache_clear()
+    inductor._compiled.cache_clear()
 
 
 def test_new_sizes_keys_and_scales_compile_nothing_anew(compile_everywhere):

@@ -1,4 +1,4 @@
-"""Quantization as the definition has it, on any device: the judge of every fast path."""
+"""Every operation as its definition has it, on any device: the judge of every other backend. It asks none of them."""
 
 from __future__ import annotations
 
@@ -6,60 +6,89 @@ import math
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from altgrad_core.numerics.backends.case import Case
+from altgrad_core.numerics.backends.reference_walk import (
+    adam_walk,
+    position,
+    rung,
+    spacing,
+    stochastic_walk,
+    update_velocity,
+    value,
+    walk,
+)
+from altgrad_core.numerics.format import Format
+from altgrad_core.numerics.overflow import overflow_threshold, special_beyond
+from altgrad_core.numerics.quantizer import Quantizer
 from altgrad_core.numerics.rounding import round_to_index, round_to_values
-from altgrad_core.numerics.scaling import blocks_in, spread
+from altgrad_core.numerics.scale import scale_for
 from altgrad_core.numerics.tally import Quantized, Tally
+from altgrad_core.numerics.tiling import Tiling
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from altgrad_core.numerics.format import Format
-    from altgrad_core.numerics.quantizer import Quantizer
+__all__ = [
+    "adam_walk", "amax", "decode", "encode", "position", "quantize", "rung", "scale", "spacing", "stochastic_walk",
+    "supports", "update_velocity", "value", "walk",
+]  # fmt: skip
 
 
-def finite_amax(x: Tensor, block: int | None = None) -> Tensor:
-    """The largest finite magnitude, 0 where there is none: float32 of shape (), or of each block of each row."""
+def supports(case: Case) -> bool:
+    """Whether this backend has a case: it has them all."""
+    return True
+
+
+def amax(x: Tensor, tiling: Tiling) -> Tensor:
+    """See `ops.amax`."""
     import torch
-    from torch.nn.functional import pad
 
     magnitude = x.detach().abs()
     magnitude = magnitude.where(magnitude.isfinite(), 0.0)
     if x.dtype == torch.float64:
         magnitude = magnitude.clamp(max=torch.finfo(torch.float32).max)
-    magnitude = magnitude.to(torch.float32)
-    if block is None:
-        return magnitude.max() if x.numel() else torch.zeros((), device=x.device)
-    blocks = blocks_in(x.shape[-1], block)
-    if x.numel() == 0:
-        return magnitude.new_zeros((*x.shape[:-1], blocks))
-    padded = pad(magnitude, (0, blocks * block - x.shape[-1]))
-    return padded.unflatten(-1, (blocks, block)).amax(dim=-1)
+    return tiling.reduce(magnitude.to(torch.float32))
+
+
+def scale(amax: Tensor, how: Quantizer) -> Tensor:
+    """See `ops.scale_of`."""
+    return scale_for(amax, how.target.largest, how.scale_rule)
 
 
 def quantize(
     x: Tensor, how: Quantizer, *, scale: Tensor | None = None, key: int | None = None, out: Tensor | None = None
 ) -> Quantized:
-    """As `Quantizer.quantize`."""
+    """See `ops.quantize`."""
     import torch
 
-    block = how.block_of(x)
-    if scale is None:
-        scale = how.scale_of(finite_amax(x, block))
-    format = how.target
-    wide = _wide(x)
-    divisor = spread(scale, x.shape, block).to(x.device, wide.dtype)  # a number of the CPU would be multiplied with
+    format, wide = how.target, _wide(x)
+    scale = _scale_of(x, how) if scale is None else scale
+    if how.nonfinite == "block":
+        scale = _without_lost(scale, x, how.tiling)
+    divisor = how.tiling.spread(scale, tuple(x.shape))
+    divisor = divisor.to(x.device, wide.dtype)  # a number of the CPU would be multiplied with
     scaled = wide / divisor
     rounded = _round(wide, scaled, how, key)
     values = torch.where(wide.isnan(), wide, rounded * divisor).to(x.dtype)
     tally = Tally(
         elements=x.numel(),
-        amax=finite_amax(wide),
+        amax=amax(wide, Tiling.of("tensor")),
         overflow=((scaled > max(format.grid.highest, 0.0)) | (scaled < min(format.grid.lowest, 0.0))).sum(),
-        underflow=((rounded == 0) & (wide != 0) & ~wide.isnan()).sum(),
+        underflow=((rounded == 0) & (wide != 0) & ~scaled.isnan()).sum(),
         nan=wide.isnan().sum(),
         infinite=wide.isinf().sum(),
     )
     return Quantized(values if out is None else out.copy_(values), scale, tally)
+
+
+def _scale_of(x: Tensor, how: Quantizer) -> Tensor:
+    return scale(amax(x, how.tiling), how)
+
+
+def _without_lost(scale: Tensor, x: Tensor, tiling: Tiling) -> Tensor:
+    """The scales, NaN for the tiles that hold an infinity or NaN."""
+    is_lost = tiling.reduce((~x.detach().isfinite()).to(scale.dtype))
+    return scale.to(x.device).masked_fill(is_lost > 0, math.nan) if scale.ndim else scale.where(is_lost == 0, math.nan)
 
 
 def _wide(x: Tensor) -> Tensor:
@@ -83,7 +112,10 @@ def _round(wide: Tensor, scaled: Tensor, how: Quantizer, key: int | None) -> Ten
 
 
 def encode(x: Tensor, how: Quantizer, *, scale: Tensor, key: int | None, out: Tensor) -> int:
-    """The codes of x / scale into `out`; returns the number of NaNs, whose codes mean nothing without a NaN code."""
+    """The codes of x / scale into `out`, for a scale of shape (); returns the number of NaNs.
+
+    Their codes mean nothing where the format has no NaN.
+    """
     import torch
 
     format, grid, wide = how.target, how.target.grid, _wide(x)
@@ -113,32 +145,6 @@ def _value_table(format: Format, device: object) -> Tensor:
     import torch
 
     return torch.tensor(format.table, dtype=torch.float32, device=device)  # type: ignore[arg-type]
-
-
-def special_beyond(format: Format, sign: int) -> float | None:
-    """What lies beyond the largest value on one side where overflow is not saturated: infinity, NaN, or nothing."""
-    if format.infinity_code(sign) is not None:
-        return sign * math.inf
-    return math.nan if format.nan_code is not None else None
-
-
-def overflow_threshold(format: Format, sign: int, rounding: str) -> tuple[float, bool] | None:
-    """The magnitude from which rounding leaves the grid on one side, and whether the threshold itself does.
-
-    Nearest modes leave it half-way to where the next rung would be. A power of two at the top begins a binade: the gap
-    above it is that of its own binade, not the smaller one below. A mode that rounds away from zero on this side leaves
-    it right above the last rung; the others, and stochastic rounding, only with an infinity: None (gfloat has it so).
-    """
-    values = format.grid.values if sign > 0 else tuple(-v for v in reversed(format.grid.values))
-    if rounding == ("toward-positive" if sign > 0 else "toward-negative"):
-        return values[-1], False
-    if not rounding.startswith("nearest"):
-        return None
-    rung = len(values) - 1 - format.grid.origin if sign > 0 else format.grid.origin
-    gap = values[-1] - values[-2]
-    if format.mantissa_bits is not None:
-        gap = max(gap, math.ldexp(1.0, math.frexp(values[-1])[1] - 1 - format.mantissa_bits))
-    return values[-1] + gap / 2, rounding == "nearest-away" or rung % 2 == 1
 
 
 def _with_specials(scaled: Tensor, wide: Tensor, rounded: Tensor, format: Format, rounding: str) -> Tensor:

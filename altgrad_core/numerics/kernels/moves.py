@@ -12,9 +12,12 @@ import torch
 from torch import Tensor
 
 from altgrad_core.numerics.format import Format
-from altgrad_core.numerics.kernels import arrays, directions, leaps, strides
-from altgrad_core.numerics.kernels.cpu import _each
+from altgrad_core.numerics.kernels import arrays, directions
+from altgrad_core.numerics.kernels import stochastic_walk as stochastic_kernels
+from altgrad_core.numerics.kernels import walk as walk_kernels
+from altgrad_core.numerics.kernels.passes import each_scale
 from altgrad_core.numerics.kernels.threads import Array, in_chunks
+from altgrad_core.numerics.moves import Path
 from altgrad_core.numerics.random import GROUP
 
 SIGNIFICAND = 0x7FFFFF  # of float32 bits
@@ -27,14 +30,12 @@ def walk(
     weight: Tensor,
     gradient: Tensor,
     sources: Sequence[Tensor],
+    path: Path,
     *,
-    line: Format,
-    format: Format,
-    scale: Tensor,
     numbers: Sequence[float],
     trail: Tensor | None,
 ) -> list[int]:
-    """Walk a weight along `line`; the counts of `walks`. See there for the numbers.
+    """Walk a weight along a path; the counts of `walks`. See there for the numbers.
 
     Args:
         sources: the two moments of Adam, updated; or one direction, which if there is a rate is a velocity, updated.
@@ -42,48 +43,50 @@ def walk(
     w, g = _floats(weight.detach()).view(np.int32), _floats(gradient)
     first = _floats(sources[0])
     is_adam, second, steps = len(sources) == 2, first if len(sources) == 1 else _floats(sources[1]), _steps(trail)
-    path, each = _path(line, format), _each(scale, weight)
+    known, each = _known(path.line, path.format), each_scale(path.scale, weight)
     is_apiece, given = each.size != 1, np.array((*numbers, 0.0, 0.0, 0.0, 0.0, 0.0)[:8], np.float32)
     one = 0.0 if is_apiece else float(each[0])
-    is_power = path.is_own and _is_power(one) and one * path.quantum >= LEAST_QUANTUM
+    is_power = known.is_own and _is_power(one) and one * known.quantum >= LEAST_QUANTUM
     has_rate = not is_adam and len(numbers) > 3
-    is_wide = not (is_power or _are_powers(scale))
-    kernel = strides.walks(is_adam, has_rate, path.is_uniform, trail is not None, is_apiece, is_power, is_wide)
+    is_wide = not (is_power or _are_powers(path.scale))
+    kernel = walk_kernels.walks(is_adam, has_rate, known.is_uniform, trail is not None, is_apiece, is_power, is_wide)
 
     def chunk(start: int, stop: int, counts: Array) -> None:
         part = slice(start, stop)
         mine = each[part] if is_apiece else each
         arguments = (w[part], g[part], first[part], second[part], steps[part], mine)
-        kernel(*arguments, path.facts, path.own_facts, path.quantum, given, counts)
+        kernel(*arguments, known.facts, known.own_facts, known.quantum, given, counts)
 
-    return in_chunks(chunk, w.size, strides.BLOCK)
+    return in_chunks(chunk, w.size, walk_kernels.BLOCK)
 
 
-def hop(
+def stochastic_walk(
     weight: Tensor,
     gradient: Tensor,
     direction: Tensor,
+    path: Path,
     *,
-    format: Format,
-    scale: Tensor,
     numbers: Sequence[float],
     trail: Tensor | None,
     key: int,
 ) -> list[int]:
-    """Move a weight by whole rungs; the counts of `hops`. See there for the numbers, and `walk`."""
+    """Move a weight by whole rungs; the counts of `stochastic_walks`. See there for the numbers, and `walk`."""
     w, g = _floats(weight.detach()).view(np.int32), _floats(gradient)
-    d, steps, path, each = _floats(direction), _steps(trail), _path(format, format), _each(scale, weight)
+    d, steps, each = _floats(direction), _steps(trail), each_scale(path.scale, weight)
+    known = _known(path.format, path.format)
     is_apiece, given = each.size != 1, np.array((*numbers, 0.0)[:4], np.float32)
     is_power = not is_apiece and _is_power(float(each[0]))
-    kernel = leaps.hops(len(numbers) > 3, path.is_uniform, trail is not None, is_apiece, is_power)
+    kernel = stochastic_kernels.stochastic_walks(
+        len(numbers) > 3, known.is_uniform, trail is not None, is_apiece, is_power
+    )
 
     def chunk(start: int, stop: int, counts: Array) -> None:
         part = slice(start, stop)
         mine = each[part] if is_apiece else each
         stream = np.array([key, start])
-        kernel(w[part], g[part], d[part], steps[part], mine, path.facts, path.quantum, given, stream, counts)
+        kernel(w[part], g[part], d[part], steps[part], mine, known.facts, known.quantum, given, stream, counts)
 
-    return in_chunks(chunk, w.size, strides.BLOCK)
+    return in_chunks(chunk, w.size, walk_kernels.BLOCK)
 
 
 def update_velocity(velocity: Tensor, gradient: Tensor, momentum: float) -> float:
@@ -98,7 +101,7 @@ def update_velocity(velocity: Tensor, gradient: Tensor, momentum: float) -> floa
     return math.sqrt(float(squares.sum()))
 
 
-class Path(NamedTuple):
+class Known(NamedTuple):
     """What a kernel is told of a line and of the format whose rungs are counted.
 
     Attributes:
@@ -116,9 +119,9 @@ class Path(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def _path(line: Format, format: Format) -> Path:
+def _known(line: Format, format: Format) -> Known:
     facts, quantum = arrays.walk_facts(line)
-    return Path(facts, arrays.walk_facts(format)[0], quantum, arrays.is_uniform(line), line == format)
+    return Known(facts, arrays.walk_facts(format)[0], quantum, arrays.is_uniform(line), line == format)
 
 
 @lru_cache(maxsize=256)

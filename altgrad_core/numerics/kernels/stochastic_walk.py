@@ -36,8 +36,8 @@ def whole_rungs(rungs, word):
 
 
 @cache
-def hops(MOMENTUM, UNIFORM, COUNTED, APIECE, POWER):
-    """The kernel for some traits, as `strides.walks`; UNIFORM: the grid is; POWER: the one scale is a power of two."""
+def stochastic_walks(MOMENTUM, UNIFORM, COUNTED, APIECE, POWER):
+    """The kernel for some traits, as `walk.walks`; UNIFORM: the grid is; POWER: the one scale is a power of two."""
 
     def kernel(w, g, direction, trail, scales, facts, quantum, numbers, stream, counts):
         """Move `w` to the rung at or below, or at or above, where its direction leads.
@@ -48,7 +48,7 @@ def hops(MOMENTUM, UNIFORM, COUNTED, APIECE, POWER):
             direction: float32: `numbers[0]` times it is a walk in rungs, at most `numbers[1]` in either direction.
                 MOMENTUM: the velocity, updated.
             trail: COUNTED: int32, by how many rungs each weight has gone in all.
-            scales, facts, quantum: as `strides.walks`.
+            scales, facts, quantum: as `walk.walks`.
             numbers: float32: factor, bound, what decay leaves; MOMENTUM: the rate.
             stream: int64: the key of the random words; the number of the first element, a multiple of `GROUP`.
             counts: zero; broken gradients; gradients that are not zero; flips; moves that ended at an end of the grid.

@@ -1,4 +1,4 @@
-"""The arithmetic of the compiled kernels in plain tensor operations, for devices other than the CPU.
+"""The arithmetic of the compiled kernels in tensor operations under torch.compile, for devices other than the CPU.
 
 `one_pass` is the arithmetic of `deterministic` and `stochastic` on int32 bits and float32 values, written once: it runs
 operation by operation on any device, and through torch.compile as one pass over the tensor, of which Inductor makes a
@@ -12,22 +12,23 @@ import math
 from collections.abc import Callable
 from functools import lru_cache
 from types import FunctionType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils._triton import has_triton
 
-from altgrad_core.numerics import reference
+from altgrad_core.numerics.backends import reference
+from altgrad_core.numerics.backends.case import Case
+from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.kernels.facts import NEVER, Facts, arithmetic_facts, float_bits
+from altgrad_core.numerics.overflow import overflow_threshold, special_beyond
+from altgrad_core.numerics.quantizer import Quantizer
 from altgrad_core.numerics.random import GROUP, MULTIPLIERS, ROUNDS, WEYL
 from altgrad_core.numerics.rounding import FRACTION_BITS
-from altgrad_core.numerics.scaling import EXPONENT_LIMIT, spread
+from altgrad_core.numerics.scaling import EXPONENT_LIMIT
 from altgrad_core.numerics.tally import Quantized, Tally
-
-if TYPE_CHECKING:
-    from altgrad_core.numerics.format import Format
-    from altgrad_core.numerics.quantizer import Quantizer
+from altgrad_core.numerics.tiling import Tiling
 
 MAGNITUDE, SIGN, NAN = 0x7FFFFFFF, -0x80000000, 0x7FC00000  # int32 bits; NEVER is infinity
 LOW32 = 0xFFFFFFFF
@@ -60,10 +61,15 @@ class Pass(NamedTuple):
     infinite: Tensor
 
 
-def supports(x: Tensor, format: Format, rounding: str) -> bool:
-    """Whether this path takes this tensor, format and rounding, on whatever device."""
-    fits = x.dtype in (torch.float32, torch.bfloat16, torch.float16)
-    return fits and not format.is_identity and arithmetic_facts(format) is not None
+ROUNDINGS = ("nearest-even", "nearest-away", "toward-zero", "toward-positive", "toward-negative", "stochastic")
+
+
+def supports(case: Case) -> bool:
+    """Whether this backend has a case: off the CPU, rounding to grids that are computed, tiles of one row."""
+    fits = case.operation == "quantize" and case.dtype in (torch.float32, torch.bfloat16, torch.float16)
+    has_mode = case.rounding in ROUNDINGS and case.nonfinite == "saturate"
+    has_tiles = case.tiling.whole or case.tiling.is_of_rows
+    return case.device != "cpu" and fits and has_mode and has_tiles and all(map(arithmetic_facts, case.grids))
 
 
 def compiles(x: Tensor) -> bool:
@@ -77,12 +83,12 @@ def quantize(
     """As `reference.quantize`. Nothing waits for the device: no scale, count or key passes through the host."""
     if x.numel() == 0:
         return reference.quantize(x, how, scale=scale, key=key, out=out)
-    x, block, given = x.detach(), how.block_of(x), scale
+    x, given = x.detach(), scale
     if scale is None and how.scale_rule.kind == "none":
-        scale = torch.ones((), device=x.device)
+        scale = torch.ones((), dtype=torch.float32, device=x.device)
     elif scale is None:
-        scale = how.scale_of(reference.finite_amax(x, block))
-    flat, factor = _side_by_side(x, _on_device(scale, x), block)
+        scale = reference.scale(reference.amax(x, how.tiling), how)
+    flat, factor = _side_by_side(x, _on_device(scale, x), how.tiling)
     # The division is made here, where it is that of IEEE 754: Triton's own "/" is only near it. Times the inverse of a
     # power of two is the same number, and as a product is exact or compared as bits, contracting it changes nothing.
     scaled = None if _is_power_of_two(scale, how, is_given=given is not None) else flat.float() / factor
@@ -231,10 +237,10 @@ def _traits_of(format: Format, rounding: str, overflow: str) -> Traits:
 
 
 def _side(format: Format, sign: int, rounding: str) -> Side | None:
-    special = reference.special_beyond(format, sign)
+    special = special_beyond(format, sign)
     if special is None:
         return None
-    limit, leaving = None, reference.overflow_threshold(format, sign, rounding)
+    limit, leaving = None, overflow_threshold(format, sign, rounding)
     if leaving is not None:
         threshold, itself = leaving
         limit = float_bits(threshold) + (not itself) if threshold < 2.0**128 else NEVER
@@ -244,11 +250,11 @@ def _side(format: Format, sign: int, rounding: str) -> Side | None:
 def _on_device(scale: Tensor, x: Tensor) -> Tensor:
     """The scales as float32 beside `x`: a number on the CPU would be divided by as multiplying by its reciprocal."""
     if scale.device != x.device and scale.device.type == "cpu" and scale.ndim == 0:
-        return torch.full((), float(scale), device=x.device)
+        return torch.full((), float(scale), dtype=torch.float32, device=x.device)
     return scale.detach().to(x.device, torch.float32)
 
 
-def _side_by_side(x: Tensor, scale: Tensor, block: int | None) -> tuple[Tensor, Tensor]:
+def _side_by_side(x: Tensor, scale: Tensor, tiling: Tiling) -> tuple[Tensor, Tensor]:
     """`x` flat and its one scale; or as lines, and a scale for each or one for each element.
 
     `.data` is no view to autograd: for a view Dynamo compiles anew whenever the shape of what it is a view of changes.
@@ -256,9 +262,10 @@ def _side_by_side(x: Tensor, scale: Tensor, block: int | None) -> tuple[Tensor, 
     if scale.ndim == 0:
         return x.reshape(-1).data, scale.data
     width = x.shape[-1]
+    block = tiling.block(width)
     if block is not None and width % block == 0 and scale.shape == (*x.shape[:-1], width // block):
         return x.reshape(-1, block).data, scale.reshape(-1, 1).data
-    return x.reshape(-1, width).data, spread(scale, x.shape, block).expand(x.shape).reshape(-1, width).data
+    return x.reshape(-1, width).data, tiling.spread(scale, tuple(x.shape)).expand(x.shape).reshape(-1, width).data
 
 
 def _is_power_of_two(scale: Tensor, how: Quantizer, *, is_given: bool) -> bool:

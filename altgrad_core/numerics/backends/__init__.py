@@ -1,0 +1,40 @@
+"""Backends compute operations. `choose` takes the first of `ORDER` that supports exactly what is asked for."""
+
+from __future__ import annotations
+
+import warnings
+from functools import lru_cache
+from importlib import import_module
+from types import ModuleType
+
+from altgrad_core.numerics.backends.case import Case
+
+ORDER = ("numba", "inductor", "reference")  # the last one supports everything
+
+
+def choose(case: Case) -> ModuleType:
+    """The backend for a case: a module that has its operation as a function.
+
+    A backend says in its function `supports(case)` what it has. What it does not name goes on to the next.
+    """
+    return _chosen(case, ORDER)
+
+
+@lru_cache(maxsize=4096)
+def _chosen(case: Case, order: tuple[str, ...]) -> ModuleType:
+    for name in order:
+        backend = load(name)
+        if backend is not None and backend.supports(case):
+            return backend
+    raise LookupError(f"no backend of {order} supports {case}")
+
+
+@lru_cache(maxsize=64)
+def load(name: str) -> ModuleType | None:
+    """The backend with this name, here or by the path of its module; None where it cannot be loaded, with a warning."""
+    try:
+        return import_module(name if "." in name else f"{__name__}.{name}")
+    except Exception as error:  # a broken compiler of any kind leaves the reference, which is always right
+        said = f"{name.capitalize()} cannot run here ({error}); quantizing by the slow reference path"
+        warnings.warn(said, stacklevel=2)
+        return None

@@ -1,0 +1,238 @@
+"""Compiled kernels for the CPU: from tensors, formats and quantizers to plain arrays and numbers, and back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import MutableMapping
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from altgrad_core.numerics.backends import reference
+from altgrad_core.numerics.backends.case import Case
+from altgrad_core.numerics.backends.reference_walk import take_in
+from altgrad_core.numerics.format import Format
+from altgrad_core.numerics.kernels import arrays, codes, moves, positions, scales
+from altgrad_core.numerics.kernels.facts import arithmetic_facts
+from altgrad_core.numerics.kernels.passes import bits_of, each_scale, knows, rule_for, run, scheme_for, tensor_amax
+from altgrad_core.numerics.kernels.threads import with_subnormals
+from altgrad_core.numerics.moves import MOST_RUNGS, Moved, Path, Step
+from altgrad_core.numerics.overflow import special_beyond
+from altgrad_core.numerics.quantizer import Quantizer
+from altgrad_core.numerics.tally import Quantized, Tally
+from altgrad_core.numerics.tiling import Tiling
+
+PLAIN: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}  # whatever torch's defaults are
+FLOATS = (torch.float32, torch.bfloat16, torch.float16)
+TYPES = {
+    **dict.fromkeys(("quantize", "encode", "amax", "rung", "position", "spacing"), FLOATS),
+    **dict.fromkeys(("walk", "adam_walk", "stochastic_walk", "update_velocity", "scale"), (torch.float32,)),
+    "value": (torch.float64,),
+    "decode": (torch.uint8, torch.uint16),
+}
+BY_ARITHMETIC = ("rung", "position", "value", "spacing", "walk", "adam_walk", "stochastic_walk")
+IN_PLACE = ("walk", "adam_walk", "stochastic_walk", "update_velocity")
+
+
+def supports(case: Case) -> bool:
+    """Whether this backend has a case: on the CPU, the types above, tiles of one row, grids and modes with a kernel."""
+    if case.device != "cpu" or case.dtype not in TYPES.get(case.operation, ()):
+        return False
+    if case.operation in IN_PLACE and not case.is_contiguous:
+        return False
+    if case.operation in BY_ARITHMETIC:
+        return all(arithmetic_facts(grid) is not None for grid in case.grids)
+    if case.operation in ("quantize", "encode") and not all(knows(grid, case.rounding) for grid in case.grids):
+        return False
+    return case.tiling.whole or case.tiling.is_of_rows
+
+
+@with_subnormals
+def amax(x: Tensor, tiling: Tiling) -> Tensor:
+    """See `ops.amax`."""
+    wanted = tiling.shape(tuple(x.shape))
+    if wanted == ():
+        return tensor_amax(x)
+    found, block = np.zeros(math.prod(wanted), np.int32), tiling.block(x.shape[-1])
+    if x.numel():
+        scales.block_amax_bits(bits_of(x), np.array([block, x.shape[-1], 0]), found)
+    return torch.from_numpy(found).view(torch.float32).view(wanted)
+
+
+@with_subnormals
+def scale(amax: Tensor, how: Quantizer) -> Tensor:
+    """See `ops.scale_of`."""
+    found = amax.detach().clone(memory_format=torch.contiguous_format)
+    if how.scale_rule.kind == "none":
+        return found.fill_(1.0)
+    if found.numel():
+        scales.to_scales(found.view(-1).numpy(), rule_for(found, how, is_given=False))
+    return found
+
+
+@with_subnormals
+def quantize(
+    x: Tensor, how: Quantizer, *, scale: Tensor | None = None, key: int | None = None, out: Tensor | None = None
+) -> Quantized:
+    """See `ops.quantize`; in one pass, and one more for the amax of a whole tensor."""
+    block = how.tiling.block(x.shape[-1]) if x.ndim else None
+    if _leaves_specials(how) or (scale is not None and how.nonfinite == "block" and bool(scale.isnan().any())):
+        return reference.quantize(x, how, scale=scale, key=key, out=out)
+    given = scale
+    if scale is None:
+        scale = _whole_scale(x, how) if block is None else torch.ones(how.tiling.shape(tuple(x.shape)), **PLAIN)
+    values = torch.empty(x.shape, dtype=x.dtype, device="cpu") if out is None else out
+    direct = x.dtype == torch.float32 or (x.dtype == torch.bfloat16 and arithmetic_facts(how.target) is not None)
+    target = values if direct else torch.empty(x.shape, **PLAIN)
+    source = x if direct else x.float()
+    is_given = block is None or given is not None
+    scheme = scheme_for(source, how, scale, block, is_given=is_given)
+    counts = run(bits_of(source), bits_of(target, copy=False), how, scheme, key)
+    if _must_look_again(how, counts):
+        return reference.quantize(x, how, scale=given, key=key, out=out)
+    if not direct:
+        values.copy_(target)
+    found = torch.from_numpy(np.array(counts[0], np.int32).view(np.float32))
+    return Quantized(values, scale, Tally(x.numel(), found, *counts[1:]))
+
+
+@with_subnormals
+def encode(x: Tensor, how: Quantizer, *, scale: Tensor, key: int | None, out: Tensor) -> int:
+    """See `reference.encode`."""
+    if _leaves_specials(how) or (arithmetic_facts(how.target) is not None and not arrays.has_plain_codes(how.target)):
+        return reference.encode(x, how, scale=scale, key=key, out=out)
+    source = x.float()
+    if how.mode.random_bits:
+        if how.overflow == "specials":
+            return reference.encode(x, how, scale=scale, key=key, out=out)
+        source = quantize(source / scale, how, scale=torch.ones((), **PLAIN), key=key).values
+        how, scale = Quantizer(how.target, "nearest-even", "none"), torch.ones((), **PLAIN)
+    scheme = scheme_for(source, how, scale, None, is_given=True)
+    return run(bits_of(source), out.view(-1).numpy(), how, scheme, key, codes=True)[3]
+
+
+@with_subnormals
+def decode(codes_: Tensor, format: Format, *, scale: float, out: Tensor) -> None:
+    """See `reference.decode`."""
+    table = arrays.decode_table(format) * np.float32(scale)
+    codes.decode(codes_.contiguous().view(-1).numpy(), table, out.view(-1).numpy())
+
+
+@with_subnormals
+def rung(x: Tensor, format: Format, scale: Tensor) -> Tensor:
+    """See `ops.rung`."""
+    out = torch.empty(x.shape, dtype=torch.int32, device="cpu")
+    facts = arrays.walk_facts(format)[0]
+    positions.nearest_rung(bits_of(x.float()), out.view(-1).numpy(), each_scale(scale, x), facts)
+    return out
+
+
+@with_subnormals
+def position(x: Tensor, format: Format, scale: Tensor) -> Tensor:
+    """See `ops.position`."""
+    out = torch.empty(x.shape, dtype=torch.float64, device="cpu")
+    facts = arrays.walk_facts(format)
+    positions.position(bits_of(x.float()), out.view(-1).numpy(), each_scale(scale, x), *facts)
+    return out
+
+
+@with_subnormals
+def value(u: Tensor, format: Format, scale: Tensor) -> Tensor:
+    """See `ops.value`."""
+    out = torch.empty(u.shape, **PLAIN)
+    flat = u.detach().contiguous().view(-1).numpy()
+    positions.value_at(flat, out.view(-1).numpy(), each_scale(scale, u), *arrays.walk_facts(format))
+    return out
+
+
+@with_subnormals
+def spacing(x: Tensor, format: Format, scale: Tensor) -> Tensor:
+    """See `ops.spacing`."""
+    out = torch.empty(x.shape, **PLAIN)
+    facts = arrays.walk_facts(format)
+    positions.spacing(bits_of(x.float()), out.view(-1).numpy(), each_scale(scale, x), *facts)
+    return out
+
+
+@with_subnormals
+def adam_walk(
+    weight: Tensor,
+    gradient: Tensor,
+    state: MutableMapping[str, Any],
+    path: Path,
+    step: Step,
+    *,
+    betas: tuple[float, float],
+    eps: float,
+) -> Moved:
+    """See `walk.adam_walk`."""
+    state["step"] += 1
+    count, (beta1, beta2) = float(state["step"]), betas
+    root = math.sqrt(1 - beta2**count)  # d = m / (1 - beta1^t) / (sqrt(v) / root + eps)
+    factor = float(step.rungs) * root / (1 - beta1**count)
+    numbers = (factor, math.inf, step.keep, beta1, beta2, 1 - beta1, 1 - beta2, eps * root)
+    trail = state.get("bit_position")
+    counts = moves.walk(weight, gradient, (state["exp_avg"], state["exp_avg_sq"]), path, numbers=numbers, trail=trail)
+    return Moved(counts[1], counts[2], None if trail is None else counts[3])
+
+
+@with_subnormals
+def walk(weight: Tensor, gradient: Tensor, direction: Tensor, path: Path, step: Step, *, trail: Tensor | None) -> Moved:
+    """See `walk.walk`."""
+    numbers = (float(step.rungs), step.bound, step.keep, *_momentum_left(direction, gradient, step))
+    counts = moves.walk(weight, gradient, (direction,), path, numbers=numbers, trail=trail)
+    return Moved(counts[1], counts[2], None if trail is None else counts[3])
+
+
+@with_subnormals
+def stochastic_walk(
+    weight: Tensor, gradient: Tensor, direction: Tensor, path: Path, step: Step, *, trail: Tensor | None, key: int
+) -> Moved:
+    """See `walk.stochastic_walk`."""
+    left = _momentum_left(direction, gradient, step)
+    numbers = (float(step.rungs), min(step.bound, MOST_RUNGS), step.keep, *left)
+    counts = moves.stochastic_walk(weight, gradient, direction, path, numbers=numbers, trail=trail, key=key)
+    return Moved(*counts[1:5])
+
+
+@with_subnormals
+def update_velocity(velocity: Tensor, gradient: Tensor, momentum: float) -> float:
+    """See `walk.update_velocity`."""
+    return moves.update_velocity(velocity, gradient, momentum)
+
+
+def _whole_scale(x: Tensor, how: Quantizer) -> Tensor:
+    return torch.ones((), **PLAIN) if how.scale_rule.kind == "none" else scale(tensor_amax(x), how)
+
+
+def _momentum_left(direction: Tensor, gradient: Tensor, step: Step) -> tuple[float, ...]:
+    """The momentum that the pass takes; where it cannot write into the direction, it is taken here."""
+    if step.momentum is None:
+        return ()
+    if direction.dtype == torch.float32 and direction.is_contiguous():
+        return (step.momentum,)
+    take_in(direction, gradient, step.momentum)
+    return ()
+
+
+def _must_look_again(how: Quantizer, counts: list[int]) -> bool:
+    """Whether there were infinities or NaNs of which the kernel does not make what this quantizer wants."""
+    if how.nonfinite == "block" and (counts[3] or counts[4]):
+        return True
+    return how.overflow == "specials" and how.mode.random_bits > 0 and counts[4] > 0
+
+
+def _leaves_specials(how: Quantizer) -> bool:
+    """Whether overflow becomes a special value in a format whose kernel only saturates."""
+    return how.overflow == "specials" and _only_saturates(how.target)
+
+
+@lru_cache(maxsize=256)
+def _only_saturates(format: Format) -> bool:
+    if not arrays.has_specials(format):
+        return False
+    signs = {str(special_beyond(format, sign)).removeprefix("-") for sign in (1, -1)}
+    return arithmetic_facts(format) is None or len(signs) > 1

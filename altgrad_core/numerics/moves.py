@@ -1,0 +1,59 @@
+"""What a move of a weight along a grid is told, and what it reports."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+from altgrad_core.numerics.format import Format
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MOST_RUNGS = 2.0**29  # of a stochastic walk: whole numbers of float32 that do not wrap around as int32
+
+
+class Path(NamedTuple):
+    """Where a weight walks.
+
+    Attributes:
+        line: what positions are measured along.
+        format: whose rungs are counted.
+        scale: of both, float32, broadcasting to the shape of the weight.
+    """
+
+    line: Format
+    format: Format
+    scale: Tensor
+
+
+class Step(NamedTuple):
+    """How far a weight walks.
+
+    Attributes:
+        rungs: how many rungs a direction of 1 leads.
+        bound: the most rungs, in either direction.
+        keep: what decay leaves of the weight before it walks.
+        momentum: the direction is a velocity, which first becomes `momentum` times itself plus the gradient.
+    """
+
+    rungs: float | Tensor
+    bound: float = math.inf
+    keep: float = 1.0
+    momentum: float | None = None
+
+
+class Moved(NamedTuple):
+    """What a step did to the elements of one weight: numbers on the CPU, tensors of shape () elsewhere.
+
+    Attributes:
+        broken: gradients that were no finite numbers; those elements stay as they are, and so does their state.
+        updates: finite gradients that were not zero.
+        flips: elements whose nearest rung changed, at the scale in force; None where no trail is kept.
+        ended: elements that a whole rung would have led beyond the grid, and which stopped at its end.
+    """
+
+    broken: int | Tensor
+    updates: int | Tensor
+    flips: int | Tensor | None = None
+    ended: int | Tensor = 0

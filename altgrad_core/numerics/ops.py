@@ -1,0 +1,222 @@
+"""The public operations on tensors: each checks what it was given, chooses a backend and calls it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from altgrad_core.errors import FormatError
+from altgrad_core.numerics.backends import choose
+from altgrad_core.numerics.backends.case import WHOLE, Case, Operation
+from altgrad_core.numerics.checks import check_codes, check_out, check_values
+from altgrad_core.numerics.format import Format
+from altgrad_core.numerics.overflow import Overflow
+from altgrad_core.numerics.quantizer import Quantizer, StraightThrough
+from altgrad_core.numerics.rounding import check_key
+from altgrad_core.numerics.scaling import Scaling, ScalingName
+from altgrad_core.numerics.tally import Quantized
+from altgrad_core.numerics.tiling import Tiling
+
+if TYPE_CHECKING:
+    from torch import Tensor, dtype
+
+
+def quantize(
+    x: Tensor, how: Quantizer, *, scale: Tensor | None = None, key: int | None = None, out: Tensor | None = None
+) -> Quantized:
+    """Round `x`; no gradient.
+
+    Args:
+        x: of any shape; tiles lie along its last two dimensions.
+        scale: as `scale_of` gives it; None: that of the amax of `x`.
+        key: names the random stream of stochastic rounding.
+        out: takes the values: of the shape and type of `x`, contiguous, sharing no memory with it.
+
+    Returns:
+        The values, in `out` where it is given, the scales, and the counts. The identity format returns `x` itself.
+
+    Raises:
+        FormatError: stochastic without a key; an `x` of another type than float; an `out` that does not fit.
+    """
+    import torch
+
+    check_values("quantize", x)
+    if out is not None:
+        check_out(out, x)
+    if how.target.is_identity:
+        values = x.detach() if out is None else out.copy_(x.detach())
+        one = torch.ones((), dtype=torch.float32, device=x.device)
+        return Quantized(values, one if scale is None else scale, None)
+    if how.mode.random_bits:
+        check_key(key)
+    done: Quantized = _backend("quantize", x, how).quantize(x, how, scale=scale, key=key, out=out)
+    return done
+
+
+def fake_quantize(
+    x: Tensor,
+    format: Format | Quantizer,
+    *,
+    rounding: str = "nearest-even",
+    scaling: Scaling | ScalingName = "none",
+    overflow: Overflow = "saturate",
+    straight_through: StraightThrough = "identity",
+    key: int | None = None,
+    out: Tensor | None = None,
+) -> Tensor:
+    """Q(x / s) * s: float in, float of the same shape and type out; the gradient passes straight through.
+
+    Args:
+        format: a format, or a quantizer, which says all but `key` and `out`.
+
+    Raises:
+        FormatError: `scaling="delayed"`, which has a history that only a plan keeps; and as `quantize`.
+    """
+    from altgrad_core.numerics.straight_through import StraightThroughRound
+
+    how = format
+    if isinstance(how, Format):
+        how = Quantizer(how, rounding, scaling, overflow, straight_through)
+    if how.scale_rule.kind == "delayed":
+        raise FormatError("delayed scaling needs a history from step to step: use quantize_model")
+    done = quantize(x, how, key=key, out=out)
+    values: Tensor = StraightThroughRound.apply(x, done.values, how.clip_bound(x, done.scale))
+    return values
+
+
+def encode(
+    x: Tensor,
+    format: Format | Quantizer,
+    *,
+    scale: Tensor | float = 1.0,
+    rounding: str = "nearest-even",
+    overflow: Overflow = "saturate",
+    key: int | None = None,
+    out: Tensor | None = None,
+) -> Tensor:
+    """The codes of x / scale: uint8 up to 8 bits, uint16 above; of the shape of `x`.
+
+    Args:
+        format: a format; or a quantizer, which says how to round, and which elements share one of the scales.
+        scale: a number, or a float32 tensor: for a format one that broadcasts to the shape of `x`, for a quantizer one
+            that `quantize` returned.
+        out: takes the codes: contiguous, of their type and shape.
+
+    Raises:
+        FormatError: `x` holds NaN and the format has no code for it, or the format is the identity.
+    """
+    import torch
+
+    check_values("encode", x)
+    how = Quantizer(format, rounding, "none", overflow) if isinstance(format, Format) else format
+    target = how.target
+    if target.is_identity:
+        raise FormatError(f'format "{target.name}" is the identity: it has no codes')
+    if out is None:
+        out = torch.empty(x.shape, dtype=code_type(target), device=x.device)
+    check_out(out, x, code_type(target))
+    divisor = how.tiling.spread(torch.as_tensor(scale, dtype=torch.float32, device=x.device), tuple(x.shape))
+    if divisor.ndim:
+        x, divisor = _divided(x, divisor), divisor.new_ones(())
+    if how.mode.random_bits:
+        check_key(key)
+    how = Quantizer(target, how.rounding, "none", how.overflow)
+    nans = _backend("encode", x, how).encode(x, how, scale=divisor, key=key, out=out)
+    if nans and target.nan_code is None:
+        raise FormatError(f'encode: {nans} NaN among {x.numel()} values, and "{target.name}" has no NaN code')
+    return out
+
+
+def _divided(x: Tensor, divisor: Tensor) -> Tensor:
+    """x / divisor, where a finite quotient too large for its type stays finite: it overflows, but is no infinity.
+
+    Where the scale is NaN the values are lost, and any code will do: that of 0.
+    """
+    import torch
+
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    quotient = wide / divisor
+    most = torch.finfo(wide.dtype).max
+    return quotient.where(wide.isinf(), quotient.clamp(-most, most)).where(~divisor.isnan(), 0.0)
+
+
+def decode(
+    codes: Tensor, format: Format | Quantizer, *, scale: Tensor | float = 1.0, out: Tensor | None = None
+) -> Tensor:
+    """The float32 values of integer `codes`, times scale; of the shape of `codes`.
+
+    Args:
+        format, scale: as `encode` has them.
+
+    Raises:
+        FormatError: a code that the format does not have, or codes that are no integers.
+    """
+    import torch
+
+    target = format if isinstance(format, Format) else format.target
+    check_codes(codes, target)
+    if out is None:
+        out = torch.empty(codes.shape, dtype=torch.float32, device=codes.device)
+    check_out(out, codes, torch.float32)
+    factor = torch.as_tensor(scale, dtype=torch.float32, device=codes.device)
+    if isinstance(format, Quantizer):
+        factor = format.tiling.spread(factor, tuple(codes.shape))
+    backend = choose(Case("decode", codes.device.type, codes.dtype, codes.is_contiguous(), (target,)))
+    backend.decode(codes, target, scale=1.0 if factor.ndim else float(factor), out=out)
+    return out.mul_(factor) if factor.ndim else out
+
+
+def amax(x: Tensor, tiling: Tiling = WHOLE) -> Tensor:
+    """The largest finite magnitude of each tile of `x`, 0 where there is none: float32 of `tiling.shape(x.shape)`."""
+    check_values("amax", x)
+    case = Case("amax", x.device.type, x.dtype, x.is_contiguous(), tiling=tiling)
+    found: Tensor = choose(case).amax(x, tiling)
+    return found
+
+
+def scale_of(amax: Tensor, how: Quantizer) -> Tensor:
+    """The scales for the largest magnitudes `amax` of the tiles of one tensor, float32, of the shape of `amax`."""
+    found: Tensor = _backend("scale", amax, how).scale(amax, how)
+    return found
+
+
+def rung(x: Tensor, format: Format, scale: Tensor) -> Tensor:
+    """The number of the rung nearest to x / scale, ties to even; int32, of the shape of `x`.
+
+    Args:
+        scale: float32, broadcasting to the shape of `x`; so for the three operations below.
+    """
+    return _on_grid("rung", x, format, scale)
+
+
+def position(x: Tensor, format: Format, scale: Tensor) -> Tensor:
+    """The rung position of x / scale, float64, of the shape of `x`; see `Geometry.position`."""
+    return _on_grid("position", x, format, scale)
+
+
+def value(u: Tensor, format: Format, scale: Tensor) -> Tensor:
+    """Scale times the value at rung position `u`, float32, of the shape of `u`."""
+    return _on_grid("value", u.double(), format, scale)
+
+
+def spacing(x: Tensor, format: Format, scale: Tensor) -> Tensor:
+    """Scale times the width of the cell that holds x / scale, float32; see `Geometry.spacing`."""
+    return _on_grid("spacing", x, format, scale)
+
+
+def _on_grid(operation: Operation, x: Tensor, format: Format, scale: Tensor) -> Tensor:
+    check_values(operation, x)
+    backend = choose(Case(operation, x.device.type, x.dtype, x.is_contiguous(), (format,)))
+    found: Tensor = getattr(backend, operation)(x, format, scale)
+    return found
+
+
+def _backend(operation: Operation, x: Tensor, how: Quantizer) -> Any:
+    device, grids = x.device.type, (how.target,)
+    return choose(Case(operation, device, x.dtype, x.is_contiguous(), grids, how.rounding, how.nonfinite, how.tiling))
+
+
+def code_type(format: Format) -> dtype:
+    """The integer type of the codes of a format: uint8 up to 8 bits, uint16 above."""
+    import torch
+
+    return torch.uint8 if format.bits <= 8 else torch.uint16

@@ -1,0 +1,116 @@
+"""Which elements of a tensor share a scale."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from altgrad_core.errors import FormatError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+GRANULARITY = r"^(tensor|row|column|block:[1-9][0-9]{0,8}|tile:[1-9][0-9]{0,8}x[1-9][0-9]{0,8})$"
+EXAMPLES = "tensor, row, column, block:N, tile:RxC, such as block:32, tile:128x128"
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """A tensor cut into tiles of `rows` by `columns` along its last two dimensions; the last ones may be short.
+
+    Rows run along the last dimension, which of weight and activation is the contraction axis of the forward product.
+
+    Attributes:
+        rows: of a tile; None: all there are.
+        columns: of a tile; None: all there are.
+        whole: the whole tensor is one tile, whatever its dimensions.
+    """
+
+    rows: int | None = 1
+    columns: int | None = None
+    whole: bool = False
+
+    @classmethod
+    @lru_cache(maxsize=256)
+    def of(cls, granularity: str) -> Tiling:
+        """The tiling with this name: `tensor`, `row`, `column`, `block:N` (1 by N) or `tile:RxC`.
+
+        Raises:
+            FormatError: there is none.
+        """
+        if not re.fullmatch(GRANULARITY, granularity):
+            raise FormatError(f'no granularity "{granularity}"; one of {EXAMPLES}')
+        kind, _, sizes = granularity.partition(":")
+        match kind:
+            case "tensor":
+                return cls(None, None, whole=True)
+            case "row":
+                return cls(1, None)
+            case "column":
+                return cls(None, 1)
+            case "block":
+                return cls(1, int(sizes))
+        rows, _, columns = sizes.partition("x")
+        return cls(int(rows), int(columns))
+
+    @property
+    def is_of_rows(self) -> bool:
+        """Whether no tile is of more than one row."""
+        return self.rows == 1
+
+    def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of the scales of a tensor of this shape: () for one scale."""
+        if self.whole or not shape:
+            return ()
+        rows, columns = self._sizes(shape)
+        counts = -(-shape[-1] // columns)
+        return (counts,) if len(shape) == 1 else (*shape[:-2], -(-shape[-2] // rows), counts)
+
+    def reduce(self, magnitude: Tensor) -> Tensor:
+        """The largest element of each tile, of `shape`; 0 where there is none. No element is negative."""
+        from torch.nn.functional import pad
+
+        wanted = self.shape(tuple(magnitude.shape))
+        if magnitude.numel() == 0:
+            return magnitude.new_zeros(wanted)
+        if wanted == ():
+            return magnitude.amax()
+        rows, columns = self._sizes(tuple(magnitude.shape))
+        blocks = pad(magnitude, (0, wanted[-1] * columns - magnitude.shape[-1])).unflatten(-1, (wanted[-1], columns))
+        found = blocks.amax(dim=-1)
+        if rows == 1:
+            return found
+        padded = pad(found, (0, 0, 0, wanted[-2] * rows - found.shape[-2]))
+        return padded.unflatten(-2, (wanted[-2], rows)).amax(dim=-2)
+
+    def spread(self, scale: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """The scale of each element of a tensor of this shape, by broadcasting where that will do.
+
+        Args:
+            scale: of `self.shape(shape)`, or of shape () for one scale in all.
+        """
+        if self.whole or scale.ndim == 0 or not shape:
+            return scale
+        rows, columns = self._sizes(shape)
+        if scale.shape[-1] > 1:
+            scale = scale.repeat_interleave(columns, dim=-1)[..., : shape[-1]]
+        if rows > 1 and len(shape) > 1 and scale.shape[-2] > 1:
+            scale = scale.repeat_interleave(rows, dim=-2)[..., : shape[-2], :]
+        return scale
+
+    def block(self, length: int) -> int | None:
+        """How many neighbours in a row of this length share a scale; None where the whole tensor shares one.
+
+        Only for tilings of rows.
+        """
+        if self.whole:
+            return None
+        return max(length, 1) if self.columns is None else self.columns
+
+    def _sizes(self, shape: tuple[int, ...]) -> tuple[int, int]:
+        """Rows and columns of a tile, at least 1. A vector is one row."""
+        rows = 1 if len(shape) == 1 else shape[-2] if self.rows is None else self.rows
+        columns = shape[-1] if self.columns is None else self.columns
+        return max(rows, 1), max(columns, 1)
