@@ -15,7 +15,7 @@ from altgrad_manifold.spacings import shuffled
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from altgrad_core import FormatError, Geometry, Quantizer, Rule, build_optimizer, load_format, quantize_model
+from altgrad_core import FormatError, Geometry, Quantizer, Rule, build_optimizer, load_format, quantize, quantize_model
 from altgrad_core.testing import check_optimizer
 from altgrad_core.testing.tiny import bits, tiny_run, train
 
@@ -127,7 +127,7 @@ def test_every_matrix_gets_the_line_and_no_vector_does() -> None:
 def test_the_line_has_a_scale_whatever_the_weights_are(largest: float) -> None:
     parameter = nn.Parameter(torch.tensor([[largest, 0.0]]))
     how = Quantizer(E4M3)
-    expected = how.quantize(parameter.detach()).scale
+    expected = quantize(parameter.detach(), how).scale
     assert torch.equal(lines_of(E4M3, [{"params": [parameter]}], {})[parameter].scale, expected)
 
 

@@ -103,7 +103,7 @@ def test_rows_and_blocks_run_along_what_the_product_sums_over() -> None:
     how = ag.Quantizer("e2m1", scaling=ag.Scaling(granularity="row"))
     plan = ag.quantize_model(nn.Sequential(conv), [ag.Rule("0", weight=how)])
     x = torch.randn(1, 3, 5, 5)
-    rows = ag.Quantizer(ag.load_format("e2m1"), scaling=how.scaling).quantize(weight.flatten(1)).values
+    rows = ag.quantize(weight.flatten(1), ag.Quantizer(ag.load_format("e2m1"), scaling=how.scaling)).values
     torch.testing.assert_close(conv(x), nn.functional.conv2d(x, rows.view_as(weight)))
     (geometry,) = plan.geometry().values()
     assert geometry.scale.shape == weight.shape
