@@ -19,6 +19,7 @@ from altgrad_core.contracts.actions import ROLES
 from altgrad_core.experiments.matrix.cells import SEED, Cell, Matrix, directory_of, endings_in
 from altgrad_core.experiments.matrix.estimate import estimate
 from altgrad_core.experiments.matrix.plan import plan_of
+from altgrad_core.experiments.report.text import as_text, plain_line
 from altgrad_core.experiments.report.write import Written, write_report
 from altgrad_core.experiments.workers.board import Board
 from altgrad_core.experiments.workers.executor import Tally, train_cells
@@ -48,11 +49,11 @@ def run_matrix(matrix: Matrix, study: Path, *, jobs: int, overwrite: bool, as_js
 
 
 def print_written(written: Written) -> None:
-    """What a report says, in short, and where it is."""
-    print(f"\n{written.sentence}")
-    for caution in written.cautions:
-        print(f"- {caution}")
-    print(f"\nreport: {written.page}")
+    """The table of a report, its answer in one sentence, and where it is."""
+    if written.table.rows:
+        print(f"\n{as_text(written.table)}")
+    print(f"\n{plain_line(written.heading)}.")
+    print(f"report: {written.page}")
 
 
 def print_cells(matrix: Matrix, *, as_json: bool) -> None:

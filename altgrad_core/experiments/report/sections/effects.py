@@ -20,19 +20,23 @@ COLUMNS = (
 
 
 def effects_section(view: View) -> Section:
-    """A forest plot and the table behind it."""
+    """The table behind the forest plot."""
     found = view.effects
     if not found:
         return Section(NAME, TITLE, (Text(_why_none(view), "gap"),))
     drawn = [effect for effect in found if effect.differences]
-    blocks: list[Block] = []
-    if drawn:
-        blocks.append(Gallery((_panel(view, drawn),), _caption(view, drawn)))
+    blocks: list[Block] = [Text("The forest plot at the head of the page shows these.")] if drawn else []
     if silent := [effect for effect in found if not effect.differences]:
         names = ", ".join(f"{effect.optimizer} in {effect.format}" for effect in silent)
         blocks.append(Text(f"No pair of runs ended for {names}, so there is no effect to show.", "gap"))
     blocks.append(_table(found))
     return Section(NAME, TITLE, tuple(blocks))
+
+
+def forest_block(view: View) -> Gallery | None:
+    """The forest plot; None where no pair has ended."""
+    drawn = [effect for effect in view.effects if effect.differences]
+    return Gallery((_panel(view, drawn),), _caption(view, drawn)) if drawn else None
 
 
 def _why_none(view: View) -> str:
