@@ -63,10 +63,17 @@ class Reader:
             return Planned(told, wanted, self._cells(plan), defaults, bits, float(margin or 0) if is_margin else None)
         if _is_run(self.directory):
             return Planned(name, None, [{"name": "."}], {})
+        studies = self._studies()
         if not (found := self._folders()):
+            below = f"; there is a study in it: altgrad report {self.directory / studies[0]}" if studies else ""
             raise ManifestError(
                 f"{self.directory}: is neither a study nor a run: it has no {CELLS} and no records.jsonl, nor has any "
-                f"folder in it; a study is what altgrad run MANIFEST leaves in its directory"
+                f"folder in it; a study is what altgrad run MANIFEST leaves in its directory{below}"
+            )
+        if studies:
+            told = f"{len(studies)} studies below it are" if len(studies) > 1 else "a study below it is"
+            self.problems.append(
+                f"{self.directory}: {told} left out ({few(studies)}); see: altgrad report {self.directory / studies[0]}"
             )
         return Planned(name, None, [{"name": name} for name in found], installed_defaults())
 
@@ -101,6 +108,13 @@ class Reader:
             return []
         folders = [path for path in self.directory.iterdir() if path.is_dir() and not path.is_symlink()]
         return sorted(path.name for path in folders if _is_run(path))
+
+    def _studies(self) -> list[str]:
+        """The folders that are studies of their own."""
+        if not self.directory.is_dir():
+            return []
+        folders = [path for path in self.directory.iterdir() if path.is_dir() and not path.is_symlink()]
+        return sorted(path.name for path in folders if (path / CELLS).is_file())
 
     def result(self, cell: Mapping[str, Any]) -> Result:
         """One cell, not yet labelled."""
