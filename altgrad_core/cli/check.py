@@ -61,13 +61,14 @@ def check(
 
 def _check_cells(matrix: Matrix, out: Path | None, *, table: bool, as_json: bool) -> None:
     """The cells, and what they take; or what has ended of them."""
-    from altgrad_core.cli.matrix import print_cells, print_estimate, print_table
+    from altgrad_core.cli.matrix import print_cells, print_estimate, print_power, print_table
 
     if table:
         print_table(matrix, out or Path("runs", matrix.name))
         return
     print_cells(matrix, as_json=as_json)
     if not as_json:
+        print_power(matrix)
         print_estimate(matrix)
 
 

@@ -16,6 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from altgrad_core.contracts.actions import ROLES
+from altgrad_core.experiments.evidence.power import POWER, detectable
 from altgrad_core.experiments.matrix.cells import SEED, Cell, Matrix, directory_of, endings_in
 from altgrad_core.experiments.matrix.estimate import estimate
 from altgrad_core.experiments.matrix.plan import plan_of
@@ -71,6 +72,21 @@ def print_cells(matrix: Matrix, *, as_json: bool) -> None:
     if len(cells) > MOST_ROWS:
         console.print(f"... and {len(cells) - MOST_ROWS} more", highlight=False)
     print(f"\n{matrix.name}: {len(cells)} cells{_more(matrix)}")
+
+
+def print_power(matrix: Matrix) -> None:
+    """What the study can show: the smallest effect it detects, in the scatter that its pairs will have."""
+    seeds = len({cell.labels.get(SEED) for cell in matrix.cells({})})
+    factor, margin = detectable(seeds), matrix.table.margin
+    if factor is None:
+        print(f"{seeds} seed{'s' if seeds > 1 else ''}: too few to judge an effect; 3 are needed")
+        return
+    print(
+        f"{seeds} seeds: detects, in {100 * POWER:.0f} % of studies, a mean difference of {factor:.2f} standard deviations of "
+        "the paired differences"
+    )
+    if margin is not None:
+        print(f"the margin, {margin:g}, is detected where that standard deviation is at most {margin / factor:.2g}")
 
 
 def print_estimate(matrix: Matrix) -> None:
