@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from altgrad_core import ManifestError
-from altgrad_core.experiments.matrix.cells import Cell, Ending, Matrix, endings_in, identity_of
+from altgrad_core.experiments.matrix.cells import Cell, Matrix, endings_in, identity_of
 from altgrad_core.experiments.matrix.estimate import covering, seconds_of_a_step
 from altgrad_core.experiments.matrix.plan import plan_of
 from altgrad_core.manifest.load import load_manifest
 from altgrad_core.registry.registry import installed
+from altgrad_core.results.ending import Ending
 from altgrad_core.running.assembly.resolve import resolve
 
 Make = Callable[..., Matrix]
@@ -98,13 +99,14 @@ def test_a_plain_grid_tries_all_with_all_seeds_at_once(matrix: Make) -> None:
     assert rates(study.cells({})) == [(1, 0.1), (1, 1.0), (2, 0.1), (2, 1.0)]
 
 
-def test_probes_follow_what_diverged(matrix: Make) -> None:
+@pytest.mark.parametrize("lost", [Ending("diverged", math.nan), Ending("finished", 4.0, entropy=4.0)])
+def test_probes_follow_what_diverged_or_learned_nothing(matrix: Make, lost: Ending) -> None:
     study = matrix("[matrix]\nrun.seed = [1]\n[matrix.search]\nfactors = [1, 10]\nbisections = 2\n")
     endings: dict[str, Ending] = {}
     while fresh := [cell for cell in study.cells(endings) if cell.name not in endings]:
         for cell in fresh:
             fine = float(cell.labels["optimizer.lr"]) <= 0.5
-            endings[cell.name] = Ending("finished" if fine else "diverged", 2.0 if fine else math.nan)
+            endings[cell.name] = Ending("finished", 2.0, entropy=4.0) if fine else lost
     found = study.cells(endings)
     assert [(c.labels["optimizer.lr"], c.role) for c in found] == [
         (0.1, "cell"),

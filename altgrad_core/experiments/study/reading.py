@@ -14,11 +14,10 @@ from altgrad_core.experiments.evidence.wording import count, few
 from altgrad_core.experiments.study.labels import Defaults, installed_defaults, is_manifest
 from altgrad_core.experiments.study.result import Result
 from altgrad_core.records.directory import RunDirectory
-from altgrad_core.records.record import number
+from altgrad_core.results.ending import Ending
 
 SCHEMA = 1
 CELLS = "cells.json"
-BEYOND_FLOAT32 = 2.0**128
 
 
 @dataclass(frozen=True)
@@ -199,16 +198,10 @@ def _status(place: RunDirectory, summary: Mapping[str, Any], failure: Mapping[st
     """How a cell ended, and its validation loss where that is a result."""
     if not _is_run(place.path):
         return ("crashed" if failure.get("status") == "crashed" else "missing"), None
-    status = summary.get("status")
-    if status is None:
+    ending = Ending.of(summary)
+    if ending is None:
         return ("crashed" if failure.get("status") == "crashed" else "unfinished"), None
-    try:
-        loss = None if summary.get("validation_loss") is None else number(summary["validation_loss"])
-    except (TypeError, ValueError):
-        loss = None
-    if status == "finished" and loss is not None and not abs(loss) < BEYOND_FLOAT32:
-        return "diverged", None
-    return str(status), loss if status == "finished" else None
+    return ending.status, ending.validation_loss if ending.is_stable else None
 
 
 def _text(value: Any) -> str | None:

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from altgrad_core.errors import ManifestError, RunError
-from altgrad_core.experiments.matrix.cells import Cell, Ending, Matrix, directory_of, endings_in
+from altgrad_core.experiments.matrix.cells import Cell, Matrix, directory_of, endings_in
 from altgrad_core.experiments.matrix.plan import plan_of
 from altgrad_core.experiments.workers.board import Board
 from altgrad_core.experiments.workers.process import Message, WorkerProcess
 from altgrad_core.records.directory import CELLS, RunDirectory, mark_latest
 from altgrad_core.records.files import write_json, write_whole
 from altgrad_core.records.record import number
+from altgrad_core.results.ending import Ending
 from altgrad_core.running.loop.signals import Signals
 
 ATTEMPTS = 2
