@@ -129,6 +129,9 @@ from .errors import (
 from .errors import (
     RunError as RunError,
 )
+from .experiments.load import (
+    load as load,
+)
 from .numerics.adamw import (
     adam_direction as adam_direction,
 )

@@ -61,7 +61,7 @@ def check(
 
 def _check_cells(matrix: Matrix, out: Path | None, *, table: bool, as_json: bool) -> None:
     """The cells, and what they take; or what has ended of them."""
-    from altgrad_core.cli.matrix import print_cells, print_estimate, print_table
+    from altgrad_core.cli.matrix import print_cells, print_estimate, print_power, print_table
     from altgrad_core.records.directory import default_directory
 
     if table:
@@ -69,6 +69,7 @@ def _check_cells(matrix: Matrix, out: Path | None, *, table: bool, as_json: bool
         return
     print_cells(matrix, as_json=as_json)
     if not as_json:
+        print_power(matrix)
         print_estimate(matrix)
 
 

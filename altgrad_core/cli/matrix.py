@@ -17,9 +17,11 @@ from rich.table import Table
 
 from altgrad_core.contracts.actions import ROLES
 from altgrad_core.contracts.executor import Executor
+from altgrad_core.experiments.evidence.power import POWER, detectable
 from altgrad_core.experiments.matrix.cells import SEED, Cell, Matrix, directory_of, endings_in
 from altgrad_core.experiments.matrix.estimate import estimate
 from altgrad_core.experiments.matrix.plan import plan_of
+from altgrad_core.experiments.report.text import as_text, plain_line
 from altgrad_core.experiments.report.write import Written, write_report
 from altgrad_core.experiments.workers.board import Board
 from altgrad_core.experiments.workers.scheduler import Tally, train_cells
@@ -49,11 +51,11 @@ def run_matrix(matrix: Matrix, study: Path, *, jobs: int, executor: Executor, ov
 
 
 def print_written(written: Written) -> None:
-    """What a report says, in short, and where it is."""
-    print(f"\n{written.sentence}")
-    for caution in written.cautions:
-        print(f"- {caution}")
-    print(f"\nreport: {written.page}")
+    """The table of a report, its answer in one sentence, and where it is."""
+    if written.table.rows:
+        print(f"\n{as_text(written.table)}")
+    print(f"\n{plain_line(written.heading)}.")
+    print(f"report: {written.page}")
 
 
 def print_cells(matrix: Matrix, *, as_json: bool) -> None:
@@ -71,6 +73,21 @@ def print_cells(matrix: Matrix, *, as_json: bool) -> None:
     if len(cells) > MOST_ROWS:
         console.print(f"... and {len(cells) - MOST_ROWS} more", highlight=False)
     print(f"\n{matrix.name}: {len(cells)} cells{_more(matrix)}")
+
+
+def print_power(matrix: Matrix) -> None:
+    """What the study can show: the smallest effect it detects, in the scatter that its pairs will have."""
+    seeds = len({cell.labels.get(SEED) for cell in matrix.cells({})})
+    factor, margin = detectable(seeds), matrix.table.margin
+    if factor is None:
+        print(f"{seeds} seed{'s' if seeds > 1 else ''}: too few to judge an effect; 3 are needed")
+        return
+    print(
+        f"{seeds} seeds: detects, in {100 * POWER:.0f} % of studies, a mean difference of {factor:.2f} standard deviations of "
+        "the paired differences"
+    )
+    if margin is not None:
+        print(f"the margin, {margin:g}, is detected where that standard deviation is at most {margin / factor:.2g}")
 
 
 def print_estimate(matrix: Matrix) -> None:

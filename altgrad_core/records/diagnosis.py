@@ -118,7 +118,7 @@ def diagnose(records: Iterable[Mapping[str, Any]]) -> Diagnosis:
         elif kind == "step":
             _add(readings, "loss", record["step"], {"*": record["loss"]})
             _add(readings, "gradient-norm", record["step"], {"*": record["gradient_norm"]})
-            _add(readings, "learning-rate", record["step"], {"*": record["learning_rate"]})
+            _add(readings, "learning-rate", record["step"], _rates(record))
         elif kind == "reading":
             _add(readings, record["reading"], record["step"], record["values"])
         if (failure := _failure(record)) is not None:
@@ -221,6 +221,14 @@ def _failure(record: Mapping[str, Any]) -> str | None:
         return None
     layer = next((layer for layer, value in record["values"].items() if value == "NaN"), None)
     return None if layer is None else f"NaN as {record['reading']} of {layer}, first at step {record['step']}"
+
+
+def _rates(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The learning rate of the first parameter group, and of the others where they have their own."""
+    others = record.get("learning_rates")
+    if not isinstance(others, list) or not all(isinstance(rate, int | float) for rate in others):
+        return {"*": record["learning_rate"]}
+    return {"*" if place == 1 else f"group {place}": rate for place, rate in enumerate(others, 1)}
 
 
 def _add(readings: Readings, name: str, step: int, values: Mapping[str, Any]) -> None:

@@ -21,10 +21,18 @@ def scalars(record: Mapping[str, Any]) -> dict[str, float]:
     """
     kind = record.get("kind", "")
     if kind != "reading":
-        return _numbers(record, _TAGS.get(kind, {}))
+        return {**_numbers(record, _TAGS.get(kind, {})), **_rates(record)}
     reading = record["reading"]
     whole = _numbers(record["values"], {WHOLE_MODEL: f"model/{reading}"})
     return {**whole, **_spread(list(by_layer(record).values()), f"layers/{reading}")}
+
+
+def _rates(record: Mapping[str, Any]) -> dict[str, float]:
+    """The learning rate of every parameter group, where they have different ones."""
+    told = record.get("learning_rates")
+    rates = told if isinstance(told, list) else []
+    numbers = {f"train/learning_rate/group-{place}": _number(rate) for place, rate in enumerate(rates, 1)}
+    return {tag: number for tag, number in numbers.items() if number is not None}
 
 
 def by_layer(record: Mapping[str, Any]) -> dict[str, float]:

@@ -62,9 +62,12 @@ def run(finished: Path, tmp_path: Path) -> Path:
 def test_a_single_run_is_reported_as_what_it_is(altgrad: Any, run: Path) -> None:
     said = altgrad("report", run)
     assert (said.code, said.err) == (0, "")
-    first, *cautions, last = [line for line in said.out.splitlines() if line]
-    assert first.startswith("Nothing is compared: all cells have the same optimizer. Validation loss: ")
-    assert all(line.startswith("- ") for line in cautions)
+    head, row, told, last = [line for line in said.out.splitlines() if line]
+    assert head.split() == ["format", "optimizer", "rate", "loss"]
+    assert row.split()[:2] == told.split(":")[0].split(" in ")[::-1]
+    assert told.startswith(" in ".join(reversed(row.split()[:2])) + ": validation loss ") and told.endswith(
+        " (1 seed)."
+    )
     assert last == f"report: {run / 'report.html'}"
     page = (run / "report.html").read_text()
     assert "Number line of e4m3" in page
@@ -85,7 +88,7 @@ def test_an_unfinished_run_is_reported_with_exit_code_0(altgrad: Any, run: Path)
     (run / "summary.json").unlink()
     said = altgrad("report", run)
     assert (said.code, said.err) == (0, "")
-    assert said.out.lstrip().startswith("No cell of this study has ended, so there is nothing to say yet.\n")
+    assert said.out.lstrip().startswith("No cell has ended yet.\n")
 
 
 def test_a_directory_that_is_no_study_exits_2(altgrad: Any, tmp_path: Path) -> None:

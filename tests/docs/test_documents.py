@@ -43,6 +43,20 @@ def test_the_script_of_the_readme_runs() -> None:
     exec(compile(block, "README.md", "exec", dont_inherit=True), {})
 
 
+def test_what_the_readme_reads_of_a_study_is_there(
+    altgrad: Callable[..., Any], tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pandas")
+    (block,) = re.findall(r"```py\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    manifest = tmp_path / "quickstart.toml"
+    axis = '[matrix]\noptimizer = [{ use = "adamw", lr = 0.01 }, { use = "manifold-adamw" }]\n'
+    manifest.write_text(tiny.read_text().replace('name = "tiny"\n', "") + axis)
+    assert altgrad("run", manifest).code == 0
+    exec(compile(block, "README.md", "exec", dont_inherit=True), {})
+    assert (tmp_path / "effects.pdf").stat().st_size > 1000
+
+
 @pytest.mark.parametrize("block", [b for b in python_blocks("CONTRIBUTING.md") if "@hookimpl" in b])
 def test_every_plugin_of_the_guide_keeps_its_laws(block: str) -> None:
     offered = list(offers(block))

@@ -171,6 +171,7 @@ def records(made: Made) -> list[dict[str, Any]]:
             {
                 "kind": "step", "step": step, "loss": loss, "learning_rate": made.rate, "gradient_norm": loss / 4,
                 "epoch": step * 0.001,
+                **({"learning_rates": [made.rate, made.rate / 10]} if made.optimizer == "manifold-adamw" else {}),
             }
         )  # fmt: skip
         if made.loss is None and step == 2:

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from altgrad_core import ManifestError
-from altgrad_core.experiments.matrix.cells import Cell, Ending, Matrix, endings_in, identity_of
-from altgrad_core.experiments.matrix.estimate import covering
+from altgrad_core.experiments.matrix.cells import Cell, Matrix, endings_in, identity_of
+from altgrad_core.experiments.matrix.estimate import covering, seconds_of_a_step
 from altgrad_core.experiments.matrix.plan import plan_of
 from altgrad_core.manifest.load import load_manifest
 from altgrad_core.registry.registry import installed
+from altgrad_core.results.ending import Ending
 from altgrad_core.running.assembly.resolve import resolve
 
 Make = Callable[..., Matrix]
@@ -98,13 +99,14 @@ def test_a_plain_grid_tries_all_with_all_seeds_at_once(matrix: Make) -> None:
     assert rates(study.cells({})) == [(1, 0.1), (1, 1.0), (2, 0.1), (2, 1.0)]
 
 
-def test_probes_follow_what_diverged(matrix: Make) -> None:
+@pytest.mark.parametrize("lost", [Ending("diverged", math.nan), Ending("finished", 4.0, entropy=4.0)])
+def test_probes_follow_what_diverged_or_learned_nothing(matrix: Make, lost: Ending) -> None:
     study = matrix("[matrix]\nrun.seed = [1]\n[matrix.search]\nfactors = [1, 10]\nbisections = 2\n")
     endings: dict[str, Ending] = {}
     while fresh := [cell for cell in study.cells(endings) if cell.name not in endings]:
         for cell in fresh:
             fine = float(cell.labels["optimizer.lr"]) <= 0.5
-            endings[cell.name] = Ending("finished" if fine else "diverged", 2.0 if fine else math.nan)
+            endings[cell.name] = Ending("finished", 2.0, entropy=4.0) if fine else lost
     found = study.cells(endings)
     assert [(c.labels["optimizer.lr"], c.role) for c in found] == [
         (0.1, "cell"),
@@ -190,6 +192,11 @@ def test_chosen_cells_have_every_value_of_every_axis_but_those_left_out(matrix: 
     text = "[matrix]\n'recipe[0].weight.format' = ['e5m2', 'e3m4']\n'optimizer.lr' = [0.1, 0.2]\nrun.seed = [1, 2]\n"
     chosen = covering(matrix(text).cells({}), apart_from={"run.seed"})
     assert [list(cell.labels.values()) for cell in chosen] == [["e5m2", 0.1, 1], ["e5m2", 0.2, 1], ["e3m4", 0.1, 1]]
+
+
+def test_the_time_of_a_step_is_without_what_is_compiled_in_the_first_ones() -> None:
+    assert seconds_of_a_step([0.0, 30.0, 55.0, 55.25, 55.75]) == 0.25
+    assert seconds_of_a_step([3.0]) == 0.0
 
 
 def test_a_damaged_summary_is_no_ending(matrix: Make, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -308,3 +309,25 @@ def test_where_one_group_of_parameters_varies_its_optimizer_is_the_optimizer(
         ("manifold-adamw", 0.1, 2, ""),
     ]
     assert found.results[0].manifest["optimizer"]["lr"] == 0.005
+
+
+def test_a_single_run_is_called_by_the_optimizer_of_its_only_group(study: Callable[..., Study], made: Any) -> None:
+    group = {"layers": "blocks.*", "only": "matrices", "use": "grid", "lr": 0.3}
+    (found,) = study([made(rate=0.005, set={"optimizer.group": [group]})]).results
+    assert (found.optimizer, found.rate) == ("grid", 0.3)
+    others = [group, {**group, "layers": "lm_head"}]
+    (found,) = study([made(rate=0.007, set={"optimizer.group": others})]).results
+    assert (found.optimizer, found.rate) == ("adamw", 0.007)  # of several groups none stands for all
+
+
+def test_a_study_below_a_directory_of_runs_is_told(write: Callable[..., Path], made: Any) -> None:
+    study = write([made()], place="runs/study")
+    runs = study.parent
+    with pytest.raises(
+        ManifestError, match=rf"leaves in its directory; there is a study in it: altgrad report {study}$"
+    ):
+        Study.read(runs)
+    shutil.copytree(study / made().name, runs / "alone")
+    found = Study.read(runs)
+    assert [result.name for result in found.results] == ["alone"]
+    assert found.problems == (f"{runs}: a study below it is left out (study); see: altgrad report {study}",)

@@ -38,6 +38,10 @@ def run(tmp_path):
     ("record", "expected"),
     [
         (STEP, {"train/loss": 2.5, "train/learning_rate": 0.1, "train/gradient_norm": math.inf}),
+        (
+            {"kind": "step", "learning_rates": [0.1, 3.0]},
+            {"train/learning_rate/group-1": 0.1, "train/learning_rate/group-2": 3.0},
+        ),
         (EVALUATION, {"val/loss": 2.0, "val/perplexity": 7.4}),
         (
             READING,

@@ -220,3 +220,13 @@ def test_the_schedule_reaches_every_group_and_the_rate_of_the_first_is_recorded(
     records = train(run).of("step")
     assert [group["lr"] / group["initial_lr"] for group in run.optimizer.param_groups] == pytest.approx([1.0] * 4)
     assert [record["learning_rate"] for record in records] == pytest.approx([0.1 / 3, 0.2 / 3, 0.1])
+    assert records[-1]["learning_rates"] == [group["lr"] for group in run.optimizer.param_groups]
+    assert len(set(records[-1]["learning_rates"])) > 1
+    alone = train(
+        assemble(
+            resolve(
+                load_manifest(runs.manifest((GROUPS, ""), ('use = "manifold-adamw"', 'use = "adamw"'))), runs.registry()
+            )
+        )
+    ).of("step")
+    assert "learning_rates" not in alone[0]

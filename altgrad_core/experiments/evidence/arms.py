@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from altgrad_core.experiments.study.labels import UNKNOWN
-from altgrad_core.experiments.study.study import Result, Study
+from altgrad_core.experiments.study.study import Result, Study, once
 
 FEWEST_SEEDS = 3
 FEWEST_RATES = 3
@@ -104,6 +104,7 @@ class Arm:
         return f"{self.optimizer} in {self.format}" + (f" ({self.variant})" if self.variant else "")
 
 
+@once
 def arms(study: Study) -> tuple[Arm, ...]:
     """Every combination of format, optimizer and variant of which a cell was planned, in order of appearance."""
     found: dict[tuple[str, str, str], list[Result]] = {}

@@ -11,7 +11,7 @@ from altgrad_core.experiments.evidence.facts import twins
 from altgrad_core.experiments.evidence.statistics import Interval, agreed_sign, bootstrap_interval, student_interval
 from altgrad_core.experiments.evidence.wording import count, few, sentence, size, span
 from altgrad_core.experiments.study.labels import Defaults, default_of
-from altgrad_core.experiments.study.study import Result, Study
+from altgrad_core.experiments.study.study import Result, Study, once
 from altgrad_core.experiments.study.variants import words
 
 Key = tuple[str, str, float | None, int | None]
@@ -54,12 +54,14 @@ def first_difference(one: Result, other: Result) -> str | None:
     return None
 
 
+@once
 def same_grids(study: Study) -> tuple[Sameness, ...]:
     """For formats that are one grid up to a power of two: whether their runs are the same, as they must be."""
     by_format = {name: _keyed(study, format=name) for name in study.formats()}
     return tuple(_sameness(one, other, by_format[one], by_format[other]) for one, other in twins(study))
 
 
+@once
 def same_optimizers(study: Study) -> tuple[Sameness, ...]:
     """Optimizers, or options of one, that gave the same runs at the same rate wherever they were paired."""
     names = study.optimizers()
@@ -110,6 +112,7 @@ class Contrast:
         return agreed_sign(len(self.differences), self.interval, self.student)
 
 
+@once
 def contrasts(study: Study) -> tuple[Contrast, ...]:
     """Every pair of arms of one format that differ in one option of the optimizer or one key of the variant."""
     placed = [(arm, _parts(arm, study.variants)) for arm in arms(study)]

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 from altgrad_core.experiments.evidence.arms import FEWEST_RATES, FEWEST_SEEDS, Arm, arms
+from altgrad_core.experiments.evidence.power import detectable_effect
 from altgrad_core.experiments.evidence.statistics import (
     Interval,
     adjusted,
@@ -15,7 +16,7 @@ from altgrad_core.experiments.evidence.statistics import (
     student_interval,
 )
 from altgrad_core.experiments.evidence.wording import count, listed
-from altgrad_core.experiments.study.study import Study
+from altgrad_core.experiments.study.study import Study, once
 
 LOSS, PERPLEXITY = "loss", "perplexity"
 MOST_NATS = 700  # the exponential of a little more is beyond float64
@@ -61,11 +62,17 @@ class Effect:
         return {1: "helps", -1: "hurts"}.get(sign, "unclear")
 
     @property
+    def detectable(self) -> float | None:
+        """The smallest true effect that so many pairs, scattered like these, would show; None below 3 pairs."""
+        return detectable_effect(self.differences)
+
+    @property
     def lacks(self) -> tuple[str, ...]:
         """What is missing for this effect to take part in a ranking."""
         return _lacks(self)
 
 
+@once
 def effects(study: Study, metric: str = LOSS) -> tuple[Effect, ...]:
     """Every optimizer against the baseline, wherever both have a format and a variant in common.
 

@@ -8,13 +8,14 @@ from typing import Any
 from altgrad_core.contracts.reading import Chart, Reading
 from altgrad_core.errors import FormatError
 from altgrad_core.experiments.study.labels import UNQUANTIZED
-from altgrad_core.experiments.study.study import Study
+from altgrad_core.experiments.study.study import Study, once
 from altgrad_core.numerics.minifloat import Minifloat
 
 REFERENCE_BITS = 16
 _FACTS = ("exponent_bits", "mantissa_bits", "bias", "specials", "subnormals", "signed")
 
 
+@once
 def format_facts(study: Study) -> dict[str, dict[str, Any]]:
     """By name, the facts of every format that a cell recorded."""
     found: dict[str, dict[str, Any]] = {}
@@ -38,6 +39,7 @@ def recorded_readings(study: Study, *charts: Chart) -> tuple[Reading, ...]:
     return tuple(reading for reading in found if not charts or reading.chart in charts)
 
 
+@once
 def references(study: Study) -> tuple[str, ...]:
     """The formats of the study with 16 bits and more, which the others are judged beside: the narrowest first."""
     bits = {name: facts.get("bits") for name, facts in format_facts(study).items()} | {UNQUANTIZED: 32}
@@ -45,6 +47,7 @@ def references(study: Study) -> tuple[str, ...]:
     return tuple(sorted((name for name in wide if wide[name] >= REFERENCE_BITS), key=lambda name: wide[name]))
 
 
+@once
 def twins(study: Study) -> tuple[tuple[str, str], ...]:
     """Pairs of formats whose grids are one up to a power of two, so that they give the same runs under amax scaling."""
     shapes: dict[tuple[float, ...], list[str]] = {}

@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from altgrad_core.experiments.evidence.effects import LOSS, Effect, effects
+from altgrad_core.experiments.evidence.effects import Effect, effects
+from altgrad_core.experiments.evidence.facts import references
 from altgrad_core.experiments.evidence.power import detectable_effect, equivalence_p
 from altgrad_core.experiments.evidence.statistics import (
     Interval,
@@ -16,8 +17,7 @@ from altgrad_core.experiments.evidence.statistics import (
     permutation_p,
     student_interval,
 )
-from altgrad_core.experiments.study.labels import UNQUANTIZED
-from altgrad_core.experiments.study.study import Study
+from altgrad_core.experiments.study.study import Study, once
 
 ALPHA = 0.05
 MOST_FORMATS = 6  # of more, each is compared with fp32 and with the first alone
@@ -70,27 +70,27 @@ class Interaction:
         return {1: f"more in {self.format}", -1: f"less in {self.format}"}.get(self.sign, "cannot be told")
 
 
-def interactions(study: Study, found: Sequence[Effect] | None = None) -> tuple[Interaction, ...]:
-    """Every pair of formats in which an optimizer has effects, that against unquantized weights first.
-
-    Args:
-        found: the effects on the loss, where they are known already.
-    """
-    told = effects(study, LOSS) if found is None else found
+@once
+def interactions(study: Study) -> tuple[Interaction, ...]:
+    """Every pair of formats in which an optimizer has effects on the loss, that against unquantized weights first."""
+    told = effects(study)
     made = [
         contrast
         for optimizer in dict.fromkeys(effect.optimizer for effect in told)
-        for one, other in _pairs([effect for effect in told if effect.optimizer == optimizer and effect.differences])
+        for one, other in _pairs([e for e in told if e.optimizer == optimizer and e.differences], references(study))
         if (contrast := _interaction(one, other, study.margin)) is not None
     ]
     corrected = iter(adjusted([contrast.p for contrast in made if contrast.p is not None]))
     return tuple(c if c.p is None else replace(c, p_adjusted=next(corrected)) for c in made)
 
 
-def _pairs(own: Sequence[Effect]) -> Iterator[tuple[Effect, Effect]]:
-    """Those against fp32, of any variant, as unquantized weights have none; then pairs of formats of one variant."""
-    plain = [effect for effect in own if effect.format == UNQUANTIZED]
-    rest = [effect for effect in own if effect.format != UNQUANTIZED]
+def _pairs(own: Sequence[Effect], wide: Sequence[str]) -> Iterator[tuple[Effect, Effect]]:
+    """Those against the widest format, fp32 where it was run, of any variant, as unquantized weights have none; then pairs
+    of narrow formats of one variant.
+    """
+    having = [name for name in wide if any(effect.format == name for effect in own)]
+    plain = [effect for effect in own if having and effect.format == having[-1]]
+    rest = [effect for effect in own if effect.format not in having]
     for effect in rest:
         beside = next((p for p in plain if p.variant == effect.variant), plain[0] if len(plain) == 1 else None)
         if beside is not None:

@@ -10,7 +10,7 @@ from altgrad_core.experiments.evidence.arms import Arm, arms
 from altgrad_core.experiments.evidence.statistics import agreed_sign, bootstrap_interval, student_interval
 from altgrad_core.experiments.evidence.wording import count, few, sentence, size, span
 from altgrad_core.experiments.study.labels import ROLES, role_format
-from altgrad_core.experiments.study.study import Result, Study
+from altgrad_core.experiments.study.study import Result, Study, once
 from altgrad_core.experiments.study.variants import words
 
 OTHER = "other"
@@ -45,6 +45,7 @@ class LayerMean:
     cells: int
 
 
+@once
 def by_layer_type(study: Study) -> tuple[LayerMean, ...]:
     """Every reading that the finished cells at the chosen rates recorded, by type of layer."""
     return tuple(mean for arm in arms(study) for mean in _means(arm, _chosen(study, arm)))

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from altgrad_core.experiments.evidence.arms import Arm, arms, rate_points
 from altgrad_core.experiments.evidence.controls import contrasts, same_grids, same_optimizers
 from altgrad_core.experiments.evidence.effects import LOSS, PERPLEXITY, effects, in_metric
+from altgrad_core.experiments.evidence.interactions import interactions
 from altgrad_core.experiments.evidence.layers import by_layer_type
 from altgrad_core.experiments.evidence.statistics import Interval
 from altgrad_core.experiments.study.study import Result, Study
@@ -32,12 +33,13 @@ PLACE = ("format", "optimizer", "variant")
 
 
 def tables(study: Study) -> tuple[Table, ...]:
-    """Cells, rates, arms, effects, pairs, layers, failures and controls."""
+    """Cells, rates, arms, effects, contrasts, pairs, layers, failures and controls."""
     return (
         _table("cells", (*PLACE, *CELL), _cells(study)),
         _table("rates", (*PLACE, *RATE), _rates(study)),
         _table("arms", (*PLACE, *ARM), _arms(study)),
         _table("effects", ("metric", *PLACE, *EFFECT), _effects(study)),
+        _table("contrasts", ("optimizer", "variant", *CONTRAST), _contrasts(study)),
         _table("pairs", (*PLACE, *PAIR), _pairs(study)),
         _table("layers", (*PLACE, *LAYER), _layers(study)),
         _table("failures", (*PLACE, *FAILURE), _failures(study)),
@@ -157,6 +159,20 @@ def _effects(study: Study) -> Iterator[Row]:
                 metric, e.format, e.optimizer, e.variant, len(e.differences), e.mean, *_bounds(e.interval),
                 *_bounds(e.student), e.p, e.p_adjusted, e.verdict, len(e.diverged_seeds), "; ".join(e.caution),
             )  # fmt: skip
+
+
+CONTRAST = (
+    "format", "other_format", "pairs", "mean", "low", "high", "student_low", "student_high", "p", "p_adjusted", "margin",
+    "p_equivalence", "detectable", "verdict",
+)  # fmt: skip
+
+
+def _contrasts(study: Study) -> Iterator[Row]:
+    for c in interactions(study):
+        yield (
+            c.optimizer, c.variant, c.format, c.other, len(c.differences), c.mean, *_bounds(c.interval),
+            *_bounds(c.student), c.p, c.p_adjusted, c.margin, c.p_equivalence, c.detectable, c.verdict,
+        )  # fmt: skip
 
 
 PAIR = ("seed", "rate", "loss", "baseline", "baseline_rate", "baseline_loss", "gain")

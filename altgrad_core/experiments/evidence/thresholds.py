@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from altgrad_core.experiments.matrix.search import bracket
-from altgrad_core.experiments.study.study import Result, Study
+from altgrad_core.experiments.study.study import Result, Study, once
+from altgrad_core.results.ending import Ending
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Threshold:
         return None if self.stable is None or self.diverged is None else self.diverged / self.stable
 
 
+@once
 def thresholds(study: Study) -> tuple[Threshold, ...]:
     """One for every arm of which some rate was tried, probes among them, in order of appearance."""
     found: dict[tuple[str, str, str], list[Result]] = {}
@@ -46,11 +48,8 @@ def thresholds(study: Study) -> tuple[Threshold, ...]:
 
 def has_learned(result: Result) -> bool:
     """Whether a run ended with a loss below the unigram entropy of its text, which needs no model; known or not."""
-    data = result.summary.get("data")
-    entropy = data.get("unigram_entropy") if isinstance(data, dict) else None
-    if result.validation_loss is None or not isinstance(entropy, int | float):
-        return result.validation_loss is not None
-    return result.validation_loss < entropy
+    ending = Ending.of(result.summary)
+    return ending is not None and ending.has_learned
 
 
 def _threshold(arm: tuple[str, str, str], results: Iterable[Result]) -> Threshold:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from altgrad_core.experiments.evidence.statistics import Interval
@@ -27,6 +28,12 @@ def few(values: Sequence[object], most: int = 6) -> str:
 def size(value: float) -> str:
     """A size to three digits, never in powers of ten where a person would not."""
     return f"{value:.3g}" if value == 0 or 1e-4 <= abs(value) < 1e5 else f"{value:.2e}"
+
+
+def decimals(interval: Interval | None) -> int:
+    """How many decimals a number deserves: two digits of the half width of its interval, from 2 to 6; 4 without one."""
+    half = 0.0 if interval is None else (interval.high - interval.low) / 2
+    return 4 if half <= 0 else max(2, min(6, 1 - math.floor(math.log10(half))))
 
 
 def span(interval: Interval) -> str:

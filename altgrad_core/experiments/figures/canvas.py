@@ -5,14 +5,24 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from altgrad_core.experiments.figures.palette import INK
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+class Painter(NamedTuple):
+    """What draws on an empty figure, and the width and height it needs, in points."""
+
+    paint: Callable[[Figure], None]
+    width: float
+    height: float
+
 
 POINTS = 72.0  # an inch
 STYLE: Any = {
@@ -56,19 +66,38 @@ def draw(
         label: what the figure shows, for those who cannot see it.
         lays_out: find room for all labels; without it `paint` puts everything in its place.
     """
-    import matplotlib
-    from matplotlib.figure import Figure
-
     buffer = io.StringIO()
+    with _styled():
+        figure = _painted(paint, (width, height), lays_out=lays_out)
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    return _adopted(buffer.getvalue(), name=name, label=label, size=(width, height))
+
+
+def figure_of(paint: Callable[[Figure], None], *, width: float, height: float) -> Figure:
+    """The matplotlib figure of what `paint` draws, `width` by `height` points, to be shown or saved by whoever asked."""
+    with _styled():
+        return _painted(paint, (width, height), lays_out=True)
+
+
+@contextmanager
+def _styled() -> Iterator[None]:
+    import matplotlib
+
     with matplotlib.rc_context(), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of numbers near the ends of float64
         warnings.filterwarnings("ignore", "Glyph .* missing")  # text stays text: the reader's fonts will have it
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE)
-        figure = Figure(figsize=(width / POINTS, height / POINTS), layout="constrained" if lays_out else None)
-        paint(figure)
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    return _adopted(buffer.getvalue(), name=name, label=label, size=(width, height))
+        yield
+
+
+def _painted(paint: Callable[[Figure], None], size: tuple[float, float], *, lays_out: bool) -> Figure:
+    from matplotlib.figure import Figure
+
+    width, height = size
+    figure = Figure(figsize=(width / POINTS, height / POINTS), layout="constrained" if lays_out else None)
+    paint(figure)
+    return figure
 
 
 def plain(text: str) -> str:

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from altgrad_core.experiments.figures.axes import LOSS, Limits, can_be_drawn, legend_below, perplexity_beside
-from altgrad_core.experiments.figures.canvas import draw, shortened
+from altgrad_core.experiments.figures.canvas import Painter, draw, shortened
 from altgrad_core.experiments.figures.palette import INK, colours_of, dashes_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 Line = Sequence[tuple[float, float]]  # (step, loss)
 
@@ -60,9 +59,17 @@ def loss_curves(
     label: str,
     axis: str = LOSS,
 ) -> str:
-    """The SVG of one panel."""
+    """The SVG of one panel, as `curves_painter` paints it."""
+    painter = curves_painter(curves, limits=limits, colours=colours, title=title, axis=axis)
+    return draw(painter.paint, width=painter.width, height=painter.height, name=name, label=label)
 
-    def paint(figure: Figure) -> None:
+
+def curves_painter(
+    curves: Sequence[Curve], *, limits: Limits, colours: dict[str, str], title: str, axis: str = LOSS
+) -> Painter:
+    """What paints the curves, with a legend below."""
+
+    def paint(figure: Any) -> None:
         axes = figure.subplots()
         dashes = dashes_of(curve.label for curve in curves if curve.is_reference)
         entries = [
@@ -80,7 +87,7 @@ def loss_curves(
         legend_below(figure, entries, columns=2)
 
     rows = (len(curves) + 1) // 2
-    return draw(paint, width=350, height=235 + 15 * rows, name=name, label=label)
+    return Painter(paint, 350, 235 + 15 * rows)
 
 
 def _colour(curve: Curve, colours: dict[str, str]) -> str:

@@ -8,7 +8,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING
 
 from altgrad_core.experiments.figures.axes import legend_below
-from altgrad_core.experiments.figures.canvas import draw, shortened
+from altgrad_core.experiments.figures.canvas import Painter, draw, shortened
 from altgrad_core.experiments.figures.palette import INK
 
 if TYPE_CHECKING:
@@ -42,7 +42,13 @@ class ForestRow:
 
 
 def forest(rows: Sequence[ForestRow], *, axis: str, colours: dict[str, str], name: str, label: str) -> str:
-    """The SVG of the rows, in their order, beside the names of their groups; zero is marked.
+    """The SVG of the rows, as `forest_painter` paints them."""
+    painter = forest_painter(rows, axis=axis, colours=colours)
+    return draw(painter.paint, width=painter.width, height=painter.height, name=name, label=label)
+
+
+def forest_painter(rows: Sequence[ForestRow], *, axis: str, colours: dict[str, str]) -> Painter:
+    """What paints the rows, in their order, beside the names of their groups; zero is marked.
 
     Where colours repeat, every row has its own name beside it, under that of its group; otherwise a legend has them.
     """
@@ -69,7 +75,7 @@ def forest(rows: Sequence[ForestRow], *, axis: str, colours: dict[str, str], nam
         handles = [(axes.plot([], [], "o-", color=colours[text], markersize=5)[0], shortened(text)) for text in shown]
         legend_below(figure, handles, columns=2)
 
-    return draw(paint, width=520 if is_named else 400, height=height, name=name, label=label)
+    return Painter(paint, 520 if is_named else 400, height)
 
 
 def _name_rows(axes: Axes, rows: Sequence[ForestRow], places: Sequence[int], starts: Sequence[int]) -> None:

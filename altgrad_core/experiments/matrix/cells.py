@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ from altgrad_core.manifest.schema import MatrixTable, SearchTable
 from altgrad_core.reading import read_whole
 from altgrad_core.records.directory import RunDirectory
 from altgrad_core.registry.registry import Registry
+from altgrad_core.results.ending import Ending
 from altgrad_core.running.assembly.resolve import Resolved, resolve
 from altgrad_core.running.session.describe import resolved_manifest
 
@@ -55,24 +55,6 @@ class Cell:
         """The cell as `cells.json` has it."""
         place = {"name": self.name, "identity": self.identity, "point": dict(self.labels), "role": self.role}
         return {**place, "manifest": dict(self.manifest)}
-
-
-@dataclass(frozen=True)
-class Ending:
-    """How a cell ended."""
-
-    status: str
-    validation_loss: float
-
-    @property
-    def is_stable(self) -> bool:
-        """Whether it trained to its end, with a loss."""
-        return self.status == "finished" and math.isfinite(self.validation_loss)
-
-    @property
-    def rank(self) -> float:
-        """The loss, infinite where the run did not end well."""
-        return self.validation_loss if self.is_stable else math.inf
 
 
 Endings = Mapping[str, Ending]
@@ -167,14 +149,14 @@ class Matrix:
     def _probes(
         self, pilot: int, search: SearchTable, rates: list[float], ended: dict[float, Ending], endings: Endings
     ) -> Iterator[Cell]:
-        is_stable = {rate: ending.is_stable for rate, ending in ended.items()}
+        is_stable = {rate: ending.has_learned for rate, ending in ended.items()}
         while (rate := next_probe(is_stable, grid=rates, bisections=search.bisections)) is not None:
             cell = replace(self._cell(pilot, rate), role="probe")
             yield cell
             ending = endings.get(cell.name)
             if ending is None or ending.status == "crashed":
                 return
-            is_stable[rate] = ending.is_stable
+            is_stable[rate] = ending.has_learned
 
     def _rate(self, index: int, key: str) -> float:
         """The value a point has where rates are searched."""
@@ -209,10 +191,9 @@ def ending_of(directory: RunDirectory) -> Ending | None:
         return None
     try:
         told = json.loads(read_whole(directory.summary))
-        loss = told["validation_loss"]
-        return Ending(str(told["status"]), math.nan if loss is None else float(loss))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, RecursionError):
         return None  # damaged: whoever continues the run says so
+    return Ending.of(told) if isinstance(told, dict) and "validation_loss" in told else None
 
 
 def endings_in(

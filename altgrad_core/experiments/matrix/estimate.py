@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,7 +16,7 @@ from altgrad_core.records.record import Record
 from altgrad_core.running.assembly.resolve import resolve
 from altgrad_core.running.session.session import begin
 
-STEPS = 4  # the first of them warms up
+STEPS = 6  # the shortest counts: others compile, evaluate or save
 STARTING = 0.5  # seconds to assemble a run and write its first checkpoint
 FORWARD = 1 / 3  # of a step
 
@@ -84,7 +85,12 @@ def _measured(cell: Cell) -> tuple[float, int]:
         begin(resolve(source, cell.resolved.registry), directory, overwrite=False, show=show)
         newest = max(directory.checkpoints.glob("step-*"), key=lambda path: path.stat().st_mtime)
         size = sum(file.stat().st_size for file in newest.iterdir())
-    return (times[-1] - times[0]) / max(1, len(times) - 1), size
+    return seconds_of_a_step(times), size
+
+
+def seconds_of_a_step(times: Sequence[float]) -> float:
+    """The shortest of the steps between these moments: what is compiled or loaded in the others is done once."""
+    return min((later - earlier for earlier, later in pairwise(times)), default=0.0)
 
 
 def _steps(cell: Cell) -> float:

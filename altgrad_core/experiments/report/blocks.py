@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+OPEN_CAUTIONS = 2
+
 
 @dataclass(frozen=True)
 class Text:
@@ -76,32 +78,35 @@ class Page:
     """The whole report.
 
     Attributes:
-        sentence: the answer, and the first sentence of the page.
-        cautions: what has to be known before it is cited.
+        heading: the answer in at most 12 words.
+        cautions: what has to be known before it is cited; the first `OPEN_CAUTIONS` are shown, the others on request.
+        summary: what is shown under the heading: a figure and tables.
         subject: one line that says what was run.
         files: what lies beside the page: (path, what it is).
     """
 
     title: str
-    sentence: str
+    heading: str
     cautions: tuple[str, ...]
     subject: str
+    summary: tuple[Block, ...]
     sections: tuple[Section, ...]
     files: tuple[tuple[str, str], ...] = ()
 
     @property
-    def headline(self) -> str:
-        """The first sentence of the answer."""
-        return re.split(r"(?<=[.!?])\s+(?=[A-Z])", self.sentence, maxsplit=1)[0]
+    def open_cautions(self) -> tuple[str, ...]:
+        """Those that are shown."""
+        return self.cautions[:OPEN_CAUTIONS]
 
     @property
-    def more(self) -> str:
-        """The rest of the answer."""
-        return self.sentence[len(self.headline) :].strip()
+    def folded_cautions(self) -> tuple[str, ...]:
+        """The others."""
+        return self.cautions[OPEN_CAUTIONS:]
 
     def panels(self) -> list[Panel]:
         """Every figure, in order."""
-        galleries = [block for section in self.sections for block in section.blocks if isinstance(block, Gallery)]
+        blocks = [*self.summary, *(block for section in self.sections for block in section.blocks)]
+        galleries = [block for block in blocks if isinstance(block, Gallery)]
         return [panel for gallery in galleries for panel in gallery.panels]
 
 

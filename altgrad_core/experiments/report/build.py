@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from altgrad_core.experiments.evidence.answer import Answer
+from altgrad_core.experiments.evidence.heading import heading
 from altgrad_core.experiments.evidence.wording import count
 from altgrad_core.experiments.report.blocks import Page
 from altgrad_core.experiments.report.sections.answers import answers_section
@@ -13,6 +14,7 @@ from altgrad_core.experiments.report.sections.layers import layers_section
 from altgrad_core.experiments.report.sections.lines import lines_section
 from altgrad_core.experiments.report.sections.losses import losses_section
 from altgrad_core.experiments.report.sections.provenance import provenance_section
+from altgrad_core.experiments.report.sections.summary import summary_blocks
 from altgrad_core.experiments.report.sections.why import why_section
 from altgrad_core.experiments.report.view import View
 from altgrad_core.experiments.study.study import Study
@@ -34,7 +36,8 @@ def build_page(study: Study, told: Answer) -> Page:
     """Every section, whether the records hold something for it or not."""
     view = View(study)
     sections = tuple(section(view) for section in SECTIONS)
-    return Page(f"{study.name}: AltGrad report", told.sentence, told.cautions, _subject(study), sections)
+    title = f"{study.name}: AltGrad report"
+    return Page(title, heading(study), told.cautions, _subject(study), summary_blocks(view), sections)
 
 
 def _subject(study: Study) -> str:

@@ -10,7 +10,9 @@ from altgrad_core.experiments.report.blocks import Block, Gallery, Grid, Page, S
 
 def as_markdown(page: Page) -> str:
     """The whole report."""
-    lines = [f"# {inline(page.headline)}", "", *([inline(page.more), ""] if page.more else [])]
+    lines = [f"# {inline(page.heading)}", ""]
+    for block in page.summary:
+        lines += [*_block(block), ""]
     if page.cautions:
         lines += ["**What to bear in mind**", "", *(f"- {inline(caution)}" for caution in page.cautions), ""]
     lines += [inline(page.subject), ""]

@@ -9,10 +9,12 @@ from pathlib import Path
 from altgrad_core.errors import RunError
 from altgrad_core.experiments.evidence.answer import answer
 from altgrad_core.experiments.evidence.tables import files as table_files
-from altgrad_core.experiments.report.blocks import Panel
+from altgrad_core.experiments.report.blocks import Grid, Panel
 from altgrad_core.experiments.report.build import build_page
 from altgrad_core.experiments.report.markdown import as_markdown
 from altgrad_core.experiments.report.page import as_html
+from altgrad_core.experiments.report.sections.summary import answer_table
+from altgrad_core.experiments.report.view import View
 from altgrad_core.experiments.study.study import Study
 from altgrad_core.records.files import write_whole
 
@@ -21,8 +23,16 @@ PAGE, MARKDOWN, FIGURES, TABLES = "report.html", "report.md", "figures", "tables
 
 @dataclass(frozen=True)
 class Written:
-    """What a report says, and where it is."""
+    """What a report says, and where it is.
 
+    Attributes:
+        heading: the answer in at most 12 words.
+        table: every format and optimizer, as it stands under the heading.
+        sentence: the answer in full.
+    """
+
+    heading: str
+    table: Grid
     page: Path
     markdown: Path
     sentence: str
@@ -49,7 +59,10 @@ def write_report(directory: Path, out: Path | None = None) -> Written:
     files |= {MARKDOWN: as_markdown(page).encode(), PAGE: as_html(page).encode()}
     _write(place, files)
     drawn, listed = ([place / name for name in files if name.startswith(f"{kind}/")] for kind in (FIGURES, TABLES))
-    return Written(place / PAGE, place / MARKDOWN, told.sentence, told.cautions, tuple(drawn), tuple(listed))
+    table = answer_table(View(study))
+    return Written(
+        page.heading, table, place / PAGE, place / MARKDOWN, told.sentence, told.cautions, tuple(drawn), tuple(listed)
+    )
 
 
 def _listed(tables: Mapping[str, bytes], panels: Sequence[Panel]) -> tuple[tuple[str, str], ...]:

@@ -73,7 +73,8 @@ def is_manifest(data: Mapping[str, Any]) -> bool:
 def subjects(manifests: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The manifests, with the optimizer of one parameter group in the place of all, where that alone is varied.
 
-    A study of how the quantized weights are stepped leaves the other parameters to one optimizer in every cell.
+    A study of how the quantized weights are stepped leaves the other parameters to one optimizer in every cell. Where no
+    optimizer is varied, as in a single run, the only group takes the place of all.
     """
     tables = [manifest["optimizer"] for manifest in manifests]
     groups = [table.get("group", []) for table in tables]
@@ -83,6 +84,8 @@ def subjects(manifests: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     places = [
         index for index, members in enumerate(zip(*groups, strict=True)) if _varying([flatten(m) for m in members])
     ]
+    if not places and groups and len(groups[0]) == 1:  # nothing is varied: the group was set apart to be looked at
+        places = [0]
     if len(places) != 1:
         return list(manifests)
     (index,) = places

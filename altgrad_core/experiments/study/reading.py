@@ -14,11 +14,10 @@ from altgrad_core.experiments.evidence.wording import count, few
 from altgrad_core.experiments.study.labels import Defaults, installed_defaults, is_manifest
 from altgrad_core.experiments.study.result import Result
 from altgrad_core.records.directory import RunDirectory
-from altgrad_core.records.record import number
+from altgrad_core.results.ending import Ending
 
 SCHEMA = 1
 CELLS = "cells.json"
-BEYOND_FLOAT32 = 2.0**128
 
 
 @dataclass(frozen=True)
@@ -63,10 +62,17 @@ class Reader:
             return Planned(told, wanted, self._cells(plan), defaults, bits, float(margin or 0) if is_margin else None)
         if _is_run(self.directory):
             return Planned(name, None, [{"name": "."}], {})
+        studies = self._studies()
         if not (found := self._folders()):
+            below = f"; there is a study in it: altgrad report {self.directory / studies[0]}" if studies else ""
             raise ManifestError(
                 f"{self.directory}: is neither a study nor a run: it has no {CELLS} and no records.jsonl, nor has any "
-                f"folder in it; a study is what altgrad run MANIFEST leaves in its directory"
+                f"folder in it; a study is what altgrad run MANIFEST leaves in its directory{below}"
+            )
+        if studies:
+            told = f"{len(studies)} studies below it are" if len(studies) > 1 else "a study below it is"
+            self.problems.append(
+                f"{self.directory}: {told} left out ({few(studies)}); see: altgrad report {self.directory / studies[0]}"
             )
         return Planned(name, None, [{"name": name} for name in found], installed_defaults())
 
@@ -101,6 +107,13 @@ class Reader:
             return []
         folders = [path for path in self.directory.iterdir() if path.is_dir() and not path.is_symlink()]
         return sorted(path.name for path in folders if _is_run(path))
+
+    def _studies(self) -> list[str]:
+        """The folders that are studies of their own."""
+        if not self.directory.is_dir():
+            return []
+        folders = [path for path in self.directory.iterdir() if path.is_dir() and not path.is_symlink()]
+        return sorted(path.name for path in folders if (path / CELLS).is_file())
 
     def result(self, cell: Mapping[str, Any]) -> Result:
         """One cell, not yet labelled."""
@@ -185,16 +198,10 @@ def _status(place: RunDirectory, summary: Mapping[str, Any], failure: Mapping[st
     """How a cell ended, and its validation loss where that is a result."""
     if not _is_run(place.path):
         return ("crashed" if failure.get("status") == "crashed" else "missing"), None
-    status = summary.get("status")
-    if status is None:
+    ending = Ending.of(summary)
+    if ending is None:
         return ("crashed" if failure.get("status") == "crashed" else "unfinished"), None
-    try:
-        loss = None if summary.get("validation_loss") is None else number(summary["validation_loss"])
-    except (TypeError, ValueError):
-        loss = None
-    if status == "finished" and loss is not None and not abs(loss) < BEYOND_FLOAT32:
-        return "diverged", None
-    return str(status), loss if status == "finished" else None
+    return ending.status, ending.validation_loss if ending.is_stable else None
 
 
 def _text(value: Any) -> str | None:

@@ -6,7 +6,8 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-from altgrad_core.experiments.matrix.cells import Cell, Ending
+from altgrad_core.experiments.matrix.cells import Cell
+from altgrad_core.results.ending import Ending
 
 
 @dataclass

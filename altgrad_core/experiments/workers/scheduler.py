@@ -15,7 +15,7 @@ from typing import Any
 
 from altgrad_core.contracts.executor import Executor, Job
 from altgrad_core.errors import ManifestError, RunError
-from altgrad_core.experiments.matrix.cells import Cell, Ending, Matrix, directory_of, endings_in
+from altgrad_core.experiments.matrix.cells import Cell, Matrix, directory_of, endings_in
 from altgrad_core.experiments.matrix.plan import plan_of
 from altgrad_core.experiments.workers import processes
 from altgrad_core.experiments.workers.board import Board
@@ -23,6 +23,7 @@ from altgrad_core.reading import read_whole
 from altgrad_core.records.directory import CELLS, RunDirectory, mark_latest
 from altgrad_core.records.files import write_json, write_whole
 from altgrad_core.records.record import number
+from altgrad_core.results.ending import Ending
 from altgrad_core.running.loop.signals import Signals
 
 ATTEMPTS = 2

@@ -63,14 +63,16 @@ class Loop:
 
     def _step(self, step: int) -> None:
         run = self.run
-        rate, self._ruled = self._set_learning_rate(step), set()
+        rates, self._ruled = self._set_learning_rates(step), set()
+        rate = rates[0]
         loss = self._backpropagate(step)
         norm = float(torch.nn.utils.get_total_norm([p.grad for p in run.model.parameters() if p.grad is not None]))
         run.progress.loss = loss
         if math.isfinite(loss):
             run.progress.sound_step = step - 1
         record = {"kind": "step", "step": step, "loss": loss, "learning_rate": rate, "gradient_norm": norm}
-        self.records.happened({**record, "epoch": run.batches.epoch(step)})
+        apart = {"learning_rates": rates} if len(set(rates)) > 1 else {}
+        self.records.happened({**record, **apart, "epoch": run.batches.epoch(step)})
         if run.progress.broke is None and not (math.isfinite(loss) and math.isfinite(norm)):
             self._note_breakage(step)
         own = {"loss": loss, "relative-loss": loss / math.log(run.data.vocabulary), "gradient-norm": norm}
@@ -220,12 +222,12 @@ class Loop:
         if is_rolled_back:  # what the checkpoint of that step says of rates and records is no longer so
             self.saver.save(is_required=True)
 
-    def _set_learning_rate(self, step: int) -> float:
-        """Set every group's rate for this step; that of the first group."""
+    def _set_learning_rates(self, step: int) -> list[float]:
+        """Set every group's rate for this step; the rates, in the order of the groups."""
         factor = self.run.resolved.manifest.optimizer.schedule.factor(step, self.run.steps)
         for group in self.run.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor * self.run.progress.rate_factor
-        return float(self.run.optimizer.param_groups[0]["lr"])
+        return [float(group["lr"]) for group in self.run.optimizer.param_groups]
 
     def _view(self) -> StepView:
         return StepView(self._layers, self.run.plan, steps=self.run.steps, epochs=self.run.batches.epoch)

@@ -34,7 +34,7 @@ def test_nothing_in_a_text_is_markup(text: str, expected: str) -> None:
 
 
 def test_a_table_keeps_its_columns_whatever_is_in_its_cells() -> None:
-    page = Page("t", "Answer.", (), "subject", (Section("s", "S", (Grid(("a", "b|c"), (("x|y", "`|`"),)),)),))
+    page = Page("t", "Answer.", (), "subject", (), (Section("s", "S", (Grid(("a", "b|c"), (("x|y", "`|`"),)),)),))
     rows = [line for line in as_markdown(page).splitlines() if line.startswith("|")]
     assert rows == [r"| a | b\|c |", "| --- | --- |", r"| x\|y | \`\|\` |"]
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {3}
@@ -47,19 +47,18 @@ def test_the_twin_says_all_that_the_page_says_in_its_order() -> None:
         Text("Nothing recorded.", "gap"),
         Gallery((Panel("f-01-x", "<svg/>", "what it shows"),), "How to read it."),
     )
-    page = Page("t", "First it is. Then it was.", ("one seed.",), "Study x.", (Section("s", "Title", blocks),), (("report.md", "me"),))  # fmt: skip
+    head = (Grid(("a",), (("1",),)),)
+    page = Page("t", "It is so", ("one seed.",), "Study x.", head, (Section("s", "Title", blocks),), (("report.md", "me"),))  # fmt: skip
     assert as_markdown(page) == (
-        "# First it is.\n\nThen it was.\n\n**What to bear in mind**\n\n- one seed.\n\nStudy x.\n\n## 1. Title\n\nA plain one.\n\n"
+        "# It is so\n\n| a |\n| --- |\n| 1 |\n\n**What to bear in mind**\n\n- one seed.\n\nStudy x.\n\n## 1. Title\n\nA plain one.\n\n"
         "> Mind this.\n\nNothing recorded.\n\n![what it shows](figures/f-01-x.svg)\n\n*How to read it.*\n\n## Files\n\n"
         "- [report.md](report.md): me\n"
     )
 
 
-def test_the_headline_is_the_first_sentence_and_nothing_is_lost() -> None:
-    page = Page("t", "Loss 3.2 lower (p = 0.01, 6 seeds). It helps in e4m3. For reference, 3.1.", (), "", ())
-    assert page.headline == "Loss 3.2 lower (p = 0.01, 6 seeds)."
-    assert page.more == "It helps in e4m3. For reference, 3.1."
-    assert (Page("t", "", (), "", ()).headline, Page("t", "One.", (), "", ()).more) == ("", "")
+def test_two_cautions_are_open_and_the_others_folded() -> None:
+    page = Page("t", "It is so", ("a.", "b.", "c.", "d."), "", (), ())
+    assert (page.open_cautions, page.folded_cautions) == (("a.", "b."), ("c.", "d."))
 
 
 def test_columns_in_which_nothing_stands_are_left_out() -> None:

@@ -15,10 +15,10 @@ MOST_LOSS = 500.0  # whose perplexity is still a float
 
 
 def answers_section(view: View) -> Section:
-    """The answer by perplexity (that by validation loss heads the page), and what every arm reached."""
-    told = answer(view.study, PERPLEXITY)
+    """The answer by validation loss and by perplexity, and what every arm reached."""
+    by_loss, told = answer(view.study), answer(view.study, PERPLEXITY)
     by_perplexity = told.sentence.removeprefix(told.refusal).strip()
-    blocks: list[Block] = [Text("The first sentence of this page is the answer by validation loss.")]
+    blocks: list[Block] = [Text(by_loss.sentence)]
     if by_perplexity:
         blocks.append(Text(f"By perplexity, the exponential of the loss, run by run: {by_perplexity}"))
     blocks.append(_reached(view) if view.arms else Text("No cell says what it was to be, so there is no table.", "gap"))

@@ -20,19 +20,23 @@ COLUMNS = (
 
 
 def effects_section(view: View) -> Section:
-    """A forest plot and the table behind it."""
+    """The table behind the forest plot."""
     found = view.effects
     if not found:
         return Section(NAME, TITLE, (Text(_why_none(view), "gap"),))
     drawn = [effect for effect in found if effect.differences]
-    blocks: list[Block] = []
-    if drawn:
-        blocks.append(Gallery((_panel(view, drawn),), _caption(view, drawn)))
+    blocks: list[Block] = [Text("The forest plot at the head of the page shows these.")] if drawn else []
     if silent := [effect for effect in found if not effect.differences]:
         names = ", ".join(f"{effect.optimizer} in {effect.format}" for effect in silent)
         blocks.append(Text(f"No pair of runs ended for {names}, so there is no effect to show.", "gap"))
     blocks.append(_table(found))
     return Section(NAME, TITLE, tuple(blocks))
+
+
+def forest_block(view: View) -> Gallery | None:
+    """The forest plot; None where no pair has ended."""
+    drawn = [effect for effect in view.effects if effect.differences]
+    return Gallery((_panel(view),), _caption(view, drawn)) if drawn else None
 
 
 def _why_none(view: View) -> str:
@@ -50,9 +54,15 @@ def _why_none(view: View) -> str:
     )
 
 
-def _panel(view: View, drawn: Sequence[Effect]) -> Panel:
-    axis = f"loss of {view.study.baseline} less its own, nats per token (right of 0: it helps)"
-    rows = [
+def forest_axis(view: View) -> str:
+    """What the forest plot shows."""
+    return f"loss of {view.study.baseline} less its own, nats per token (right of 0: it helps)"
+
+
+def forest_rows(view: View) -> list[ForestRow]:
+    """A row for every effect of which a pair has ended, in the order of the panels."""
+    drawn = [effect for effect in view.effects if effect.differences]
+    return [
         ForestRow(
             view.title(effect.format, effect.variant),
             effect.optimizer,
@@ -64,10 +74,14 @@ def _panel(view: View, drawn: Sequence[Effect]) -> Panel:
         )
         for effect in _in_order(view, drawn)
     ]
+
+
+def _panel(view: View) -> Panel:
+    rows = forest_rows(view)
     told = "; ".join(f"{row.colour} in {row.group}: {row.mean:+.4f}" for row in rows)
     alt = f"Forest plot of the paired effect on the validation loss. {told}."
     name = file_name(NAME, 1, "forest")
-    return Panel(name, forest(rows, axis=axis, colours=view.colours, name=name, label=alt), alt)
+    return Panel(name, forest(rows, axis=forest_axis(view), colours=view.colours, name=name, label=alt), alt)
 
 
 def _in_order(view: View, drawn: Sequence[Effect]) -> list[Effect]:

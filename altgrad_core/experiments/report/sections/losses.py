@@ -30,8 +30,8 @@ def losses_section(view: View) -> Section:
 
 def _curves(view: View) -> list[Block]:
     cells = [cell for arm in view.arms for cell in view.results(arm)]
-    evaluated = all(len(cell.digest.evaluations) >= FEWEST_EVALUATIONS for cell in cells if cell.status == "finished")
-    drawn = [(place, [*_arms(view, place, evaluated)]) for place in view.places]
+    evaluated = is_evaluated(view)
+    drawn = [(place, curves_of(view, place, evaluated)) for place in view.places]
     drawn = [(place, curves) for place, curves in drawn if any(curve.runs or curve.diverged for curve in curves)]
     if not drawn:
         return [Text("No cell at a chosen rate has ended, so there is no curve to show.", "gap")]
@@ -49,7 +49,14 @@ def _curves(view: View) -> list[Block]:
     return [Gallery(tuple(panels), _curves_caption(drawn, evaluated, steps, is_wide=is_wide))]
 
 
-def _arms(view: View, place: Place, evaluated: bool) -> list[Curve]:
+def is_evaluated(view: View) -> bool:
+    """Whether every finished run at a chosen rate was evaluated often enough for a curve of the validation loss."""
+    cells = [cell for arm in view.arms for cell in view.results(arm) if cell.status == "finished"]
+    return all(len(cell.digest.evaluations) >= FEWEST_EVALUATIONS for cell in cells)
+
+
+def curves_of(view: View, place: Place, evaluated: bool) -> list[Curve]:
+    """A curve for each arm of a panel, and the references."""
     own = [_curve(view, arm, arm.optimizer, evaluated) for arm in place.arms]
     wide = [
         _curve(view, arm, f"{arm.format} ({arm.optimizer})", evaluated, wide=True) for arm in view.references(place)

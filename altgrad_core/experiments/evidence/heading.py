@@ -1,0 +1,98 @@
+"""The answer of a study in at most 12 words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from altgrad_core.experiments.evidence.arms import arms
+from altgrad_core.experiments.evidence.effects import Effect, effects
+from altgrad_core.experiments.evidence.facts import references
+from altgrad_core.experiments.evidence.wording import count, listed
+from altgrad_core.experiments.study.study import Study
+
+MOST_WORDS = 12
+
+
+def heading(study: Study) -> str:
+    """What the study shows, in words that fit on one line; how many seeds it rests on."""
+    return next(text for text in _tries(study) if len(text.split()) <= MOST_WORDS)
+
+
+def _tries(study: Study) -> list[str]:
+    """The same with fewer and fewer names; the last is always short enough."""
+    ended = [result for result in study.results if result.has_ended]
+    if not ended:
+        return ["No cell has ended yet"]
+    if all(result.validation_loss is None for result in ended):
+        return [
+            "The only cell that ended diverged" if len(ended) == 1 else f"All {len(ended)} cells that ended diverged"
+        ]
+    wide = references(study)
+    told = effects(study)
+    asked = [effect for effect in told if effect.format not in wide] or list(told)
+    if not asked:
+        return _of_one(study)
+    judged = [effect for effect in asked if not effect.lacks]
+    if not judged:
+        return _unjudged(asked)
+    return [*_judged(study, judged), f"See the table: {count(len(judged), 'comparison')} with intervals"]
+
+
+def _of_one(study: Study) -> list[str]:
+    """Where nothing is compared: what was trained."""
+    trained = [arm for arm in arms(study) if arm.losses]
+    if len(trained) == 1:
+        (arm,) = trained
+        loss = sum(arm.losses.values()) / len(arm.losses)
+        told = f"validation loss {loss:.4g} ({count(len(arm.losses), 'seed')})"
+        return [f"{arm.label}: {told}", f"{arm.optimizer} in {arm.format}: {told}", told.capitalize()]
+    return [f"{len(trained)} arms, one optimizer: nothing is compared" if trained else "Nothing is compared"]
+
+
+def _unjudged(asked: Sequence[Effect]) -> list[str]:
+    pairs = max(len(effect.differences) for effect in asked)
+    if pairs == 0:
+        return ["No ranking: no pair of runs has ended"]
+    if pairs < 3:
+        return [f"No ranking: {'one seed is' if pairs == 1 else f'{pairs} seeds are'} not enough evidence"]
+    return ["No ranking: too few learning rates or seeds"]
+
+
+def _judged(study: Study, judged: Sequence[Effect]) -> list[str]:
+    names = list(dict.fromkeys(effect.optimizer for effect in judged))
+    number = _seeds(judged)
+    helping = [effect for effect in judged if effect.verdict == "helps"]
+    if helping:
+        return _shown(study, helping, ("beats", "beat"), names, number)
+    if all(effect.verdict == "hurts" for effect in judged):
+        return _shown(study, judged, ("loses to", "lose to"), names, number)
+    formats = list(dict.fromkeys(effect.format for effect in judged))
+    none = (
+        f"{names[0]} does not beat" if len(names) == 1 else f"{'Neither' if len(names) == 2 else 'No'} optimizer beats"
+    )
+    either = " or ".join([", ".join(formats[:-1]), formats[-1]]) if len(formats) > 1 else formats[0]
+    return [
+        f"{none} {study.baseline} in {either} {number}",
+        f"{none} {study.baseline} in any of {len(formats)} formats {number}",
+        f"{none} the baseline {number}",
+        f"No optimizer beats the baseline {number}",
+    ]
+
+
+def _shown(
+    study: Study, found: Sequence[Effect], verbs: tuple[str, str], names: Sequence[str], number: str
+) -> list[str]:
+    """Which optimizers do what is shown, and in which formats."""
+    who, where = (list(dict.fromkeys(getattr(effect, key) for effect in found)) for key in ("optimizer", "format"))
+    one, several = verbs
+    verb = one if len(who) == 1 else several
+    return [
+        f"{listed(who)} {verb} {study.baseline} in {listed(where)} {number}",
+        f"{listed(who)} {verb} {study.baseline} in {count(len(where), 'format')} {number}",
+        f"{len(who)} of {len(names)} optimizers {verb} the baseline {number}",
+    ]
+
+
+def _seeds(judged: Sequence[Effect]) -> str:
+    seeds = sorted({len(effect.differences) for effect in judged})
+    return f"({count(seeds[0], 'seed')})" if len(seeds) == 1 else f"({seeds[0]} to {seeds[-1]} seeds)"

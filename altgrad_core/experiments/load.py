@@ -1,0 +1,133 @@
+"""`altgrad_core.load(directory)`: a run or a study as data frames and figures, for notebooks and scripts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from altgrad_core.errors import PluginError
+from altgrad_core.experiments.evidence.heading import heading
+from altgrad_core.experiments.evidence.tables import tables
+from altgrad_core.experiments.plots import Plot
+from altgrad_core.experiments.study.study import Result, Study
+from altgrad_core.records.record import number
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+def load(directory: str | Path) -> RunResult | StudyResult:
+    """What is in the directory of a run, or of a study, finished or not; damage is left out and listed in `problems`.
+
+    Raises:
+        ManifestError: it is neither, or a newer version wrote it.
+    """
+    path = Path(directory)
+    study = Study.read(path)
+    is_run = len(study.results) == 1 and study.results[0].directory.resolve() == path.resolve()
+    return RunResult(study) if is_run else StudyResult(study)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What runs and studies have in common. Frames need pandas: `pip install "altgrad[pandas]"`."""
+
+    study: Study
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What could not be read, or not be trusted: sentences."""
+        return self.study.problems
+
+    @property
+    def plot(self) -> Plot:
+        """Figures."""
+        return Plot(self.study)
+
+    def losses(self) -> DataFrame:
+        """One row for each training step and each evaluation: `phase` is `train` or `validation`, in nats per token."""
+        rows = []
+        for result in self.study.results:
+            digest = result.digest
+            for phase, losses in (("train", digest.losses), ("validation", digest.evaluations)):
+                rows += [(*_place(result), phase, step, loss) for step, loss in losses.items()]
+        return _frame((*PLACE, "phase", "step", "loss"), rows)
+
+    def readings(self, *names: str) -> DataFrame:
+        """One row for each value of each layer that monitors reported; of the readings named, or of all."""
+        rows = []
+        for result in self.study.results:
+            for record in result.records():
+                if record["kind"] == "reading" and (not names or record["reading"] in names):
+                    rows += [
+                        (*_place(result), record["reading"], record["step"], layer, number(value))
+                        for layer, value in record["values"].items()
+                    ]
+        return _frame((*PLACE, "reading", "step", "layer", "value"), rows)
+
+    def __repr__(self) -> str:
+        ended = sum(result.has_ended for result in self.study.results)
+        return f"<{type(self).__name__} {self.study.name}: {ended} of {len(self.study.results)} ended; {heading(self.study)}>"
+
+    def _repr_html_(self) -> str:
+        return f"<p><strong>{escape(heading(self.study))}</strong><br>{escape(str(self.study.directory))}</p>"
+
+
+@dataclass(frozen=True, repr=False)
+class StudyResult(Loaded):
+    """A study."""
+
+    @property
+    def cells(self) -> DataFrame:
+        """One row for each cell: its labels, how it ended, its validation loss."""
+        return self._table("cells")
+
+    def effects(self) -> DataFrame:
+        """What each optimizer gains over the baseline in each format, with intervals, in nats per token."""
+        found = self._table("effects")
+        return found[found["metric"] == "loss"].drop(columns="metric").reset_index(drop=True)
+
+    def contrasts(self) -> DataFrame:
+        """The gain of each optimizer in one format less that in another, with intervals."""
+        return self._table("contrasts")
+
+    def _table(self, name: str) -> DataFrame:
+        table = next(table for table in tables(self.study) if table.name == name)
+        return _frame(table.columns, table.rows)
+
+
+@dataclass(frozen=True, repr=False)
+class RunResult(Loaded):
+    """A single run."""
+
+    @property
+    def status(self) -> str:
+        """How it ended: `finished`, `diverged`, `stopped`, `crashed` or `unfinished`."""
+        return self.study.results[0].status
+
+    @property
+    def validation_loss(self) -> float | None:
+        """In nats per token at the end; None unless it finished."""
+        return self.study.results[0].validation_loss
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """The resolved manifest."""
+        return self.study.results[0].manifest
+
+
+PLACE = ("format", "optimizer", "variant", "rate", "seed", "cell")
+
+
+def _place(result: Result) -> tuple[Any, ...]:
+    return result.format, result.optimizer, result.variant, result.rate, result.seed, result.name
+
+
+def _frame(columns: tuple[str, ...], rows: Any) -> DataFrame:
+    try:
+        from pandas import DataFrame
+    except ModuleNotFoundError:
+        raise PluginError('frames need pandas, which is not installed; pip install "altgrad[pandas]"') from None
+    return DataFrame.from_records(list(rows), columns=list(columns))

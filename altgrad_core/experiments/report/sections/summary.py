@@ -1,0 +1,93 @@
+"""What a reader sees first: the forest plot, the contrasts, and one table of every format and optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from altgrad_core.experiments.evidence.arms import Arm
+from altgrad_core.experiments.evidence.effects import Effect
+from altgrad_core.experiments.evidence.interactions import Interaction, interactions
+from altgrad_core.experiments.evidence.power import equivalence_p
+from altgrad_core.experiments.evidence.wording import count, decimals
+from altgrad_core.experiments.report.blocks import Block, Grid, table_of
+from altgrad_core.experiments.report.sections.effects import forest_block
+from altgrad_core.experiments.report.view import View, mean
+
+ALPHA = 0.05
+MOST_CONTRASTS = 12
+
+
+def summary_blocks(view: View) -> tuple[Block, ...]:
+    """The forest plot where there are effects, contrasts where there are several formats, and the table."""
+    blocks: list[Block] = []
+    if (gallery := forest_block(view)) is not None:
+        blocks.append(gallery)
+    if found := interactions(view.study):
+        blocks.append(_contrasts(found))
+    if any(arm.of for arm in view.arms):
+        blocks.append(answer_table(view))
+    return tuple(blocks)
+
+
+def answer_table(view: View) -> Grid:
+    """Every format and optimizer: rate, loss, and the effect with its interval and verdict."""
+    by_arm = {(e.format, e.optimizer, e.variant): e for e in view.effects}
+    rows = [_row(view, arm, by_arm.get((arm.format, arm.optimizer, arm.variant))) for arm in view.arms if arm.of]
+    columns = ("format", "variant", "optimizer", "rate", "loss", "effect", "95 % interval", "verdict", "detectable")
+    told = "Validation loss in nats per token at the chosen rate, mean over seeds."
+    if by_arm:
+        told += (
+            f" Effect: what the optimizer gains over {view.study.baseline}, seed by seed; above zero it helps. Detectable: "
+            "the smallest true effect that so many seeds, scattered like these, show in 80 % of studies."
+        )
+    return table_of(columns, rows, told)
+
+
+def _row(view: View, arm: Arm, effect: Effect | None) -> tuple[object, ...]:
+    loss, rate = mean(arm.losses.values()), None if arm.rate is None else f"{arm.rate:g}"
+    digits = decimals(None if effect is None else effect.interval)
+    level = f"diverged ({arm.diverged} of {arm.of})" if loss is None else f"{loss:.{digits}f}"
+    place = (arm.format, arm.variant, arm.optimizer, rate, level)
+    if arm.optimizer == view.study.baseline and view.effects:
+        return (*place, None, None, "baseline", None)
+    if effect is None or effect.mean is None:
+        return (*place, None, None, None, None)
+    interval = effect.interval
+    between = None if interval is None else f"{interval.low:+.{digits}f} to {interval.high:+.{digits}f}"
+    power = None if effect.detectable is None else f"{effect.detectable:.{digits}f}"
+    return (*place, f"{effect.mean:+.{digits}f}", between, _verdict(view, effect), power)
+
+
+def _verdict(view: View, effect: Effect) -> str:
+    if effect.lacks:
+        return f"not judged ({count(len(effect.differences), 'seed')})"
+    margin = view.study.margin
+    p = None if margin is None else equivalence_p(effect.differences, margin)
+    if p is not None and p < ALPHA:
+        return f"equivalent within {margin:g}"
+    return effect.verdict
+
+
+def _contrasts(found: Sequence[Interaction]) -> Grid:
+    """Which format benefits more, directly."""
+    columns = ("optimizer", "variant", "gain in", "less gain in", "difference", "95 % interval", "verdict", "p", "seeds", "detectable")  # fmt: skip
+    rows = [_contrast(contrast) for contrast in found[:MOST_CONTRASTS]]
+    more = len(found) - MOST_CONTRASTS
+    told = (
+        "Contrasts: what an optimizer gains over the baseline in one format less what it gains in another, seed by seed, in "
+        "nats per token. p: exact paired permutation test, corrected for all contrasts (Holm)."
+    )
+    margin = found[0].margin
+    told += f" Equivalent: two one-sided t tests against the margin of the manifest, {margin:g}." if margin else ""
+    told += f" {more} more are in contrasts.csv." if more > 0 else ""
+    return table_of(columns, rows, told)
+
+
+def _contrast(c: Interaction) -> tuple[object, ...]:
+    digits = decimals(c.interval)
+    between = None if c.interval is None else f"{c.interval.low:+.{digits}f} to {c.interval.high:+.{digits}f}"
+    power = None if c.detectable is None else f"{c.detectable:.{digits}f}"
+    return (
+        c.optimizer, c.variant, c.format, c.other, f"{c.mean:+.{digits}f}", between, c.verdict, c.p_adjusted,
+        len(c.differences), power,
+    )  # fmt: skip

@@ -1,0 +1,25 @@
+"""A table for a terminal: columns side by side, words whole, nothing that a terminal would obey."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from altgrad_core.experiments.report.blocks import Grid
+
+GAP = 2
+
+
+def as_text(grid: Grid) -> str:
+    """The columns and rows, each line as long as it must be."""
+    lines = [[plain_line(cell) for cell in line] for line in (grid.columns, *grid.rows)]
+    widths = [max(len(line[index]) for line in lines) for index in range(len(grid.columns))]
+    return "\n".join(_line(line, widths) for line in lines)
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return (" " * GAP).join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+
+
+def plain_line(text: str) -> str:
+    """Text in which no letter moves the cursor or sets a colour."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
