@@ -26,6 +26,7 @@ _SHAPES = {
     "too_long": "at most {max_length}",
 }
 
+MOST_PROBLEMS = 20
 TableT = TypeVar("TableT", bound=Table)
 
 
@@ -39,8 +40,10 @@ def validated(model: type[TableT], data: Any, source: ManifestFile, location: Lo
     try:
         return model.model_validate_json(json.dumps(data), strict=True, context=context)
     except ValidationError as error:
-        problems = [_problem(details, model, data, source, location) for details in error.errors(include_url=False)]
-        raise ManifestError("\n".join(dict.fromkeys(problems))) from None
+        found = error.errors(include_url=False)
+        problems = [_problem(details, model, data, source, location) for details in found[:MOST_PROBLEMS]]
+        more = [f"and {len(found) - MOST_PROBLEMS:,} more"] if len(found) > MOST_PROBLEMS else []
+        raise ManifestError("\n".join(dict.fromkeys(problems + more))) from None
 
 
 def problem_at(source: ManifestFile, location: Location, message: str) -> str:

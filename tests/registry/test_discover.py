@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -49,6 +50,12 @@ BROKEN = {
         "ModuleNotFoundError: No module named 'no_such_module_anywhere'",
     ),
     "syntax error": ("def", "SyntaxError: invalid syntax (sad_plugin.py, line 1)"),
+    "interrupt": ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+    "generator exit": ("raise GeneratorExit('gone')", "GeneratorExit: gone"),
+    "no text": (
+        "class Mute(BaseException):\n    def __str__(self):\n        raise ValueError\nraise Mute",
+        "Mute: (its text cannot be made: ValueError)",
+    ),
     "exit": ("import sys\nsys.exit('I need a licence')", "called sys.exit(I need a licence) while loading"),
     "wrong signature": (
         FORMAT + "\n    @hookimpl\n    def altgrad_formats(config):\n        yield named('x')",
@@ -332,3 +339,12 @@ def test_a_plugin_that_imports_torch_is_flagged(
     assert [(row["name"], row["warning"]) for row in rows if "warning" in row] == [
         ("thirds", "its entry-point module imports torch, which slows every command")
     ]
+
+
+def test_a_plugin_that_takes_long_to_load_is_named(
+    install: Callable[..., Path], altgrad: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("altgrad_core.registry.discover.SLOW", 0.2)
+    install("slow-plugin", f"import time\ntime.sleep(0.5)\n{dedent(GOOD)}")
+    told = altgrad("list-plugins")
+    assert (told.code, told.err) == (0, "altgrad: still loading the plugin slow-plugin (slow_plugin) after 0.2 s\n")

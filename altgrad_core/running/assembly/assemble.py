@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from altgrad_core.contracts.dataset import TokenData
-from altgrad_core.errors import AltgradError, ManifestError, PluginError
+from altgrad_core.errors import AltgradError, ManifestError, PluginError, reason_of
 from altgrad_core.manifest.lines import Location
 from altgrad_core.numerics.random import derive_key
 from altgrad_core.running.assembly.chained import chained
@@ -64,8 +64,10 @@ def _located(resolved: Resolved, location: Location, make: Callable[[], Any]) ->
         raise
     except AltgradError as error:
         raise resolved.error(location, str(error)) from error
-    except (Exception, SystemExit) as error:  # a stranger's code, before the first step
-        raise resolved.error(location, f"{type(error).__name__}: {error}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a stranger's code, before the first step
+        raise resolved.error(location, reason_of(error)) from error
 
 
 def _plan(resolved: Resolved, model: nn.Module) -> Plan:
@@ -95,8 +97,10 @@ def _build_data(resolved: Resolved) -> TokenData:
         data = resolved.data.build()
     except ManifestError as error:  # it names its own key, such as data.paths[1]
         raise ManifestError(f"{resolved.source.path}: {error}") from None
-    except (Exception, SystemExit) as error:
-        raise resolved.error(("data",), f"{type(error).__name__}: {error}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # as above
+        raise resolved.error(("data",), reason_of(error)) from error
     if (problem := _data_problem(data)) is not None:
         raise PluginError(f'data set "{resolved.data.name}": {problem}')
     return data

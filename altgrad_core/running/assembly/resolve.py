@@ -16,7 +16,7 @@ from altgrad_core.contracts.monitor import Monitor
 from altgrad_core.contracts.optimizer import OptimizerSpec
 from altgrad_core.contracts.options import Options
 from altgrad_core.contracts.tracker import TrackerSpec
-from altgrad_core.errors import AltgradError, FormatError, ManifestError
+from altgrad_core.errors import AltgradError, FormatError, ManifestError, reason_of
 from altgrad_core.manifest.explain import problem_at, validated
 from altgrad_core.manifest.lines import Location
 from altgrad_core.manifest.load import ManifestFile
@@ -231,8 +231,10 @@ class _Finder:
                 _ = found.grid
         except AltgradError as error:
             raise self.error(location, error) from None
-        except Exception as error:  # a stranger's decode: whatever it raises is its own failure
-            raise self.error(location, f'format "{choice}" cannot decode: {type(error).__name__}: {error}') from None
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a stranger's decode: whatever it raises is its own failure
+            raise self.error(location, f'format "{choice}" cannot decode: {reason_of(error)}') from None
         return found
 
     def _inline(self, format: Format) -> Format:

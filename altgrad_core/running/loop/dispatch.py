@@ -14,7 +14,7 @@ from altgrad_core.contracts.actions import Action
 from altgrad_core.contracts.events import WHOLE_MODEL, Event
 from altgrad_core.contracts.intervention import Intervention
 from altgrad_core.contracts.monitor import Monitor
-from altgrad_core.errors import RunError
+from altgrad_core.errors import RunError, reason_of
 from altgrad_core.records.sinks import Records
 
 Values = dict[str, float | int]
@@ -68,8 +68,8 @@ class Dispatch:
             if isinstance(found, BaseException):
                 raise found
             readings = dict(_by_reading(monitor, found, fetch))
-        except (Exception, SystemExit) as error:  # a stranger's code: its failure is a record
-            reason = f"{type(error).__name__}: {error}"
+        except BaseException as error:  # a stranger's code: its failure is a record, and signals raise nothing here
+            reason = reason_of(error)
             self._records.happened(self._record("monitor-failed", monitor, step, reason=reason))
             said = f"failed at step {step}: {reason}; the run goes on without its readings"
             self._warn_once(monitor, said, traceback="".join(traceback.format_exception(error)))
@@ -95,9 +95,9 @@ class Dispatch:
     def _decided(intervention: Intervention, step: int, given: dict[str, Any]) -> list[Action]:
         try:
             actions = list(intervention.decide(step, given) or ())
-        except (Exception, SystemExit) as error:  # a guard that cannot decide must not be passed over
-            reason = f"{type(error).__name__}: {error}"
-            raise RunError(f"intervention {intervention.name} failed at step {step}: {reason}") from error
+        except BaseException as error:  # a guard that cannot decide must not be passed over
+            said = f"intervention {intervention.name} failed at step {step}: {reason_of(error)}"
+            raise RunError(said) from error
         for action in actions:
             if not isinstance(action, intervention.acts):
                 declared = ", ".join(kind.__name__ for kind in intervention.acts) or "nothing"
@@ -162,7 +162,7 @@ def _observed(monitor: Monitor, event: Event) -> Any:
     """What a monitor returned, or what it raised."""
     try:
         return monitor.observe(event)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # a stranger's code
         return error
 
 
