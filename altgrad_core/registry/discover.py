@@ -21,6 +21,7 @@ from altgrad_core.contracts import hookspecs
 from altgrad_core.contracts.plugin import PROJECT
 from altgrad_core.errors import AltgradError, PluginError, reason_of
 from altgrad_core.registry.kinds import KINDS
+from altgrad_core.registry.torch_defaults import kept_defaults
 
 CORE_DISTRIBUTION = "altgrad"
 ONLY = "ALTGRAD_LOAD_PLUGINS"
@@ -89,9 +90,14 @@ def _load(point: EntryPoint, interrupts: Sequence[int]) -> Plugin:
     version = (point.dist.version if point.dist else None) or "unknown"
     had_torch, start = "torch" in sys.modules, time.perf_counter()
     offers: tuple[Offer, ...] = ()
-    broken = None
+    broken, changed = None, list[str]()
     try:
-        with redirect_stdout(sys.stderr), warnings.catch_warnings(), _told_if_slow(point):  # stdout is for results
+        with (
+            redirect_stdout(sys.stderr),
+            warnings.catch_warnings(),
+            _told_if_slow(point),
+            kept_defaults(changed),
+        ):  # stdout is for results
             warnings.simplefilter("ignore", UserWarning)  # pydantic's, of a field that shadows: told as a missing name
             if point.pattern.match(point.value) is None:
                 raise PluginError(f'the entry point "{point.value}" is not of the form "module" or "module:attribute"')
@@ -100,6 +106,9 @@ def _load(point: EntryPoint, interrupts: Sequence[int]) -> Plugin:
         if interrupts:
             raise
         broken = _reason(error)
+    if changed:
+        said = f"the plugin {_distribution(point)} ({point.name}) set torch's {', '.join(changed)} while loading"
+        print(f"altgrad: warning: {said}; that is put back", file=sys.stderr)
     return Plugin(
         name=point.name,
         distribution=_distribution(point),

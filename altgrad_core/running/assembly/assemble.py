@@ -14,7 +14,7 @@ from altgrad_core.errors import AltgradError, ManifestError, PluginError, reason
 from altgrad_core.manifest.lines import Location
 from altgrad_core.numerics.random import derive_key
 from altgrad_core.running.assembly.chained import chained
-from altgrad_core.running.assembly.environment import choose_device, prepare
+from altgrad_core.running.assembly.environment import choose_device, prepare, reset_defaults
 from altgrad_core.running.assembly.groups import Share, shares
 from altgrad_core.running.assembly.library import build
 from altgrad_core.running.assembly.plausibility import unseen_layers
@@ -43,13 +43,15 @@ def assemble(resolved: Resolved) -> Run:
     _check_patterns(resolved, model)
     _check_logits(resolved, model, batches.validation(1)[0][0][:1].to(device), vocabulary=data.vocabulary)
     plan = _located(resolved, ("recipe",), lambda: _plan(resolved, model))
+    optimizer = _build_optimizer(resolved, plan.params())
+    reset_defaults()
     return Run(
         resolved=resolved,
         model=model,
         data=data,
         batches=batches,
         plan=plan,
-        optimizer=_build_optimizer(resolved, plan.params()),
+        optimizer=optimizer,
         device=device,
         monitors=tuple(monitor.model_copy(deep=True) for monitor in resolved.monitors),
         interventions=tuple(intervention.model_copy(deep=True) for intervention in resolved.interventions),

@@ -82,7 +82,7 @@ class Loop:
     def _backpropagate(self, step: int) -> float:
         """The mean loss of the step's micro-batches, in nats per token; the gradients are left on the parameters."""
         run = self.run
-        total = torch.zeros((), device=run.device)
+        total = torch.zeros((), dtype=torch.float32, device=run.device)
         for micro_batch in range(run.resolved.manifest.data.accumulate):
             run.plan.moment.phase, run.plan.moment.step, run.plan.moment.micro_batch = "train", step, micro_batch
             loss = self._micro_loss(step, micro_batch)

@@ -67,15 +67,15 @@ class Operand:
 
     def __init__(self, path: str, role: Role, quantizer: Quantizer, moment: Moment, device: torch.device) -> None:
         self.path, self.role, self.quantizer = path, role, quantizer
-        self.scale = torch.ones((), device=device)
+        self.scale = torch.ones((), dtype=torch.float32, device=device)
         self.tally: Tally | None = None
         self.geometry = Geometry(self)
         self._moment, self._tally_step = moment, -1
         self._is_fixed = False
-        self._amax = torch.zeros((), device=device)
+        self._amax = torch.zeros((), dtype=torch.float32, device=device)
         self._shape: torch.Size = torch.Size()  # of the last tensor
         self._block: int | None = None
-        self._history = torch.zeros(0, device=device)
+        self._history = torch.zeros(0, dtype=torch.float32, device=device)
         self._pending: Tensor | None = None
         self._latest: Latest | None = None
 
