@@ -143,7 +143,7 @@ class Geometry:
 
         line, scale = self.line, self.scale
         u = u.double()
-        if u.device.type == "cpu" and kernels.walks(torch.empty(0), line):
+        if u.device.type == "cpu" and kernels.walks(torch.empty(0, dtype=torch.float32, device="cpu"), line):
             return kernels.value_at(u, line, scale=scale)
         values, gaps = grid_tensor(line.grid, u.device), _gaps(line.grid, u.device)
         cell = (u.floor().long() + line.grid.origin).clamp(0, len(gaps) - 1)

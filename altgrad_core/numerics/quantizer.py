@@ -95,7 +95,9 @@ class Quantizer:
             _check_out(out, x)
         if self.target.is_identity:
             values = x.detach() if out is None else out.copy_(x.detach())
-            return Quantized(values, torch.ones((), device=x.device) if scale is None else scale, None)
+            return Quantized(
+                values, torch.ones((), dtype=torch.float32, device=x.device) if scale is None else scale, None
+            )
         _check_key(self, key)
         return _path(x, self).quantize(x, self, scale=scale, key=key, out=out)
 

@@ -27,7 +27,7 @@ def finite_amax(x: Tensor, block: int | None = None) -> Tensor:
         magnitude = magnitude.clamp(max=torch.finfo(torch.float32).max)
     magnitude = magnitude.to(torch.float32)
     if block is None:
-        return magnitude.max() if x.numel() else torch.zeros((), device=x.device)
+        return magnitude.max() if x.numel() else torch.zeros((), dtype=torch.float32, device=x.device)
     blocks = blocks_in(x.shape[-1], block)
     if x.numel() == 0:
         return magnitude.new_zeros((*x.shape[:-1], blocks))

@@ -61,13 +61,17 @@ def quantize(
     """As `reference.quantize`."""
     block = how.block_of(x)
     if scale is None and block is None:
-        scale = torch.ones(()) if how.scale_rule.kind == "none" else scale_of(amax(x), how)
+        scale = (
+            torch.ones((), dtype=torch.float32, device="cpu")
+            if how.scale_rule.kind == "none"
+            else scale_of(amax(x), how)
+        )
     if _leaves_specials(how):
         return reference.quantize(x, how, scale=scale, key=key, out=out)
     given, scale = scale, scale if scale is not None else _room_for_scales(x, block)
-    values = torch.empty(x.shape, dtype=x.dtype) if out is None else out
+    values = torch.empty(x.shape, dtype=x.dtype, device="cpu") if out is None else out
     direct = x.dtype == torch.float32 or (x.dtype == torch.bfloat16 and arithmetic_facts(how.target) is not None)
-    target = values if direct else torch.empty(x.shape, dtype=torch.float32)
+    target = values if direct else torch.empty(x.shape, dtype=torch.float32, device="cpu")
     source = x if direct else x.float()
     scheme = _scheme(source, how, scale, block, is_given=given is not None)
     counts = _run(_bits(source), _bits(target, copy=False), how, scheme, key)
@@ -87,8 +91,8 @@ def encode(x: Tensor, how: Quantizer, *, scale: Tensor, key: int | None, out: Te
     if how.rounding == "stochastic":
         if how.overflow == "specials":
             return reference.encode(x, how, scale=scale, key=key, out=out)
-        source = quantize(source / scale, how, scale=torch.ones(()), key=key).values
-        how, scale = type(how)(how.target, "nearest-even", "none"), torch.ones(())
+        source = quantize(source / scale, how, scale=torch.ones((), dtype=torch.float32, device="cpu"), key=key).values
+        how, scale = type(how)(how.target, "nearest-even", "none"), torch.ones((), dtype=torch.float32, device="cpu")
     scheme = _scheme(source, how, scale, None, is_given=True)
     return _run(_bits(source), out.view(-1).numpy(), how, scheme, key, codes=True)[3]
 
@@ -101,21 +105,21 @@ def decode(codes: Tensor, format: Format, *, scale: float, out: Tensor) -> None:
 
 def nearest_rung(x: Tensor, format: Format, *, scale: Tensor) -> Tensor:
     """The number of the rung nearest to x / scale, int32, of the shape of `x`."""
-    out = torch.empty(x.shape, dtype=torch.int32)
+    out = torch.empty(x.shape, dtype=torch.int32, device="cpu")
     positions.nearest_rung(_bits(x.float()), out.view(-1).numpy(), _each(scale, x), arrays.walk_facts(format)[0])
     return out
 
 
 def position(x: Tensor, format: Format, *, scale: Tensor) -> Tensor:
     """The rung position of x / scale, float64, of the shape of `x`."""
-    out = torch.empty(x.shape, dtype=torch.float64)
+    out = torch.empty(x.shape, dtype=torch.float64, device="cpu")
     positions.position(_bits(x.float()), out.view(-1).numpy(), _each(scale, x), *arrays.walk_facts(format))
     return out
 
 
 def value_at(u: Tensor, format: Format, *, scale: Tensor) -> Tensor:
     """Scale times the value at rung position `u` (float64), float32, of the shape of `u`."""
-    out = torch.empty(u.shape, dtype=torch.float32)
+    out = torch.empty(u.shape, dtype=torch.float32, device="cpu")
     flat = u.detach().contiguous().view(-1).numpy()
     positions.value_at(flat, out.view(-1).numpy(), _each(scale, u), *arrays.walk_facts(format))
     return out
@@ -123,7 +127,7 @@ def value_at(u: Tensor, format: Format, *, scale: Tensor) -> Tensor:
 
 def spacing(x: Tensor, format: Format, *, scale: Tensor) -> Tensor:
     """The width of the cell that holds each element, float32, of the shape of `x`."""
-    out = torch.empty(x.shape, dtype=torch.float32)
+    out = torch.empty(x.shape, dtype=torch.float32, device="cpu")
     positions.spacing(_bits(x.float()), out.view(-1).numpy(), _each(scale, x), *arrays.walk_facts(format))
     return out
 
@@ -223,7 +227,7 @@ def _lines(x: Tensor) -> int:
 
 def _room_for_scales(x: Tensor, block: int | None) -> Tensor:
     assert block is not None
-    return torch.ones(*x.shape[:-1], blocks_in(x.shape[-1], block))
+    return torch.ones(*x.shape[:-1], blocks_in(x.shape[-1], block), dtype=torch.float32, device="cpu")
 
 
 def _each(scale: Tensor, x: Tensor) -> Array:
