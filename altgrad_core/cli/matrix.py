@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from altgrad_core.cli.console import Console
+from altgrad_core.cli.terminal import say
 from altgrad_core.contracts.actions import ROLES
 from altgrad_core.experiments.matrix.cells import SEED, Cell, Matrix, directory_of, endings_in
 from altgrad_core.experiments.matrix.estimate import estimate
@@ -33,25 +35,25 @@ def run_matrix(matrix: Matrix, study: Path, *, jobs: int, overwrite: bool, as_js
         tally = train_cells(matrix, study, jobs=jobs, overwrite=overwrite, show=show)
     if tally.signal is not None:
         more = f" --jobs {jobs}" if jobs > 1 else ""
-        print(f"saved; continue with: altgrad run {matrix.source.path} --out {study}{more}", file=sys.stderr)
+        say(f"saved; continue with: altgrad run {matrix.source.path} --out {study}{more}", err=True)
     for name, reason in tally.failed.items():
-        print(f"failed: {name}: {reason}", file=sys.stderr)
+        say(f"failed: {name}: {reason}", err=True)
     written = write_report(study) if tally.signal is None else None
     if as_json:
         told = {"ended": dict(tally.board.ended), "failed": tally.failed, "directory": str(study)}
         print(json.dumps({**told, "cells": tally.board.cells, "report": str(written.page) if written else None}))
     else:
-        print(_summary(matrix, tally))
-        print_written(written) if written else print(f"records: {study}")
+        say(_summary(matrix, tally))
+        print_written(written) if written else say(f"records: {study}")
     return tally.exit_code
 
 
 def print_written(written: Written) -> None:
     """What a report says, in short, and where it is."""
-    print(f"\n{written.sentence}")
+    say(f"\n{written.sentence}")
     for caution in written.cautions:
-        print(f"- {caution}")
-    print(f"\nreport: {written.page}")
+        say(f"- {caution}")
+    say(f"\nreport: {written.page}")
 
 
 def print_cells(matrix: Matrix, *, as_json: bool) -> None:
@@ -68,21 +70,21 @@ def print_cells(matrix: Matrix, *, as_json: bool) -> None:
     console.print(table)
     if len(cells) > MOST_ROWS:
         console.print(f"... and {len(cells) - MOST_ROWS} more", highlight=False)
-    print(f"\n{matrix.name}: {len(cells)} cells{_more(matrix)}")
+    say(f"\n{matrix.name}: {len(cells)} cells{_more(matrix)}")
 
 
 def print_estimate(matrix: Matrix) -> None:
     """What the known cells will take, by a few measured steps."""
     cells = matrix.cells({})
     found, bound = estimate(matrix, cells), matrix.bound()
-    print(
+    say(
         f"about {_duration(found.seconds)} in one process like this one, and {found.bytes / 1e6:.0f} MB of checkpoints kept "
         f"(by a few steps of {found.measured} cells)"
     )
     if bound > len(cells):
         times = bound / len(cells)
         most = f"{_duration(found.seconds * times)} and {found.bytes * times / 1e6:.0f} MB"
-        print(f"with all that the search may add, {bound} cells: at most about {most}")
+        say(f"with all that the search may add, {bound} cells: at most about {most}")
 
 
 def print_table(matrix: Matrix, study: Path) -> None:
@@ -146,7 +148,7 @@ def _watching() -> Iterator[Callable[[Board, str | None], None]]:
     """A function that shows how far a study has come on stderr: a live table on a terminal, lines on a pipe."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield lambda board, line: print(line, file=sys.stderr, flush=True) if line else None
+        yield lambda board, line: say(line, err=True) if line else None
         return
     with Live(console=console, refresh_per_second=4, transient=True) as live:
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from altgrad_core.cli.options import JsonOption
+from altgrad_core.cli.terminal import say
 
 
 def track(
@@ -29,6 +30,6 @@ def track(
     for one in replay(run_dir, to, settings=set or (), registry=installed()):
         told.append({"directory": str(one.directory), "records": one.records, "message": one.farewell})
         if not json:
-            print(f"{one.directory}: {one.records} records to {to}" + (f"; {one.farewell}" if one.farewell else ""))
+            say(f"{one.directory}: {one.records} records to {to}" + (f"; {one.farewell}" if one.farewell else ""))
     if json:
         print(json_module.dumps(told, indent=2))
