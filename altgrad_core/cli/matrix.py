@@ -25,12 +25,14 @@ from altgrad_core.experiments.workers.board import Board
 from altgrad_core.experiments.workers.executor import Tally, train_cells
 from altgrad_core.manifest.merge import dotted, location_of
 from altgrad_core.records.directory import RunDirectory
+from altgrad_core.running.assembly.environment import choose_device
 
 MOST_ROWS = 12
 
 
 def run_matrix(matrix: Matrix, study: Path, *, jobs: int, overwrite: bool, as_json: bool) -> int:
     """Train every cell, and say what came of it; the exit code."""
+    _refuse_missing_devices(matrix)
     with _watching() as show:
         tally = train_cells(matrix, study, jobs=jobs, overwrite=overwrite, show=show)
     if tally.signal is not None:
@@ -58,6 +60,7 @@ def print_written(written: Written) -> None:
 
 def print_cells(matrix: Matrix, *, as_json: bool) -> None:
     """The cells that are known before anything is trained."""
+    _refuse_missing_devices(matrix)
     cells = matrix.cells({})
     if as_json:
         print(json.dumps(matrix.told(cells), indent=2))
@@ -71,6 +74,12 @@ def print_cells(matrix: Matrix, *, as_json: bool) -> None:
     if len(cells) > MOST_ROWS:
         console.print(f"... and {len(cells) - MOST_ROWS} more", highlight=False)
     say(f"\n{matrix.name}: {len(cells)} cells{_more(matrix)}")
+
+
+def _refuse_missing_devices(matrix: Matrix) -> None:
+    """A device that is not here is known before a cell is trained."""
+    for device in {cell.resolved.manifest.run.device for cell in matrix.cells({})}:
+        choose_device(device)
 
 
 def print_estimate(matrix: Matrix) -> None:

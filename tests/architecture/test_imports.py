@@ -21,6 +21,7 @@ HEAVY = {
 }  # fmt: skip
 
 MAY_IMPORT = {
+    "__main__": {"cli"},
     "errors": set(),
     "text": set(),
     "reading": set(),

@@ -112,11 +112,16 @@ def test_text_files_that_are_absent_or_empty_are_named(
     assert (result.code, result.err) == (2, expected)
 
 
+@pytest.mark.parametrize("matrix", ["", "\n[matrix]\nrun.seed = [1, 2]\n"])
+@pytest.mark.parametrize("command", [("run",), ("run", "--dry-run"), ("check",), ("check", "--json")])
 def test_cuda_where_there_is_none_is_refused(
-    altgrad: Callable[..., Any], tiny: Path, monkeypatch: pytest.MonkeyPatch
+    altgrad: Callable[..., Any], tiny: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], matrix: str
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    result = altgrad("run", tiny, "--device", "cuda")
+    monkeypatch.chdir(tiny.parent)
+    tiny.write_text(tiny.read_text() + matrix)
+    result = altgrad(command[0], tiny, "--device", "cuda", *command[1:])
+    assert list(tiny.parent.iterdir()) == [tiny]
     said = "device cuda: this machine has no CUDA device that torch can use; try --device cpu"
     assert (result.code, result.err) == (2, f"altgrad: {said}\n")
 
@@ -138,9 +143,15 @@ def test_an_unknown_option_of_a_command_is_a_wrong_command_line(altgrad: Callabl
     assert "No such option: --colour" in result.err
 
 
-def test_nothing_is_written_by_a_refused_run(altgrad: Callable[..., Any], tiny: Path, tmp_path: Path) -> None:
-    assert altgrad("run", tiny, "--out", tmp_path / "run", "--set", "optimizer.lrr=1").code == 2
-    assert not (tmp_path / "run").exists()
+@pytest.mark.parametrize("setting", ["optimizer.lrr=1", "data.tokens=40", "model.n_head=3", "recipe[0].layers='x'"])
+def test_nothing_is_written_by_a_refused_run(
+    altgrad: Callable[..., Any], tiny: Path, tmp_path: Path, setting: str
+) -> None:
+    assert altgrad("run", tiny, "--out", tmp_path / "new" / "run", "--set", setting).code == 2
+    assert list(tmp_path.iterdir()) == [tiny]
+    (tmp_path / "own").mkdir()
+    assert altgrad("run", tiny, "--out", tmp_path / "own", "--set", setting).code == 2
+    assert (tmp_path / "own").is_dir()
 
 
 @pytest.mark.parametrize(
