@@ -32,7 +32,8 @@ class Loop:
 
     def __init__(self, run: Run, records: Records, saver: Saver, signals: Signals) -> None:
         self.run, self.records, self.saver, self.signals = run, records, saver, signals
-        self.dispatch = Dispatch(run.monitors, run.interventions, records)
+        weights = dict(run.model.named_parameters())
+        self.dispatch = Dispatch(run.monitors, run.interventions, records, weights=weights)
         self._layers = watched_layers(run.model)
         self._ruled: Ruled = set()
         self._began, self._first = time.perf_counter(), run.progress.step
