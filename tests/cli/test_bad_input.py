@@ -254,3 +254,38 @@ def test_an_option_of_the_command_line_is_named_as_it_was_given(
 ) -> None:
     result = altgrad("check", tiny, option, value)
     assert (result.code, result.err) == (2, f"altgrad: {option}: {said}\n")
+
+
+def test_all_mistakes_of_a_manifest_are_told_at_once(altgrad: Callable[..., Any], tiny: Path) -> None:
+    tiny.write_text(
+        tiny.read_text()
+        .replace('use = "nanogpt"', 'use = "nanogtp"')
+        .replace("vocabulary = 16", "vocabularies = 16")
+        .replace("lr = 0.1", "lrr = 0.1")
+        .replace('weight = { format = "e4m3" }', 'weight = { format = "e4m4" }')
+        .replace('use = "flips"', 'use = "flip"')
+        .replace('use = "stop-on-divergence"', 'use = "stop-on-divergences"')
+    )
+    result = altgrad("check", tiny)
+    assert result.code == 2
+    assert [line.rpartition("; ")[0].split(": ", 2)[1:] for line in result.err.splitlines()[1:]] == [
+        ["data.vocabularies", 'synthetic has no option "vocabularies"'],
+        ["optimizer.lrr", 'manifold-adamw has no option "lrr"'],
+        ["recipe[0].weight.format", 'no format "e4m4"'],
+        ["monitor[0].use", 'no monitor "flip"'],
+        ["intervention[1].use", 'no intervention "stop-on-divergences"'],
+    ]
+    assert 'model.use: no model "nanogtp"; did you mean "nanogpt"?' in result.err.splitlines()[0]
+
+
+def test_all_patterns_that_match_no_layer_are_told_at_once(altgrad: Callable[..., Any], tiny: Path) -> None:
+    settings = ["--set", "recipe[0].layers='x'", "--set", "monitor[0].layers='y'", "--set", "monitor[1].layers='z'"]
+    result = altgrad("check", tiny, *settings)
+    assert (result.code, [line.partition("; ")[0] for line in result.err.splitlines()]) == (
+        2,
+        [
+            'altgrad: --set: recipe[0].layers: no layer matches "x"',
+            '--set: monitor[0].layers: no layer matches "y"',
+            '--set: monitor[1].layers: no layer matches "z"',
+        ],
+    )

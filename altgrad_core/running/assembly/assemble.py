@@ -149,14 +149,16 @@ def _build_model(resolved: Resolved, vocabulary: int) -> nn.Module:
 def _check_patterns(resolved: Resolved, model: nn.Module) -> None:
     """Every layer pattern of the manifest must match something."""
     linear, watched = list(linear_layers(model)), list(watched_layers(model))
+    found: list[tuple[Location, str]] = []
     for index, rule in enumerate(resolved.rules):
         if (problem := unmatched(rule.layers, linear)) is not None:
-            raise resolved.error(("recipe", index, "layers"), problem)
+            found.append((("recipe", index, "layers"), problem))
     for index, monitor in enumerate(resolved.monitors):
         if monitor.layers != "*" and (problem := unmatched(monitor.layers, watched)) is not None:
-            raise resolved.error(("monitor", index, "layers"), problem)
-    for location, problem in unseen_layers(resolved, watched):
-        raise resolved.error(location, problem)
+            found.append((("monitor", index, "layers"), problem))
+    found = found or list(unseen_layers(resolved, watched))
+    if found:
+        raise ManifestError("\n".join(str(resolved.error(location, problem)) for location, problem in found))
 
 
 def _check_logits(resolved: Resolved, model: nn.Module, tokens: torch.Tensor, *, vocabulary: int) -> None:
