@@ -72,9 +72,10 @@ class Problems:
 
 
 def problem_at(source: ManifestFile, location: Location, message: str) -> str:
-    """`FILE:LINE: key: message`."""
+    """`FILE:LINE: key: message`, on one line whatever is in the key and the message."""
     name = dotted(location)
-    return f"{source.where(location)}: {name}: {message}" if name else f"{source.path}: {message}"
+    told = f"{source.where(location)}: {name}: {message}" if name else f"{source.path}: {message}"
+    return told.replace("\n", "\\n")
 
 
 def _problem(details: ErrorDetails, model: type[BaseModel], data: Any, source: ManifestFile, location: Location) -> str:
