@@ -19,3 +19,12 @@ class PluginError(AltgradError):
 
 class RunError(AltgradError):
     """The world failed under a correct manifest: disk, lock, damaged checkpoint, missing device (exit code 1)."""
+
+
+def reason_of(error: BaseException) -> str:
+    """The type and text of what a stranger's code raised, whose text may fail too."""
+    try:
+        text = str(error)
+    except BaseException as worse:  # a stranger's code as well
+        text = f"(its text cannot be made: {type(worse).__name__})"
+    return f"{type(error).__name__}: {text}"

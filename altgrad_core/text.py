@@ -1,4 +1,4 @@
-"""Text of strangers: made safe to print on a terminal, and judged as the name of a directory."""
+"""Text of strangers: made safe for a terminal and a spreadsheet, and judged as the name of a directory."""
 
 from __future__ import annotations
 
@@ -17,6 +17,13 @@ def printable(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return "".join(c if c.isprintable() or c in "\n\t " else _escaped(c) for c in text)
+
+
+def cell(value: object) -> object:
+    """A value as a cell of CSV: empty for None, and text that a spreadsheet would take for a formula behind a `'`."""
+    if value is None:
+        return ""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def unusable_name(name: str) -> str | None:

@@ -28,7 +28,7 @@ def put(path: Path, kind: str) -> str:
     elif kind == "sparse":
         with path.open("wb") as file:
             file.truncate(2 << 30)
-        return "has 2,147,483,648 bytes, expected 4,194,304 at most"
+        return "has 2,147,483,648 bytes, expected 1,048,576 at most"
     elif kind == "circle":
         path.symlink_to(path.name)
         return "too many levels of symbolic links"

@@ -79,8 +79,9 @@ def print_plan(run: Run, *, as_json: bool) -> None:
     if as_json:
         print(json_module.dumps(facts, indent=2))
         return
-    from rich.console import Console
     from rich.table import Table
+
+    from altgrad_core.cli.console import Console
 
     console = Console()
     table = Table("layer", "shape", "weight", "activation", "gradient", box=None, pad_edge=False)

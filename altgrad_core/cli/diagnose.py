@@ -18,15 +18,16 @@ def diagnose(
     """Tell from the records of RUN_DIR what broke first and what came before it; of a sound run, the weakest layer."""
     import sys
 
-    from rich.console import Console
     from rich.markdown import Markdown
 
+    from altgrad_core.cli.console import Console
     from altgrad_core.errors import ManifestError
     from altgrad_core.records.diagnosis import as_markdown
     from altgrad_core.records.diagnosis import diagnose as read
     from altgrad_core.records.directory import CELLS, RunDirectory
     from altgrad_core.records.record import encode_record
     from altgrad_core.results.lines import RecordReader
+    from altgrad_core.text import printable
 
     directory = RunDirectory(run_dir)
     if (run_dir / CELLS).exists():
@@ -42,4 +43,4 @@ def diagnose(
     elif Console().is_terminal:
         Console().print(Markdown(as_markdown(found)))
     else:
-        print(as_markdown(found), end="")
+        print(printable(as_markdown(found)), end="")

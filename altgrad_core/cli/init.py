@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from altgrad_core.cli.terminal import say
 from altgrad_core.errors import ManifestError
 
 SCHEMA_NAME = "altgrad.schema.json"
@@ -32,6 +33,6 @@ def init(
     text = (files("altgrad_core.cli") / "templates" / "init.toml").read_text("utf-8")
     write_whole(path.with_name(SCHEMA_NAME), schema_text().encode())
     write_whole(path, text.replace("{path}", shlex.quote(str(path))).encode())
-    print(
+    say(
         f"{path}: a manifest to begin with\n{path.with_name(SCHEMA_NAME)}: for editors\nto train it: altgrad run {shlex.quote(str(path))}"
     )

@@ -100,9 +100,10 @@ def _slowness(loads_torch: bool, seconds: float) -> dict[str, str]:
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
+
+    from altgrad_core.cli.console import Console
 
     console = Console()
     table = Table("kind", "name", "distribution", "what it is", box=None, pad_edge=False)

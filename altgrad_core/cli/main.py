@@ -20,10 +20,12 @@ from altgrad_core.cli.resume import resume
 from altgrad_core.cli.run import run
 from altgrad_core.cli.schema import schema
 from altgrad_core.cli.show import show
+from altgrad_core.cli.terminal import say
 from altgrad_core.cli.track import track
 from altgrad_core.cli.train_tokenizer import train_tokenizer
 from altgrad_core.errors import AltgradError, RunError
 from altgrad_core.records.tracker_thread import is_any_stuck
+from altgrad_core.text import printable
 
 app = typer.Typer(
     name="altgrad",
@@ -40,7 +42,7 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         from altgrad_core import __version__
 
-        print(f"altgrad {__version__}")
+        say(f"altgrad {__version__}")
         raise typer.Exit
 
 
@@ -64,17 +66,17 @@ def main() -> None:
 
 def _obey() -> None:
     """Do what the command line says; every failure it can explain ends in an exit code."""
-    warnings.formatwarning = lambda message, *_, **__: f"altgrad: warning: {message}\n"
+    warnings.formatwarning = lambda message, *_, **__: f"altgrad: warning: {printable(str(message))}\n"
     try:
         app()
     except AltgradError as error:
-        print(f"altgrad: {error}", file=sys.stderr)
+        say(f"altgrad: {error}", err=True)
         sys.exit(1 if isinstance(error, RunError) else 2)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
     except OSError as error:
-        print(f"altgrad: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
+        say(f"altgrad: {error.filename or 'output'}: {error.strerror}", err=True)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from altgrad_core.cli.console import Console
+from altgrad_core.cli.terminal import say
 from altgrad_core.contracts.actions import ROLES
 from altgrad_core.contracts.executor import Executor
 from altgrad_core.experiments.evidence.power import POWER, detectable
@@ -27,39 +29,42 @@ from altgrad_core.experiments.workers.board import Board
 from altgrad_core.experiments.workers.scheduler import Tally, train_cells
 from altgrad_core.manifest.merge import dotted, location_of
 from altgrad_core.records.directory import RunDirectory
+from altgrad_core.running.assembly.environment import choose_device
 
 MOST_ROWS = 12
 
 
 def run_matrix(matrix: Matrix, study: Path, *, jobs: int, executor: Executor, overwrite: bool, as_json: bool) -> int:
     """Train every cell, and say what came of it; the exit code."""
+    _refuse_missing_devices(matrix)
     with _watching() as show:
         tally = train_cells(matrix, study, executor=executor, overwrite=overwrite, show=show)
     if tally.signal is not None:
         more = f" --jobs {jobs}" if jobs > 1 else ""
-        print(f"saved; continue with: altgrad run {matrix.source.path} --out {study}{more}", file=sys.stderr)
+        say(f"saved; continue with: altgrad run {matrix.source.path} --out {study}{more}", err=True)
     for name, reason in tally.failed.items():
-        print(f"failed: {name}: {reason}", file=sys.stderr)
+        say(f"failed: {name}: {reason}", err=True)
     written = write_report(study) if tally.signal is None else None
     if as_json:
         told = {"ended": dict(tally.board.ended), "failed": tally.failed, "directory": str(study)}
         print(json.dumps({**told, "cells": tally.board.cells, "report": str(written.page) if written else None}))
     else:
-        print(_summary(matrix, tally))
-        print_written(written) if written else print(f"records: {study}")
+        say(_summary(matrix, tally))
+        print_written(written) if written else say(f"records: {study}")
     return tally.exit_code
 
 
 def print_written(written: Written) -> None:
     """The table of a report, its answer in one sentence, and where it is."""
     if written.table.rows:
-        print(f"\n{as_text(written.table)}")
-    print(f"\n{plain_line(written.heading)}.")
-    print(f"report: {written.page}")
+        say(f"\n{as_text(written.table)}")
+    say(f"\n{plain_line(written.heading)}.")
+    say(f"report: {written.page}")
 
 
 def print_cells(matrix: Matrix, *, as_json: bool) -> None:
     """The cells that are known before anything is trained."""
+    _refuse_missing_devices(matrix)
     cells = matrix.cells({})
     if as_json:
         print(json.dumps(plan_of(matrix, cells), indent=2))
@@ -72,7 +77,13 @@ def print_cells(matrix: Matrix, *, as_json: bool) -> None:
     console.print(table)
     if len(cells) > MOST_ROWS:
         console.print(f"... and {len(cells) - MOST_ROWS} more", highlight=False)
-    print(f"\n{matrix.name}: {len(cells)} cells{_more(matrix)}")
+    say(f"\n{matrix.name}: {len(cells)} cells{_more(matrix)}")
+
+
+def _refuse_missing_devices(matrix: Matrix) -> None:
+    """A device that is not here is known before a cell is trained."""
+    for device in {cell.resolved.manifest.run.device for cell in matrix.cells({})}:
+        choose_device(device)
 
 
 def print_power(matrix: Matrix) -> None:
@@ -94,14 +105,14 @@ def print_estimate(matrix: Matrix) -> None:
     """What the known cells will take, by a few measured steps."""
     cells = matrix.cells({})
     found, bound = estimate(matrix, cells), matrix.bound()
-    print(
+    say(
         f"about {_duration(found.seconds)} in one process like this one, and {found.bytes / 1e6:.0f} MB of checkpoints kept "
         f"(by a few steps of {found.measured} cells)"
     )
     if bound > len(cells):
         times = bound / len(cells)
         most = f"{_duration(found.seconds * times)} and {found.bytes * times / 1e6:.0f} MB"
-        print(f"with all that the search may add, {bound} cells: at most about {most}")
+        say(f"with all that the search may add, {bound} cells: at most about {most}")
 
 
 def print_table(matrix: Matrix, study: Path) -> None:
@@ -165,7 +176,7 @@ def _watching() -> Iterator[Callable[[Board, str | None], None]]:
     """A function that shows how far a study has come on stderr: a live table on a terminal, lines on a pipe."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield lambda board, line: print(line, file=sys.stderr, flush=True) if line else None
+        yield lambda board, line: say(line, err=True) if line else None
         return
     with Live(console=console, refresh_per_second=4, transient=True) as live:
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from altgrad_core.cli.console import Console
+from altgrad_core.cli.terminal import say
 from altgrad_core.contracts.reading import Reading, recorded_facts
 from altgrad_core.records.record import Record, number
 
@@ -90,10 +90,10 @@ def watching(steps: int | None) -> Iterator[Callable[[Record], None]]:
 def _show_line(standing: Standing, record: Record) -> None:
     standing.take(record)
     if (notice := _notice(record)) is not None:
-        print(notice, file=sys.stderr, flush=True)
+        say(notice, err=True)
     if record["kind"] == "step" and _is_told(record["step"], standing.steps):
         told = [f"{name} {value}" for name, value in standing.values.items() if value != "-"]
-        print("  ".join(told), file=sys.stderr, flush=True)
+        say("  ".join(told), err=True)
 
 
 def _is_told(step: int, steps: int | None) -> bool:

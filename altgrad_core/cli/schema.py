@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from altgrad_core.cli.terminal import say
+
 
 def schema(
     out: Annotated[Path | None, typer.Option(help="Write it to this file, in place of printing it.")] = None,
@@ -20,7 +22,7 @@ def schema(
     from altgrad_core.records.files import write_whole
 
     write_whole(out, text.encode())
-    print(f"{out}: JSON Schema of manifests; name it in the first line of one:\n\n#:schema ./{out.name}")
+    say(f"{out}: JSON Schema of manifests; name it in the first line of one:\n\n#:schema ./{out.name}")
 
 
 def schema_text() -> str:

@@ -11,6 +11,7 @@ import typer
 
 from altgrad_core.cli.list_plugins import options_of
 from altgrad_core.cli.options import JsonOption
+from altgrad_core.cli.terminal import say
 
 if TYPE_CHECKING:
     from altgrad_core.numerics.format import Format
@@ -46,10 +47,10 @@ def _show_options(entry: Entry, *, as_json: bool) -> None:
     if as_json:
         print(json_module.dumps({"kind": entry.kind, "name": entry.name, "summary": entry.summary, "options": options}))
         return
-    print(f"{entry.kind} {entry.name} ({entry.plugin.source})\n\n{cleandoc(entry.item.__doc__ or '')}\n")
+    say(f"{entry.kind} {entry.name} ({entry.plugin.source})\n\n{cleandoc(entry.item.__doc__ or '')}\n")
     for option, facts in options.items():
         default = "required" if "required" in facts else f"default {json_module.dumps(facts['default'])}"
-        print(f"{option:<20} {facts['type']}, {default}")
+        say(f"{option:<20} {facts['type']}, {default}")
 
 
 def format_facts(format: Format) -> dict[str, Any]:
@@ -78,8 +79,9 @@ def _spelled(value: float) -> float | str:
 
 
 def _print_facts(format: Format, facts: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from altgrad_core.cli.console import Console
 
     console = Console()
     console.width = max(console.width, 120)  # a table of numbers is not cut; it may wrap

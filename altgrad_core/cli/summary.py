@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import Any
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from altgrad_core.cli.console import Console
+from altgrad_core.cli.terminal import say
 from altgrad_core.running.session.session import Outcome
 
 
 def print_outcome(outcome: Outcome, *, as_json: bool) -> None:
     """The summary on stdout, or for an interrupted run the command that continues it, on stderr."""
     if outcome.status == "interrupted":
-        print(f"saved; continue with: altgrad resume {outcome.directory}", file=sys.stderr)
+        say(f"saved; continue with: altgrad resume {outcome.directory}", err=True)
     if as_json:
         print(json.dumps({"status": outcome.status, "directory": str(outcome.directory), "summary": outcome.summary}))
     elif outcome.summary:

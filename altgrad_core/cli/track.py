@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from altgrad_core.cli.options import JsonOption
+from altgrad_core.cli.terminal import say
 
 
 def track(
@@ -32,6 +33,6 @@ def track(
         for problem in one.problems:
             print(f"warning: {one.directory}: {problem}", file=sys.stderr)
         if not json:
-            print(f"{one.directory}: {one.records} records to {to}" + (f"; {one.farewell}" if one.farewell else ""))
+            say(f"{one.directory}: {one.records} records to {to}" + (f"; {one.farewell}" if one.farewell else ""))
     if json:
         print(json_module.dumps(told, indent=2))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from altgrad_core.cli.options import ManifestArgument, SetOption
+from altgrad_core.cli.terminal import say
 from altgrad_core.errors import AltgradError, ManifestError
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def train_tokenizer(
     except ManifestError as error:
         raise ManifestError(f"{manifest}: {error}") from None
     write_whole(out, written(ranks))
-    print(_told(out, ranks, wanted=vocabulary, manifest=manifest))
+    say(_told(out, ranks, wanted=vocabulary, manifest=manifest))
 
 
 def _data_set(source: ManifestFile) -> DatasetSpec:

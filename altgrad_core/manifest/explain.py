@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from altgrad_core.contracts.options import Table
-from altgrad_core.errors import ManifestError
+from altgrad_core.errors import AltgradError, ManifestError
 from altgrad_core.manifest.lines import Location
 from altgrad_core.manifest.load import ManifestFile
 from altgrad_core.manifest.merge import dotted
@@ -26,6 +27,7 @@ _SHAPES = {
     "too_long": "at most {max_length}",
 }
 
+MOST_PROBLEMS = 20
 TableT = TypeVar("TableT", bound=Table)
 
 
@@ -39,14 +41,41 @@ def validated(model: type[TableT], data: Any, source: ManifestFile, location: Lo
     try:
         return model.model_validate_json(json.dumps(data), strict=True, context=context)
     except ValidationError as error:
-        problems = [_problem(details, model, data, source, location) for details in error.errors(include_url=False)]
-        raise ManifestError("\n".join(dict.fromkeys(problems))) from None
+        found = error.errors(include_url=False)
+        problems = [_problem(details, model, data, source, location) for details in found[:MOST_PROBLEMS]]
+        more = [f"and {len(found) - MOST_PROBLEMS:,} more"] if len(found) > MOST_PROBLEMS else []
+        raise ManifestError("\n".join(dict.fromkeys(problems + more))) from None
+
+
+class Problems:
+    """What is wrong with a manifest, gathered so that all of it is told at once."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Keep the message of an error that is raised within, and go on."""
+        try:
+            yield
+        except AltgradError as error:
+            self.found.append(str(error))
+
+    def refuse(self) -> None:
+        """Raise what was found, a line for each.
+
+        Raises:
+            ManifestError: anything was.
+        """
+        if self.found:
+            raise ManifestError("\n".join(dict.fromkeys(self.found)))
 
 
 def problem_at(source: ManifestFile, location: Location, message: str) -> str:
-    """`FILE:LINE: key: message`."""
+    """`FILE:LINE: key: message`, on one line whatever is in the key and the message."""
     name = dotted(location)
-    return f"{source.where(location)}: {name}: {message}" if name else f"{source.path}: {message}"
+    told = f"{source.where(location)}: {name}: {message}" if name else f"{source.path}: {message}"
+    return told.replace("\n", "\\n")
 
 
 def _problem(details: ErrorDetails, model: type[BaseModel], data: Any, source: ManifestFile, location: Location) -> str:

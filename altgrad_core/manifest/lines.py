@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 Location = tuple[str | int, ...]
 _HEADER = re.compile(r"^\s*(\[\[?)([^\[\]]+)\]\]?\s*(#.*)?$")
-_KEY = re.compile(r"""^\s*([A-Za-z0-9_\-"'][A-Za-z0-9_\-."' \[\]]*?)\s*=""")
+_KEY = re.compile(r"""^\s*([A-Za-z0-9_\-"'][A-Za-z0-9_\-."' \t\[\]]*)=""")
 
 
 def key_lines(text: str) -> dict[Location, int]:
@@ -16,7 +16,7 @@ def key_lines(text: str) -> dict[Location, int]:
     lines: dict[Location, int] = {}
     counts: dict[Location, int] = {}
     table: Location = ()
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if header := _HEADER.match(line):
             table = _inside_arrays(_dotted(header[2]), counts)
             if header[1] == "[[":

@@ -6,8 +6,9 @@ import copy
 import json
 import math
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from altgrad_core.manifest.merge import Data, assign, dotted, laid_over, locatio
 from altgrad_core.reading import is_pipe, read_piped, read_whole
 
 DEEPEST = 50
-MOST_BYTES = 4 << 20
+MOST_LEVELS, MOST_VALUES = 100, 100_000
+MOST_BYTES = 1 << 20
 MOST_SECONDS = 10.0
 """How large a manifest is at most, and how long one that comes through a pipe is waited for."""
 _HINT = "a manifest is a TOML file with at least [run], [model], [data] and [optimizer]"
@@ -171,9 +173,29 @@ def _parse(path: Path, text: str) -> Data:
         raise ManifestError(f"{path}: nested too deeply") from None
     except ValueError as error:
         raise ManifestError(f"{path}: not readable as {path.suffix.lstrip('.').upper() or 'TOML'}: {error}") from None
+    if (problem := _too_much(data)) is not None:
+        raise ManifestError(f"{path}: {problem}")
     if not isinstance(data, dict):
         raise ManifestError(f"{path}: expected tables, got {type(data).__name__}; {_HINT}")
     return data
+
+
+def _too_much(data: Any) -> str | None:
+    """Why this is more than a manifest: YAML can hold itself, or by aliases of aliases more than any memory does."""
+    count, level = 0, [data]
+    for _ in range(MOST_LEVELS):
+        below = list(islice((inner for value in level for inner in _members(value)), MOST_VALUES - count + 1))
+        count += len(below)
+        if count > MOST_VALUES:
+            return f"holds more than {MOST_VALUES:,} values, those of its aliases counted each time"
+        if not below:
+            return None
+        level = below
+    return "nested too deeply, or it holds itself"
+
+
+def _members(value: Any) -> Iterator[Any]:
+    yield from value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple | set) else ()
 
 
 def _load_yaml(text: str) -> Any:
@@ -181,8 +203,23 @@ def _load_yaml(text: str) -> Any:
         import yaml
     except ImportError:
         raise ManifestError('reading a YAML manifest needs PyYAML: pip install "altgrad[yaml]"') from None
+
+    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+        """Refuses merges (`<<`) that grow without bound."""
+
+        def flatten_mapping(self, node: Any) -> None:
+            merged = [value for key, value in node.value if key.tag == "tag:yaml.org,2002:merge"]
+            count = 0
+            for part in (part for value in merged for part in (value.value if value.id == "sequence" else [value])):
+                if part.id == "mapping":
+                    self.flatten_mapping(part)
+                    count += len(part.value)
+                if count > MOST_VALUES:
+                    raise yaml.YAMLError(f"its merges (<<) hold more than {MOST_VALUES:,} values")
+            super().flatten_mapping(node)
+
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader)
     except yaml.YAMLError as error:
         raise ValueError(str(error).replace("\n", " ")) from None
 

@@ -19,6 +19,7 @@ from altgrad_core.manifest.merge import Data, assign, dotted, laid_over, locatio
 from altgrad_core.manifest.schema import Manifest, MatrixTable
 
 Label = str | int | float | bool
+_TABLES: tuple[Location, ...] = (("run",), ("model",), ("data",), ("optimizer",))
 
 
 NOT_OF_A_CELL = frozenset(["matrix", "executor"])
@@ -149,6 +150,11 @@ class _Reader:
         old, value = value_at(data, setting.key), copy.deepcopy(setting.value)
         if isinstance(old, dict) and isinstance(value, dict):
             value = laid_over(old, value, setting.key)
+        is_table = isinstance(old, dict) or setting.key in _TABLES
+        if is_table and not isinstance(value, dict):
+            name, shown = dotted(setting.key), json.dumps(value)
+            said = f"{shown} would replace the table [{name}]; give tables, or name a key of it, such as {name}.KEY"
+            raise self.error(setting.written, said)
         if (missing := assign(data, setting.key, value)) is not None:
             raise self.error(setting.written, f"the manifest has no {dotted(missing)}")
 

@@ -19,7 +19,7 @@ def begin_moments(state: State, parameter: Tensor, *, fused: bool | None = None)
         fused: whether torch's fused step will use it, which wants `step` on the device.
     """
     if not state:
-        state["step"] = torch.zeros((), device=parameter.device if fused else "cpu")
+        state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device if fused else "cpu")
         state["exp_avg"] = torch.zeros_like(parameter)
         state["exp_avg_sq"] = torch.zeros_like(parameter)
 

@@ -10,7 +10,7 @@ from types import TracebackType
 
 from filelock import FileLock, Timeout
 
-from altgrad_core.errors import ManifestError, RunError
+from altgrad_core.errors import AltgradError, ManifestError, RunError
 from altgrad_core.text import LATEST, unusable_name
 
 RUNS = "runs"
@@ -39,6 +39,7 @@ class RunDirectory:
         self.failure_data = path / "failure.json"
         self.checkpoints = path / "checkpoints"
         self._lock = FileLock(str(path / LOCK))
+        self._made: list[Path] = []
 
     @property
     def is_begun(self) -> bool:
@@ -112,6 +113,7 @@ class RunDirectory:
 
     def __enter__(self) -> RunDirectory:
         self.refuse_links()
+        self._made = [path for path in (self.path, *self.path.parents) if not path.exists()]
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
@@ -130,7 +132,17 @@ class RunDirectory:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if isinstance(error, AltgradError):
+            self._leave_nothing()
         self._lock.release()
+
+    def _leave_nothing(self) -> None:
+        """Remove the directories that were made for a run that is refused, while nothing but the lock is in them."""
+        if self.path in self._made and [path.name for path in self.path.iterdir()] == [LOCK]:
+            with suppress(OSError):
+                (self.path / LOCK).unlink()
+                for path in self._made:
+                    path.rmdir()
 
 
 def default_directory(name: str) -> Path:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import warnings
 from pathlib import Path
 from typing import Any
+
+UNABLE = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
+AFTER_A_POWER_CUT = "after a power cut the newest checkpoint may be missing"
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -29,9 +34,15 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def sync_directory(path: Path) -> None:
-    """Wait until the names in a directory are on the disk."""
+    """Wait until the names in a directory are on the disk; a file system that cannot do that goes without, with a warning."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in UNABLE:
+            raise
+        warnings.warn(
+            f"the file system does not sync directories ({error.strerror}): {AFTER_A_POWER_CUT}", stacklevel=1
+        )
     finally:
         os.close(descriptor)

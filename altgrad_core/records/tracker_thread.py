@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 
 from altgrad_core.contracts.tracker import PATIENCE, Tracker
-from altgrad_core.errors import RunError
+from altgrad_core.errors import RunError, reason_of
 
 MOST_FAILURES = 3
 MOST_WAITING = 10_000
@@ -107,7 +107,7 @@ class Courier:
         try:
             self._farewell = tracker.close(self._status)
         except BaseException as error:  # as above
-            self._farewell = f"closing failed: {type(error).__name__}: {error}"
+            self._farewell = f"closing failed: {reason_of(error)}"
 
     def _deliver(self, tracker: Tracker) -> None:
         """Take every line to the tracker, in order, until there are no more; after some failures, drop them."""
@@ -121,7 +121,7 @@ class Courier:
             except BaseException as error:  # as above
                 failures += 1
                 end = "; it is left out from here on" if failures == MOST_FAILURES else ""
-                self._news.put(f"tracker {self.name} failed: {type(error).__name__}: {error}{end}")
+                self._news.put(f"tracker {self.name} failed: {reason_of(error)}{end}")
 
 
 def is_any_stuck() -> bool:

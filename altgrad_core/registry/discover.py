@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 import time
 import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import redirect_stdout
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
+from types import FrameType
 from typing import Any
 
 import pluggy
 
 from altgrad_core.contracts import hookspecs
 from altgrad_core.contracts.plugin import PROJECT
-from altgrad_core.errors import AltgradError, PluginError
+from altgrad_core.errors import AltgradError, PluginError, reason_of
 from altgrad_core.registry.kinds import KINDS
+from altgrad_core.registry.torch_defaults import kept_defaults
 
 CORE_DISTRIBUTION = "altgrad"
 ONLY = "ALTGRAD_LOAD_PLUGINS"
+SLOW = 3.0
+"""Seconds after which it is said which plugin is being loaded."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,8 @@ def discover(points: Iterable[EntryPoint] | None = None) -> list[Plugin]:
             ones that the environment variable ALTGRAD_LOAD_PLUGINS leaves out, if it is set.
     """
     found = _installed() if points is None else points
-    plugins = [_load(point) for point in sorted(found, key=_order)]
+    with _interrupts() as interrupts:
+        plugins = [_load(point, interrupts) for point in sorted(found, key=_order)]
     return list(_without_clashes(plugins))
 
 
@@ -79,19 +86,29 @@ def _distribution(point: EntryPoint) -> str:
     return (point.dist.name if point.dist else None) or "unknown"  # a half-removed distribution has no name
 
 
-def _load(point: EntryPoint) -> Plugin:
+def _load(point: EntryPoint, interrupts: Sequence[int]) -> Plugin:
     version = (point.dist.version if point.dist else None) or "unknown"
     had_torch, start = "torch" in sys.modules, time.perf_counter()
     offers: tuple[Offer, ...] = ()
-    broken = None
+    broken, changed = None, list[str]()
     try:
-        with redirect_stdout(sys.stderr), warnings.catch_warnings():  # stdout is for results
+        with (
+            redirect_stdout(sys.stderr),
+            warnings.catch_warnings(),
+            _told_if_slow(point),
+            kept_defaults(changed),
+        ):  # stdout is for results
             warnings.simplefilter("ignore", UserWarning)  # pydantic's, of a field that shadows: told as a missing name
             if point.pattern.match(point.value) is None:
                 raise PluginError(f'the entry point "{point.value}" is not of the form "module" or "module:attribute"')
             offers = tuple(_offers_of(point.load()))
-    except (Exception, SystemExit) as error:  # a plugin is a stranger's code: whatever it raises is its own failure
+    except BaseException as error:  # a plugin is a stranger's code: whatever it raises is its own failure
+        if interrupts:
+            raise
         broken = _reason(error)
+    if changed:
+        said = f"the plugin {_distribution(point)} ({point.name}) set torch's {', '.join(changed)} while loading"
+        print(f"altgrad: warning: {said}; that is put back", file=sys.stderr)
     return Plugin(
         name=point.name,
         distribution=_distribution(point),
@@ -124,12 +141,49 @@ def _offers_of(module: object) -> Iterator[Offer]:
 
 def _reason(error: BaseException) -> str:
     """One line: the type and text of the failure."""
-    text = " ".join(str(error).split())
+    kind, _, text = " ".join(reason_of(error).split()).partition(":")
+    text = text.strip()
     if isinstance(error, SystemExit):
         return f"called sys.exit({text}) while loading"
     if isinstance(error, pluggy.PluginValidationError | AltgradError):
         return text
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return f"{kind}: {text}" if text else kind
+
+
+@contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """The signals of a person that come meanwhile; without them, KeyboardInterrupt is what a plugin raised."""
+    came: list[int] = []
+
+    def receive(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler or not _is_main_thread():
+        yield came
+        return
+    signal.signal(signal.SIGINT, receive)
+    try:
+        yield came
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+@contextmanager
+def _told_if_slow(point: EntryPoint) -> Iterator[None]:
+    """Say which plugin is being loaded where that takes long; it may never end."""
+    said = f"altgrad: still loading the plugin {_distribution(point)} ({point.name}) after {SLOW:g} s"
+    timer = threading.Timer(SLOW, lambda: print(said, file=sys.stderr, flush=True))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _without_clashes(plugins: list[Plugin]) -> Iterator[Plugin]:

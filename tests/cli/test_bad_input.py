@@ -112,11 +112,16 @@ def test_text_files_that_are_absent_or_empty_are_named(
     assert (result.code, result.err) == (2, expected)
 
 
+@pytest.mark.parametrize("matrix", ["", "\n[matrix]\nrun.seed = [1, 2]\n"])
+@pytest.mark.parametrize("command", [("run",), ("run", "--dry-run"), ("check",), ("check", "--json")])
 def test_cuda_where_there_is_none_is_refused(
-    altgrad: Callable[..., Any], tiny: Path, monkeypatch: pytest.MonkeyPatch
+    altgrad: Callable[..., Any], tiny: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], matrix: str
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    result = altgrad("run", tiny, "--device", "cuda")
+    monkeypatch.chdir(tiny.parent)
+    tiny.write_text(tiny.read_text() + matrix)
+    result = altgrad(command[0], tiny, "--device", "cuda", *command[1:])
+    assert list(tiny.parent.iterdir()) == [tiny]
     said = "device cuda: this machine has no CUDA device that torch can use; try --device cpu"
     assert (result.code, result.err) == (2, f"altgrad: {said}\n")
 
@@ -138,9 +143,15 @@ def test_an_unknown_option_of_a_command_is_a_wrong_command_line(altgrad: Callabl
     assert "No such option: --colour" in result.err
 
 
-def test_nothing_is_written_by_a_refused_run(altgrad: Callable[..., Any], tiny: Path, tmp_path: Path) -> None:
-    assert altgrad("run", tiny, "--out", tmp_path / "run", "--set", "optimizer.lrr=1").code == 2
-    assert not (tmp_path / "run").exists()
+@pytest.mark.parametrize("setting", ["optimizer.lrr=1", "data.tokens=40", "model.n_head=3", "recipe[0].layers='x'"])
+def test_nothing_is_written_by_a_refused_run(
+    altgrad: Callable[..., Any], tiny: Path, tmp_path: Path, setting: str
+) -> None:
+    assert altgrad("run", tiny, "--out", tmp_path / "new" / "run", "--set", setting).code == 2
+    assert list(tmp_path.iterdir()) == [tiny]
+    (tmp_path / "own").mkdir()
+    assert altgrad("run", tiny, "--out", tmp_path / "own", "--set", setting).code == 2
+    assert (tmp_path / "own").is_dir()
 
 
 @pytest.mark.parametrize(
@@ -243,3 +254,38 @@ def test_an_option_of_the_command_line_is_named_as_it_was_given(
 ) -> None:
     result = altgrad("check", tiny, option, value)
     assert (result.code, result.err) == (2, f"altgrad: {option}: {said}\n")
+
+
+def test_all_mistakes_of_a_manifest_are_told_at_once(altgrad: Callable[..., Any], tiny: Path) -> None:
+    tiny.write_text(
+        tiny.read_text()
+        .replace('use = "nanogpt"', 'use = "nanogtp"')
+        .replace("vocabulary = 16", "vocabularies = 16")
+        .replace("lr = 0.1", "lrr = 0.1")
+        .replace('weight = { format = "e4m3" }', 'weight = { format = "e4m4" }')
+        .replace('use = "flips"', 'use = "flip"')
+        .replace('use = "stop-on-divergence"', 'use = "stop-on-divergences"')
+    )
+    result = altgrad("check", tiny)
+    assert result.code == 2
+    assert [line.rpartition("; ")[0].split(": ", 2)[1:] for line in result.err.splitlines()[1:]] == [
+        ["data.vocabularies", 'synthetic has no option "vocabularies"'],
+        ["optimizer.lrr", 'manifold-adamw has no option "lrr"'],
+        ["recipe[0].weight.format", 'no format "e4m4"'],
+        ["monitor[0].use", 'no monitor "flip"'],
+        ["intervention[1].use", 'no intervention "stop-on-divergences"'],
+    ]
+    assert 'model.use: no model "nanogtp"; did you mean "nanogpt"?' in result.err.splitlines()[0]
+
+
+def test_all_patterns_that_match_no_layer_are_told_at_once(altgrad: Callable[..., Any], tiny: Path) -> None:
+    settings = ["--set", "recipe[0].layers='x'", "--set", "monitor[0].layers='y'", "--set", "monitor[1].layers='z'"]
+    result = altgrad("check", tiny, *settings)
+    assert (result.code, [line.partition("; ")[0] for line in result.err.splitlines()]) == (
+        2,
+        [
+            'altgrad: --set: recipe[0].layers: no layer matches "x"',
+            '--set: monitor[0].layers: no layer matches "y"',
+            '--set: monitor[1].layers: no layer matches "z"',
+        ],
+    )

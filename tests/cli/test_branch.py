@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,7 +100,7 @@ def test_killed_before_its_first_checkpoint_it_still_knows_its_parent(
         ("PARENT@3", (), 2, "--from PARENT@3: no checkpoint of step 3; there are those of steps 0, 2, 4, 6"),
         ("PARENT@x", (), 2, "--from PARENT@x: no checkpoint of step x; there are those of steps 0, 2, 4, 6"),
         ("PARENT-", (), 2, "--from PARENT-: PARENT- has no checkpoints; expected RUN_DIR@STEP"),
-        ("PARENT@6", (), 1, "PARENT@6: the run here has 6 steps; give it more: --steps N"),
+        ("PARENT@6", (), 2, "PARENT@6: the run here has 6 steps; give it more: --steps N"),
         (
             "PARENT@2",
             ("--set", "model.n_embd=32"),
@@ -120,4 +121,24 @@ def test_what_cannot_be_continued_leaves_nothing_behind(
 ) -> None:
     told = altgrad("run", tiny, "--out", tmp_path / "child", "--from", start.replace("PARENT", str(parent)), *more)
     assert (told.code, told.err) == (code, f"altgrad: {error.replace('PARENT', str(parent))}\n")
-    assert not (tmp_path / "child" / "resolved.toml").exists()
+    assert not (tmp_path / "child").exists()
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"{}", b"null", b"\xff", b'{"run": 3, "step": 2}', b'{"run": "x", "step": "2"}']
+)
+def test_a_run_that_does_not_know_where_it_begins_does_not_begin_elsewhere(
+    tiny: Path, tmp_path: Path, parent: Path, altgrad: Callable[..., Said], content: bytes
+) -> None:
+    child = tmp_path / "child"
+    run(tiny, child, altgrad, "--from", f"{parent}@2")
+    shutil.rmtree(child / "checkpoints")
+    (child / "summary.json").unlink()
+    (child / "parent.json").write_bytes(content)
+    told = altgrad("resume", child)
+    assert (told.code, told.err.splitlines()[-1]) == (
+        1,
+        f"altgrad: {child}/parent.json: is damaged: it does not name the checkpoint that this run begins with; begin it "
+        f"anew: altgrad run {child}/resolved.toml --from RUN_DIR@STEP --out ANOTHER_DIRECTORY",
+    )
+    assert not (child / "checkpoints").exists() and not (child / "failure.md").exists()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
+import torch
 
 from altgrad_core.registry.discover import Plugin
 from altgrad_core.registry.registry import Registry, installed
@@ -49,6 +51,12 @@ BROKEN = {
         "ModuleNotFoundError: No module named 'no_such_module_anywhere'",
     ),
     "syntax error": ("def", "SyntaxError: invalid syntax (sad_plugin.py, line 1)"),
+    "interrupt": ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+    "generator exit": ("raise GeneratorExit('gone')", "GeneratorExit: gone"),
+    "no text": (
+        "class Mute(BaseException):\n    def __str__(self):\n        raise ValueError\nraise Mute",
+        "Mute: (its text cannot be made: ValueError)",
+    ),
     "exit": ("import sys\nsys.exit('I need a licence')", "called sys.exit(I need a licence) while loading"),
     "wrong signature": (
         FORMAT + "\n    @hookimpl\n    def altgrad_formats(config):\n        yield named('x')",
@@ -332,3 +340,37 @@ def test_a_plugin_that_imports_torch_is_flagged(
     assert [(row["name"], row["warning"]) for row in rows if "warning" in row] == [
         ("thirds", "its entry-point module imports torch, which slows every command")
     ]
+
+
+def test_a_plugin_that_takes_long_to_load_is_named(
+    install: Callable[..., Path], altgrad: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("altgrad_core.registry.discover.SLOW", 0.2)
+    install("slow-plugin", f"import time\ntime.sleep(0.5)\n{dedent(GOOD)}")
+    told = altgrad("list-plugins")
+    assert (told.code, told.err) == (0, "altgrad: still loading the plugin slow-plugin (slow_plugin) after 0.2 s\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("torch.set_default_dtype(torch.float64)", "type to torch.float64"),
+        ("torch.set_default_device('meta')", "device to meta"),
+        ("torch.set_grad_enabled(False)", "gradients to False"),
+        ("torch.set_num_threads(3)", "number of threads to 3"),
+    ],
+)
+def test_a_plugin_that_changes_the_defaults_of_torch_is_named_and_they_are_put_back(
+    install: Callable[..., Path], tiny: Path, altgrad: Callable[..., Any], line: str, told: str
+) -> None:
+    plain = altgrad("run", tiny, "--out", tiny.parent / "plain")
+    install("sad-plugin", f"import torch\n{line}\n{dedent(GOOD)}")
+    said = altgrad("run", tiny, "--out", tiny.parent / "run")
+    warning = (
+        f"altgrad: warning: the plugin sad-plugin (sad_plugin) set torch's {told} while loading; that is put back\n"
+    )
+    assert (plain.code, said.code) == (0, 0)
+    assert said.err.startswith(warning)
+    assert (torch.get_default_dtype(), torch.get_num_threads()) == (torch.float32, 1)
+    records = [(tiny.parent / name / "records.jsonl").read_bytes() for name in ("plain", "run")]
+    assert records[0] == records[1]

@@ -6,7 +6,9 @@ import errno
 import json
 import os
 import shutil
+import stat
 import subprocess
+import warnings
 from collections import namedtuple
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -266,3 +268,22 @@ def test_on_a_disk_that_is_really_full_nothing_is_lost(
     assert altgrad("resume", run).code == 0
     assert runs.result(str(run)) == runs.result("whole")
     assert json.loads((run / "summary.json").read_text())["status"] == "finished"
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP])
+def test_a_file_system_that_does_not_sync_directories_is_warned_of_once(
+    number: int, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+        honest(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        assert runs.begin().status == "finished"
+    told = f"the file system does not sync directories ({os.strerror(number)}): after a power cut the newest checkpoint may be missing"
+    assert [str(warning.message) for warning in caught] == [told]

@@ -22,6 +22,11 @@ from altgrad_core.testing.tiny import Tape
 TYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.int64, torch.int8, torch.uint8, torch.bool)  # fmt: skip
 
 
+class Speechless(BaseException):
+    def __str__(self) -> str:
+        raise ZeroDivisionError
+
+
 class Saying(Monitor):
     """Reports what it is told to."""
 
@@ -103,6 +108,9 @@ def test_a_failure_is_recorded_in_its_place_and_concerns_its_monitor_alone() -> 
     broken: list[tuple[Any, str]] = [
         (ValueError("no idea"), "ValueError: no idea"),
         (SystemExit(3), "SystemExit: 3"),
+        (KeyboardInterrupt(), "KeyboardInterrupt: "),
+        (GeneratorExit("gone"), "GeneratorExit: gone"),
+        (Speechless(), "Speechless: (its text cannot be made: ZeroDivisionError)"),
         ({"a": torch.ones(2)}, "RuntimeError: a Tensor with 2 elements cannot be converted to Scalar"),
         ({"a": torch.ones((), device="meta")}, "RuntimeError: Tensor.item() cannot be called on meta tensors"),
         ({"a": torch.tensor(1j)}, "TypeError: float() argument must be a string or a real number, not 'complex'"),

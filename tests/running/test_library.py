@@ -73,3 +73,38 @@ def test_frozen_parameters_are_not_given_to_the_optimizer() -> None:
     plan = ag.quantize_model(model, [ag.Rule("*", weight=ag.Quantizer("e4m3"))])
     optimizer = ag.build_optimizer("manifold-adamw", plan.params())
     assert [p.shape for group in optimizer.param_groups for p in group["params"]] == [(2, 2)]
+
+
+def _trained_briefly() -> list[torch.Tensor]:
+    """The weights and the scales of a small model of float32 on the CPU, after three steps."""
+    torch.manual_seed(0)
+    model = nn.Sequential(*(nn.Linear(8, 8, dtype=torch.float32, device="cpu") for _ in range(2)))
+    delayed = ag.Quantizer(ag.load_format("e4m3"), scaling=ag.Scaling("delayed"))
+    stochastic = ag.Quantizer(ag.load_format("e5m2"), rounding="stochastic")
+    plan = ag.quantize_model(model, [ag.Rule("*", weight=stochastic, activation=delayed, gradient=delayed)])
+    optimizer = ag.build_optimizer("manifold-adamw", plan.params(), lr=0.1)
+    batch = torch.linspace(-1, 1, 16, dtype=torch.float32, device="cpu").view(2, 8)
+    for _ in range(3):
+        model(batch).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        plan.step()
+    scales = [operand.scale for operand in plan.operands()]
+    quantized = ag.Quantizer(ag.load_format("e4m3"), scaling=ag.Scaling("none")).quantize(batch)
+    return [*(p.detach() for p in model.parameters()), *scales, quantized.values, quantized.scale]
+
+
+@pytest.mark.parametrize("default", [torch.bfloat16, torch.float64, torch.device("meta")], ids=str)
+def test_the_defaults_of_torch_change_nothing(default: torch.dtype | torch.device) -> None:
+    plain = _trained_briefly()
+    if isinstance(default, torch.device):
+        with default:
+            found = _trained_briefly()
+    else:
+        torch.set_default_dtype(default)
+        try:
+            found = _trained_briefly()
+        finally:
+            torch.set_default_dtype(torch.float32)
+    assert [value.dtype for value in found] == [value.dtype for value in plain] == [torch.float32] * len(plain)
+    assert all(torch.equal(a, b) for a, b in zip(found, plain, strict=True))

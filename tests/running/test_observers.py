@@ -14,6 +14,7 @@ from altgrad_core.contracts.actions import Action, Stop
 from altgrad_core.contracts.events import Backpropagated, Began, Ended, Evaluated
 from altgrad_core.contracts.intervention import Intervention
 from altgrad_core.contracts.monitor import Monitor, Readings
+from altgrad_core.contracts.optimizer import OptimizerSpec
 from altgrad_core.errors import RunError
 
 if TYPE_CHECKING:
@@ -236,6 +237,51 @@ def test_an_intervention_that_fails_ends_the_run_with_1(
     assert "Traceback" not in said.err
     assert plain.steps() == [3, 0]
     assert "KeyError: 'what'\n```" in (plain.folder / "run" / "failure.md").read_text()  # the whole traceback
+
+
+class Meddling(Monitor):
+    """Halves a weight that it should look at, at two steps."""
+
+    name: ClassVar = "meddling"
+    on: ClassVar = Backpropagated
+
+    def observe(self, event: Any) -> Readings:
+        if event.step in (3, 5):
+            for weight in event.weights("lm_head"):
+                weight.after.mul_(0.5)
+        return {"*": 1.0}
+
+
+def test_a_monitor_that_writes_to_a_weight_is_told_of_once(plain: Runs) -> None:
+    _with(plain, Meddling)
+    assert plain.begin("run").status == "finished"
+    assert [record["message"] for record in plain.clock() if record["kind"] == "warning"] == [
+        "monitor meddling wrote to wte.weight at step 3; a monitor only looks: from here on the run is no longer that "
+        "of its manifest"
+    ]
+
+
+class Vanishing(OptimizerSpec):
+    """Raises what is no error in its step."""
+
+    name: ClassVar = "vanishing"
+    lr: float = 0.1
+
+    def build(self, groups: Any, geometry: Any) -> torch.optim.Optimizer:
+        class Step(torch.optim.SGD):
+            def step(self, closure: Any = None) -> Any:
+                raise GeneratorExit("no more")
+
+        return Step(groups, lr=self.lr)
+
+
+def test_what_is_no_error_and_raised_in_a_step_is_a_crash_with_a_report(runs: Runs) -> None:
+    runs.offers = {"optimizer": [Vanishing]}
+    start, _, rest = runs.text.partition("[optimizer]")
+    runs.text = f'{start}[optimizer]\nuse = "vanishing"\n[[recipe]]{rest.partition("[[recipe]]")[2]}'
+    with pytest.raises(RunError, match="crashed after step 0: GeneratorExit: no more\nThe traceback is in"):
+        runs.begin()
+    assert "GeneratorExit: no more" in (runs.folder / "run" / "failure.md").read_text()
 
 
 def test_an_intervention_may_do_only_what_it_declared(plain: Runs) -> None:

@@ -15,6 +15,7 @@ from altgrad_core.experiments.evidence.interactions import interactions
 from altgrad_core.experiments.evidence.layers import by_layer_type
 from altgrad_core.experiments.evidence.statistics import Interval
 from altgrad_core.experiments.study.study import Result, Study
+from altgrad_core.text import cell
 
 Value = str | int | float | None
 Row = Sequence[Value]
@@ -58,11 +59,11 @@ def files(study: Study) -> dict[str, bytes]:
 
 
 def as_csv(table: Table) -> bytes:
-    """Standard CSV in UTF-8: numbers in full, empty where there is none."""
+    """Standard CSV in UTF-8: numbers in full, empty where there is none, and no text that a spreadsheet takes for a formula."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(table.columns)
-    writer.writerows(["" if value is None else value for value in row] for row in table.rows)
+    writer.writerows([cell(value) for value in row] for row in table.rows)
     return text.getvalue().encode()
 
 

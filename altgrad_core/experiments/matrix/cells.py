@@ -102,7 +102,9 @@ class Matrix:
         """The points that differ in nothing but the seed."""
         found: dict[str, list[int]] = {}
         for index, point in enumerate(self._points):
-            alike = json.dumps({**point.source.data, "run": {**point.source.data["run"], "seed": None}}, sort_keys=True)
+            run = point.source.data.get("run")
+            without_seed = {**run, "seed": None} if isinstance(run, dict) else run
+            alike = json.dumps({**point.source.data, "run": without_seed}, sort_keys=True)
             found.setdefault(alike, []).append(index)
         return tuple(tuple(group) for group in found.values())
 

@@ -10,11 +10,11 @@ from torch import nn
 from torch.optim import Optimizer
 
 from altgrad_core.contracts.dataset import TokenData
-from altgrad_core.errors import AltgradError, ManifestError, PluginError
+from altgrad_core.errors import AltgradError, ManifestError, PluginError, reason_of
 from altgrad_core.manifest.lines import Location
 from altgrad_core.numerics.random import derive_key
 from altgrad_core.running.assembly.chained import chained
-from altgrad_core.running.assembly.environment import choose_device, prepare
+from altgrad_core.running.assembly.environment import choose_device, prepare, reset_defaults
 from altgrad_core.running.assembly.groups import Share, shares
 from altgrad_core.running.assembly.library import build, layer_kinds
 from altgrad_core.running.assembly.plausibility import unseen_layers
@@ -44,13 +44,15 @@ def assemble(resolved: Resolved, processes: Processes = ALONE) -> Run:
     _check_patterns(resolved, model)
     _check_logits(resolved, model, batches.validation(1)[0][0][:1].to(device), vocabulary=data.vocabulary)
     plan = _located(resolved, ("recipe",), lambda: _plan(resolved, model))
+    optimizer = _build_optimizer(resolved, plan.params())
+    reset_defaults()
     return Run(
         resolved=resolved,
         model=model,
         data=data,
         batches=batches,
         plan=plan,
-        optimizer=_build_optimizer(resolved, plan.params()),
+        optimizer=optimizer,
         device=device,
         monitors=tuple(monitor.model_copy(deep=True) for monitor in resolved.monitors),
         interventions=tuple(intervention.model_copy(deep=True) for intervention in resolved.interventions),
@@ -66,8 +68,10 @@ def _located(resolved: Resolved, location: Location, make: Callable[[], Any]) ->
         raise
     except AltgradError as error:
         raise resolved.error(location, str(error)) from error
-    except (Exception, SystemExit) as error:  # a stranger's code, before the first step
-        raise resolved.error(location, f"{type(error).__name__}: {error}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a stranger's code, before the first step
+        raise resolved.error(location, reason_of(error)) from error
 
 
 def _plan(resolved: Resolved, model: nn.Module) -> Plan:
@@ -98,8 +102,10 @@ def _build_data(resolved: Resolved) -> TokenData:
         data = resolved.data.build()
     except ManifestError as error:  # it names its own key, such as data.paths[1]
         raise ManifestError(f"{resolved.source.path}: {error}") from None
-    except (Exception, SystemExit) as error:
-        raise resolved.error(("data",), f"{type(error).__name__}: {error}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # as above
+        raise resolved.error(("data",), reason_of(error)) from error
     if (problem := _data_problem(data)) is not None:
         raise PluginError(f'data set "{resolved.data.name}": {problem}')
     return data
@@ -146,14 +152,16 @@ def _build_model(resolved: Resolved, vocabulary: int) -> nn.Module:
 def _check_patterns(resolved: Resolved, model: nn.Module) -> None:
     """Every layer pattern of the manifest must match something."""
     known, watched = layers_of(model, layer_kinds(resolved.registry)), list(watched_layers(model))
+    found: list[tuple[Location, str]] = []
     for index, rule in enumerate(resolved.rules):
         if (problem := unselected(rule.layers, known)) is not None:
-            raise resolved.error(("recipe", index, "layers"), problem)
+            found.append((("recipe", index, "layers"), problem))
     for index, monitor in enumerate(resolved.monitors):
         if monitor.layers != "*" and (problem := unmatched(monitor.layers, watched)) is not None:
-            raise resolved.error(("monitor", index, "layers"), problem)
-    for location, problem in unseen_layers(resolved, watched):
-        raise resolved.error(location, problem)
+            found.append((("monitor", index, "layers"), problem))
+    found = found or list(unseen_layers(resolved, watched))
+    if found:
+        raise ManifestError("\n".join(str(resolved.error(location, problem)) for location, problem in found))
 
 
 def _check_logits(resolved: Resolved, model: nn.Module, tokens: torch.Tensor, *, vocabulary: int) -> None:

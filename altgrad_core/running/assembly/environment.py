@@ -34,11 +34,19 @@ def prepare(device: torch.device, *, threads: int | None) -> None:
     """Set torch up for numbers that repeat: threads, float32 products in full, deterministic kernels."""
     if threads is not None:
         torch.set_num_threads(threads)
+    reset_defaults()
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.mha.set_fastpath_enabled(False)  # it would pass by the layers it is made of
     if device.type == "cuda":
         torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def reset_defaults() -> None:
+    """Make float32 and the CPU the defaults of torch, whatever the caller or the code of a model has set."""
+    torch.set_default_dtype(torch.float32)
+    torch.set_default_device(None)
+    torch.set_grad_enabled(True)
 
 
 def describe_environment(device: torch.device, plugins: Iterable[Plugin]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from altgrad_core.errors import PluginError
+from altgrad_core.errors import PluginError, reason_of
 
 
 def imported(use: str) -> Any:
@@ -25,6 +25,8 @@ def imported(use: str) -> Any:
         module = import_module(module_name)
         near = difflib.get_close_matches(attribute, dir(module), n=1)
         return getattr(module, attribute)
-    except (Exception, SystemExit) as error:  # a stranger's module: whatever it raises is its own failure
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a stranger's module: whatever it raises is its own failure
         guess = f'; did you mean "{module_name}:{near[0]}"?' if near else ""
-        raise PluginError(f'cannot import "{use}": {type(error).__name__}: {error}{guess}') from None
+        raise PluginError(f'cannot import "{use}": {reason_of(error)}{guess}') from None

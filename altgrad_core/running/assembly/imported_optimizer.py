@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from altgrad_core.contracts.optimizer import OptimizerSpec
-from altgrad_core.errors import ManifestError, PluginError
+from altgrad_core.errors import ManifestError, PluginError, reason_of
 from altgrad_core.numerics.geometry import Geometry
 from altgrad_core.running.assembly.import_path import imported
 from altgrad_core.running.state.serialize import pack
@@ -87,8 +87,10 @@ class ImportedOptimizer(OptimizerSpec):
                 optimizer.step()
                 doing = "has state that cannot be saved"
                 pack(optimizer.state_dict(), {}, "state")
-            except (Exception, SystemExit) as error:  # a stranger's code, before the first step
-                return f"{doing}: {type(error).__name__}: {error}"
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # a stranger's code, before the first step
+                return f"{doing}: {reason_of(error)}"
         return None
 
 

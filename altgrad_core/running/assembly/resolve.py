@@ -16,8 +16,8 @@ from altgrad_core.contracts.monitor import Monitor
 from altgrad_core.contracts.optimizer import OptimizerSpec
 from altgrad_core.contracts.options import Options
 from altgrad_core.contracts.tracker import TrackerSpec
-from altgrad_core.errors import AltgradError, FormatError, ManifestError
-from altgrad_core.manifest.explain import problem_at, validated
+from altgrad_core.errors import AltgradError, FormatError, ManifestError, reason_of
+from altgrad_core.manifest.explain import Problems, problem_at, validated
 from altgrad_core.manifest.lines import Location
 from altgrad_core.manifest.load import ManifestFile
 from altgrad_core.manifest.schema import InlineFormat, Manifest, OptimizerTable, QuantizerTable, UseTable
@@ -80,41 +80,34 @@ def resolve(source: ManifestFile, registry: Registry) -> Resolved:
             never come about.
     """
     manifest = validated(Manifest, source.data, source)
-    find = _Finder(source, registry)
+    find, problems = _Finder(source, registry), Problems()
     if manifest.executor is not None:
         raise find.error(("executor",), "trains the cells of a study; this manifest has no [matrix]")
-    resolved = Resolved(
-        source=source,
-        manifest=manifest,
-        model=find.model(manifest.model),
-        data=find.options("dataset", manifest.data, ("data",)),
-        optimizer=find.optimizer(manifest.optimizer, ("optimizer",)),
-        groups=find.groups(manifest.optimizer),
-        rules=find.rules(manifest),
-        monitors=tuple(find.options("monitor", t, ("monitor", i)) for i, t in enumerate(manifest.monitor)),
-        interventions=tuple(
-            find.options("intervention", t, ("intervention", i)) for i, t in enumerate(manifest.intervention)
-        ),
-        trackers=tuple(find.options("tracker", t, ("tracker", i)) for i, t in enumerate(manifest.tracker)),
-        registry=registry,
-        plugins=(),
-    )
+    parts = _parts(find, manifest, problems)
+    problems.refuse()
+    resolved = Resolved(source=source, manifest=manifest, registry=registry, plugins=(), **parts)
     for index, intervention in enumerate(resolved.interventions):
-        _check_intervention(resolved, ("intervention", index), intervention)
+        with problems.noted():
+            _check_intervention(resolved, ("intervention", index), intervention)
         for target in intervention.names_formats():
             key = ("to",) if getattr(intervention, "to", None) == target else ()
-            _check_target(resolved, ("intervention", index, *key), target, find)
+            with problems.noted():
+                _check_target(resolved, ("intervention", index, *key), target, find)
     for index, monitor in enumerate(resolved.monitors):
         for name in monitor.names_formats():
-            if find.format(name, ("monitor", index)).is_identity:
-                raise resolved.error(("monitor", index), f'"{name}" is the identity: nothing is rounded to it')
+            with problems.noted():
+                if find.format(name, ("monitor", index)).is_identity:
+                    raise resolved.error(("monitor", index), f'"{name}" is the identity: nothing is rounded to it')
     for location, spec in resolved.optimizers():
         for name in spec.names_formats():
             written = [(*location, option) for option, value in spec if value == name] or [location]
-            if find.format(name, written[0]).is_identity:
-                raise resolved.error(written[0], f'"{name}" is the identity: it has no grid to step along')
+            with problems.noted():
+                if find.format(name, written[0]).is_identity:
+                    raise resolved.error(written[0], f'"{name}" is the identity: it has no grid to step along')
+    problems.refuse()
     for location, message in contradictions(resolved):
-        raise resolved.error(location, message)
+        problems.found.append(str(resolved.error(location, message)))
+    problems.refuse()
     return replace(resolved, plugins=tuple(find.used.values()))
 
 
@@ -125,6 +118,27 @@ def options_of(kind: str, table: UseTable, location: Location, source: ManifestF
         ManifestError: an unknown name or a bad option.
     """
     return _Finder(source, registry).options(kind, table, location)
+
+
+def _parts(find: _Finder, manifest: Manifest, problems: Problems) -> dict[str, Any]:
+    """Everything that the tables of a manifest name; what is wrong with any of them goes to `problems`."""
+    parts: dict[str, Any] = {}
+    with problems.noted():
+        parts["model"] = find.model(manifest.model)
+    with problems.noted():
+        parts["data"] = find.options("dataset", manifest.data, ("data",))
+    with problems.noted():
+        parts["optimizer"] = find.optimizer(manifest.optimizer, ("optimizer",))
+        parts["groups"] = find.groups(manifest.optimizer)
+    with problems.noted():
+        parts["rules"] = find.rules(manifest)
+    for kind in ("monitor", "intervention", "tracker"):
+        members = []
+        for index, table in enumerate(getattr(manifest, kind)):
+            with problems.noted():
+                members.append(find.options(kind, table, (kind, index)))
+        parts[f"{kind}s"] = tuple(members)
+    return parts
 
 
 @dataclass(frozen=True)
@@ -253,8 +267,10 @@ class _Finder:
                 _ = found.grid
         except AltgradError as error:
             raise self.error(location, error) from None
-        except Exception as error:  # a stranger's decode: whatever it raises is its own failure
-            raise self.error(location, f'format "{choice}" cannot decode: {type(error).__name__}: {error}') from None
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a stranger's decode: whatever it raises is its own failure
+            raise self.error(location, f'format "{choice}" cannot decode: {reason_of(error)}') from None
         return found
 
     def _inline(self, format: Format) -> Format:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -14,7 +14,7 @@ from altgrad_core.contracts.actions import Action
 from altgrad_core.contracts.events import WHOLE_MODEL, Event
 from altgrad_core.contracts.intervention import Intervention
 from altgrad_core.contracts.monitor import Monitor
-from altgrad_core.errors import RunError
+from altgrad_core.errors import RunError, reason_of
 from altgrad_core.records.sinks import Sink
 
 Values = dict[str, float | int]
@@ -30,13 +30,25 @@ class Decision(NamedTuple):
 
 
 class Dispatch:
-    """Shows every event to the monitors that are due and every new reading to the interventions that read it."""
+    """Shows every event to the monitors that are due and every new reading to the interventions that read it.
 
-    def __init__(self, monitors: Sequence[Monitor], interventions: Sequence[Intervention], records: Sink) -> None:
+    Args:
+        weights: by name, what no monitor may write to.
+    """
+
+    def __init__(
+        self,
+        monitors: Sequence[Monitor],
+        interventions: Sequence[Intervention],
+        records: Sink,
+        *,
+        weights: Mapping[str, Tensor] | None = None,
+    ) -> None:
         self.monitors, self.interventions = tuple(monitors), tuple(interventions)
         self._records = records
         self._instances = {**_instances(self.monitors), **_instances(self.interventions)}
-        self._warned: set[tuple[int, bool]] = set()
+        self._weights = dict(weights or {})
+        self._warned: set[tuple[int, str]] = set()
 
     def shown(self, kind: type[Event], step: int) -> list[Monitor]:
         """The monitors that will be shown the event of this kind at this step."""
@@ -49,7 +61,7 @@ class Dispatch:
             own: readings of the run itself, for the whole model.
         """
         readings: list[tuple[str, Values]] = [(name, {WHOLE_MODEL: value}) for name, value in own.items()]
-        seen = [(monitor, _observed(monitor, event)) for monitor in self.shown(type(event), event.step)]
+        seen = [(monitor, self._observed(monitor, event)) for monitor in self.shown(type(event), event.step)]
         fetch = Fetch(value for _, found in seen if type(found) is dict for value in _values(found))
         for monitor, found in seen:
             for name, values in self._plain(monitor, found, fetch, event.step).items():
@@ -62,29 +74,48 @@ class Dispatch:
             for action in self._decided(intervention, event.step, given)
         ]
 
+    def _observed(self, monitor: Monitor, event: Event) -> Any:
+        """What a monitor returned, or what it raised; one that wrote to a weight is told of."""
+        before = [weight._version for weight in self._weights.values()]
+        try:
+            return monitor.observe(event)
+        except BaseException as error:  # a stranger's code
+            return error
+        finally:
+            if before != [weight._version for weight in self._weights.values()]:
+                self._tell_what_it_wrote_to(monitor, event.step, before)
+
+    def _tell_what_it_wrote_to(self, monitor: Monitor, step: int, before: Sequence[int]) -> None:
+        names = [name for (name, w), old in zip(self._weights.items(), before, strict=True) if w._version != old]
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        said = f"wrote to {names[0]}{more} at step {step}; a monitor only looks: from here on the run is no longer that of its manifest"
+        self._warn_once(monitor, "wrote", said)
+
     def _plain(self, monitor: Monitor, found: Any, fetch: Fetch, step: int) -> dict[str, Values]:
         """The readings of one monitor in plain numbers; one that failed is recorded and the run goes on."""
         try:
             if isinstance(found, BaseException):
                 raise found
             readings = dict(_by_reading(monitor, found, fetch))
-        except (Exception, SystemExit) as error:  # a stranger's code: its failure is a record
-            reason = f"{type(error).__name__}: {error}"
+        except BaseException as error:  # a stranger's code: its failure is a record, and signals raise nothing here
+            reason = reason_of(error)
             self._records.happened(self._record("monitor-failed", monitor, step, reason=reason))
             said = f"failed at step {step}: {reason}; the run goes on without its readings"
-            self._warn_once(monitor, said, traceback="".join(traceback.format_exception(error)))
+            self._warn_once(monitor, "raised", said, traceback="".join(traceback.format_exception(error)))
             return {}
         for name, layer in _not_a_number(readings):
-            self._warn_once(monitor, f"reported NaN as {name} of {layer} at step {step}; the run goes on")
+            self._warn_once(
+                monitor, "reported NaN", f"reported NaN as {name} of {layer} at step {step}; the run goes on"
+            )
         return readings
 
     def _record(self, kind: str, monitor: Monitor, step: int, **more: Any) -> dict[str, Any]:
         """A record about a monitor, which has a number where several in the manifest have its name."""
         return {"kind": kind, "step": step, "monitor": monitor.name, **self._instances[id(monitor)], **more}
 
-    def _warn_once(self, monitor: Monitor, said: str, **more: str) -> None:
-        """Say what is wrong with a monitor, the first time in this process, whether it has raised or not."""
-        key = (id(monitor), "traceback" in more)
+    def _warn_once(self, monitor: Monitor, what: str, said: str, **more: str) -> None:
+        """Say what is wrong with a monitor, the first time in this process that it is wrong in this way."""
+        key = (id(monitor), what)
         if key in self._warned:
             return
         self._warned.add(key)
@@ -95,9 +126,9 @@ class Dispatch:
     def _decided(intervention: Intervention, step: int, given: dict[str, Any]) -> list[Action]:
         try:
             actions = list(intervention.decide(step, given) or ())
-        except (Exception, SystemExit) as error:  # a guard that cannot decide must not be passed over
-            reason = f"{type(error).__name__}: {error}"
-            raise RunError(f"intervention {intervention.name} failed at step {step}: {reason}") from error
+        except BaseException as error:  # a guard that cannot decide must not be passed over
+            said = f"intervention {intervention.name} failed at step {step}: {reason_of(error)}"
+            raise RunError(said) from error
         for action in actions:
             if not isinstance(action, intervention.acts):
                 declared = ", ".join(kind.__name__ for kind in intervention.acts) or "nothing"
@@ -156,14 +187,6 @@ def _not_a_number(readings: dict[str, Values]) -> Iterator[tuple[str, str]]:
     """The reading and the layer of every NaN."""
     for name, values in readings.items():
         yield from ((name, layer) for layer, value in values.items() if value != value)
-
-
-def _observed(monitor: Monitor, event: Event) -> Any:
-    """What a monitor returned, or what it raised."""
-    try:
-        return monitor.observe(event)
-    except (Exception, SystemExit) as error:
-        return error
 
 
 def _values(observed: dict[Any, Any]) -> Iterator[Any]:

@@ -34,7 +34,8 @@ class Loop:
 
     def __init__(self, run: Run, records: Sink, saver: Checkpoints, signals: Signals) -> None:
         self.run, self.records, self.saver, self.signals = run, records, saver, signals
-        self.dispatch = Dispatch(run.monitors, run.interventions, records)
+        weights = dict(run.model.named_parameters())
+        self.dispatch = Dispatch(run.monitors, run.interventions, records, weights=weights)
         self._layers = watched_layers(run.model)
         self._ruled: Ruled = set()
         self._agreed: int | None = None  # the signal that all processes know of
@@ -113,7 +114,7 @@ class Loop:
                     f"model: a training pass changes its buffer {name}, which {run.processes.size} processes would see "
                     "differently; train it with one process, or without such layers (batch normalization is one)"
                 )
-        like = [torch.zeros((), device=run.device), *parameters]
+        like = [torch.zeros((), dtype=torch.float32, device=run.device), *parameters]
         how = run.resolved.manifest.run.reduce
         total, *gradients = total_of(tree, run.processes, leaves=count, like=like, how=how)
         for parameter, gradient in zip(parameters, gradients, strict=True):

@@ -142,9 +142,25 @@ class Saver:
         return step
 
     def parent(self) -> dict[str, Any] | None:
-        """The checkpoint of another run that this one begins with, if it does."""
+        """The checkpoint of another run that this one begins with, if it does.
+
+        Raises:
+            RunError: the file that names it is damaged.
+        """
         file = self._directory.parent
-        return dict(json.loads(read_whole(file))) if file.exists() else None
+        if not file.exists():
+            return None
+        try:
+            told = json.loads(read_whole(file))
+            is_whole = type(told["run"]) is str and type(told["step"]) is int
+        except (KeyError, TypeError, ValueError, RecursionError):
+            is_whole = False
+        if not is_whole:
+            raise RunError(
+                f"{file}: is damaged: it does not name the checkpoint that this run begins with; begin it anew: "
+                f"altgrad run {self._directory.resolved} --from RUN_DIR@STEP --out ANOTHER_DIRECTORY"
+            )
+        return dict(told)
 
     def _note_the_best(self, step: int) -> None:
         progress = self._run.progress

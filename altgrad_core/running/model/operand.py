@@ -41,16 +41,16 @@ class Operand:
         layout: Layout = PLAIN,
     ) -> None:
         self.path, self.role, self.quantizer, self._layout = path, role, quantizer, layout
-        self.scale = torch.ones((), device=device)
+        self.scale = torch.ones((), dtype=torch.float32, device=device)
         self.tally: Tally | None = None
         self.is_used = False
         self.geometry = Geometry(self)
         self._moment, self._tally_step = moment, -1
         self._is_fixed = False
-        self._amax = torch.zeros((), device=device)
+        self._amax = torch.zeros((), dtype=torch.float32, device=device)
         self._shape: torch.Size = torch.Size()  # of the last tensor, in rows
         self._like = torch.empty(0, device="meta")  # of its shape
-        self._history = torch.zeros(0, device=device)
+        self._history = torch.zeros(0, dtype=torch.float32, device=device)
         self._pending: Tensor | None = None
         self._calls = Calls()
         self._latest: object = None  # the state of the weight that was counted last

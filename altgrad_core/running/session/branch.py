@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from altgrad_core.errors import ManifestError, RunError
+from altgrad_core.errors import ManifestError
 from altgrad_core.manifest.load import load_manifest
 from altgrad_core.records.directory import RunDirectory
 from altgrad_core.running.assembly.chained import ChainedOptimizer, load_exactly, members_of
@@ -56,12 +56,15 @@ def adopt(run: Run, parent: Parent) -> dict[str, Any]:
         What the first record tells of it.
 
     Raises:
-        RunError: the checkpoint is damaged or of another model, or the run would be over already.
+        ManifestError: the run would be over already.
+        RunError: the checkpoint is damaged or of another model.
     """
     directory = RunDirectory(parent.directory)
     files = read_checkpoint(directory.checkpoints / f"step-{parent.step}")
     if parent.step >= run.steps:
-        raise RunError(f"{parent.directory}@{parent.step}: the run here has {run.steps} steps; give it more: --steps N")
+        raise ManifestError(
+            f"{parent.directory}@{parent.step}: the run here has {run.steps} steps; give it more: --steps N"
+        )
     load_model_file(run.model, files["model.safetensors"])
     run.plan.adopt(json.loads(files["plan.json"]))
     before = load_manifest(directory.resolved).data["optimizer"]

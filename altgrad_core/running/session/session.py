@@ -15,7 +15,7 @@ from typing import Any
 import tomlkit
 import torch
 
-from altgrad_core.errors import AltgradError, ManifestError, RunError
+from altgrad_core.errors import AltgradError, ManifestError, RunError, reason_of
 from altgrad_core.manifest.load import load_manifest
 from altgrad_core.reading import read_whole
 from altgrad_core.records.diagnosis import Diagnosis, diagnose
@@ -206,7 +206,7 @@ def _train(run: Run, directory: RunDirectory, audience: Audience, *, resumed: bo
             if error.__cause__ is not None and not isinstance(error.__cause__, OSError):
                 _report_crash(run, directory, str(error))
             raise
-        except (Exception, SystemExit) as error:  # whatever a plugin or torch raises ends here, its traceback on file
+        except BaseException as error:  # whatever a plugin or torch raises ends here, its traceback on file
             raise _crashed(run, directory, error) from error
         finally:
             records.close(status)
@@ -257,7 +257,7 @@ def _exit_code(status: str) -> int:
 
 
 def _crashed(run: Run, directory: RunDirectory, error: BaseException) -> RunError:
-    reason = f"{type(error).__name__}: {error}"
+    reason = reason_of(error)
     if not _report_crash(run, directory, reason):
         return RunError(f"crashed after step {run.progress.step}: {reason}")
     return RunError(

@@ -13,7 +13,7 @@ from typing import Any
 
 from altgrad_core.contracts.actions import ROLES
 from altgrad_core.contracts.tracker import RunFacts, Tracker, TrackerSpec
-from altgrad_core.errors import AltgradError, FormatError, ManifestError, PluginError, RunError
+from altgrad_core.errors import AltgradError, FormatError, ManifestError, PluginError, RunError, reason_of
 from altgrad_core.manifest.explain import validated
 from altgrad_core.manifest.load import from_settings
 from altgrad_core.numerics.minifloat import Minifloat
@@ -79,8 +79,10 @@ def _refusal(courier: Courier) -> str | None:
         courier.begin()
     except PluginError:
         raise
-    except (Exception, SystemExit) as error:  # a tracker is a sink: the run goes on without it
-        return str(error) if isinstance(error, AltgradError) else f"{type(error).__name__}: {error}"
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a tracker is a sink: the run goes on without it
+        return str(error) if isinstance(error, AltgradError) else reason_of(error)
     return None
 
 
@@ -146,9 +148,11 @@ def _handed_over(spec: TrackerSpec, facts: RunFacts, directory: RunDirectory) ->
         farewell = connected.close(records.status)
     except AltgradError:
         raise
-    except (Exception, SystemExit) as error:  # a stranger's code, or the disk or network behind it
-        reason = f"{type(error).__name__}: {error}"
-        raise RunError(f"{facts.directory}: tracker {spec.name} failed after {count} records: {reason}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a stranger's code, or the disk or network behind it
+        said = f"{facts.directory}: tracker {spec.name} failed after {count} records: {reason_of(error)}"
+        raise RunError(said) from error
     finally:
         if tracker is not None:
             with suppress(Exception, SystemExit):  # what it failed of has been told
