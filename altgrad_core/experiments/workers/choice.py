@@ -8,7 +8,7 @@ from altgrad_core.manifest.explain import validated
 from altgrad_core.manifest.load import ManifestFile
 from altgrad_core.manifest.schema import UseTable
 from altgrad_core.registry.registry import Registry
-from altgrad_core.running.assembly.resolve import options_of
+from altgrad_core.running.assembly.finder import Finder
 
 
 def executor_of(source: ManifestFile, registry: Registry, *, jobs: int) -> Executor:
@@ -21,5 +21,5 @@ def executor_of(source: ManifestFile, registry: Registry, *, jobs: int) -> Execu
     if "executor" not in source.data:
         return WorkerProcesses(jobs)
     table = validated(UseTable, source.data["executor"], source, ("executor",))
-    executor: Executor = options_of("executor", table, ("executor",), source, registry).build(jobs)
+    executor: Executor = Finder(source, registry).options("executor", table, ("executor",)).build(jobs)
     return executor

@@ -40,7 +40,7 @@ class Operand:
         *,
         layout: Layout = PLAIN,
     ) -> None:
-        self.path, self.role, self.quantizer, self._layout = path, role, quantizer, layout
+        self.path, self.role, self.quantizer, self.layout = path, role, quantizer, layout
         self.scale = torch.ones((), dtype=torch.float32, device=device)
         self.tally: Tally | None = None
         self.is_used = False
@@ -134,35 +134,30 @@ class Operand:
 
     def _can_be_shared(self, x: Tensor) -> bool:
         """Whether every change of `x` is seen: the graph needs it unchanged. Other memory may be written to unseen."""
-        return x.grad_fn is not None and x.device.type == "cpu" and self._layout.is_plain and not x.is_inference()
+        return x.grad_fn is not None and x.device.type == "cpu" and self.layout.is_plain and not x.is_inference()
 
     def _in_rows(self, x: Tensor, scale: Tensor | None, key: int | None, how: Quantizer) -> Quantized:
         """Round a tensor, whose rows and blocks run along the dimensions that its product sums over."""
         x = x.detach()
-        if self._layout.is_plain or how.tiling.whole:
+        if self.layout.is_plain or how.tiling.whole:
             return quantize(x, how, scale=scale, key=key)
-        done = quantize(self._layout.rows(x), how, scale=scale, key=key)
-        return done._replace(values=self._layout.back(done.values, x))
+        done = quantize(self.layout.rows(x), how, scale=scale, key=key)
+        return done._replace(values=self.layout.back(done.values, x))
 
     def _passes(self, x: Tensor, scale: Tensor, how: Quantizer) -> Tensor | None:
         if how.straight_through == "identity":
             return None
-        rows = self._layout.rows(x.detach())
+        rows = self.layout.rows(x.detach())
         bound = how.clip_bound(rows, scale)
-        return None if bound is None else self._layout.back(rows.abs() <= bound, x)
+        return None if bound is None else self.layout.back(rows.abs() <= bound, x)
 
     @property
     def scales(self) -> Tensor:
         """The scale in force of every element of the last tensor, by broadcasting where that will do."""
         scales = self.quantizer.tiling.spread(self.scale, tuple(self._shape))
-        if self._layout.is_plain or self.scale.ndim == 0:
+        if self.layout.is_plain or self.scale.ndim == 0:
             return scales
-        return self._layout.back(scales.expand(self._shape), self._like)
-
-    @property
-    def layout(self) -> Layout:
-        """Where the rows of its tensors are."""
-        return self._layout
+        return self.layout.back(scales.expand(self._shape), self._like)
 
     def evaluated(self, x: Tensor) -> Quantized:
         """What an evaluation makes of `x` now; nothing is remembered."""
@@ -215,7 +210,7 @@ class Operand:
     def state_dict(self, *, tensors: bool = False) -> dict[str, Any]:
         """The format in force, the scale, the history and the last counts, as plain data.
 
-        With `tensors`, scales of blocks are tensors, which may be many. Of activations and gradients the scales of blocks are left out: the next pass makes them anew.
+        With `tensors`, scales of blocks are tensors. Those of activations and gradients are left out: the next pass makes them.
         """
         is_kept = self.role == "weight" or self.scale.ndim == 0
         return {
@@ -276,9 +271,9 @@ class Operand:
 
     def _notice_shape(self, x: Tensor) -> Tensor:
         """Keep the shape of the tensor; its rows."""
-        rows = self._layout.rows(x.detach())
+        rows = self.layout.rows(x.detach())
         self._shape = rows.shape
-        if not self._layout.is_plain:
+        if not self.layout.is_plain:
             self._like = torch.empty(x.shape, device="meta")
         return rows
 
@@ -297,6 +292,5 @@ def _plain(x: Tensor, tensors: bool) -> Any:
 
 def _with_infinities(done: Quantized, x: Tensor) -> Tensor:
     """The rounded values, with the infinities of `x` where it has some."""
-    if done.tally is None or (isinstance(done.tally.infinite, int) and done.tally.infinite == 0):
-        return done.values
-    return torch.where(x.isinf(), x, done.values)
+    has_none = done.tally is None or (isinstance(done.tally.infinite, int) and done.tally.infinite == 0)
+    return done.values if has_none else torch.where(x.isinf(), x, done.values)
