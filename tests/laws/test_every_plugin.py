@@ -24,9 +24,14 @@ OPTIONS: dict[tuple[str, str], dict[str, Any]] = {
     ("intervention", "rule"): {"reading": "loss", "above": 1.0},  # required
     ("intervention", "widen-stalled"): {"to": "e3m4"},  # required
     ("model", "nanogpt"): {"n_layer": 2, "n_head": 2, "n_embd": 16, "block_size": 16},  # small
+    ("model", "transformers"): {  # required, small
+        "config": {"model_type": "gpt2", "n_embd": 16, "n_layer": 1, "n_head": 2},
+        "block_size": 16,
+    },
     ("tracker", "wandb"): {"mode": "disabled"},  # no network
 }
 NEEDS = {
+    ("model", "transformers"): "transformers",
     ("dataset", "huggingface"): "datasets",
     ("tracker", "wandb"): "wandb",
     ("tracker", "tensorboard"): "tensorboard",
