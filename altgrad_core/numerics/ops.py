@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from altgrad_core.errors import FormatError
@@ -10,7 +11,7 @@ from altgrad_core.numerics.backends.case import WHOLE, Case, Operation
 from altgrad_core.numerics.checks import check_codes, check_out, check_values
 from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.overflow import Overflow
-from altgrad_core.numerics.quantizer import Quantizer, StraightThrough
+from altgrad_core.numerics.quantizer import Quantizer, StraightThrough, check_own_scale
 from altgrad_core.numerics.rounding import check_key
 from altgrad_core.numerics.scaling import Scaling, ScalingName
 from altgrad_core.numerics.tally import Quantized
@@ -48,6 +49,8 @@ def quantize(
         return Quantized(values, one if scale is None else scale, None)
     if how.mode.random_bits:
         check_key(key)
+    if torch.compiler.is_compiling() and out is None:
+        return library().quantize(x, how, scale=scale, key=key)
     done: Quantized = _backend("quantize", x, how).quantize(x, how, scale=scale, key=key, out=out)
     return done
 
@@ -71,13 +74,17 @@ def fake_quantize(
     Raises:
         FormatError: `scaling="delayed"`, which has a history that only a plan keeps; and as `quantize`.
     """
+    import torch
+
     from altgrad_core.numerics.straight_through import StraightThroughRound
 
-    how = format
-    if isinstance(how, Format):
-        how = Quantizer(how, rounding, scaling, overflow, straight_through)
-    if how.scale_rule.kind == "delayed":
-        raise FormatError("delayed scaling needs a history from step to step: use quantize_model")
+    facts = (rounding, scaling, overflow, straight_through)
+    is_identity = (format if isinstance(format, Format) else format.target).is_identity
+    if torch.compiler.is_compiling() and out is None and not is_identity:
+        check_values("quantize", x)
+        return library().fake_quantize(x, format, *facts, key=key)
+    how = Quantizer(format, *facts) if isinstance(format, Format) else format
+    check_own_scale(how)
     done = quantize(x, how, key=key, out=out)
     values: Tensor = StraightThroughRound.apply(x, done.values, how.clip_bound(x, done.scale))
     return values
@@ -213,6 +220,13 @@ def _on_grid(operation: Operation, x: Tensor, format: Format, scale: Tensor) -> 
 def _backend(operation: Operation, x: Tensor, how: Quantizer) -> Any:
     device, grids = x.device.type, (how.target,)
     return choose(Case(operation, device, x.dtype, x.is_contiguous(), grids, how.rounding, how.nonfinite, how.tiling))
+
+
+def library() -> ModuleType:
+    """The operations as torch knows them; loaded when they are first needed, for they need torch."""
+    from altgrad_core.numerics import library
+
+    return library
 
 
 def code_type(format: Format) -> dtype:

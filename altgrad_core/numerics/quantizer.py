@@ -82,6 +82,16 @@ class Quantizer:
         return self.tiling.spread(scale, tuple(x.shape)) * self.target.largest
 
 
+def check_own_scale(how: Quantizer) -> None:
+    """Refuse delayed scaling, where there is only the tensor itself to take a scale from.
+
+    Raises:
+        FormatError: it is delayed.
+    """
+    if how.scale_rule.kind == "delayed":
+        raise FormatError("delayed scaling needs a history from step to step: use quantize_model")
+
+
 def _one_of(what: str, got: str, choices: Any) -> None:
     if got not in choices:
         raise FormatError(f'no {what} "{got}"; one of {", ".join(choices)}')

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from altgrad_core.errors import FormatError
-from altgrad_core.numerics.backends import ORDER, load
+from altgrad_core.numerics import backends
 from altgrad_core.numerics.backends.case import Case
 from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.ops import encode, quantize
@@ -141,7 +141,9 @@ def every_backend_equals_the_reference(format: Format) -> Iterator[str]:
 
 def _backends_differ(x: Tensor, how: Quantizer, scale: Tensor | None) -> Iterator[str]:
     case = Case("quantize", "cpu", x.dtype, True, (how.target,), how.rounding, how.nonfinite, how.tiling)
-    *others, judge = [backend for name in ORDER if (backend := load(name)) is not None and backend.supports(case)]
+    *others, judge = [
+        backend for name in backends.ORDER if (backend := backends.load(name)) is not None and backend.supports(case)
+    ]
     for backend in others:
         got, expected = (one.quantize(x, how, scale=scale, key=KEY) for one in (backend, judge))
         said = f"With {how} at the scale {scale}"
