@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from rich.markup import escape
@@ -10,6 +11,7 @@ from rich.table import Table
 
 from altgrad_core.cli.console import Console
 from altgrad_core.cli.terminal import say
+from altgrad_core.records.directory import RunDirectory
 from altgrad_core.running.session.session import Outcome
 
 
@@ -30,11 +32,25 @@ def _print_summary(outcome: Outcome) -> None:
     console.print(f"[bold]{summary['name']}[/]: {outcome.status} after {step} steps", highlight=False)
     if summary["reason"]:
         console.print(summary["reason"], highlight=False, markup=False)
+    if outcome.exit_code:
+        for line in _what_broke(outcome):
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
     table = Table(box=None, pad_edge=False, show_header=False)
     for name, value in _rows(summary):
         table.add_row(name, escape(value))
     console.print(table)
     console.print(f"records and checkpoints: {outcome.directory}", highlight=False, soft_wrap=True)
+
+
+def _what_broke(outcome: Outcome) -> Iterator[str]:
+    """Where a number that is not finite appeared first, if one did, and how to see more."""
+    try:
+        broke = json.loads(RunDirectory(outcome.directory).failure_data.read_text())["broke"]
+        role = f" ({broke['role']})" if broke["role"] else ""
+        yield f"broke first: step {broke['step']}, {broke['phase']}, {broke['layer']}{role}: {broke['what']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # nothing broke, or the report of it is damaged
+    yield f"see: altgrad diagnose {outcome.directory}"
 
 
 def _rows(summary: dict[str, Any]) -> list[tuple[str, str]]:

@@ -99,8 +99,26 @@ def test_a_run_that_diverges_exits_with_4_and_says_why(altgrad: Callable[..., An
     assert result.code == 4
     assert "tiny: diverged after 2 steps" in result.out
     assert "the loss was above 0.1 ln(vocabulary) for 2 steps in a row" in result.out
+    assert f"\nsee: altgrad diagnose {tmp_path / 'run'}\n" in result.out and "broke first" not in result.out
     assert "step 2: stop-on-divergence: Stop (the loss was above" in result.err
     assert (tmp_path / "run" / "failure.md").read_text().startswith("# tiny: diverged at step 2 of 6\n")
+
+
+def test_a_run_that_breaks_says_where_and_how_to_see_more(
+    altgrad: Callable[..., Any], tiny: Path, tmp_path: Path
+) -> None:
+    settings = (
+        "--set",
+        "optimizer={use='sgd', lr=1e38}",
+        "--set",
+        "intervention=[{use='stop-on-nonfinite', patience=1}]",
+    )
+    result = altgrad("run", tiny, "--out", tmp_path / "run", *settings)
+    assert result.code == 4
+    (told,) = [line for line in result.out.splitlines() if line.startswith("broke first: ")]
+    broke = json.loads((tmp_path / "run" / "failure.json").read_text())["broke"]
+    assert told.startswith(f"broke first: step {broke['step']}, {broke['phase']}, {broke['layer']}")
+    assert told.endswith(broke["what"])
 
 
 def test_a_stalled_layer_is_widened_and_the_switch_is_recorded(

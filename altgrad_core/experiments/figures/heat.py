@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from altgrad_core.experiments.figures.axes import Limits
 from altgrad_core.experiments.figures.canvas import draw, shortened
 from altgrad_core.experiments.figures.palette import INK
 
+LETTERS = 20  # of a line beside the scale of colours, which is no higher than a few layers
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -64,7 +66,7 @@ def _scale(axes: Axes, limits: Limits, unit: str) -> None:
     axes.set_xticks([])
     axes.yaxis.tick_right()
     axes.yaxis.set_label_position("right")
-    axes.set_ylabel(unit)
+    axes.set_ylabel(fill(unit, LETTERS))
 
 
 def number_table(

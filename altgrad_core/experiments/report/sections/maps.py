@@ -53,7 +53,7 @@ def _maps(view: View, reading: Reading, found: Sequence[Seen], *, is_open: bool)
             _heat_alt(what, arm, cell, trace),
         )
         svg = layer_by_step(
-            trace.values, layers=trace.layers, steps=trace.steps, limits=(low, high), unit=reading.what,
+            trace.values, layers=trace.layers, steps=trace.steps, limits=(low, high), unit=reading.name,
             title=_title(view, arm, role_of(reading.name)), name=name, label=alt,
         )  # fmt: skip
         panels.append(Panel(name, svg, alt))
