@@ -13,6 +13,7 @@ from altgrad_core.errors import ManifestError
 from altgrad_core.experiments.evidence.wording import count, few
 from altgrad_core.experiments.study.labels import Defaults, installed_defaults, is_manifest
 from altgrad_core.experiments.study.result import Result
+from altgrad_core.reading import read_whole
 from altgrad_core.records.directory import RunDirectory
 from altgrad_core.results.ending import Ending
 
@@ -157,7 +158,7 @@ class Reader:
 
     def _toml(self, path: Path) -> dict[str, Any]:
         try:
-            if is_manifest(data := tomllib.loads(path.read_text(encoding="utf-8"))):
+            if is_manifest(data := tomllib.loads(read_whole(path).decode())):
                 return data
             self.problems.append(f"{path}: is no resolved manifest, so what the run was is told by {CELLS} alone")
         except FileNotFoundError:
@@ -169,7 +170,7 @@ class Reader:
 
     def _json(self, path: Path, consequence: str) -> dict[str, Any]:
         try:
-            return dict(json.loads(path.read_text(encoding="utf-8")))
+            return dict(json.loads(read_whole(path)))
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, TypeError, RecursionError):
