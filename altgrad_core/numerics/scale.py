@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from altgrad_core.numerics.rounding import round_to_values
 from altgrad_core.numerics.scaling import E4M3, EXPONENT_LIMIT, Scaling
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+Number = TypeVar("Number", bound=Any)
 
 
 def scale_for(amax: Tensor, largest: float, rule: Scaling) -> Tensor:
@@ -29,10 +32,11 @@ def scale_for(amax: Tensor, largest: float, rule: Scaling) -> Tensor:
     counted = amax.where(amax != 0, 1.0)
     if rule.scale_format == "e4m3" and amax.numel():
         return _two_level(amax, counted, largest, rule)
-    return _one_level(counted, largest, rule)
+    return one_level(counted, largest, rule)
 
 
-def _one_level(amax: Tensor, largest: float, rule: Scaling) -> Tensor:
+def one_level(amax: Tensor, largest: float, rule: Scaling) -> Tensor:
+    """The scales for largest magnitudes that are not zero, each by itself."""
     import torch
 
     if rule.rounding == "exact":
@@ -60,17 +64,32 @@ def tensor_scale_for(amax: Tensor, largest: float, rule: Scaling) -> tuple[Tenso
     """The scale of a tensor that goes with E4M3 scales of its blocks, so that these reach up to 448.
 
     Returns:
-        The scale, float64 of shape (), and the two numbers that make an E4M3 scale of the amax of a block: it is
-        amax * factor / divisor. Where scales are exact these are 448 and the amax of the tensor, not the scale that was
-        rounded to float32: both products and the divisor are exact in float64, so that a tie of E4M3 stays one.
+        The scale, float64 of shape (), and the factor and divisor of `e4m3_quotient`.
     """
+    import torch
+
     counted = amax.where(amax != 0, 1.0)
-    scale = _one_level(counted, largest * E4M3.largest, rule).double()
+    scale = one_level(counted, largest * E4M3.largest, rule).double()
+    return scale, *e4m3_quotient(scale, counted.double(), largest, rule, torch.where)
+
+
+def e4m3_quotient(
+    scale: Number, amax: Number, largest: float, rule: Scaling, choose: Callable[[Any, Number, Number], Number]
+) -> tuple[float, Number]:
+    """The two numbers that make an E4M3 scale of the amax of a block: it is amax * factor / divisor.
+
+    Where scales are exact these are 448 and the amax of the tensor, not the scale that was rounded to float32: both
+    products and the divisor are exact in float64, so that a tie of E4M3 stays one.
+
+    Args:
+        scale, amax: of the tensor, not zero; numbers, or float64 tensors of shape ().
+        choose: `choose(condition, one, other)` for such numbers.
+    """
     factor, divisor = 2.0**rule.margin, scale * largest
     if rule.rounding != "exact":
-        return scale, factor, divisor
-    inside = (scale > 2.0**-EXPONENT_LIMIT) & (scale < 2.0**EXPONENT_LIMIT)
-    return scale, E4M3.largest, counted.double().where(inside, divisor * (E4M3.largest / factor))
+        return factor, divisor
+    is_inside = (scale > 2.0**-EXPONENT_LIMIT) & (scale < 2.0**EXPONENT_LIMIT)
+    return E4M3.largest, choose(is_inside, amax, divisor * (E4M3.largest / factor))
 
 
 def _within_limits(scale: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, get_args
 
 from altgrad_core.errors import FormatError
@@ -81,7 +82,7 @@ class Scaling:
         """The largest magnitude of the exponent of a scale."""
         return E8M0_LIMIT if self.scale_format == "e8m0" else EXPONENT_LIMIT
 
-    @property
+    @cached_property
     def tiling(self) -> Tiling:
         """Which elements share a scale."""
         return Tiling.of("tensor" if self.kind == "none" else str(self.granularity))

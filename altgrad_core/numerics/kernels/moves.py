@@ -133,6 +133,9 @@ def _is_power(scale: float) -> bool:
 
 def _are_powers(scales: Tensor) -> bool:
     """Whether all scales are powers of two and normal float32 numbers."""
+    if scales.numel() == 1:
+        mantissa, exponent = math.frexp(float(scales))
+        return mantissa == 0.5 and exponent > -126
     return not (scales.detach().contiguous().view(torch.int32) & SIGNIFICAND).any()
 
 

@@ -17,7 +17,8 @@ from altgrad_core.numerics.kernels.bits import EXACT_HALF, HALF
 from altgrad_core.numerics.kernels.facts import arithmetic_facts, float_bits
 from altgrad_core.numerics.kernels.threads import in_chunks
 from altgrad_core.numerics.quantizer import Quantizer
-from altgrad_core.numerics.scale import tensor_scale_for
+from altgrad_core.numerics.scale import e4m3_quotient, one_level
+from altgrad_core.numerics.scaling import E4M3
 
 Array = np.ndarray[Any, Any]
 NO_RULE, NO_LAYOUT = np.zeros(7), np.zeros(3, np.int64)
@@ -75,8 +76,12 @@ def rule_for(x: Tensor, how: Quantizer, is_given: bool) -> Array:
     if is_given:
         kind = scales.GIVEN
     elif rule.scale_format == "e4m3":
-        kind, (scale, margin, divisor) = scales.TWO_LEVEL, tensor_scale_for(tensor_amax(x), largest, rule)
-        limit, largest = float(scale), float(divisor)
+        kind, top = scales.TWO_LEVEL, tensor_amax(x)
+        top = top if float(top) else torch.ones_like(top)
+        limit = float(one_level(top, largest * E4M3.largest, rule))
+        margin, largest = e4m3_quotient(
+            limit, float(top), largest, rule, lambda is_so, one, other: one if is_so else other
+        )
     elif rule.rounding == "exact":
         kind, margin = scales.EXACT, 2.0**rule.margin
     return np.array([kind, largest, bits >> 23, bits & 0x7FFFFF, margin, goes_up, limit], np.float64)

@@ -39,6 +39,8 @@ from altgrad_core.numerics.kernels.positions import (
 )
 
 BLOCK = 1024  # elements between two looks at those that did not walk
+WIDE_MAGNITUDE, WIDE_BINADE = np.int64(0x7FFFFFFFFFFFFFFF), np.int64(1 << 52)  # float64 bits
+BITS_APIECE, WIDE_MOST = 2.0**29, 2.0**57  # float64 bits for each of float32; the most of a walk
 MOST = 1 << 28  # float32 bits of a walk; a longer one is left to float64
 
 
@@ -65,6 +67,28 @@ def stride(x, move, normal, limit, most):
     low = as_bits(F(as_float(I(height + BINADE)) - end))
     there = I((height if height >= normal else low) | I(I(place ^ bits) & SIGN))
     return bits if whole == ZERO else there, place, is_short & (max(magnitude, height) <= limit)
+
+
+@compiled
+def wide_stride(x, move, normal, limit):
+    """`stride` in float64, for an x that is no float32: where it goes, as float64, and whether that is right.
+
+    Args:
+        move: as there, in bits of float32.
+        normal, limit: as there, but the bits of float64.
+    """
+    end, zero, bits = np.int64(normal).view(np.float64), normal - WIDE_BINADE, np.float64(x).view(np.int64)
+    magnitude = bits & WIDE_MAGNITUDE
+    inwards = np.float64(move) * BITS_APIECE
+    is_short = abs(inwards) < WIDE_MOST
+    whole = np.int64(np.rint(inwards if is_short else 0.0))
+    whole = -whole if bits < 0 else whole
+    near_zero = np.float64(np.int64(magnitude).view(np.float64) + end).view(np.int64) - WIDE_BINADE
+    place = (magnitude if magnitude >= normal else near_zero) - zero - whole
+    height = abs(place) + zero
+    low = np.int64(height + WIDE_BINADE).view(np.float64) - end
+    there = np.int64(height).view(np.float64) if height >= normal else low
+    return -there if (place < 0) != (bits < 0) else there, is_short & (max(magnitude, height) <= limit)
 
 
 @compiled
@@ -111,6 +135,8 @@ def walks(ADAM, MOMENTUM, UNIFORM, COUNTED, APIECE, POWER, WIDE):
         factor, bound, keep = F(numbers[0] * unit), F(numbers[1] * unit), numbers[2]
         beta1, beta2, rest1, rest2, eps = numbers[3], numbers[4], numbers[5], numbers[6], numbers[7]
         most = F(min(MOST, (1 << 31) - 1 - np.int64(limit)))  # beyond, integers would wrap around
+        wide_normal = np.float64(as_float(normal)).view(np.int64)
+        wide_limit = np.float64(as_float(I(limit))).view(np.int64)
         rungs = rung_facts(grid_facts)
         scale = scales[0]
         inverse = F(F(1.0) / scale)
@@ -141,16 +167,19 @@ def walks(ADAM, MOMENTUM, UNIFORM, COUNTED, APIECE, POWER, WIDE):
                 else:
                     kept = F(as_float(was) * keep)
                     x = F(kept / scale)
-                if WIDE:
-                    place, there, is_near = ZERO, ZERO, True
+                if WIDE and UNIFORM:
+                    value = as_bits(F(np.float64(kept) - np.float64(move) * np.float64(scale)))
+                    place, there, is_near = ZERO, ZERO, I(value & MAGNITUDE) < INFINITY
+                elif WIDE:
+                    walked, is_near = wide_stride(np.float64(kept) / np.float64(scale), move, wide_normal, wide_limit)
+                    value = as_bits(F(walked * np.float64(scale)))
+                    place, there = ZERO, ZERO
                 elif UNIFORM:
                     place, there = ZERO, as_bits(F(x - move))
                     is_near = I(there & MAGNITUDE) < INFINITY
                 else:
                     there, place, is_near = stride(x, move, normal, limit, most)
-                if WIDE:
-                    value = far_stride(was, np.float64(move) / unit, keep, scale, facts, quantum)
-                else:
+                if not WIDE:
                     value = as_bits(F(as_float(there) * scale))
                 if not (POWER or WIDE):
                     value = as_bits(kept) if there == as_bits(x) else value
