@@ -37,7 +37,6 @@ def installed_schema() -> dict[str, Any]:
     from altgrad_core.registry.registry import installed
 
     registry = installed()
-    plugins = {
-        kind: {name: registry.get(kind, name) for name in registry.names(kind)} for kind in KINDS if kind != "format"
-    }
+    kinds = [kind for kind in KINDS if kind not in ("format", "layer")]  # no table has a layer's options
+    plugins = {kind: {name: registry.get(kind, name) for name in registry.names(kind)} for kind in kinds}
     return manifest_schema(plugins, registry.names("format"))

@@ -31,7 +31,18 @@ class StraightThroughRound(torch.autograd.Function):
         return (gradient.where(inside[0], 0.0) if inside else gradient), None, None
 
 
-class _Round(torch.autograd.Function):
+class _Function(torch.autograd.Function):
+    """A function for transforms of `torch.func` too; outside of them it spares the look at its signature."""
+
+    @classmethod
+    def apply(cls, *args: Any) -> Any:
+        """As torch."""
+        if torch._C._are_functorch_transforms_active():
+            return super().apply(*args)
+        return super(torch.autograd.Function, cls).apply(*args)  # type: ignore[misc]
+
+
+class _Round(_Function):
     """Forward: what `rounds` makes of x. Backward: the gradient as it comes, where it passes. Differentiable twice."""
 
     @staticmethod
@@ -61,7 +72,7 @@ class _Round(torch.autograd.Function):
         return (values, torch.stack([part[1] for part in parts])), (0, 0)
 
 
-class _RoundGradient(torch.autograd.Function):
+class _RoundGradient(_Function):
     """Forward: x itself. Backward: the rounded gradient."""
 
     @staticmethod
@@ -83,7 +94,7 @@ class _RoundGradient(torch.autograd.Function):
         return torch.stack([round_gradient(member, rounds) for member in members]), 0
 
 
-class _Product(torch.autograd.Function):
+class _Product(_Function):
     """y = x Q(W)^T + b, straight through Q; the gradient of y is rounded once, for both products of the backward.
 
     W is there anyway: it is rounded again when it is needed, which costs little beside the products and no memory. The
@@ -110,7 +121,7 @@ class _Product(torch.autograd.Function):
         if ctx.needs_input_grad[2]:
             to_bias = lines.sum(dim=0).to(ctx.types[2])
         rounded = gradient if ctx.rounds_gradient is None else round_straight(gradient, ctx.rounds_gradient)
-        weight, weight_passes = _Round.apply(weight, ctx.rounds_weight)
+        weight, weight_passes = _rounded(weight, ctx.rounds_weight)
         x, weight = x.to(gradient.dtype), weight.to(gradient.dtype)  # autocast multiplied in a type of its own
         if ctx.needs_input_grad[0]:
             to_x = (rounded @ weight).to(ctx.types[0])
@@ -129,8 +140,15 @@ class _Product(torch.autograd.Function):
 
 def round_straight(x: Tensor, rounds: Rounds) -> Tensor:
     """The rounded `x`; the gradient passes straight through."""
-    values: Tensor = _Round.apply(x, rounds)[0]
-    return values
+    return _rounded(x, rounds)[0]
+
+
+def _rounded(x: Tensor, rounds: Rounds) -> Rounded:
+    """The values and where a gradient passes; without a node where nothing is differentiated or transformed."""
+    if torch.is_grad_enabled() or torch._C._are_functorch_transforms_active():
+        found: Rounded = _Round.apply(x, rounds)
+        return found
+    return rounds(x)
 
 
 def round_gradient(x: Tensor, rounds: Rounds) -> Tensor:

@@ -28,7 +28,7 @@ REQUIRED = {  # options without a default
     "rule": {"reading": "loss", "above": 1},
     "widen-stalled": {"to": "e3m4"},
 }
-SPECS = [entry for entry in installed() if entry.kind != "format"]
+SPECS = [entry for entry in installed() if entry.kind not in ("format", "layer")]
 MINIMAL = {
     "run": {"steps": 1},
     "model": {"use": "nanogpt"},
