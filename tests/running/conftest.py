@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -139,13 +140,16 @@ class Runs:
         return checkpoint_steps(self.folder / name / "checkpoints")
 
     def result(self, name: str = "run") -> dict[str, bytes]:
-        """Everything a run promises to be the same: the records and every file of the newest checkpoint."""
+        """Everything a run promises to be the same: the records and every file of the newest checkpoint.
+
+        The hash of the manifest is left out, so that manifests can be compared that differ in words alone.
+        """
         directory = self.folder / name
         newest = directory / "checkpoints" / f"step-{self.steps(name)[0]}"
-        return {
-            "records.jsonl": (directory / "records.jsonl").read_bytes(),
-            **{file.name: file.read_bytes() for file in sorted(newest.iterdir())},
-        }
+        files = {file.name: file.read_bytes() for file in sorted(newest.iterdir()) if file.name != "checkpoint.json"}
+        progress = {**json.loads(files["progress.json"]), "manifest_sha256": ""}
+        records = (directory / "records.jsonl").read_bytes()
+        return {"records.jsonl": records, **files, "progress.json": json.dumps(progress).encode()}
 
 
 @dataclass
