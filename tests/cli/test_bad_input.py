@@ -11,7 +11,7 @@ import pytest
 from altgrad_core import load_format
 from altgrad_core.registry.registry import installed
 
-LAYERS = "blocks.0.attn.qkv, blocks.0.attn.c_proj, blocks.0.mlp.fc, blocks.0.mlp.c_proj, lm_head"
+LAYERS = "wte, wpe, blocks.0.attn.qkv, blocks.0.attn.c_proj, blocks.0.mlp.fc, blocks.0.mlp.c_proj, lm_head"
 OPTIMIZERS = ", ".join(installed().names("optimizer"))
 INTERVENTIONS = ", ".join(installed().names("intervention"))
 
@@ -43,7 +43,7 @@ INTERVENTIONS = ", ".join(installed().names("intervention"))
         ("recipe.0.weight.format={exponent_bits=4}", "recipe[0].weight.format.mantissa_bits: missing; expected an integer"),
         ("recipe.0.layers=block.*", f'recipe[0].layers: no layer matches "block.*"; the layers are: {LAYERS}'),
         ("recipe.0.layers=lm_hed", f'recipe[0].layers: no layer matches "lm_hed"; did you mean "lm_head"? the layers are: {LAYERS}'),
-        ("monitor.0.layers=q*", f'monitor[0].layers: no layer matches "q*"; the layers are: wte, wpe, {LAYERS}'),
+        ("monitor.0.layers=q*", f'monitor[0].layers: no layer matches "q*"; the layers are: {LAYERS}'),
         ("intervention=[{use='widen-stalled'}]", "intervention[0].to: missing; expected text"),
         ("model.use=nowhere:make", 'model.use: cannot import "nowhere:make": ModuleNotFoundError: No module named \'nowhere\''),
         ("model.use=math:nothing", "model.use: cannot import \"math:nothing\": AttributeError: module 'math' has no attribute 'nothing'"),
@@ -133,7 +133,7 @@ def test_an_unknown_format_to_show_is_guessed_at(altgrad: Callable[..., Any]) ->
 
 def test_an_unknown_kind_to_list_is_answered_with_the_kinds(altgrad: Callable[..., Any]) -> None:
     result = altgrad("list-plugins", "--kind", "colour")
-    kinds = "format, optimizer, monitor, intervention, model, dataset, tracker"
+    kinds = "format, optimizer, monitor, intervention, model, layer, dataset, tracker"
     assert (result.code, result.err) == (2, f"altgrad: --kind colour: no such kind; one of {kinds}\n")
 
 
@@ -209,7 +209,7 @@ def test_a_module_in_the_current_directory_is_found(
         (["optimizer.schedule=cosine"], 'optimizer.schedule: expected a table ({ ... }, or [optimizer.schedule]), got "cosine"'),
         (["data={use='text-files', paths=[]}"], "data.paths: expected at least 1, got []"),
         (["model={use='my.models.make'}"],
-         'model.use: no model "my.models.make"; there is nanogpt; a function of your own is written "module:function"'),
+         'model.use: no model "my.models.make"; there is nanogpt, transformers; a function of your own is written "module:function"'),
     ],
 )  # fmt: skip
 def test_a_value_of_the_wrong_shape_is_answered_with_the_right_one(
