@@ -15,7 +15,7 @@ import pytest
 
 from altgrad_core.contracts.tracker import RunFacts, Tracker, TrackerSpec
 from altgrad_core.errors import RunError
-from altgrad_core.records import courier
+from altgrad_core.records import tracker_thread as courier
 from altgrad_core.records.directory import RunDirectory
 from altgrad_core.records.playback import playback
 from altgrad_core.running.session.track import replay, run_facts
