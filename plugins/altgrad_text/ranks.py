@@ -32,7 +32,7 @@ def read_ranks(path: Path) -> dict[bytes, int]:
 
 def _read(path: Path) -> bytes:
     try:
-        if path.exists() and not path.is_file():
+        if path.exists() and not path.is_file() and not path.is_dir():
             raise ManifestError(f"data.tokenizer: cannot read {path}: not a regular file")
         if (size := path.stat().st_size) > MOST_BYTES:
             raise ManifestError(f"data.tokenizer: {path} has {size:,} bytes, expected {MOST_BYTES:,} at most")
