@@ -195,9 +195,6 @@ from .numerics.walk import (
 from .numerics.walk import (
     walk as walk,
 )
-from .reading import (
-    read_whole as read_whole,
-)
 from .running.assembly.library import (
     build_optimizer as build_optimizer,
 )

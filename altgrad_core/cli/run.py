@@ -77,6 +77,8 @@ def run(
         return
     if replay is not None:
         log, events = str(RunDirectory(replay.absolute()).records), ("Backpropagated", "Updated", "Evaluated")
+        if not Path(log).exists():
+            raise ManifestError(f"--replay {replay}: no run is there: no such file: {log}")
         use = _replaying(installed())
         tables = [{"use": use, "records": log, "event": event} for event in events]
         source = with_tables(source, "--replay", monitor=[], intervention=tables)

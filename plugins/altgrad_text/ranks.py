@@ -6,8 +6,9 @@ import base64
 import binascii
 from pathlib import Path
 
-from altgrad_core import ManifestError, read_whole
+from altgrad_core import ManifestError
 
+MOST_BYTES = 1 << 28
 _MAKE = "altgrad train-tokenizer makes such a file"
 
 
@@ -31,7 +32,11 @@ def read_ranks(path: Path) -> dict[bytes, int]:
 
 def _read(path: Path) -> bytes:
     try:
-        return read_whole(path)
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise ManifestError(f"data.tokenizer: cannot read {path}: not a regular file")
+        if (size := path.stat().st_size) > MOST_BYTES:
+            raise ManifestError(f"data.tokenizer: {path} has {size:,} bytes, expected {MOST_BYTES:,} at most")
+        return path.read_bytes()
     except FileNotFoundError:
         raise ManifestError(
             f"data.tokenizer: no file {path}; a path is relative to the manifest, and {_MAKE}"

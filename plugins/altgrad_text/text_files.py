@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from altgrad_core import ManifestError, read_whole
+from altgrad_core import ManifestError
 
 ENCODING_HINT = "convert it to UTF-8, for example with: iconv -f LATIN1 -t UTF-8"
 
@@ -59,7 +59,7 @@ def read_text(file: Path, *, where: str) -> str:
         ManifestError: it is empty, unreadable or no UTF-8 text.
     """
     try:
-        raw = read_whole(file)
+        raw = file.read_bytes()
     except OSError as error:
         raise ManifestError(f"{where}: cannot read {file}: {error.strerror}; check its permissions") from None
     if not raw:

@@ -13,7 +13,7 @@ from typing import Any
 import tiktoken.load
 import tiktoken.registry
 
-from altgrad_core import ManifestError, read_whole
+from altgrad_core import ManifestError
 
 
 def arguments_of(name: str) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def _reading_from_disk(missing: list[str]) -> Iterator[None]:
     def read(blobpath: str, expected_hash: str | None = None) -> bytes:
         url, path = blobpath, cached_path(blobpath)
         try:
-            contents = read_whole(path)
+            contents = path.read_bytes()
         except FileNotFoundError:
             missing.append(url)
             return b""

@@ -55,5 +55,5 @@ def test_a_run_that_is_not_there_cannot_be_replayed(tiny: Path, tmp_path: Path, 
     told = altgrad("run", tiny, "--replay", tmp_path / "nowhere", "--out", tmp_path / "run")
     assert told.code == 2
     wanted = tmp_path / "nowhere" / "records.jsonl"
-    assert told.err == f"altgrad: --replay: intervention[0].records: no such file: {wanted}\n"
+    assert told.err == f"altgrad: --replay {tmp_path}/nowhere: no run is there: no such file: {wanted}\n"
     assert not (tmp_path / "run").exists()
