@@ -1,6 +1,6 @@
 """AltGrad: train in any 8-bit floating-point format, with updates that know its geometry, and see what happens.
 
-This is the front door. Its names are those of `__init__.pyi`, each loaded when it is first used: importing it imports
+Its public names are those of `__init__.pyi`, each loaded when it is first used: importing it imports
 no torch.
 """
 

@@ -1,4 +1,4 @@
-"""Every public name, and the room it lives in. The front door reads this file; so do type checkers and editors."""
+"""Every public name, and the file that defines it. `altgrad_core` reads this list; so do type checkers and editors."""
 
 from .contracts.actions import (
     Action as Action,

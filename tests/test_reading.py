@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from altgrad_core.reading import open_regular, read_piped, read_whole
+from altgrad_core.files import open_regular, read_piped, read_whole
 
 if TYPE_CHECKING:
     from tests.conftest import Said

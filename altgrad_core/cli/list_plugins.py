@@ -39,7 +39,7 @@ def list_plugins(
 
 
 def plugin_rows(registry: Registry, kind: str | None) -> list[dict[str, Any]]:
-    """One row for every noun, then one for every broken plugin."""
+    """One row for everything installed, then one for every broken plugin."""
     rows: list[dict[str, Any]] = [
         {
             "kind": entry.kind,

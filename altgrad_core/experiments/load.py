@@ -50,8 +50,8 @@ class Loaded:
         """One row for each training step and each evaluation: `phase` is `train` or `validation`, in nats per token."""
         rows = []
         for result in self.study.results:
-            digest = result.digest
-            for phase, losses in (("train", digest.losses), ("validation", digest.evaluations)):
+            summary = result.run_summary
+            for phase, losses in (("train", summary.losses), ("validation", summary.evaluations)):
                 rows += [(*_place(result), phase, step, loss) for step, loss in losses.items()]
         return _frame((*PLACE, "phase", "step", "loss"), rows)
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from altgrad_core.errors import ManifestError
+from altgrad_core.files import is_pipe, read_piped, read_whole
 from altgrad_core.manifest.lines import Location, key_lines, line_of
 from altgrad_core.manifest.merge import Data, assign, dotted, laid_over, location_of
-from altgrad_core.reading import is_pipe, read_piped, read_whole
 
 DEEPEST = 50
 MOST_LEVELS, MOST_VALUES = 100, 100_000

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from altgrad_core.errors import RunError
-from altgrad_core.reading import open_regular, read_whole
+from altgrad_core.files import open_regular, read_whole
 
 Record = Mapping[str, Any]
 _NAMES = {math.inf: "Infinity", -math.inf: "-Infinity"}

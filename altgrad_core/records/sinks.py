@@ -9,7 +9,7 @@ from typing import Protocol
 
 from altgrad_core.records.directory import RunDirectory
 from altgrad_core.records.record import Record, RecordFile
-from altgrad_core.records.tracker_thread import Courier
+from altgrad_core.records.tracker_thread import TrackerThread
 
 
 class Sink(Protocol):
@@ -25,15 +25,17 @@ class Sink(Protocol):
 class Records:
     """Writes every record to its file, then hands the line to whoever listens.
 
-    Trackers get it from couriers, who never keep the run waiting. One that raises is counted, and left out after a few
+    Trackers get it from threads, who never keep the run waiting. One that raises is counted, and left out after a few
     failures; one that hangs loses records. `altgrad track` hands them over later.
     """
 
-    def __init__(self, directory: RunDirectory, *, trackers: Sequence[Courier], show: Callable[[Record], None]) -> None:
+    def __init__(
+        self, directory: RunDirectory, *, trackers: Sequence[TrackerThread], show: Callable[[Record], None]
+    ) -> None:
         self._directory = directory
         self._truth = RecordFile(directory.records)
         self._clock = RecordFile(directory.clock, drop_torn_line=True)
-        self._couriers = tuple(trackers)
+        self._threads = tuple(trackers)
         self._show = show
 
     def happened(self, record: Record) -> None:
@@ -55,28 +57,28 @@ class Records:
 
     def close(self, status: str) -> None:
         """Close the trackers, all at once and for a limited time, and the files."""
-        for courier in self._couriers:
-            courier.stop(status)
-        for courier in self._couriers:
-            said = [courier.end() or ""]
-            self._pass_on(courier)
-            if courier.missed:
+        for thread in self._threads:
+            thread.stop(status)
+        for thread in self._threads:
+            said = [thread.end() or ""]
+            self._pass_on(thread)
+            if thread.missed:
                 where = shlex.quote(str(self._directory.path))
-                said.append(f"{courier.missed} records did not reach it: altgrad track {where} --to {courier.name}")
+                said.append(f"{thread.missed} records did not reach it: altgrad track {where} --to {thread.name}")
             if message := "; ".join(filter(None, said)):
-                self._note({"kind": "tracker", "tracker": courier.name, "message": message})
+                self._note({"kind": "tracker", "tracker": thread.name, "message": message})
         self._truth.close()
         self._clock.close()
 
     def _copy(self, record: Record, line: bytes) -> None:
         self._tell(record)
-        for courier in self._couriers:
-            courier.send(line)
-            self._pass_on(courier)
+        for thread in self._threads:
+            thread.send(line)
+            self._pass_on(thread)
 
-    def _pass_on(self, courier: Courier) -> None:
+    def _pass_on(self, thread: TrackerThread) -> None:
         """Note what went wrong with a tracker."""
-        for message in courier.news():
+        for message in thread.news():
             self._note({"kind": "warning", "message": message})
 
     def _note(self, record: Record) -> None:

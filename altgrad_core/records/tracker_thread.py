@@ -1,4 +1,4 @@
-"""A courier takes records to one tracker, in a thread of its own: nothing that happens there can hold up the run."""
+"""A thread takes records to one tracker, in a thread of its own: nothing that happens there can hold up the run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HURRY = 10.0
 _STUCK = "stuck tracker "
 
 
-class Courier:
+class TrackerThread:
     """The thread in which a tracker is built, written to and closed; records wait for it in a queue of limited length.
 
     Args:

@@ -1,4 +1,4 @@
-"""The registry: every installed noun by kind and name."""
+"""The registry: everything installed, by kind and name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from altgrad_core.registry.kinds import KINDS
 
 @dataclass(frozen=True)
 class Entry:
-    """One installed noun: a format instance or a class, and the plugin it comes from."""
+    """One installed thing: a format instance or a class, and the plugin it comes from."""
 
     kind: str
     name: str
@@ -29,7 +29,7 @@ class Entry:
 
 
 class Registry:
-    """An immutable collection of nouns, by kind and name."""
+    """An immutable collection of installed things, by kind and name."""
 
     def __init__(self, plugins: Iterable[Plugin]) -> None:
         self.plugins = tuple(plugins)
@@ -52,7 +52,7 @@ class Registry:
         return list(self._entries[kind])
 
     def entry(self, kind: str, name: str) -> Entry:
-        """The noun of this kind and name (case-insensitive).
+        """What is installed under this kind and name (case-insensitive).
 
         Raises:
             PluginError: there is none; the message guesses what was meant and names broken plugins.

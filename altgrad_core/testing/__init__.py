@@ -1,4 +1,4 @@
-"""The laws that every plugin keeps, one call for each kind of noun, for the tests of plugin authors.
+"""The laws that every plugin keeps, one call for each kind of plugin, for the tests of plugin authors.
 
 ```python
 from altgrad_core.testing import check_optimizer

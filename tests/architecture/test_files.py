@@ -1,4 +1,4 @@
-"""What every file looks like, and that the front door leads somewhere."""
+"""What every file looks like, and that every public name leads somewhere."""
 
 from __future__ import annotations
 

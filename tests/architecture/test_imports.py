@@ -21,13 +21,13 @@ HEAVY = {
 }  # fmt: skip
 
 LEVELS = (
-    ("errors", "text", "reading"), ("numerics",), ("contracts",), ("registry", "manifest", "records"), ("results",),
+    ("errors", "text", "files"), ("numerics",), ("contracts",), ("registry", "manifest", "records"), ("results",),
     ("running",), ("experiments", "testing"), ("cli",), ("__main__",),
 )  # fmt: skip
 MAY_IMPORT = {
     name: {lower for below in LEVELS[:level] for lower in below} for level, names in enumerate(LEVELS) for name in names
 }
-LIGHT = ("contracts", "registry", "manifest", "errors.py", "text.py", "reading.py", "__init__.py", "numerics/format.py", "numerics/minifloat.py", "numerics/grid.py")  # fmt: skip
+LIGHT = ("contracts", "registry", "manifest", "errors.py", "text.py", "files.py", "__init__.py", "numerics/format.py", "numerics/minifloat.py", "numerics/grid.py")  # fmt: skip
 
 
 @lru_cache
@@ -53,7 +53,7 @@ def imports(node: ast.AST, *, at_load: bool = False) -> Iterator[str]:
 
 
 def room(module: str) -> str | None:
-    """The room of `altgrad_core.ROOM.file`; the front door has none."""
+    """The room of `altgrad_core.ROOM.file`; public names have none."""
     parts = module.split(".")
     return parts[1] if parts[0] == "altgrad_core" and len(parts) > 1 else None
 

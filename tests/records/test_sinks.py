@@ -13,11 +13,11 @@ import pytest
 
 from altgrad_core.contracts.tracker import Tracker
 from altgrad_core.errors import PluginError, RunError
-from altgrad_core.records import tracker_thread as courier_file
+from altgrad_core.records import tracker_thread as tracker_thread
 from altgrad_core.records.directory import RunDirectory
 from altgrad_core.records.record import read_records
 from altgrad_core.records.sinks import Records
-from altgrad_core.records.tracker_thread import Courier, is_any_stuck
+from altgrad_core.records.tracker_thread import TrackerThread, is_any_stuck
 
 
 class Broken(Tracker):
@@ -77,10 +77,10 @@ def let_go() -> Iterator[threading.Event]:
 
 def opened(tmp_path: Path, shown: list[Any], **trackers: Callable[[], Tracker]) -> Records:
     """Records of a directory, with these trackers, which have begun."""
-    couriers = [Courier(name, build, patience=0.5) for name, build in trackers.items()]
-    for courier in couriers:
-        courier.begin()
-    return Records(RunDirectory(tmp_path), trackers=couriers, show=shown.append)
+    threads = [TrackerThread(name, build, patience=0.5) for name, build in trackers.items()]
+    for thread in threads:
+        thread.begin()
+    return Records(RunDirectory(tmp_path), trackers=threads, show=shown.append)
 
 
 def test_a_tracker_that_fails_is_left_out_after_three_failures_and_the_others_go_on(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_trackers_that_hang_when_they_are_closed_are_waited_for_together(
 def test_records_that_find_no_room_are_left_out_and_counted(
     tmp_path: Path, let_go: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(courier_file, "MOST_WAITING", 10)
+    monkeypatch.setattr(tracker_thread, "MOST_WAITING", 10)
     hanging, shown = Hanging(let_go), list[Any]()
     records = opened(tmp_path, shown, hanging=lambda: hanging)
     for step in range(50):
@@ -185,13 +185,13 @@ def test_a_tracker_that_does_not_begin_in_time_is_refused_and_closed_should_it_e
     let_go: threading.Event,
 ) -> None:
     late = Polite()
-    courier = Courier("late", lambda: let_go.wait() and late, patience=0.1)  # type: ignore[arg-type,return-value]
+    thread = TrackerThread("late", lambda: let_go.wait() and late, patience=0.1)  # type: ignore[arg-type,return-value]
     with pytest.raises(RunError) as caught:
-        courier.begin()
+        thread.begin()
     assert str(caught.value) == "it did not begin within 0.1 s"
     let_go.set()
-    courier._thread.join(10)
-    assert courier._farewell == "ended crashed"
+    thread._thread.join(10)
+    assert thread._farewell == "ended crashed"
 
 
 @pytest.mark.parametrize("error", [PluginError("install it"), KeyError("key"), SystemExit(3)])
@@ -200,7 +200,7 @@ def test_what_building_a_tracker_raises_is_raised_to_who_waits_for_it(error: Bas
         raise error
 
     with pytest.raises(type(error)) as caught:
-        Courier("sad", build).begin()
+        TrackerThread("sad", build).begin()
     assert caught.value is error
 
 
@@ -219,8 +219,8 @@ def test_a_tracker_that_exits_is_one_that_fails(tmp_path: Path) -> None:
 def test_an_interrupted_run_waits_less_for_its_trackers(
     tmp_path: Path, let_go: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(courier_file, "HURRY", 0.05)
-    hanging = Courier("hanging", lambda: Hanging(let_go), patience=60)
+    monkeypatch.setattr(tracker_thread, "HURRY", 0.05)
+    hanging = TrackerThread("hanging", lambda: Hanging(let_go), patience=60)
     records = Records(RunDirectory(tmp_path), trackers=[hanging], show=lambda record: None)
     for step in range(2):
         records.happened({"kind": "step", "step": step})

@@ -91,7 +91,7 @@ BROKEN = {
         MONITOR + "\n    @hookimpl\n    def altgrad_monitors():\n        yield Largest()",
         "altgrad_monitors yielded Largest(every=1, start=0, end=None, layers='*'); expected a subclass of Monitor",
     ),
-    "noun of another kind": (
+    "an item of another kind": (
         MONITOR + "\n    @hookimpl\n    def altgrad_optimizers():\n        yield Largest",
         "altgrad_optimizers yielded <class 'sad_plugin.Largest'>; expected a subclass of OptimizerSpec",
     ),

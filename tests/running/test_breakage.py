@@ -76,7 +76,7 @@ def test_looking_for_it_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None
     looked = tiny_run(steps=5)
     train(looked)
     blind = tiny_run(steps=5)
-    monkeypatch.setattr(Loop, "_note_breakage", lambda self, step: None)
+    monkeypatch.setattr(Loop, "_note_nonfinite", lambda self, step: None)
     train(blind)
     blind.progress.broke = looked.progress.broke
     assert everything(looked) == everything(blind)

@@ -12,7 +12,7 @@ from torch import nn
 
 import altgrad_core as ag
 from altgrad_core.records.record import read_records
-from altgrad_core.running.model.freezing import Holding
+from altgrad_core.running.model.freezing import Freezing
 from altgrad_core.testing.tiny import Tape, bits, everything, tiny_run, train
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def test_what_is_held_and_where_is_that_of_the_definition(format: str) -> None:
     with torch.no_grad():
         layer.weight.copy_(start)
     weights = ag.Quantizer(ag.load_format(format), scaling="none")
-    holding = Holding(ag.quantize_model(nn.Sequential(layer), [ag.Rule("0", weight=weights)]))
+    holding = Freezing(ag.quantize_model(nn.Sequential(layer), [ag.Rule("0", weight=weights)]))
     assert holding.follow("*", above=ABOVE) == ["0"] and holding.follow("0", above=0.9) == []
     grid = ag.Geometry.of(ag.load_format(format))
     by_one = Scalar(grid)
@@ -104,13 +104,13 @@ def test_what_is_held_never_moves_again_and_the_rest_does() -> None:
     (action,) = tape.of("action")
     assert (action["layers"], action["held"], action["layer"]) == (["wide"], 0, "wide")
     weight = dict(run.model.named_parameters())["wide.weight"]
-    mask, before = run.holding.state_dict()["wide"]["held"], weight.detach().clone()
+    mask, before = run.freezing.state_dict()["wide"]["held"], weight.detach().clone()
     assert 0 < int(mask.sum()) < mask.numel()
     train(run, tape)
     after = weight.detach()
     assert torch.equal(after[mask], before[mask])
     assert not torch.equal(after[~mask], before[~mask])
-    assert run.holding.held() >= int(mask.sum())
+    assert run.freezing.held() >= int(mask.sum())
 
 
 def test_until_it_is_asked_for_nothing_changes() -> None:
@@ -118,7 +118,7 @@ def test_until_it_is_asked_for_nothing_changes() -> None:
     train(plain)
     train(asked)
     assert everything(plain) == everything(asked)  # of those that are followed none turned back that often
-    assert plain.files().keys() == asked.files().keys() - {"holding.json", "holding.safetensors"}
+    assert plain.files().keys() == asked.files().keys() - {"freezing.json", "holding.safetensors"}
 
 
 @pytest.mark.parametrize("until", [2, 3, 40, 90])
@@ -133,7 +133,7 @@ def test_a_resumed_run_holds_the_same(until: int) -> None:
 
 
 def tensors(run: Any) -> list[torch.Tensor]:
-    return [value for known in run.holding.state_dict().values() for value in known.values() if torch.is_tensor(value)]
+    return [value for known in run.freezing.state_dict().values() for value in known.values() if torch.is_tensor(value)]
 
 
 def test_a_layer_that_is_followed_already_is_left_to_the_first() -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from altgrad_core.contracts.tracker import RunFacts, Tracker, TrackerSpec
 from altgrad_core.errors import RunError
-from altgrad_core.records import tracker_thread as courier
+from altgrad_core.records import tracker_thread as thread
 from altgrad_core.records.directory import RunDirectory
 from altgrad_core.results.playback import Playback
 from altgrad_core.running.session.track import replay, run_facts
@@ -79,7 +79,7 @@ def let_go() -> Iterator[threading.Event]:
     yield event
     event.set()
     until = time.monotonic() + 10
-    while courier.is_any_stuck() and time.monotonic() < until:
+    while thread.is_any_stuck() and time.monotonic() < until:
         time.sleep(0.01)
 
 

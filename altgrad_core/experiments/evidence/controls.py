@@ -44,8 +44,8 @@ class Sameness:
 def first_difference(one: Result, other: Result) -> str | None:
     """Where the recorded losses of two runs begin to differ, in words; None where every one is the same number."""
     for what, ours, theirs in (
-        ("training loss", one.digest.losses, other.digest.losses),
-        ("validation loss", one.digest.evaluations, other.digest.evaluations),
+        ("training loss", one.run_summary.losses, other.run_summary.losses),
+        ("validation loss", one.run_summary.evaluations, other.run_summary.evaluations),
     ):
         for step in sorted({*ours, *theirs}):
             here, there = (repr(losses.get(step, "absent")) for losses in (ours, theirs))
@@ -79,7 +79,7 @@ def _keyed(study: Study, *, format: str | None = None, optimizer: str | None = N
     cells = [
         result
         for result in study.results
-        if (result.format == format or result.optimizer == optimizer) and result.has_ended and result.digest.losses
+        if (result.format == format or result.optimizer == optimizer) and result.has_ended and result.run_summary.losses
     ]
     return {(r.optimizer if format else r.format, r.variant, r.rate, r.seed): r for r in cells}
 

@@ -29,10 +29,10 @@ def format_facts(study: Study) -> dict[str, dict[str, Any]]:
 
 def recorded_readings(study: Study, *charts: Chart) -> tuple[Reading, ...]:
     """Every reading that a cell recorded, in the order declared; with `charts`, only those drawn in one of these ways."""
-    recorded = dict.fromkeys(name for result in study.results for name in result.digest.readings)
+    recorded = dict.fromkeys(name for result in study.results for name in result.run_summary.readings)
     facts: dict[str, Reading] = {}
     for result in study.results:
-        for name, reading in result.digest.facts.items():
+        for name, reading in result.run_summary.facts.items():
             facts.setdefault(name, reading)
     found = [facts[name] for name in facts if name in recorded]
     found += [Reading(name) for name in recorded if name not in facts]

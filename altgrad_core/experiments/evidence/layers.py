@@ -60,7 +60,7 @@ def _chosen(study: Study, arm: Arm) -> list[Result]:
 def _means(arm: Arm, cells: Sequence[Result]) -> list[LayerMean]:
     found: dict[tuple[str, str], list[tuple[str, str, float]]] = {}
     for cell in cells:
-        for reading, layers in cell.digest.readings.items():
+        for reading, layers in cell.run_summary.readings.items():
             for layer, values in layers.items():
                 if layer != "*" and values.mean is not None:
                     found.setdefault((layer_type(layer), reading), []).append((layer, cell.name, values.mean))

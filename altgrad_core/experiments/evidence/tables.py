@@ -203,7 +203,7 @@ FAILURE = ("rate", "seed", "status", "step", "phase", "layer", "operand", "what"
 def _failures(study: Study) -> Iterator[Row]:
     """Every cell that diverged or crashed, or in which a number that is not finite appeared."""
     for r in study.results:
-        broke = r.digest.broke or {}
+        broke = r.run_summary.broke or {}
         if broke or r.status in ("diverged", "crashed"):
             where = (_plain(broke.get(key)) for key in ("step", "phase", "layer", "role", "what"))
             yield (*_place(r), r.rate, r.seed, r.status, *where, r.reason, r.name)

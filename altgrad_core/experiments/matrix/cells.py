@@ -14,13 +14,13 @@ from typing import Any, Literal
 from altgrad_core.contracts.actions import ROLES
 from altgrad_core.errors import ManifestError
 from altgrad_core.experiments.matrix.search import MOST_STEPS, around_the_best, neat, next_probe
+from altgrad_core.files import read_whole
 from altgrad_core.manifest.explain import problem_at, validated
 from altgrad_core.manifest.lines import Location
 from altgrad_core.manifest.load import ManifestFile
 from altgrad_core.manifest.matrix import Label, Point, points, too_many
 from altgrad_core.manifest.merge import assign, dotted, location_of, value_at
 from altgrad_core.manifest.schema import MatrixTable, SearchTable
-from altgrad_core.reading import read_whole
 from altgrad_core.records.directory import RunDirectory
 from altgrad_core.registry.registry import Registry
 from altgrad_core.results.ending import Ending

@@ -13,7 +13,7 @@ from altgrad_core.errors import ManifestError
 from altgrad_core.experiments.evidence.wording import count, few
 from altgrad_core.experiments.study.labels import Defaults, installed_defaults, is_manifest
 from altgrad_core.experiments.study.result import Result
-from altgrad_core.reading import read_whole
+from altgrad_core.files import read_whole
 from altgrad_core.records.directory import RunDirectory
 from altgrad_core.results.ending import Ending
 
@@ -146,11 +146,11 @@ class Reader:
             )
 
     def _check_records(self, result: Result) -> None:
-        path, digest = RunDirectory(result.directory).records, result.digest
+        path, summary = RunDirectory(result.directory).records, result.run_summary
         if result.status != "missing" and not path.is_file():
             self.problems.append(f"{result.name}: has no records.jsonl; only its summary is used")
-        if digest.problem is not None:
-            self.problems.append(f"{result.name}: {digest.problem}")
+        if summary.problem is not None:
+            self.problems.append(f"{result.name}: {summary.problem}")
         if result.status == "finished" and result.validation_loss is None:
             self.problems.append(f"{result.name}: finished, but its summary has no validation loss")
         if result.summary.get("status") == "finished" and result.status == "diverged":

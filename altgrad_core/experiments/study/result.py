@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from altgrad_core.records.directory import RunDirectory
-from altgrad_core.results.digest import Digest
 from altgrad_core.results.lines import RecordReader
+from altgrad_core.results.run_summary import RunSummary
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,13 @@ class Result:
     reason: str | None = None
 
     def records(self) -> Iterator[dict[str, Any]]:
-        """Every sound record; what is damaged is left out (`digest.problem` says it)."""
+        """Every sound record; what is damaged is left out (`run_summary.problem` says it)."""
         yield from RecordReader(RunDirectory(self.directory).records)
 
     @cached_property
-    def digest(self) -> Digest:
+    def run_summary(self) -> RunSummary:
         """The records in short."""
-        return Digest.of(RunDirectory(self.directory).records)
+        return RunSummary.of(RunDirectory(self.directory).records)
 
     @property
     def has_ended(self) -> bool:

@@ -100,8 +100,8 @@ def _labelled(results: Sequence[Result], plan: Planned) -> tuple[tuple[Result, .
 
 def _with(result: Result, labels: Labels) -> Result:
     labelled = replace(result, **labels._asdict())
-    if "digest" in vars(result):
-        vars(labelled)["digest"] = result.digest  # it is the same file, already read
+    if "run_summary" in vars(result):
+        vars(labelled)["run_summary"] = result.run_summary  # it is the same file, already read
     return labelled
 
 

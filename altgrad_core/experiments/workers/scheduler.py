@@ -19,7 +19,7 @@ from altgrad_core.experiments.matrix.cells import Cell, Matrix, directory_of, en
 from altgrad_core.experiments.matrix.plan import plan_of
 from altgrad_core.experiments.workers import processes
 from altgrad_core.experiments.workers.board import Board
-from altgrad_core.reading import read_whole
+from altgrad_core.files import read_whole
 from altgrad_core.records.directory import CELLS, RunDirectory, mark_latest
 from altgrad_core.records.files import write_json, write_whole
 from altgrad_core.records.record import number

@@ -17,7 +17,7 @@ from altgrad_core.errors import RunError
 from altgrad_core.running.assembly.chained import load_exactly
 from altgrad_core.running.assembly.resolve import Resolved
 from altgrad_core.running.data.batches import Batches
-from altgrad_core.running.model.freezing import Holding
+from altgrad_core.running.model.freezing import Freezing
 from altgrad_core.running.model.plan import Plan
 from altgrad_core.running.parallel.processes import ALONE, Processes
 from altgrad_core.running.state.serialize import load_model_file, model_file, packed_files, unpacked_files
@@ -33,7 +33,7 @@ class Progress:
         evaluated_step: when the validation loss was last measured.
         sound_step: the last step whose weights gave a finite training loss, at the step after it.
         rollbacks: how often the run returned to an earlier checkpoint.
-        broke: what was not finite first, if anything was: a `Breakage` as plain data.
+        broke: what was not finite first, if anything was: a `FirstNonfinite` as plain data.
         records_size, records_sha256: bytes of `records.jsonl` when this was saved, and their SHA-256.
         manifest_sha256: SHA-256 of `resolved.toml`, the manifest of the run.
     """
@@ -73,10 +73,10 @@ class Run:
     interventions: tuple[Intervention, ...]
     progress: Progress = field(default_factory=Progress)
     processes: Processes = ALONE
-    holding: Holding = field(init=False)
+    freezing: Freezing = field(init=False)
 
     def __post_init__(self) -> None:
-        self.holding = Holding(self.plan)
+        self.freezing = Freezing(self.plan)
 
     @property
     def steps(self) -> int:
@@ -105,7 +105,7 @@ class Run:
             **packed_files("observers", self._observers_state()),
             "plan.json": json.dumps(self.plan.state_dict(), indent=1).encode(),
             "progress.json": json.dumps(vars(self.progress)).encode(),
-            **(packed_files("holding", held) if (held := self.holding.state_dict()) else {}),
+            **(packed_files("freezing", held) if (held := self.freezing.state_dict()) else {}),
         }
 
     def restore(self, files: dict[str, bytes]) -> None:
@@ -126,7 +126,7 @@ class Run:
         self.plan.load_state_dict(json.loads(files["plan.json"]))
         load_model_file(self.model, files["model.safetensors"])
         load_exactly(self.optimizer, unpacked_files("optimizer", files))
-        self.holding.load_state_dict(unpacked_files("holding", files) if "holding.json" in files else {})
+        self.freezing.load_state_dict(unpacked_files("freezing", files) if "freezing.json" in files else {})
 
     def _observers_state(self) -> dict[str, list[dict[str, Any]]]:
         return {

@@ -70,8 +70,8 @@ def _effect(action: Action, run: Run, ruled: Ruled) -> dict[str, Any] | None:
         norm = clip_gradients(run, action.max_norm, action.layer)
         return {"layer": action.layer, "before": norm, "after": min(norm, action.max_norm)}
     if isinstance(action, ScaleLearningRate) and action.reversing is not None:
-        followed = run.holding.follow(action.layer, above=action.reversing)
-        return {"layer": action.layer, "layers": followed, "held": run.holding.held()} if followed else None
+        followed = run.freezing.follow(action.layer, above=action.reversing)
+        return {"layer": action.layer, "layers": followed, "held": run.freezing.held()} if followed else None
     if isinstance(action, ScaleLearningRate):
         if _is_ruled(("learning rate", ""), ruled):
             return None

@@ -20,7 +20,7 @@ from altgrad_core.running.loop.apply import Ruled, apply, clip_gradients
 from altgrad_core.running.loop.dispatch import Decision, Dispatch
 from altgrad_core.running.loop.saver import Checkpoints
 from altgrad_core.running.loop.signals import Signals
-from altgrad_core.running.model.nonfinite import find_breakage
+from altgrad_core.running.model.nonfinite import find_nonfinite
 from altgrad_core.running.model.twin import Twin
 from altgrad_core.running.model.view import StepView, watched_layers
 from altgrad_core.running.parallel.reduce import exchange, total_of
@@ -75,7 +75,7 @@ class Loop:
         apart = {"learning_rates": rates} if len(set(rates)) > 1 else {}
         self.records.happened({**record, **apart, "epoch": run.batches.epoch(step)})
         if run.progress.broke is None and not (math.isfinite(loss) and math.isfinite(norm)):
-            self._note_breakage(step)
+            self._note_nonfinite(step)
         own = {"loss": loss, "relative-loss": loss / math.log(run.data.vocabulary), "gradient-norm": norm}
         decisions = self.dispatch.emit(Backpropagated(step, self._step_view(step), loss, norm), own)
         early = [decision for decision in decisions if isinstance(decision.action, BEFORE_THE_UPDATE)]
@@ -132,13 +132,13 @@ class Loop:
         logits = self.run.model(tokens.to(self.run.device))
         return functional.cross_entropy(logits.flatten(0, 1).float(), targets.to(self.run.device).flatten())
 
-    def _note_breakage(self, step: int) -> None:
+    def _note_nonfinite(self, step: int) -> None:
         """Find out, once a run, what is not finite first, while the weights are still those of the pass."""
         gradients = {p.rpartition(".")[0]: w.grad for p, w in self.run.model.named_parameters() if w.dim() >= 2}
         zeros = {path: 1.0 if g is None else float((g == 0).float().mean()) for path, g in gradients.items()}
         counts = {path: 0 if g is None else g.numel() for path, g in gradients.items()}
         self.run.progress.broke = {
-            **find_breakage(self.run.model, self.run.plan, self._losses(step), step)._asdict(),
+            **find_nonfinite(self.run.model, self.run.plan, self._losses(step), step)._asdict(),
             "gradient_zeros": sum(zeros[path] * counts[path] for path in zeros) / max(1, sum(counts.values())),
             "layers_without_gradient": [path for path, share in zeros.items() if share == 1.0],
         }
@@ -152,7 +152,7 @@ class Loop:
         if clip_norm is not None:
             clip_gradients(self.run, clip_norm)
         torch.manual_seed(self._key("optimizer", step))
-        with self.run.holding.in_force():
+        with self.run.freezing.in_force():
             self.run.optimizer.step()
         return self.dispatch.emit(Updated(step, view, loss, rate), {"learning-rate": rate})
 

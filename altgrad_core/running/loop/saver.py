@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from altgrad_core.errors import RunError
-from altgrad_core.reading import read_whole
+from altgrad_core.files import read_whole
 from altgrad_core.records.directory import RunDirectory
 from altgrad_core.records.sinks import Records
 from altgrad_core.running.assembly.run import Run

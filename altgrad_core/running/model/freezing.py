@@ -21,7 +21,7 @@ MOMENTUM = 0.01
 """The weight of the newest step in the moving averages."""
 
 
-class Holding:
+class Freezing:
     """Follows the weights of some layers from the step on at which it is asked to, and holds what oscillates.
 
     Of every element: the direction of its last flip, the moving average of reversals (a flip against the last one: 1,

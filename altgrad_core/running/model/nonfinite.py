@@ -19,7 +19,7 @@ from altgrad_core.running.model.plan import Plan
 from altgrad_core.running.model.twin import undisturbed
 
 
-class Breakage(NamedTuple):
+class FirstNonfinite(NamedTuple):
     """The first number that was not finite.
 
     Attributes:
@@ -37,7 +37,7 @@ class Breakage(NamedTuple):
     what: str
 
 
-def find_breakage(model: nn.Module, plan: Plan, losses: Sequence[Callable[[], Tensor]], step: int) -> Breakage:
+def find_nonfinite(model: nn.Module, plan: Plan, losses: Sequence[Callable[[], Tensor]], step: int) -> FirstNonfinite:
     """What broke first in a step whose loss or gradient is not finite; the weights are still those it began with.
 
     Nothing of the run changes: the passes are taken again, watched, with the same random numbers.
@@ -49,7 +49,7 @@ def find_breakage(model: nn.Module, plan: Plan, losses: Sequence[Callable[[], Te
         if not parameter.isfinite().all():
             layer, _, name = path.rpartition(".")
             since = "from the beginning" if step == 1 else f"since the update of step {step - 1}"
-            return Breakage(step - 1, "optimizer", layer, None, f"{name} of {layer} is not finite, {since}")
+            return FirstNonfinite(step - 1, "optimizer", layer, None, f"{name} of {layer} is not finite, {since}")
     with undisturbed(model), _operands_kept(plan), _watching(model) as watch:
         for micro_batch, loss in enumerate(losses):
             plan.moment.micro_batch = micro_batch
@@ -59,8 +59,8 @@ def find_breakage(model: nn.Module, plan: Plan, losses: Sequence[Callable[[], Te
             if watch.found is None:
                 value.backward()
             if watch.found is not None:
-                return Breakage(step, *watch.found)
-    return Breakage(
+                return FirstNonfinite(step, *watch.found)
+    return FirstNonfinite(
         step, "backward", "*", None, "the norm of the gradient is beyond float32, though every element is not"
     )
 

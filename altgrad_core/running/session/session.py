@@ -16,14 +16,14 @@ import tomlkit
 import torch
 
 from altgrad_core.errors import AltgradError, ManifestError, RunError, reason_of
+from altgrad_core.files import read_whole
 from altgrad_core.manifest.load import load_manifest
-from altgrad_core.reading import read_whole
 from altgrad_core.records.diagnosis import Diagnosis, diagnose
 from altgrad_core.records.directory import RunDirectory, mark_latest
 from altgrad_core.records.files import write_json, write_whole
 from altgrad_core.records.record import Record, encode_record
 from altgrad_core.records.sinks import Records
-from altgrad_core.records.tracker_thread import Courier
+from altgrad_core.records.tracker_thread import TrackerThread
 from altgrad_core.registry.registry import Registry
 from altgrad_core.results.lines import RecordReader
 from altgrad_core.running.assembly.assemble import assemble
@@ -55,7 +55,7 @@ class Audience:
     """Who is told of a run: a person, trackers; and what is to be said once the records are open."""
 
     show: Show
-    trackers: list[Courier]
+    trackers: list[TrackerThread]
     warnings: list[str]
 
 

@@ -14,12 +14,12 @@ from typing import Any
 from altgrad_core.contracts.actions import ROLES
 from altgrad_core.contracts.tracker import RunFacts, Tracker, TrackerSpec
 from altgrad_core.errors import AltgradError, FormatError, ManifestError, PluginError, RunError, reason_of
+from altgrad_core.files import read_whole
 from altgrad_core.manifest.explain import validated
 from altgrad_core.manifest.load import from_settings
 from altgrad_core.numerics.minifloat import Minifloat
-from altgrad_core.reading import read_whole
 from altgrad_core.records.directory import CELLS, RunDirectory
-from altgrad_core.records.tracker_thread import Courier
+from altgrad_core.records.tracker_thread import TrackerThread
 from altgrad_core.registry.registry import Registry
 from altgrad_core.results.playback import Playback
 
@@ -45,38 +45,38 @@ def run_facts(manifest: Mapping[str, Any], directory: Path) -> RunFacts:
     )
 
 
-def connect(specs: Sequence[TrackerSpec], facts: RunFacts) -> tuple[list[Courier], list[str]]:
-    """Couriers to the trackers that begin, all at once; a warning for each of the others, without which the run goes on.
+def connect(specs: Sequence[TrackerSpec], facts: RunFacts) -> tuple[list[TrackerThread], list[str]]:
+    """Threads to the trackers that begin, all at once; a warning for each of the others, without which the run goes on.
 
     Raises:
         PluginError: a package that a tracker needs is not installed.
     """
-    couriers = [Courier(spec.name, partial(spec.build, facts), patience=spec.patience) for spec in specs]
+    threads = [TrackerThread(spec.name, partial(spec.build, facts), patience=spec.patience) for spec in specs]
     begun, warnings = [], []
     try:
-        for courier in couriers:
-            if (refusal := _refusal(courier)) is None:
-                begun.append(courier)
+        for thread in threads:
+            if (refusal := _refusal(thread)) is None:
+                begun.append(thread)
             else:
-                warnings.append(f"tracker {courier.name} is left out: {refusal}")
+                warnings.append(f"tracker {thread.name} is left out: {refusal}")
     except BaseException as error:
-        dismiss(couriers, is_patient=isinstance(error, PluginError))
+        dismiss(threads, is_patient=isinstance(error, PluginError))
         raise
     return begun, warnings
 
 
-def dismiss(couriers: Sequence[Courier], *, is_patient: bool = True) -> None:
+def dismiss(threads: Sequence[TrackerThread], *, is_patient: bool = True) -> None:
     """Let go of trackers that were connected in vain."""
-    for courier in couriers:
-        courier.stop("crashed") if is_patient else courier.give_up()
-    for courier in couriers if is_patient else ():
-        courier.end()
+    for thread in threads:
+        thread.stop("crashed") if is_patient else thread.give_up()
+    for thread in threads if is_patient else ():
+        thread.end()
 
 
-def _refusal(courier: Courier) -> str | None:
+def _refusal(thread: TrackerThread) -> str | None:
     """Why a tracker did not begin; None if it did."""
     try:
-        courier.begin()
+        thread.begin()
     except PluginError:
         raise
     except KeyboardInterrupt:

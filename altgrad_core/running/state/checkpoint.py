@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from altgrad_core.errors import RunError
-from altgrad_core.reading import read_whole
+from altgrad_core.files import read_whole
 from altgrad_core.records.files import sync_directory
 
 SEAL = "checkpoint.json"

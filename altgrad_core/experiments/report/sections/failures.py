@@ -64,7 +64,7 @@ def _first_places(lost: Sequence[Result]) -> str:
     places = [
         f"{cell.name}: step {_step(found)}, {found.get('phase')}, {_layer(found)}"
         for cell in lost
-        if (found := cell.digest.broke)
+        if (found := cell.run_summary.broke)
     ]
     if places:
         return sentence(
@@ -89,8 +89,8 @@ def _layer(found: Mapping[str, Any]) -> str:
 
 def _is_lost_unseen(cell: Result) -> bool:
     """Whether the loss was not finite, and no record says where that began."""
-    losses = cell.digest.losses
-    return not cell.digest.broke and not (losses and math.isfinite(losses[max(losses)]))
+    losses = cell.run_summary.losses
+    return not cell.run_summary.broke and not (losses and math.isfinite(losses[max(losses)]))
 
 
 def _tried(view: View, arm: Arm) -> dict[float, RatePoint]:
@@ -135,7 +135,7 @@ def _rows(view: View) -> list[tuple[object, ...]]:
         lost = [cell for cell in cells if cell.status == "diverged"]
         if not lost:
             continue
-        broke = [cell.digest.broke for cell in lost if cell.digest.broke]
+        broke = [cell.run_summary.broke for cell in lost if cell.run_summary.broke]
         phases = Counter(str(found.get("phase")) for found in broke)
         layers = Counter(str(found.get("layer")) for found in broke if found.get("layer") != "*")
         unseen = sum(_is_lost_unseen(cell) for cell in lost)
@@ -161,9 +161,9 @@ def _table(rows: Sequence[tuple[object, ...]]) -> Block:
 
 
 def _last_step(cell: Result) -> int | None:
-    if cell.digest.broke and isinstance(step := cell.digest.broke.get("step"), int):
+    if cell.run_summary.broke and isinstance(step := cell.run_summary.broke.get("step"), int):
         return step
-    return max(cell.digest.losses, default=None)
+    return max(cell.run_summary.losses, default=None)
 
 
 def _range(steps: Sequence[int | None]) -> str:

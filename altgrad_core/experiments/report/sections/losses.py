@@ -23,7 +23,7 @@ TRAINING = "training loss (nats per token)"
 
 def losses_section(view: View) -> Section:
     """Curves at the chosen rates, then every rate."""
-    if not any(result.digest.losses for result in view.study.results):
+    if not any(result.run_summary.losses for result in view.study.results):
         return Section(NAME, TITLE, (Text("No cell has recorded a step, so there is no loss to show.", "gap"),))
     return Section(NAME, TITLE, (*_curves(view), *_sweeps(view), *_thresholds(view)))
 
@@ -44,7 +44,7 @@ def _curves(view: View) -> list[Block]:
             curves, limits=limits, colours=view.colours, title=place.title, name=name, label=alt, axis=axis
         )
         panels.append(Panel(name, svg, alt))
-    steps = max((len(cell.digest.losses) for cell in cells if cell.status == "finished"), default=0)
+    steps = max((len(cell.run_summary.losses) for cell in cells if cell.status == "finished"), default=0)
     is_wide = all(view.is_wide(place.format) for place, _ in drawn)
     return [Gallery(tuple(panels), _curves_caption(drawn, evaluated, steps, is_wide=is_wide))]
 
@@ -52,7 +52,7 @@ def _curves(view: View) -> list[Block]:
 def is_evaluated(view: View) -> bool:
     """Whether every finished run at a chosen rate was evaluated often enough for a curve of the validation loss."""
     cells = [cell for arm in view.arms for cell in view.results(arm) if cell.status == "finished"]
-    return all(len(cell.digest.evaluations) >= FEWEST_EVALUATIONS for cell in cells)
+    return all(len(cell.run_summary.evaluations) >= FEWEST_EVALUATIONS for cell in cells)
 
 
 def curves_of(view: View, place: Place, evaluated: bool) -> list[Curve]:
@@ -73,9 +73,9 @@ def _curve(view: View, arm: Arm, label: str, evaluated: bool, *, wide: bool = Fa
 
 def _line(cell: Result, evaluated: bool) -> Line:
     """The evaluations, or the training loss averaged over stretches of steps; where it diverged, to its last step."""
-    if evaluated and (cell.status == "finished" or len(cell.digest.evaluations) > 1):
-        return sorted(cell.digest.evaluations.items())
-    steps = sorted(cell.digest.losses.items())
+    if evaluated and (cell.status == "finished" or len(cell.run_summary.evaluations) > 1):
+        return sorted(cell.run_summary.evaluations.items())
+    steps = sorted(cell.run_summary.losses.items())
     width = max(1, math.ceil(len(steps) / MOST_POINTS)) if cell.status == "finished" else 1
     stretches = [steps[start : start + width] for start in range(0, len(steps), width)]
     return [(stretch[-1][0], mean(loss for _, loss in stretch) or math.nan) for stretch in stretches]

@@ -73,7 +73,7 @@ def _table(view: View, readings: Sequence[Reading]) -> Block:
     for arm in view.arms:
         cells = [cell for cell in view.results(arm) if cell.status == "finished"]
         for reading in readings:
-            values = [v.mean for cell in cells for v in cell.digest.readings.get(reading.name, {}).values()]
+            values = [v.mean for cell in cells for v in cell.run_summary.readings.get(reading.name, {}).values()]
             value = mean(value for value in values if value is not None)
             if value is not None:
                 rows.append((arm.format, arm.optimizer, arm.variant, reading.name, reading.label, reading.shown(value)))

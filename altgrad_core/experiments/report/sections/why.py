@@ -72,7 +72,7 @@ def _cause(view: View, reading: Reading) -> Cause:
 
 
 def _average(cell: Result, reading: str) -> float | None:
-    layers = cell.digest.readings.get(reading, {})
+    layers = cell.run_summary.readings.get(reading, {})
     return mean(of_layer.mean for of_layer in layers.values() if of_layer.mean is not None)
 
 

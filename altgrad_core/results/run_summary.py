@@ -31,7 +31,7 @@ class Mean:
 
 
 @dataclass
-class Digest:
+class RunSummary:
     """The records of one run in short.
 
     Attributes:
@@ -51,13 +51,13 @@ class Digest:
     problem: str | None = None
 
     @classmethod
-    def of(cls, path: Path) -> Digest:
+    def of(cls, path: Path) -> RunSummary:
         """Read a record file; one that does not exist is empty."""
-        digest, reader = cls(), RecordReader(path)
+        summary, reader = cls(), RecordReader(path)
         for record in reader:
-            digest._take(record)
-        digest.problem = reader.problem
-        return digest
+            summary._take(record)
+        summary.problem = reader.problem
+        return summary
 
     def _take(self, record: dict[str, Any]) -> None:
         kind = record["kind"]
