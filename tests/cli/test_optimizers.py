@@ -14,7 +14,7 @@ import torch
 from altgrad_core.records.record import read_records
 
 needs_muon = pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this torch has no Muon")
-README = Path(__file__).parents[2] / "README.md"
+MANIFESTS = Path(__file__).parents[2] / "docs" / "manifests.md"
 LAYERS = (
     "wte, lm_head, wpe, blocks.0.ln_1, blocks.0.attn.qkv, blocks.0.attn.c_proj, blocks.0.ln_2, blocks.0.mlp.fc, "
     "blocks.0.mlp.c_proj, ln_f"
@@ -197,7 +197,7 @@ def test_a_group_that_cannot_be_used_is_explained(
 
 @needs_muon
 def test_the_groups_of_the_readme_train(altgrad: Callable[..., Any], tiny: Path, tmp_path: Path) -> None:
-    tables = re.findall(r"```toml\n(\[optimizer\].*?)```", README.read_text(), flags=re.DOTALL)[0]
+    tables = re.findall(r"```toml\n(\[optimizer\].*?)```", MANIFESTS.read_text(), flags=re.DOTALL)[0]
     tiny.write_text(tiny.read_text().replace('[optimizer]\nuse = "manifold-adamw"\nlr = 0.1\n', tables))
     assert altgrad("run", tiny, "--out", tmp_path / "run").code == 0
 

@@ -119,3 +119,13 @@ def test_the_guide_names_every_hook() -> None:
             "executor",
         )
     ]
+
+
+DOCUMENTS = sorted(path for path in ROOT.glob("**/*.md") if not {"runs", "node_modules"} & set(path.parts))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_to_files_that_exist(document: Path) -> None:
+    links = re.findall(r"\]\(([^)\s#]+)(?:#[^)]*)?\)", document.read_text())
+    local = [link for link in links if not link.startswith(("http:", "https:", "data:"))]
+    assert [link for link in local if not (document.parent / link).exists()] == []

@@ -37,7 +37,7 @@ def section(document: str, begin: str, end: str) -> str:
 
 
 TEXTS = {
-    "the answer": ("README.md", "- **An answer, so far", "- **Open.**"),
+    "the answer": ("README.md", "**An answer, so far", "![Gain"),
     "the study": ("docs/results/README.md", "## factorial", "## study"),
     "the head of the results": ("docs/results/README.md", "# Results", "## factorial"),
     "the note on optimizers": ("docs/optimizers.md", "> **Corrected.**", "\n\n"),

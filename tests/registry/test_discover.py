@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+import altgrad_core
 from altgrad_core.registry.discover import Plugin
 from altgrad_core.registry.registry import Registry, installed
 
@@ -118,7 +119,7 @@ BROKEN = {
     ),
     "name of a built-in": (
         FORMAT + "\n    @hookimpl\n    def altgrad_formats():\n        yield named('E4M3')",
-        'the format name "e4m3" is also offered by altgrad 0.1.0 (minifloat)',
+        f'the format name "e4m3" is also offered by altgrad {altgrad_core.__version__} (minifloat)',
     ),
     "decode that raises": (
         "from altgrad_core import Format, hookimpl\nclass Inverse(Format):\n    name = 'inverse'\n"

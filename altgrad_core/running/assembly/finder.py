@@ -52,6 +52,7 @@ class Finder:
         return entry.item
 
     def error(self, location: Location, message: object) -> ManifestError:
+        """A mistake at this place of the manifest."""
         return ManifestError(problem_at(self.source, location, str(message)))
 
     def options(self, kind: str, table: UseTable, location: Location) -> Any:
@@ -64,6 +65,7 @@ class Finder:
         return validated(cls, table.options, self.source, location)
 
     def model(self, table: UseTable) -> ModelSpec:
+        """The options of the model, or the function that makes one."""
         if ":" not in table.use:
             spec: ModelSpec = self.options("model", table, ("model",))
             return spec
@@ -98,6 +100,7 @@ class Finder:
                 raise self.error(("model", key), f"missing; {name} needs it")
 
     def optimizer(self, table: UseTable, location: Location) -> OptimizerSpec:
+        """The options of an optimizer, installed or imported."""
         """An installed optimizer, or one by import path that has taken a step with these options."""
         if ":" not in table.use:
             spec: OptimizerSpec = self.options("optimizer", table, location)
@@ -112,6 +115,7 @@ class Finder:
         return made
 
     def groups(self, table: OptimizerTable) -> tuple[Group, ...]:
+        """The groups of parameters, each with its optimizer."""
         return tuple(
             Group(
                 group.layers,
@@ -122,6 +126,7 @@ class Finder:
         )
 
     def rules(self, manifest: Manifest) -> tuple[Rule, ...]:
+        """The rules of the recipe, with their formats."""
         rules = []
         for index, table in enumerate(manifest.recipe):
             quantizers = {
