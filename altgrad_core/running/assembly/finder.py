@@ -100,7 +100,6 @@ class Finder:
                 raise self.error(("model", key), f"missing; {name} needs it")
 
     def optimizer(self, table: UseTable, location: Location) -> OptimizerSpec:
-        """The options of an optimizer, installed or imported."""
         """An installed optimizer, or one by import path that has taken a step with these options."""
         if ":" not in table.use:
             spec: OptimizerSpec = self.options("optimizer", table, location)
