@@ -155,7 +155,7 @@ class QuantizerTable(Table):
     margin: int = Field(default=0, ge=-126, le=126)
     overflow: Overflow = "saturate"
     straight_through: StraightThrough = "identity"
-    nonfinite: Nonfinite = "saturate"
+    nonfinite: Nonfinite = "auto"
 
 
 class RecipeTable(Table):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 StraightThrough = Literal["identity", "clipped"]
-Nonfinite = Literal["saturate", "block"]
+Nonfinite = Literal["auto", "saturate", "block"]
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,9 @@ class Quantizer:
         scaling: a `Scaling`, or its kind: `none`, `amax`, `delayed`.
         overflow: `saturate`, or `specials`: to infinity or NaN where the format has them.
         straight_through: the gradient of rounding. `identity`, or `clipped`: zero where the value overflowed.
-        nonfinite: what an infinity or NaN does to the others of its scale. `saturate`: nothing; an infinity overflows and
-            a NaN stays. `block`: the scale is NaN, and so are all values (OCP MX 1.0, section 6.3).
+        nonfinite: what becomes of infinities and NaN. `auto`: as `saturate`, but a plan passes infinite gradients of
+            outputs on, which loss scalers need to see. `saturate`: an infinity overflows and a NaN stays; the others of
+            their scale are rounded as if they were not there. `block`: the scale is NaN, and so are all values (OCP MX 1.0, section 6.3).
     """
 
     format: Format | str
@@ -38,7 +39,7 @@ class Quantizer:
     scaling: Scaling | ScalingName = field(default="amax")
     overflow: Overflow = "saturate"
     straight_through: StraightThrough = "identity"
-    nonfinite: Nonfinite = "saturate"
+    nonfinite: Nonfinite = "auto"
 
     def __post_init__(self) -> None:
         if isinstance(self.scaling, str):

@@ -125,6 +125,15 @@ def test_infinite_gradients_pass_a_gradient_quantizer() -> None:
     assert not x.grad.isfinite().all()
 
 
+def test_infinite_gradients_saturate_where_the_recipe_says_so() -> None:
+    layer, _ = linear(2, gradient=ag.Quantizer("e5m2", scaling="none", nonfinite="saturate"))
+    with torch.no_grad():
+        layer.weight.copy_(torch.eye(2))
+    x = torch.ones(1, 2, requires_grad=True)
+    layer(x).backward(torch.tensor([[torch.inf, 1.0]]))
+    assert x.grad.tolist() == [[57344.0, 1.0]]
+
+
 def test_a_loss_scaler_finds_the_infinity_and_lowers_its_scale() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 4))

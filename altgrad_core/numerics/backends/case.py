@@ -35,5 +35,5 @@ class Case(NamedTuple):
     is_contiguous: bool
     grids: tuple[Format, ...] = ()
     rounding: str = "nearest-even"
-    nonfinite: str = "saturate"
+    nonfinite: str = "auto"
     tiling: Tiling = WHOLE

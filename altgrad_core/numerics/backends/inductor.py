@@ -67,7 +67,7 @@ ROUNDINGS = ("nearest-even", "nearest-away", "toward-zero", "toward-positive", "
 def supports(case: Case) -> bool:
     """Whether this backend has a case: off the CPU, rounding to grids that are computed, tiles of one row."""
     fits = case.operation == "quantize" and case.dtype in (torch.float32, torch.bfloat16, torch.float16)
-    has_mode = case.rounding in ROUNDINGS and case.nonfinite == "saturate"
+    has_mode = case.rounding in ROUNDINGS and case.nonfinite != "block"
     has_tiles = case.tiling.whole or case.tiling.is_of_rows
     return case.device != "cpu" and fits and has_mode and has_tiles and all(map(arithmetic_facts, case.grids))
 

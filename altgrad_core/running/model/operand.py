@@ -99,7 +99,9 @@ class Operand:
         if training and not is_repeated:
             self.is_used = True
             self._remember(x, done)
-        if self.role == "gradient":  # loss scalers and guards need to see what is not finite
+        if (
+            self.role == "gradient" and self.quantizer.nonfinite == "auto"
+        ):  # loss scalers and guards need to see what is not finite
             return done._replace(values=_with_infinities(done, x.detach()))
         return done
 
