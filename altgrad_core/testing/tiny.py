@@ -28,7 +28,7 @@ from altgrad_core.numerics.minifloat import Minifloat
 from altgrad_core.numerics.quantizer import Quantizer
 from altgrad_core.registry.registry import installed
 from altgrad_core.running.assembly.assemble import assemble
-from altgrad_core.running.assembly.resolve import Resolved
+from altgrad_core.running.assembly.resolved import Resolved
 from altgrad_core.running.assembly.run import Run
 from altgrad_core.running.loop.dispatch import Dispatch
 from altgrad_core.running.loop.loop import Loop

@@ -1,4 +1,4 @@
-"""No file of numerics imports another that imports it, imports for type checkers included."""
+"""No file and no folder of the core imports another that imports it, imports for type checkers included."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import ast
 from graphlib import TopologicalSorter
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
-NUMERICS = ROOT / "altgrad_core" / "numerics"
+CORE = ROOT / "altgrad_core"
 
 
 def module_of(path: Path) -> str:
@@ -15,11 +17,11 @@ def module_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-MODULES = {module_of(path): path for path in sorted(NUMERICS.rglob("*.py"))}
+MODULES = {module_of(path): path for path in sorted(CORE.rglob("*.py"))}
 
 
 def imported(path: Path) -> set[str]:
-    """The modules of numerics that a file imports anywhere; `from package import module` is one of the module."""
+    """The modules of the core that a file imports anywhere; `from package import module` is one of the module."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
@@ -31,9 +33,24 @@ def imported(path: Path) -> set[str]:
     return found & set(MODULES)
 
 
-def test_no_file_of_numerics_imports_in_a_circle() -> None:
-    graph = {name: imported(path) for name, path in MODULES.items()}
-    assert len(list(TopologicalSorter(graph).static_order())) == len(MODULES)  # CycleError names the circle
+GRAPH = {name: imported(path) - {"altgrad_core"} for name, path in MODULES.items()}
+
+
+def test_no_file_imports_in_a_circle() -> None:
+    assert len(list(TopologicalSorter(GRAPH).static_order())) == len(MODULES)  # CycleError names the circle
+
+
+@pytest.mark.parametrize("package", ["altgrad_core", "altgrad_core.running", "altgrad_core.experiments"])
+def test_no_folder_imports_in_a_circle(package: str) -> None:
+    def folder(module: str) -> str:
+        return ".".join(module.split(".")[: package.count(".") + 2])
+
+    folders: dict[str, set[str]] = {}
+    for name, others in GRAPH.items():
+        if name.startswith(f"{package}."):
+            mine = folders.setdefault(folder(name), set())
+            mine |= {folder(other) for other in others if other.startswith(f"{package}.")} - {folder(name)}
+    TopologicalSorter(folders).prepare()  # CycleError names the circle
 
 
 def test_a_quantizer_imports_no_backend_and_the_reference_imports_none_but_itself() -> None:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from altgrad_core.experiments.evidence.heading import MOST_WORDS, heading
 from altgrad_core.experiments.evidence.statistics import Interval
-from altgrad_core.experiments.evidence.wording import decimals
 from altgrad_core.experiments.study.study import Study
+from altgrad_core.experiments.study.wording import decimals
 
 Read = Callable[..., Study]
 

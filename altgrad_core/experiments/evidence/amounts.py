@@ -7,8 +7,8 @@ import math
 from altgrad_core.experiments.evidence.effects import Effect
 from altgrad_core.experiments.evidence.refusals import NOTHING, plain
 from altgrad_core.experiments.evidence.statistics import Interval
-from altgrad_core.experiments.evidence.wording import count, size, span
 from altgrad_core.experiments.study.study import Study
+from altgrad_core.experiments.study.wording import count, size, span
 
 
 def mean_of(effect: Effect) -> float:

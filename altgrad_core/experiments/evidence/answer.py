@@ -17,8 +17,8 @@ from altgrad_core.experiments.evidence.facts import references
 from altgrad_core.experiments.evidence.overview import leader, overview
 from altgrad_core.experiments.evidence.refusals import UNITS, one_refusal, refusal, what_was_seen
 from altgrad_core.experiments.evidence.statistics import agreed_sign, bootstrap_interval, student_interval
-from altgrad_core.experiments.evidence.wording import few, listed, sentence, size, span
 from altgrad_core.experiments.study.study import Study
+from altgrad_core.experiments.study.wording import few, listed, sentence, size, span
 
 MOST_APART = 3  # optimizers that have a sentence each; more are told together
 

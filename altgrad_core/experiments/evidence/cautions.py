@@ -10,9 +10,9 @@ from altgrad_core.experiments.evidence.effects import Effect
 from altgrad_core.experiments.evidence.facts import references
 from altgrad_core.experiments.evidence.plain_rates import unequal_rates
 from altgrad_core.experiments.evidence.statistics import CONFIDENCE, FEWEST_PAIRS, most_coverage, smallest_p
-from altgrad_core.experiments.evidence.wording import count, few, listed, sentence, size
 from altgrad_core.experiments.study.reading import CELLS
 from altgrad_core.experiments.study.study import Study
+from altgrad_core.experiments.study.wording import count, few, listed, sentence, size
 
 BAD = ("crashed", "stopped", "unfinished", "missing")
 

@@ -15,8 +15,8 @@ from altgrad_core.experiments.evidence.statistics import (
     permutation_p,
     student_interval,
 )
-from altgrad_core.experiments.evidence.wording import count, listed
 from altgrad_core.experiments.study.study import Study, once
+from altgrad_core.experiments.study.wording import count, listed
 
 LOSS, PERPLEXITY = "loss", "perplexity"
 MOST_NATS = 700  # the exponential of a little more is beyond float64

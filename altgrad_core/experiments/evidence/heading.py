@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from altgrad_core.experiments.evidence.arms import arms
 from altgrad_core.experiments.evidence.effects import Effect, effects
 from altgrad_core.experiments.evidence.facts import references
-from altgrad_core.experiments.evidence.wording import count, listed
 from altgrad_core.experiments.study.study import Study
+from altgrad_core.experiments.study.wording import count, listed
 
 MOST_WORDS = 12
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from altgrad_core.experiments.evidence.arms import Arm, arms
 from altgrad_core.experiments.evidence.statistics import agreed_sign, bootstrap_interval, student_interval
-from altgrad_core.experiments.evidence.wording import count, few, sentence, size, span
 from altgrad_core.experiments.study.labels import ROLES, role_format
 from altgrad_core.experiments.study.study import Result, Study, once
 from altgrad_core.experiments.study.variants import words
+from altgrad_core.experiments.study.wording import count, few, sentence, size, span
 
 OTHER = "other"
 _TYPES = (  # in this order: what is inside an attention or an MLP block belongs to it, whatever it is called

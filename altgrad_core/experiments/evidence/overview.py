@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from altgrad_core.experiments.evidence.amounts import amount, by_student, mean_of
 from altgrad_core.experiments.evidence.effects import Effect
-from altgrad_core.experiments.evidence.wording import few, listed, sentence
 from altgrad_core.experiments.study.study import Study
+from altgrad_core.experiments.study.wording import few, listed, sentence
 
 Told = Mapping[str, Sequence[Effect]]
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from altgrad_core.experiments.evidence.arms import Arm
 from altgrad_core.experiments.evidence.effects import Effect
-from altgrad_core.experiments.evidence.wording import listed
 from altgrad_core.experiments.study.labels import is_manifest, subjects
 from altgrad_core.experiments.study.study import Study
+from altgrad_core.experiments.study.wording import listed
 
 OPTION = "plain_lr"
 UNSET = "unset"

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from altgrad_core.experiments.evidence.arms import FEWEST_RATES, FEWEST_SEEDS
 from altgrad_core.experiments.evidence.effects import LOSS, PERPLEXITY, Effect
-from altgrad_core.experiments.evidence.wording import few, listed, sentence, size
 from altgrad_core.experiments.study.study import Study
+from altgrad_core.experiments.study.wording import few, listed, sentence, size
 
 NOTHING = 1e-9  # what adding up floats in another order may leave
 UNITS = {LOSS: ("validation loss", " nats per token"), PERPLEXITY: ("perplexity", "")}

@@ -24,7 +24,8 @@ from altgrad_core.manifest.schema import MatrixTable, SearchTable
 from altgrad_core.records.directory import RunDirectory
 from altgrad_core.registry.registry import Registry
 from altgrad_core.results.ending import Ending
-from altgrad_core.running.assembly.resolve import Resolved, resolve
+from altgrad_core.running.assembly.resolve import resolve
+from altgrad_core.running.assembly.resolved import Resolved
 from altgrad_core.running.session.describe import resolved_manifest
 
 SCHEMA = 1

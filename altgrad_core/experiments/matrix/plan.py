@@ -9,7 +9,7 @@ from altgrad_core.contracts.actions import ROLES
 from altgrad_core.contracts.optimizer import OptimizerSpec
 from altgrad_core.experiments.matrix.cells import SCHEMA, Cell, Matrix
 from altgrad_core.experiments.study.labels import default_options, labels_of
-from altgrad_core.running.assembly.resolve import Resolved
+from altgrad_core.running.assembly.resolved import Resolved
 
 
 def plan_of(matrix: Matrix, cells: Sequence[Cell]) -> dict[str, Any]:

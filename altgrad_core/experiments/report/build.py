@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from altgrad_core.experiments.evidence.answer import Answer
 from altgrad_core.experiments.evidence.heading import heading
-from altgrad_core.experiments.evidence.wording import count
 from altgrad_core.experiments.report.blocks import Page
 from altgrad_core.experiments.report.sections.answers import answers_section
 from altgrad_core.experiments.report.sections.controls import controls_section
@@ -18,6 +17,7 @@ from altgrad_core.experiments.report.sections.summary import summary_blocks
 from altgrad_core.experiments.report.sections.why import why_section
 from altgrad_core.experiments.report.view import View
 from altgrad_core.experiments.study.study import Study
+from altgrad_core.experiments.study.wording import count
 
 SECTIONS = (
     answers_section,

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from altgrad_core.errors import ManifestError
-from altgrad_core.experiments.evidence.wording import count, few
 from altgrad_core.experiments.study.labels import Defaults, installed_defaults, is_manifest
 from altgrad_core.experiments.study.result import Result
+from altgrad_core.experiments.study.wording import count, few
 from altgrad_core.files import read_whole
 from altgrad_core.records.directory import RunDirectory
 from altgrad_core.results.ending import Ending

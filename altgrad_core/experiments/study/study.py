@@ -8,11 +8,11 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from altgrad_core.experiments.evidence.wording import few
 from altgrad_core.experiments.study.labels import UNKNOWN, Defaults, Labels, labels_of
 from altgrad_core.experiments.study.reading import Planned, Reader
 from altgrad_core.experiments.study.result import Result as Result
 from altgrad_core.experiments.study.variants import named
+from altgrad_core.experiments.study.wording import few
 
 Told = TypeVar("Told")
 More = ParamSpec("More")

@@ -18,7 +18,7 @@ from altgrad_core.running.assembly.environment import choose_device, prepare, re
 from altgrad_core.running.assembly.groups import Share, shares
 from altgrad_core.running.assembly.library import build, layer_kinds
 from altgrad_core.running.assembly.plausibility import unseen_layers
-from altgrad_core.running.assembly.resolve import Resolved
+from altgrad_core.running.assembly.resolved import Resolved
 from altgrad_core.running.assembly.run import Run
 from altgrad_core.running.data.batches import Batches
 from altgrad_core.running.model.layers import layers_of

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
 from altgrad_core.contracts.events import WHOLE_MODEL, Began, Ended, Evaluated, Event
 from altgrad_core.contracts.intervention import RUN_READINGS, Intervention
@@ -14,10 +13,8 @@ from altgrad_core.manifest.lines import Location
 from altgrad_core.manifest.load import ManifestFile
 from altgrad_core.manifest.schema import RunTable
 from altgrad_core.records.directory import RunDirectory
+from altgrad_core.running.assembly.resolved import Resolved
 from altgrad_core.running.model.recipe import unmatched
-
-if TYPE_CHECKING:
-    from altgrad_core.running.assembly.resolve import Resolved
 
 Problem = tuple[Location, str]
 """Where in the manifest, and what is wrong."""

@@ -15,7 +15,7 @@ from altgrad_core.contracts.intervention import Intervention
 from altgrad_core.contracts.monitor import Monitor
 from altgrad_core.errors import RunError
 from altgrad_core.running.assembly.chained import load_exactly
-from altgrad_core.running.assembly.resolve import Resolved
+from altgrad_core.running.assembly.resolved import Resolved
 from altgrad_core.running.data.batches import Batches
 from altgrad_core.running.model.freezing import Freezing
 from altgrad_core.running.model.plan import Plan

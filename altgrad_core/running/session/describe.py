@@ -9,7 +9,7 @@ from altgrad_core.numerics.format import Format
 from altgrad_core.records.diagnosis import Diagnosis, as_markdown
 from altgrad_core.records.directory import RunDirectory
 from altgrad_core.records.record import encode_record
-from altgrad_core.running.assembly.resolve import Resolved
+from altgrad_core.running.assembly.resolved import Resolved
 from altgrad_core.running.assembly.run import Run
 from altgrad_core.running.loop.loop import perplexity_of
 

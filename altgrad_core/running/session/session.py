@@ -28,7 +28,8 @@ from altgrad_core.registry.registry import Registry
 from altgrad_core.results.lines import RecordReader
 from altgrad_core.running.assembly.assemble import assemble
 from altgrad_core.running.assembly.environment import describe_environment, differences
-from altgrad_core.running.assembly.resolve import Resolved, resolve
+from altgrad_core.running.assembly.resolve import resolve
+from altgrad_core.running.assembly.resolved import Resolved
 from altgrad_core.running.assembly.run import Run
 from altgrad_core.running.loop.loop import Loop
 from altgrad_core.running.loop.saver import Saver, how_to_go_on

@@ -9,9 +9,9 @@ from altgrad_core.experiments.evidence.controls import (
     same_grids,
     same_optimizers,
 )
-from altgrad_core.experiments.evidence.wording import listed
 from altgrad_core.experiments.report.blocks import Block, Section, Text, table_of
 from altgrad_core.experiments.report.view import View, mean
+from altgrad_core.experiments.study.wording import listed
 
 NAME, TITLE = "controls", "Controls"
 REFERENCES = ("fp32", "bf16")

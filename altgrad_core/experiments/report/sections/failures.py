@@ -9,11 +9,11 @@ from typing import Any
 
 from altgrad_core.experiments.evidence.arms import Arm, RatePoint, rate_points
 from altgrad_core.experiments.evidence.cautions import diverged
-from altgrad_core.experiments.evidence.wording import count, listed, sentence
 from altgrad_core.experiments.figures.heat import number_table
 from altgrad_core.experiments.report.blocks import Block, Gallery, Panel, Section, Text, file_name, table_of
 from altgrad_core.experiments.report.view import View
 from altgrad_core.experiments.study.study import Result
+from altgrad_core.experiments.study.wording import count, listed, sentence
 
 NAME, TITLE = "failures", "Where each format fails"
 MOST_PLACES = 6

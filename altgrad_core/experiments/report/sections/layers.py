@@ -14,10 +14,10 @@ from altgrad_core.experiments.evidence.layers import (
     recipe_sentences,
     role_of,
 )
-from altgrad_core.experiments.evidence.wording import listed, sentence
 from altgrad_core.experiments.figures.heat import number_table
 from altgrad_core.experiments.report.blocks import Block, Gallery, Panel, Section, Text, file_name
 from altgrad_core.experiments.report.view import View
+from altgrad_core.experiments.study.wording import listed, sentence
 
 NAME, TITLE = "layers", "Sweet spot by layer type"
 CAPTION = (

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from altgrad_core.experiments.evidence.facts import format_facts
-from altgrad_core.experiments.evidence.wording import few, sentence
 from altgrad_core.experiments.figures.number_line import number_line
 from altgrad_core.experiments.report.blocks import Block, Gallery, Panel, Section, Text, file_name, table_of
 from altgrad_core.experiments.report.view import View
 from altgrad_core.experiments.report.weights import Seen, Unseen, last_weights
 from altgrad_core.experiments.study.study import Result
+from altgrad_core.experiments.study.wording import few, sentence
 
 NAME, TITLE = "lines", "Number lines and code use"
 Row = tuple[Result, Seen]

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 from altgrad_core.experiments.evidence.arms import FEWEST_RATES, Arm
 from altgrad_core.experiments.evidence.thresholds import thresholds
-from altgrad_core.experiments.evidence.wording import count, few
 from altgrad_core.experiments.figures.axes import LOSS
 from altgrad_core.experiments.figures.curves import Curve, Line, limits_of, loss_curves
 from altgrad_core.experiments.figures.sensitivity import Level, Sweep, Tried, sensitivity, sweep_limits
 from altgrad_core.experiments.report.blocks import Block, Gallery, Panel, Section, Text, file_name, table_of
 from altgrad_core.experiments.report.view import Place, View, mean
 from altgrad_core.experiments.study.study import Result
+from altgrad_core.experiments.study.wording import count, few
 
 NAME, TITLE = "losses", "Loss curves and learning rates"
 FEWEST_EVALUATIONS = 4

@@ -8,12 +8,12 @@ from altgrad_core.contracts.reading import Reading
 from altgrad_core.experiments.evidence.arms import Arm
 from altgrad_core.experiments.evidence.facts import recorded_readings
 from altgrad_core.experiments.evidence.layers import operand_format, role_of
-from altgrad_core.experiments.evidence.wording import few, sentence, size
 from altgrad_core.experiments.figures.heat import layer_by_step
 from altgrad_core.experiments.report.blocks import Block, Gallery, Panel, Text, file_name
 from altgrad_core.experiments.report.traces import Trace, traces
 from altgrad_core.experiments.report.view import View, mean
 from altgrad_core.experiments.study.study import Result
+from altgrad_core.experiments.study.wording import few, sentence, size
 
 MOST_MAPS = 24
 

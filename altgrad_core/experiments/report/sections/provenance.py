@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from altgrad_core.experiments.evidence.wording import count, few, listed, sentence
 from altgrad_core.experiments.report.blocks import Block, Section, Text, table_of
 from altgrad_core.experiments.report.view import View
 from altgrad_core.experiments.study.study import Result
+from altgrad_core.experiments.study.wording import count, few, listed, sentence
 
 NAME, TITLE = "provenance", "Completeness and provenance"
 STATUSES = ("finished", "diverged", "stopped", "crashed", "unfinished", "missing")

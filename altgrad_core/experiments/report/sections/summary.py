@@ -8,10 +8,10 @@ from altgrad_core.experiments.evidence.arms import Arm
 from altgrad_core.experiments.evidence.effects import Effect
 from altgrad_core.experiments.evidence.interactions import Interaction, interactions
 from altgrad_core.experiments.evidence.power import equivalence_p
-from altgrad_core.experiments.evidence.wording import count, decimals
 from altgrad_core.experiments.report.blocks import Block, Grid, table_of
 from altgrad_core.experiments.report.sections.effects import forest_block
 from altgrad_core.experiments.report.view import View, mean
+from altgrad_core.experiments.study.wording import count, decimals
 
 ALPHA = 0.05
 MOST_CONTRASTS = 12

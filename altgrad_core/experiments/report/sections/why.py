@@ -8,13 +8,13 @@ from typing import NamedTuple
 from altgrad_core.contracts.reading import Reading
 from altgrad_core.experiments.evidence.facts import recorded_readings, twins
 from altgrad_core.experiments.evidence.statistics import Correlation, correlation
-from altgrad_core.experiments.evidence.wording import count, few, sentence
 from altgrad_core.experiments.figures.scatter import Dot, scatter
 from altgrad_core.experiments.report.blocks import Block, Gallery, Panel, Section, Text, file_name, table_of
 from altgrad_core.experiments.report.sections.maps import maps_blocks
 from altgrad_core.experiments.report.sections.readings import readings_blocks
 from altgrad_core.experiments.report.view import View, mean
 from altgrad_core.experiments.study.study import Result
+from altgrad_core.experiments.study.wording import count, few, sentence
 
 NAME, TITLE = "why", "Why: effect against what was seen"
 MOST_CAUSES = 12
