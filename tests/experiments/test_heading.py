@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from altgrad_core.experiments.evidence.heading import MOST_WORDS, heading
-from altgrad_core.experiments.evidence.statistics import Interval
+from altgrad_core.experiments.study.interval import Interval
 from altgrad_core.experiments.study.study import Study
 from altgrad_core.experiments.study.wording import decimals
 

@@ -6,7 +6,7 @@ import math
 
 from altgrad_core.experiments.evidence.effects import Effect
 from altgrad_core.experiments.evidence.refusals import NOTHING, plain
-from altgrad_core.experiments.evidence.statistics import Interval
+from altgrad_core.experiments.study.interval import Interval
 from altgrad_core.experiments.study.study import Study
 from altgrad_core.experiments.study.wording import count, size, span
 

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from altgrad_core.experiments.evidence.arms import Arm, arms
 from altgrad_core.experiments.evidence.facts import twins
-from altgrad_core.experiments.evidence.statistics import Interval, agreed_sign, bootstrap_interval, student_interval
+from altgrad_core.experiments.evidence.statistics import agreed_sign, bootstrap_interval, student_interval
+from altgrad_core.experiments.study.interval import Interval
 from altgrad_core.experiments.study.labels import Defaults, default_of
 from altgrad_core.experiments.study.study import Result, Study, once
 from altgrad_core.experiments.study.variants import words

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from altgrad_core.experiments.evidence.arms import FEWEST_RATES, FEWEST_SEEDS, Arm, arms
 from altgrad_core.experiments.evidence.power import detectable_effect
 from altgrad_core.experiments.evidence.statistics import (
-    Interval,
     adjusted,
     agreed_sign,
     bootstrap_interval,
     permutation_p,
     student_interval,
 )
+from altgrad_core.experiments.study.interval import Interval
 from altgrad_core.experiments.study.study import Study, once
 from altgrad_core.experiments.study.wording import count, listed
 

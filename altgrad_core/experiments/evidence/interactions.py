@@ -10,13 +10,13 @@ from altgrad_core.experiments.evidence.effects import Effect, effects
 from altgrad_core.experiments.evidence.facts import references
 from altgrad_core.experiments.evidence.power import detectable_effect, equivalence_p
 from altgrad_core.experiments.evidence.statistics import (
-    Interval,
     adjusted,
     agreed_sign,
     bootstrap_interval,
     permutation_p,
     student_interval,
 )
+from altgrad_core.experiments.study.interval import Interval
 from altgrad_core.experiments.study.study import Study, once
 
 ALPHA = 0.05

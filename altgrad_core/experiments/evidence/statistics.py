@@ -7,26 +7,14 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from altgrad_core.experiments.study.interval import Interval
+
 CONFIDENCE = 0.95
 FEWEST_PAIRS = 6  # with fewer, no exact test can reach p < 0.05
 FEWEST_VALUES = 3
 FEWEST_POINTS = 5
 EXACT_PAIRS = 20
 RESAMPLES = 9999
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean and its 95 % interval."""
-
-    mean: float
-    low: float
-    high: float
-
-    @property
-    def sign(self) -> int:
-        """+1 or -1 where the interval lies on one side of zero, else 0."""
-        return 1 if self.low > 0 else -1 if self.high < 0 else 0
 
 
 @dataclass(frozen=True)

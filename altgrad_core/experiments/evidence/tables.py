@@ -13,7 +13,7 @@ from altgrad_core.experiments.evidence.controls import contrasts, same_grids, sa
 from altgrad_core.experiments.evidence.effects import LOSS, PERPLEXITY, effects, in_metric
 from altgrad_core.experiments.evidence.interactions import interactions
 from altgrad_core.experiments.evidence.layers import by_layer_type
-from altgrad_core.experiments.evidence.statistics import Interval
+from altgrad_core.experiments.study.interval import Interval
 from altgrad_core.experiments.study.study import Result, Study
 from altgrad_core.text import cell
 

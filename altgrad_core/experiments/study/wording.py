@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from altgrad_core.experiments.evidence.statistics import Interval
+from altgrad_core.experiments.study.interval import Interval
 
 
 def count(number: int, noun: str) -> str:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from altgrad_core.experiments.evidence.arms import FEWEST_SEEDS, Arm
 from altgrad_core.experiments.evidence.effects import Effect
-from altgrad_core.experiments.evidence.statistics import Interval
 from altgrad_core.experiments.figures.forest import ForestRow, forest
 from altgrad_core.experiments.report.blocks import Block, Gallery, Grid, Panel, Section, Text, file_name, table_of
 from altgrad_core.experiments.report.view import View
+from altgrad_core.experiments.study.interval import Interval
 from altgrad_core.experiments.study.wording import count
 
 NAME, TITLE = "effects", "Effect against the baseline"
