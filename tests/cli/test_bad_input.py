@@ -133,7 +133,7 @@ def test_an_unknown_format_to_show_is_guessed_at(altgrad: Callable[..., Any]) ->
 
 def test_an_unknown_kind_to_list_is_answered_with_the_kinds(altgrad: Callable[..., Any]) -> None:
     result = altgrad("list-plugins", "--kind", "colour")
-    kinds = "format, optimizer, monitor, intervention, model, layer, dataset, tracker"
+    kinds = "format, optimizer, monitor, intervention, model, layer, dataset, tracker, executor"
     assert (result.code, result.err) == (2, f"altgrad: --kind colour: no such kind; one of {kinds}\n")
 
 

@@ -19,7 +19,7 @@ from altgrad_core.manifest.json_schema import manifest_schema
 from altgrad_core.registry.registry import installed
 
 ROOT = Path(__file__).parents[2]
-TABLES = {"dataset": "data", "model": "model", "optimizer": "optimizer"}
+TABLES = {"dataset": "data", "model": "model", "optimizer": "optimizer", "executor": "executor"}
 REQUIRED = {  # options without a default
     "text-files": {"paths": ["a.txt"]},
     "clip-layers": {"max_norm": 1},
@@ -155,7 +155,7 @@ def test_options_of_a_type_without_a_schema_are_left_unchecked() -> None:
         name = "strange"
         shape: Shape | None = None
 
-    plugins = {kind: {} for kind in ("model", "optimizer", "monitor", "intervention", "tracker")}
+    plugins = {kind: {} for kind in ("model", "optimizer", "monitor", "intervention", "tracker", "executor")}
     schema = manifest_schema({**plugins, "dataset": {"strange": Strange}}, ["e4m3"])
     found = problems(
         Draft202012Validator(schema), changed(data={"use": "strange"}, model={"use": "a:b"}, optimizer={"use": "a:b"})

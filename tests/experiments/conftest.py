@@ -35,7 +35,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "adamw": {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.01},
     "manifold-adamw": {
         "precondition": "rungs", "walk": "exact", "moments": "real", "bit_position": False, "fused": False,
-        "lr_unit": "binades", "beta1": 0.9, "beta2": 0.999, "eps": 1e-8,
+        "lr_unit": "binades", "spacing": "own", "beta1": 0.9, "beta2": 0.999, "eps": 1e-8,
     },
 }  # fmt: skip
 DATA = {"loss_floor": 1.3862943611198906, "source": "synthetic", "tokens": 200000, "unigram_entropy": 4.158483211935454}
@@ -100,7 +100,7 @@ def quantizer(format: str, **more: Any) -> dict[str, Any]:
     return {
         "format": format, "rounding": "nearest-even", "scaling": "amax", "scale_rounding": "up",
         "granularity": "tensor", "scale_format": "fp32", "history": 16, "margin": 0, "overflow": "saturate",
-        "straight_through": "identity", **more,
+        "straight_through": "identity", "nonfinite": "auto", **more,
     }  # fmt: skip
 
 
@@ -110,7 +110,7 @@ def resolved(made: Made) -> dict[str, Any]:
         "tracker": [],
         "run": {
             "name": "cell", "seed": made.seed, "steps": made.steps, "checkpoint_every": 20, "keep_checkpoints": 2,
-            "evaluate_every": 10, "evaluate_batches": 8, "device": "auto",
+            "evaluate_every": 10, "evaluate_batches": 8, "device": "auto", "reduce": "exact",
         },
         "model": {
             "use": "nanogpt", "n_layer": 1, "n_head": 2, "n_embd": 16, "block_size": 16, "dropout": 0.0,

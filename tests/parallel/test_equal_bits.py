@@ -82,17 +82,26 @@ def silent(record: Record) -> None:
     """Show nobody."""
 
 
-def trained(folder: Path, name: str, *, size: int, optimizer: str = WALK, settings: tuple[str, ...] = ()) -> Path:
+def trained(
+    folder: Path,
+    name: str,
+    *,
+    size: int,
+    optimizer: str = WALK,
+    settings: tuple[str, ...] = (),
+    text: str = MANIFEST,
+    code: int = 0,
+) -> Path:
     """The directory of a run by so many processes."""
     path = folder / "together.toml"
-    path.write_text(MANIFEST.replace("OPTIMIZER", optimizer))
+    path.write_text(text.replace("OPTIMIZER", optimizer))
 
     def work(processes: Processes) -> int:
         resolved = resolve(load_manifest(path, settings), installed())
         return begin(resolved, RunDirectory(folder / name), overwrite=False, show=silent, processes=processes).exit_code
 
     codes = [work(ALONE)] if size == 1 else together(size, folder, work)  # alone: in this process, which warms up
-    assert codes == [0] * size
+    assert codes == [code] * size
     return folder / name
 
 
@@ -189,6 +198,59 @@ def test_processes_with_another_manifest_are_refused_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
+class LayerDrop(torch.nn.Module):
+    """A model that calls one of its layers in some micro-batches only."""
+
+    def __init__(self, vocabulary: int) -> None:
+        super().__init__()
+        self.embedding = torch.nn.Embedding(vocabulary, 16)
+        self.always, self.sometimes = torch.nn.Linear(16, 16), torch.nn.Linear(16, 16)
+        self.head = torch.nn.Linear(16, vocabulary)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        x = self.embedding(tokens)
+        x = x + self.always(x)
+        if not self.training or torch.rand(()) < 0.4:
+            x = x + self.sometimes(x)
+        return self.head(x)
+
+
+def with_model(name: str) -> str:
+    """The manifest with a model of this file."""
+    start, end = MANIFEST.index("[model]"), MANIFEST.index("[data]")
+    return f'{MANIFEST[:start]}[model]\nuse = "{__name__}:{name}"\nblock_size = 8\n\n{MANIFEST[end:]}'
+
+
+def test_a_layer_that_some_micro_batches_leave_out_gives_the_same_bits(tmp_path: Path) -> None:
+    text = with_model("LayerDrop").replace('"blocks.*"', '"always|sometimes|head"').split("[[intervention]]")[0]
+    settings = ("run.steps=14", 'recipe[0].weight.scale_rounding="exact"')
+    alone = result(trained(tmp_path, "alone", size=1, settings=settings, text=text))
+    for size in (2, 4):
+        assert result(trained(tmp_path, f"{size}", size=size, settings=settings, text=text)) == alone
+
+
+ROLLING = """
+[[intervention]]
+use = "roll-back"
+threshold = 0.5
+patience = 4
+
+[[monitor]]
+use = "reversals"
+
+[[intervention]]
+use = "freeze-oscillating"
+above = 0.0001
+"""
+
+
+def test_a_run_that_is_rolled_back_gives_the_same_bits(tmp_path: Path) -> None:
+    text = MANIFEST + ROLLING  # it never gets below the threshold, and diverges after three times
+    alone = trained(tmp_path, "alone", size=1, text=text, code=4)
+    assert sum("to_step" in record for record in read_records(alone / "records.jsonl")) == 3
+    assert result(trained(tmp_path, "two", size=2, text=text, code=4)) == result(alone)
+
+
 class Counting(torch.nn.Module):
     """A model that counts its passes in a buffer."""
 
@@ -204,10 +266,8 @@ class Counting(torch.nn.Module):
 
 def test_a_model_whose_buffers_change_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "counting.toml"
-    text = MANIFEST.replace("OPTIMIZER", 'use = "adamw"\nlr = 0.01').split("[[recipe]]")[0]
-    start, end = text.index("[model]"), text.index("[data]")
-    model = f'[model]\nuse = "{__name__}:Counting"\nblock_size = 8\n\n'
-    path.write_text(text[:start] + model + text[end:])
+    text = with_model("Counting").split("[[recipe]]")[0]
+    path.write_text(text.replace("OPTIMIZER", 'use = "adamw"\nlr = 0.01'))
 
     def work(processes: Processes) -> int:
         resolved = resolve(load_manifest(path), installed())

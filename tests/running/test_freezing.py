@@ -64,8 +64,8 @@ def test_what_is_held_and_where_is_that_of_the_definition(format: str) -> None:
     with torch.no_grad():
         layer.weight.copy_(start)
     weights = ag.Quantizer(ag.load_format(format), scaling="none")
-    holding = Freezing(ag.quantize_model(nn.Sequential(layer), [ag.Rule("0", weight=weights)]))
-    assert holding.follow("*", above=ABOVE) == ["0"] and holding.follow("0", above=0.9) == []
+    freezing = Freezing(ag.quantize_model(nn.Sequential(layer), [ag.Rule("0", weight=weights)]))
+    assert freezing.follow("*", above=ABOVE) == ["0"] and freezing.follow("0", above=0.9) == []
     grid = ag.Geometry.of(ag.load_format(format))
     by_one = Scalar(grid)
     elements = [Expected(x, by_one) for x in start.flatten().tolist()]
@@ -73,12 +73,12 @@ def test_what_is_held_and_where_is_that_of_the_definition(format: str) -> None:
     for step in range(STEPS):
         up = torch.where(step // period % 2 == 0, 1.0, 0.6) * start
         after = up + 0.001 * torch.rand(4, 8, generator=generator)
-        with holding.in_force(), torch.no_grad():
+        with freezing.in_force(), torch.no_grad():
             layer.weight.copy_(after)
         for element, weight in zip(elements, after.flatten().tolist(), strict=True):
             element.step(weight)
         assert layer.weight.flatten().tolist() == pytest.approx([element.weight for element in elements], rel=1e-6)
-    assert 0 < holding.held() == sum(element.is_held for element in elements) < len(elements)
+    assert 0 < freezing.held() == sum(element.is_held for element in elements) < len(elements)
 
 
 class Scalar:
@@ -118,7 +118,7 @@ def test_until_it_is_asked_for_nothing_changes() -> None:
     train(plain)
     train(asked)
     assert everything(plain) == everything(asked)  # of those that are followed none turned back that often
-    assert plain.files().keys() == asked.files().keys() - {"freezing.json", "holding.safetensors"}
+    assert plain.files().keys() == asked.files().keys() - {"freezing.json", "freezing.safetensors"}
 
 
 @pytest.mark.parametrize("until", [2, 3, 40, 90])
@@ -170,6 +170,6 @@ def test_the_guard_freezes_and_its_log_replays(tiny: Path, tmp_path: Path, altgr
     assert {r["layer"] for r in actions} == {"blocks.0.mlp.fc", "blocks.0.mlp.c_proj"}
     assert all(" oscillates, more than 0.01" in r["because"] for r in actions)
     assert [r for r in one if r["kind"] == "step"] == [r for r in other if r["kind"] == "step"]
-    for file in ("model.safetensors", "holding.safetensors"):
+    for file in ("model.safetensors", "freezing.safetensors"):
         first, again = (tmp_path / name / "checkpoints" / "step-40" / file for name in ("first", "again"))
         assert first.read_bytes() == again.read_bytes()

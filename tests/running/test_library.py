@@ -90,7 +90,7 @@ def _trained_briefly() -> list[torch.Tensor]:
         optimizer.zero_grad()
         plan.step()
     scales = [operand.scale for operand in plan.operands()]
-    quantized = ag.Quantizer(ag.load_format("e4m3"), scaling=ag.Scaling("none")).quantize(batch)
+    quantized = ag.quantize(batch, ag.Quantizer(ag.load_format("e4m3"), scaling=ag.Scaling("none")))
     return [*(p.detach() for p in model.parameters()), *scales, quantized.values, quantized.scale]
 
 

@@ -49,9 +49,9 @@ class Seen(NamedTuple):
     """What an operand saw in the micro-batches of one step that one process took.
 
     Attributes:
-        tally: the counts; None where it was not rounded in this step.
+        tally: the counts; None of the identity format.
         pending: the largest amax of the step, of delayed scaling.
-        scale, amax, shape: of the last micro-batch.
+        scale, amax, shape, like: of the last micro-batch; `shape` in rows, `like` of the tensor.
     """
 
     tally: Tally | None
@@ -59,6 +59,7 @@ class Seen(NamedTuple):
     scale: Tensor
     amax: Tensor
     shape: torch.Size
+    like: torch.Size
 
 
 @dataclass

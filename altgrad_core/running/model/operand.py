@@ -45,7 +45,7 @@ class Operand:
         self.tally: Tally | None = None
         self.is_used = False
         self.geometry = Geometry(self)
-        self._moment, self._tally_step = moment, -1
+        self._moment, self._tally_step, self._seen_step = moment, -1, -1
         self._is_fixed = False
         self._amax = torch.zeros((), dtype=torch.float32, device=device)
         self._shape: torch.Size = torch.Size()  # of the last tensor, in rows
@@ -184,19 +184,30 @@ class Operand:
             self._history = torch.cat([kept.to(self._pending.device), self._pending.reshape(1)])
         self._pending = None
 
-    def seen(self) -> Seen:
-        """What was seen in the training passes of this step."""
-        tally = self.tally if self._tally_step == self._moment.step else None
-        return Seen(tally, self._pending, self.scale, self._amax, self._shape)
+    @property
+    def is_seen(self) -> bool:
+        """Whether it was rounded in a training pass of this step."""
+        return self._seen_step == self._moment.step
 
-    def take(self, parts: Sequence[Seen]) -> None:
+    def seen(self) -> Seen | None:
+        """What was seen in the training passes of this step; None: nothing was."""
+        shapes = self._shape, self._like.shape
+        return Seen(self.tally, self._pending, self.scale, self._amax, *shapes) if self.is_seen else None
+
+    def take(self, parts: Sequence[Seen | None]) -> None:
         """Take over what all processes saw in this step, each its part of the micro-batches, in their order."""
-        tallies = [part.tally for part in parts if part.tally is not None]
-        if tallies:
-            self.tally, self._tally_step = reduce(Tally.plus, tallies), self._moment.step
-        pending = [part.pending for part in parts if part.pending is not None]
+        found = [part for part in parts if part is not None]
+        if not found:
+            return
+        if self.role == "weight":
+            found = found[:1]  # it is rounded once a step, alike in every process that has use for it
+        tallies = [part.tally for part in found if part.tally is not None]
+        pending = [part.pending for part in found if part.pending is not None]
+        self.is_used, self._seen_step, self._tally_step = True, self._moment.step, self._moment.step
+        self.tally = reduce(Tally.plus, tallies) if tallies else None
         self._pending = torch.stack(pending).max() if pending else None
-        *_, (_, _, self.scale, self._amax, self._shape) = parts
+        *_, (_, _, self.scale, self._amax, self._shape, like) = found
+        self._like = torch.empty(like, device="meta")
 
     def switch(self, format: Format) -> None:
         """Use another format, at the scale of the last amax until the next pass; the history stays valid."""
@@ -257,6 +268,7 @@ class Operand:
     def _remember(self, x: Tensor, done: Quantized) -> None:
         """Keep of a training pass: the scale, the counts with the others of its step, the step's largest amax."""
         self._notice_shape(x)
+        self._seen_step = self._moment.step
         self.scale, tally = done.scale, done.tally
         is_delayed = self.quantizer.scale_rule.kind == "delayed"
         if tally is not None:

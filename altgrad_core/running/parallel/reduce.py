@@ -51,14 +51,17 @@ def total_of(
 def exchange(plan: Plan, processes: Processes, signal: int | None) -> int | None:
     """Give every process what the operands of all have seen in this step; a signal that any of them received.
 
-    Counts are added, magnitudes compared, and the scale is that of the last micro-batch, as in one process. Weights are
-    rounded once a step, alike in every process.
+    Counts are added, magnitudes compared, and the scale is that of the last micro-batch, as in one process. A weight is
+    rounded once a step, alike in every process; those whose layer some process did not call take it from another.
     """
     if processes.size == 1:
         return signal
-    shared = [operand for operand in plan.operands() if operand.role != "weight"]
-    told = processes.gather((signal, [operand.seen() for operand in shared]))
-    for operand, *seen in zip(shared, *(operands for _, operands in told), strict=True):
+    operands = list(plan.operands())
+    weights = [operand for operand in operands if operand.role == "weight"]
+    told = processes.gather((signal, [weight.is_seen for weight in weights]))
+    uneven = [w for w, *flags in zip(weights, *(flags for _, flags in told), strict=True) if len(set(flags)) > 1]
+    shared = [operand for operand in operands if operand.role != "weight"] + uneven
+    for operand, *seen in zip(shared, *processes.gather([operand.seen() for operand in shared]), strict=True):
         operand.take(seen)
     return next((number for number, _ in told if number is not None), None)
 

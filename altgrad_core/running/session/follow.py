@@ -1,11 +1,18 @@
-"""What the processes other than the first do: train along, and write nothing."""
+"""Several processes and one run: how they meet, and what those other than the first do."""
 
 from __future__ import annotations
 
+import hashlib
+
+import torch
+
 from altgrad_core.records.record import Record
+from altgrad_core.running.assembly.environment import describe_environment
+from altgrad_core.running.assembly.resolved import Resolved
 from altgrad_core.running.assembly.run import Progress, Run
 from altgrad_core.running.loop.loop import Loop
 from altgrad_core.running.loop.signals import Signals
+from altgrad_core.running.parallel.processes import Processes
 
 
 class Unwritten:
@@ -47,3 +54,11 @@ def follow(run: Run) -> tuple[str | None, int]:
         if is_fresh:
             loop.begin()
         return loop.train(), signals.exit_code
+
+
+def meet(processes: Processes, resolved: Resolved, described: bytes) -> None:
+    """Before anything is written: do all processes mean the same run, and can they share its steps?"""
+    processes.refuse_uneven(resolved.manifest.data.accumulate)
+    environment = describe_environment(torch.device("cpu"), resolved.plugins)
+    facts = {**environment["versions"], **environment["plugins"], "threads": environment["threads"]}
+    processes.agree({**facts, "manifest": hashlib.sha256(described).hexdigest()[:12]})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 import traceback
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import tomlkit
-import torch
 
 from altgrad_core.errors import AltgradError, ManifestError, RunError, reason_of
 from altgrad_core.files import read_whole
@@ -45,7 +43,7 @@ from altgrad_core.running.session.describe import (
     resolved_manifest,
     summary,
 )
-from altgrad_core.running.session.follow import follow
+from altgrad_core.running.session.follow import follow, meet
 from altgrad_core.running.session.track import connect, run_facts
 
 Show = Callable[[Record], None]
@@ -94,7 +92,7 @@ def begin(
         RunError: the directory is in use or full, or the run crashed.
     """
     described = tomlkit.dumps(resolved_manifest(resolved)).encode()
-    _meet(processes, resolved, described)
+    meet(processes, resolved, described)
     if processes.rank:
         return _follow(assemble(resolved, processes), directory)
     with processes.leading(), directory, _explained(directory):
@@ -128,12 +126,18 @@ def resume(
     """
     if not directory.is_begun:
         raise ManifestError(f"{directory.path}: no run has been started here; start one with: altgrad run MANIFEST")
+    if directory.is_finished:
+        with directory, _explained(directory):
+            return _already(directory)
+    directory.refuse_links()
+    with _explained(directory):
+        described = read_whole(directory.resolved)
     resolved = resolve(load_manifest(directory.resolved), registry)
-    _meet(processes, resolved, directory.resolved.read_bytes())
+    meet(processes, resolved, described)
     if processes.rank:
         return _follow(assemble(resolved, processes), directory)
     with processes.leading(), directory, _explained(directory):
-        if directory.is_finished:
+        if directory.is_finished:  # by another command, in between
             return _already(directory)
         run = assemble(resolved, processes)
         before = _read_json(directory.environment) if directory.environment.exists() else {}
@@ -143,14 +147,6 @@ def resume(
         audience = _gather(run, directory, show)
         audience.warnings.extend(f"{change}; the result may differ from an uninterrupted run's" for change in changes)
         return _train(run, directory, audience, resumed=True)
-
-
-def _meet(processes: Processes, resolved: Resolved, described: bytes) -> None:
-    """Before anything is written: do all processes mean the same run, and can they share its steps?"""
-    processes.refuse_uneven(resolved.manifest.data.accumulate)
-    environment = describe_environment(torch.device("cpu"), resolved.plugins)
-    facts = {**environment["versions"], **environment["plugins"], "threads": environment["threads"]}
-    processes.agree({**facts, "manifest": hashlib.sha256(described).hexdigest()[:12]})
 
 
 def _follow(run: Run, directory: RunDirectory) -> Outcome:
