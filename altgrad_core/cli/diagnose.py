@@ -21,7 +21,7 @@ def diagnose(
     from rich.markdown import Markdown
 
     from altgrad_core.cli.console import Console
-    from altgrad_core.errors import ManifestError
+    from altgrad_core.errors import ManifestError, RunError
     from altgrad_core.records.diagnosis import as_markdown
     from altgrad_core.records.diagnosis import diagnose as read
     from altgrad_core.records.directory import CELLS, RunDirectory
@@ -36,6 +36,8 @@ def diagnose(
         raise ManifestError(f"{run_dir}: no run has been started here; start one with: altgrad run MANIFEST")
     records = RecordReader(directory.records)
     found = read(records)
+    if records.unread is not None:
+        raise RunError(f"{directory.records}: cannot be read ({records.unread}); put the file of the run back")
     if records.problem is not None:
         print(f"warning: {run_dir}: {records.problem}", file=sys.stderr)
     if json:

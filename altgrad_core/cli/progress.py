@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 
@@ -13,6 +14,7 @@ from altgrad_core.cli.console import Console
 from altgrad_core.cli.terminal import say
 from altgrad_core.contracts.reading import Reading, recorded_facts
 from altgrad_core.records.record import Record, number
+from altgrad_core.running.loop.signals import SIGNAL, write_line
 
 LINES = 20  # progress lines of a whole run on a pipe
 _BEFORE, _AFTER = ("step", "loss", "validation", "learning rate", "tokens/s"), ("time left",)
@@ -25,6 +27,7 @@ class Standing:
     def __init__(self, steps: int | None) -> None:
         self.steps = steps
         self.values: dict[str, str] = dict.fromkeys((*_BEFORE, *_AFTER), "-")
+        self.signal: str | None = None
         self._facts: dict[str, Reading] = {}
         self._columns: tuple[str, ...] = ()
         self._start: tuple[float, int] | None = None
@@ -41,6 +44,8 @@ class Standing:
             self.values["validation"] = f"{number(record['loss']):.4f}"
         elif kind == "clock":
             self.values["tokens/s"] = f"{record['tokens_per_second']:,.0f}"
+        elif kind == SIGNAL:  # in a signal handler: nothing may be printed here
+            self.signal = record["message"]
         elif kind == "reading" and record["reading"] in self._columns:
             self.values[record["reading"]] = self._mean(record)
 
@@ -76,18 +81,26 @@ def watching(steps: int | None) -> Iterator[Callable[[Record], None]]:
     if not console.is_terminal:
         yield lambda record: _show_line(standing, record)
         return
-    with Live(console=console, refresh_per_second=8, transient=True) as live:
+    try:
+        with Live(
+            console=console, refresh_per_second=8, transient=True, get_renderable=lambda: _frame(standing)
+        ) as live:
 
-        def show(record: Record) -> None:
-            standing.take(record)
-            if (notice := _notice(record)) is not None:
-                live.console.print(notice, highlight=False, markup=False)
-            live.update(_table(standing))
+            def show(record: Record) -> None:
+                standing.take(record)
+                if (notice := _notice(record)) is not None:
+                    live.console.print(notice, highlight=False, markup=False)
 
-        yield show
+            yield show
+    finally:
+        if standing.signal is not None:
+            console.print(standing.signal, highlight=False)
 
 
 def _show_line(standing: Standing, record: Record) -> None:
+    if record["kind"] == SIGNAL:
+        write_line(record["message"])
+        return
     standing.take(record)
     if (notice := _notice(record)) is not None:
         say(notice, err=True)
@@ -99,6 +112,11 @@ def _show_line(standing: Standing, record: Record) -> None:
 def _is_told(step: int, steps: int | None) -> bool:
     every = max(1, (steps or 1000) // LINES)
     return step == 1 or step % every == 0 or step == steps
+
+
+def _frame(standing: Standing) -> Group:
+    """The table, and below it the notice of a signal, which the display shows within an eighth of a second."""
+    return Group(_table(standing), *([] if standing.signal is None else [standing.signal]))
 
 
 def _table(standing: Standing) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
@@ -55,7 +56,10 @@ class Reading:
         worse: Worse | None = next((known for known in get_args(Worse) if known == facts.get("worse")), None)
         chart: Chart = next((known for known in get_args(Chart) if known == facts.get("chart")), "line")
         limit = facts.get("limit") if worse is not None else None
-        number = float(limit) if isinstance(limit, int | float) and not isinstance(limit, bool) else None
+        number = None
+        if isinstance(limit, int | float) and not isinstance(limit, bool):
+            with suppress(OverflowError):  # a whole number beyond all floats
+                number = float(limit)
         return cls(facts["name"], **text, worse=worse, limit=number, chart=chart)
 
     @property

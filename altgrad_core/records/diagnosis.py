@@ -130,7 +130,7 @@ def diagnose(records: Iterable[Mapping[str, Any]]) -> Diagnosis:
         status=ended.get("status", "unfinished"),
         reason=ended.get("reason"),
         broke=broke,
-        trends=[_trend(facts.get(name, Reading(name)), layers) for name, layers in readings.items()],
+        trends=[_trend(facts.get(name, Reading(name)), layers) for name, layers in readings.items() if layers],
         actions=actions,
         failures=failures,
         weakest=_weakest(readings, facts),
@@ -225,10 +225,8 @@ def _failure(record: Mapping[str, Any]) -> str | None:
 
 def _rates(record: Mapping[str, Any]) -> dict[str, Any]:
     """The learning rate of the first parameter group, and of the others where they have their own."""
-    others = record.get("learning_rates")
-    if not isinstance(others, list) or not all(isinstance(rate, int | float) for rate in others):
-        return {"*": record["learning_rate"]}
-    return {"*" if place == 1 else f"group {place}": rate for place, rate in enumerate(others, 1)}
+    rates = record.get("learning_rates", [record["learning_rate"]])
+    return {"*" if place == 1 else f"group {place}": rate for place, rate in enumerate(rates, 1)}
 
 
 def _add(readings: Readings, name: str, step: int, values: Mapping[str, Any]) -> None:
@@ -269,7 +267,7 @@ def _rise(readings: Readings, *, until: int) -> Rise | None:
     """From the lowest loss to the last one until that step."""
     names = ("loss", "gradient-norm", "learning-rate")
     losses, norms, rates = (dict(readings.get(name, {}).get("*", [])) for name in names)
-    before = [step for step in losses if step <= until]
+    before = [step for step in losses if step <= until and step in norms and step in rates]
     finite = [step for step in before if math.isfinite(losses[step])]
     if not finite:
         return None

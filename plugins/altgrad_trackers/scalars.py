@@ -21,7 +21,7 @@ def scalars(record: Mapping[str, Any]) -> dict[str, float]:
     """
     kind = record.get("kind", "")
     if kind != "reading":
-        return {**_numbers(record, _TAGS.get(kind, {})), **_rates(record)}
+        return {**_numbers(record, _TAGS.get(kind, {})), **(_rates(record) if kind == "step" else {})}
     reading = record["reading"]
     whole = _numbers(record["values"], {WHOLE_MODEL: f"model/{reading}"})
     return {**whole, **_spread(list(by_layer(record).values()), f"layers/{reading}")}

@@ -72,7 +72,7 @@ def train_cells(matrix: Matrix, study: Path, *, executor: Executor, overwrite: b
     except OSError as error:
         raise RunError(f"{study}: cannot be written to: {error.strerror}; choose another place with --out") from None
     mark_latest(study)
-    with Signals() as signals:
+    with Signals(lambda notice: None) as signals:  # the work shows it, on the display
         work = _Work(matrix, study, signals, executor=executor, overwrite=overwrite, show=show)
         work.see_through()
     return Tally(work.board, work.board.failed, signals.received)
@@ -123,6 +123,7 @@ class _Work:
                 self._hand_out()
             elif told is None:
                 told = time.monotonic()
+                self._show(self.board, self._signals.notice)
                 for job in self._jobs.values():
                     job.cancel(self._signals.received)
             elif time.monotonic() - told > processes.PATIENCE:

@@ -31,7 +31,7 @@ from altgrad_core.running.assembly.resolved import Resolved
 from altgrad_core.running.assembly.run import Run
 from altgrad_core.running.loop.loop import Loop
 from altgrad_core.running.loop.saver import Saver, how_to_go_on
-from altgrad_core.running.loop.signals import Signals
+from altgrad_core.running.loop.signals import SIGNAL, Signals
 from altgrad_core.running.parallel.processes import ALONE, Processes
 from altgrad_core.running.session.branch import Parent, adopt
 from altgrad_core.running.session.describe import (
@@ -186,7 +186,7 @@ def _explained(directory: RunDirectory) -> Iterator[None]:
 def _train(run: Run, directory: RunDirectory, audience: Audience, *, resumed: bool) -> Outcome:
     """Train to the end, or to an interruption; records and trackers are closed in any case."""
     status, started = "crashed", time.perf_counter()
-    with Signals() as signals:
+    with Signals(lambda notice: audience.show({"kind": SIGNAL, "message": notice})) as signals:
         records = Records(directory, trackers=audience.trackers, show=audience.show)
         saver = Saver(run, directory, records)
         try:

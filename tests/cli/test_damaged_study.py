@@ -1,0 +1,79 @@
+"""Every file of a study, damaged in every way: each command ends, says where, and writes nothing through a link."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cli.test_damaged_files import WAYS, damaged, files_of
+
+if TYPE_CHECKING:
+    from tests.conftest import Said
+
+MOST_SECONDS = 60  # a study that trains two cells anew on a busy machine
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study of two cells, one of them without its summary and last checkpoint, and its report."""
+    from tests.conftest import TINY
+
+    folder = tmp_path_factory.mktemp("study")
+    manifest = folder / "study.toml"
+    manifest.write_text(TINY.replace("steps = 6", "steps = 4") + '[matrix]\n"run.seed" = [1, 2]\n')
+    for command in (["run", manifest, "--out", folder / "study"], ["report", folder / "study"]):
+        whole = [sys.executable, "-m", "altgrad_core", *map(str, command)]
+        subprocess.run(whole, check=True, capture_output=True, timeout=120)
+    cell = min(path for path in (folder / "study").iterdir() if (path / "summary.json").exists())
+    (cell / "summary.json").unlink()
+    shutil.rmtree(cell / "checkpoints" / "step-4")
+    return folder / "study"
+
+
+def tried(
+    study: Path,
+    folder: Path,
+    altgrad: Callable[..., Said],
+    chance: random.Random,
+    rounds: int,
+    *,
+    continue_every: int = 1,
+) -> None:
+    """Damage a file of the study, and run every command that reads it; the costly one in every so many rounds."""
+    names = files_of(study)
+    chance.shuffle(names)
+    for number in range(rounds):
+        copy, elsewhere = folder / f"study{number}", folder / f"elsewhere{number}"
+        shutil.copytree(study, copy)
+        elsewhere.write_text("of somebody else")
+        name, way = names[number % len(names)], chance.choice(WAYS)
+        damaged(copy / name, way, elsewhere, chance)
+        manifest = copy / "manifest.toml" if name == "manifest.toml" else study.with_name("study.toml")
+        commands: list[tuple[object, ...]] = [("report", copy), ("check", copy / "manifest.toml", "--table")]
+        commands += [("run", manifest, "--out", copy)] if number % continue_every == 0 else []
+        for command in commands:
+            began = time.monotonic()
+            said = altgrad(*command)
+            case = f"{command[0]} with {name}: {way}: {said.err[-1500:]}"
+            assert time.monotonic() - began < MOST_SECONDS, case
+            assert said.code in (0, 1, 2, 3) and "Traceback" not in said.err + said.out, case
+            assert said.code == 0 or any(part in said.err for part in (str(copy), name, Path(name).parts[0])), case
+            assert elsewhere.read_text() == "of somebody else", case
+        shutil.rmtree(copy)
+
+
+def test_every_file_of_a_study_may_be_damaged(study: Path, tmp_path: Path, altgrad: Callable[..., Said]) -> None:
+    tried(study, tmp_path, altgrad, random.Random(1), 6, continue_every=3)
+
+
+@pytest.mark.slow
+def test_every_file_of_a_study_may_be_damaged_often(study: Path, tmp_path: Path, altgrad: Callable[..., Said]) -> None:
+    tried(study, tmp_path, altgrad, random.Random(2), 120)

@@ -1,0 +1,111 @@
+"""Ctrl-C on a terminal: the notice comes at once, below one whole frame, and the frame is gone at the end."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+NOTICE = "SIGINT: finishing this step, then saving; once more to stop at once"
+
+
+class Terminal:
+    """A Python program on a terminal of its own, and everything that it wrote."""
+
+    def __init__(self, *arguments: object) -> None:
+        self._ours, theirs = pty.openpty()
+        termios.tcsetwinsize(theirs, (40, 160))
+        environment = {**os.environ, "TERM": "xterm", "COLUMNS": "160", "LINES": "40"}
+        command = [sys.executable, *map(str, arguments)]
+        self.process = subprocess.Popen(
+            command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, preexec_fn=_take_terminal
+        )
+        os.close(theirs)
+        self.text = ""
+
+    def press(self, key: bytes) -> None:
+        os.write(self._ours, key)
+
+    def read_until(self, is_done: Callable[[str], bool], *, seconds: float = 60) -> None:
+        """Read until the text so far is enough, or the program has ended."""
+        until = time.monotonic() + seconds
+        while not is_done(self.text):
+            assert time.monotonic() < until, self.text[-2000:]
+            if select.select([self._ours], [], [], 0.05)[0]:
+                try:
+                    self.text += os.read(self._ours, 1 << 16).decode(errors="replace")
+                except OSError:  # the program has ended
+                    return
+
+    def screen(self) -> list[str]:
+        """What is left on the screen, by the movements that rich makes: carriage return, line feed, up, erase line."""
+        lines, row, column = [""], 0, 0
+        for move in re.findall(r"\x1b\[[0-9;?]*[A-Za-z]|[\r\n]|[^\x1b\r\n]+", self.text):
+            if move == "\r":
+                column = 0
+            elif move == "\n":
+                row, lines = row + 1, [*lines, ""] if row + 1 == len(lines) else lines
+            elif move.startswith("\x1b["):
+                row = max(0, row - int(move[2:-1] or 1)) if move.endswith("A") else row
+                lines[row] = "" if move.endswith("K") else lines[row]
+            else:
+                lines[row] = lines[row].ljust(column)[:column] + move + lines[row][column + len(move) :]
+                column += len(move)
+        return [line.rstrip() for line in lines]
+
+
+def _take_terminal() -> None:
+    """Make the terminal on standard input the one that controls this process, so that its Ctrl-C reaches it."""
+    import fcntl
+
+    os.setsid()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+@pytest.mark.parametrize("kind", ["run", "study"])
+def test_an_interrupt_leaves_no_broken_frame_and_says_at_once_what_it_does(tiny: Path, kind: str) -> None:
+    if kind == "study":
+        tiny.write_text(tiny.read_text() + '[matrix]\n"run.seed" = [1, 2]\n')
+    out = tiny.parent / "out"
+    terminal = Terminal("-m", "altgrad_core", "run", tiny, "--out", out, "--set", "run.steps=100000")
+    shown = r"\D[1-9]\d*/100000"
+    terminal.read_until(lambda text: re.search(shown, text) is not None)
+    pressed = time.monotonic()
+    terminal.press(b"\x03")
+    terminal.read_until(lambda text: "SIGINT" in text)
+    assert time.monotonic() - pressed < 5
+    terminal.read_until(lambda text: "continue with" in text)
+    terminal.read_until(lambda text: False)
+    assert terminal.process.wait(60) == 130
+    screen = terminal.screen()
+    assert screen.count(NOTICE) == 1
+    assert not any("100000" in line or "━" in line for line in screen)  # no frame of the progress is left
+    resumed = f"altgrad resume {out}" if kind == "run" else f"altgrad run {tiny} --out {out}"
+    assert f"saved; continue with: {resumed}" in "".join(screen)
+
+
+TWICE = """
+import os, signal
+from rich.console import Console
+from rich.live import Live
+from altgrad_core.running.loop.signals import Signals
+with Live(console=Console(stderr=True)), Signals():
+    for _ in range(2):
+        os.kill(os.getpid(), signal.SIGINT)
+"""
+
+
+def test_a_second_interrupt_shows_the_cursor_again() -> None:
+    terminal = Terminal("-c", TWICE)
+    terminal.read_until(lambda text: False)
+    assert terminal.process.wait(60) == 130
+    assert terminal.text.rfind("\x1b[?25h") > terminal.text.rfind("\x1b[?25l") > -1
