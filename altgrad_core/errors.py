@@ -22,9 +22,9 @@ class RunError(AltgradError):
 
 
 def reason_of(error: BaseException) -> str:
-    """The type and text of what a stranger's code raised, whose text may fail too."""
+    """The type and text of what code of a plugin raised, whose text may fail too."""
     try:
         text = str(error)
-    except BaseException as worse:  # a stranger's code as well
+    except BaseException as worse:  # code of a plugin as well
         text = f"(its text cannot be made: {type(worse).__name__})"
     return f"{type(error).__name__}: {text}"

@@ -1,4 +1,4 @@
-"""Text of strangers: made safe for a terminal and a spreadsheet, and judged as the name of a directory."""
+"""Text from elsewhere: made safe for a terminal and a spreadsheet, and judged as the name of a directory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The console of rich, through which no text of a stranger steers the terminal."""
+"""The console of rich, through which no text from elsewhere controls the terminal."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import time
 from collections import Counter
@@ -34,14 +35,13 @@ from altgrad_core.running.assembly.environment import choose_device
 MOST_ROWS = 12
 
 
-def run_matrix(matrix: Matrix, study: Path, *, jobs: int, executor: Executor, overwrite: bool, as_json: bool) -> int:
+def run_matrix(matrix: Matrix, study: Path, *, executor: Executor, overwrite: bool, as_json: bool) -> int:
     """Train every cell, and say what came of it; the exit code."""
     _refuse_missing_devices(matrix)
     with _watching() as show:
         tally = train_cells(matrix, study, executor=executor, overwrite=overwrite, show=show)
     if tally.signal is not None:
-        more = f" --jobs {jobs}" if jobs > 1 else ""
-        say(f"saved; continue with: altgrad run {matrix.source.path} --out {study}{more}", err=True)
+        say(f"saved; continue with: {_as_given(study)}", err=True)
     for name, reason in tally.failed.items():
         say(f"failed: {name}: {reason}", err=True)
     written = write_report(study) if tally.signal is None else None
@@ -52,6 +52,12 @@ def run_matrix(matrix: Matrix, study: Path, *, jobs: int, executor: Executor, ov
         say(_summary(matrix, tally))
         print_written(written) if written else say(f"records: {study}")
     return tally.exit_code
+
+
+def _as_given(study: Path) -> str:
+    """The command as it was given, with the directory of the study: it trains the same cells."""
+    words = [word for word in sys.argv[1:] if word not in ("--overwrite", "--json")]
+    return shlex.join(["altgrad", *words, *(() if "--out" in words else ("--out", str(study)))])
 
 
 def print_written(written: Written) -> None:

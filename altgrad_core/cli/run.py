@@ -122,5 +122,5 @@ def _run_cells(
         return
     study = default_directory(matrix.name) if out is None else out
     with closing(executor_of(source, installed(), jobs=jobs)) as executor:
-        code = run_matrix(matrix, study, jobs=jobs, executor=executor, overwrite=overwrite, as_json=as_json)
+        code = run_matrix(matrix, study, executor=executor, overwrite=overwrite, as_json=as_json)
     raise typer.Exit(code)

@@ -95,7 +95,7 @@ def _options(options: type[Options], *, prefix: str) -> tuple[Schema, Schema]:
     """The schema of a plugin's options, and the definitions it refers to."""
     try:
         told = _plain(options.model_json_schema(ref_template=f"{_DEFS}{prefix}.{{model}}"))
-    except Exception:  # a stranger's type that has no schema: its options are not checked
+    except Exception:  # a type of a plugin that has no schema: its options are not checked
         return {"type": "object", "properties": {}}, {}
     more = {f"{prefix}.{model}": definition for model, definition in told.pop("$defs", {}).items()}
     inherited = {key: text for cls in reversed(options.__mro__) for key, text in _told(cls.__doc__ or "")}

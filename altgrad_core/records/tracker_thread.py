@@ -98,7 +98,7 @@ class TrackerThread:
     def _work(self, build: Callable[[], Tracker]) -> None:
         try:
             tracker = build()
-        except BaseException as error:  # a stranger's code, in a thread that has no one else to tell
+        except BaseException as error:  # code of a plugin, in a thread that has no one else to tell
             self._refusal = error
             return
         finally:

@@ -102,7 +102,7 @@ def _load(point: EntryPoint, interrupts: Sequence[int]) -> Plugin:
             if point.pattern.match(point.value) is None:
                 raise PluginError(f'the entry point "{point.value}" is not of the form "module" or "module:attribute"')
             offers = tuple(_offers_of(point.load()))
-    except BaseException as error:  # a plugin is a stranger's code: whatever it raises is its own failure
+    except BaseException as error:  # a plugin is code of a plugin: whatever it raises is its own failure
         if interrupts:
             raise
         broken = _reason(error)

@@ -1,4 +1,4 @@
-"""The laws of an executor, tried on a study of one tiny cell."""
+"""The laws of an executor, tried on a cell that cannot be trained: what it trains is tested where studies are."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from altgrad_core.testing.laws import Law, check_laws
 from altgrad_core.testing.options import OPTION_LAWS, made, title
 
 PATIENCE = 120.0
-"""Seconds that a tiny cell may take, the start of processes included."""
+"""Seconds that a task may take, the start of processes included."""
 
 
 def check_executor(executor: type[ExecutorSpec] | ExecutorSpec, **options: Any) -> None:

@@ -56,6 +56,12 @@ class ConvTransposed(LayerSpec):
 
         return computes_as(module, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
+    def refusal(self, module: nn.Module) -> str | None:
+        """A forward pass of its own, or no weight yet."""
+        from torch import nn
+
+        return why_not(module, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+
     def products(self, module: nn.Module) -> Sequence[Product]:
         """One product; the weight has shape (input channels, output channels per group, *kernel)."""
         n = len(module.kernel_size)  # type: ignore[arg-type]

@@ -49,6 +49,11 @@ class Conv1D(LayerSpec):
         library = sys.modules.get("transformers.pytorch_utils")
         return library is not None and computes_as(module, library.Conv1D)
 
+    def refusal(self, module: nn.Module) -> str | None:
+        """A forward pass of its own."""
+        library = sys.modules.get("transformers.pytorch_utils")
+        return None if library is None else why_not(module, library.Conv1D)
+
     def products(self, module: nn.Module) -> Sequence[Product]:
         """The product sums over the first dimension of the weight."""
         return (Product(contracted={"weight": (0,)}),)

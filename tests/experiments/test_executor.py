@@ -247,7 +247,7 @@ def test_an_interrupted_study_goes_on_where_it_was(tmp_path: Path, altgrad: Call
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 143
-    assert err.endswith(f"saved; continue with: altgrad run {study} --out {out}\n")
+    assert err.endswith(f"saved; continue with: altgrad run {study} --out {out} {' '.join(more)}\n")
     assert altgrad("run", study, "--out", out, *more).code == 0
     for cell in cells_of(out):
         assert altgrad("run", out / cell["name"] / "resolved.toml", "--out", whole / cell["name"]).code == 0

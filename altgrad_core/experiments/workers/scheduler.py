@@ -187,7 +187,7 @@ class _Work:
             "settings": [[list(location), option] for location, option in source.settings.items()],
             "manifest": str(self._matrix.source.path.resolve()),
             "data": data,
-            "directory": str(directory_of(cell, self._study).path),
+            "directory": str(directory_of(cell, self._study).path.absolute()),
             "overwrite": cell.name in self._afresh,
             "checkpoints": self._matrix.table.checkpoints,
         }

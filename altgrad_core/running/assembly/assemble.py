@@ -70,7 +70,7 @@ def _located(resolved: Resolved, location: Location, make: Callable[[], Any]) ->
         raise resolved.error(location, str(error)) from error
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # a stranger's code, before the first step
+    except BaseException as error:  # code of a plugin, before the first step
         raise resolved.error(location, reason_of(error)) from error
 
 

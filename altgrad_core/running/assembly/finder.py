@@ -171,7 +171,7 @@ class Finder:
             raise self.error(location, error) from None
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # a stranger's decode: whatever it raises is its own failure
+        except BaseException as error:  # the decode of a plugin: whatever it raises is its own failure
             raise self.error(location, f'format "{choice}" cannot decode: {reason_of(error)}') from None
         return found
 

@@ -27,6 +27,6 @@ def imported(use: str) -> Any:
         return getattr(module, attribute)
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # a stranger's module: whatever it raises is its own failure
+    except BaseException as error:  # a module of a user: whatever it raises is its own failure
         guess = f'; did you mean "{module_name}:{near[0]}"?' if near else ""
         raise PluginError(f'cannot import "{use}": {reason_of(error)}{guess}') from None

@@ -89,7 +89,7 @@ class ImportedOptimizer(OptimizerSpec):
                 pack(optimizer.state_dict(), {}, "state")
             except KeyboardInterrupt:
                 raise
-            except BaseException as error:  # a stranger's code, before the first step
+            except BaseException as error:  # code of a plugin, before the first step
                 return f"{doing}: {reason_of(error)}"
         return None
 

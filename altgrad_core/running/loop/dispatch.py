@@ -79,7 +79,7 @@ class Dispatch:
         before = [weight._version for weight in self._weights.values()]
         try:
             return monitor.observe(event)
-        except BaseException as error:  # a stranger's code
+        except BaseException as error:  # code of a plugin
             return error
         finally:
             if before != [weight._version for weight in self._weights.values()]:
@@ -97,7 +97,7 @@ class Dispatch:
             if isinstance(found, BaseException):
                 raise found
             readings = dict(_by_reading(monitor, found, fetch))
-        except BaseException as error:  # a stranger's code: its failure is a record, and signals raise nothing here
+        except BaseException as error:  # code of a plugin: its failure is a record, and signals raise nothing here
             reason = reason_of(error)
             self._records.happened(self._record("monitor-failed", monitor, step, reason=reason))
             said = f"failed at step {step}: {reason}; the run goes on without its readings"

@@ -122,7 +122,7 @@ class Saver:
     def roll_back(self, not_after: int) -> int:
         """Bring weights, formats and optimizer back to a checkpoint that was sound, see `RollBack`; its step.
 
-        Later checkpoints go: they are of a way that was left.
+        Later checkpoints go: they are of a part that is undone.
         """
         progress = self._run.progress
         steps = checkpoint_steps(self._directory.checkpoints)

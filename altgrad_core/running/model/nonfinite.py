@@ -60,9 +60,7 @@ def find_nonfinite(model: nn.Module, plan: Plan, losses: Sequence[Callable[[], T
                 value.backward()
             if watch.found is not None:
                 return FirstNonfinite(step, *watch.found)
-    return FirstNonfinite(
-        step, "backward", "*", None, "the norm of the gradient is beyond float32, though every element is not"
-    )
+    return FirstNonfinite(step, "backward", "*", None, _UNSEEN)
 
 
 _UNSEEN = (

@@ -128,7 +128,7 @@ class Operand:
         if is_shared and passed is not None and passed.serves(x, how, scale):
             return passed.done
         if self.role == "gradient":
-            self._moment.passed = None  # the backward pass wants its memory
+            self._moment.passed = None  # free its memory for the backward pass
         done = self._in_rows(x, scale, key, how)
         if is_shared:
             self._moment.passed = Passed(ref(x), x._version, how, scale, done)

@@ -1,4 +1,4 @@
-"""Start the same command in several processes on this machine, and see them to their end."""
+"""Start the same command in several processes on this machine, and wait for them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Begin or continue a run in its directory, and see it to its end."""
+"""Begin or continue a run in its directory, and train it to its end."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def connect(specs: Sequence[TrackerSpec], facts: RunFacts) -> tuple[list[Tracker
 
 
 def dismiss(threads: Sequence[TrackerThread], *, is_patient: bool = True) -> None:
-    """Let go of trackers that were connected in vain."""
+    """Close trackers of a run that does not begin."""
     for thread in threads:
         thread.stop("crashed") if is_patient else thread.give_up()
     for thread in threads if is_patient else ():
@@ -150,7 +150,7 @@ def _handed_over(spec: TrackerSpec, facts: RunFacts, directory: RunDirectory) ->
         raise
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # a stranger's code, or the disk or network behind it
+    except BaseException as error:  # code of a plugin, or the disk or network behind it
         said = f"{facts.directory}: tracker {spec.name} failed after {count} records: {reason_of(error)}"
         raise RunError(said) from error
     finally:
