@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any, NamedTuple
 
 import torch
@@ -60,6 +61,22 @@ class Seen(NamedTuple):
     amax: Tensor
     shape: torch.Size
     like: torch.Size
+
+
+def together(parts: Sequence[Seen | None], *, once: bool) -> Seen | None:
+    """What all processes saw in one step, each its part of the micro-batches, in their order; None: nothing.
+
+    Args:
+        once: of a weight, which is rounded once a step, alike in every process that calls its layer.
+    """
+    found = [part for part in parts if part is not None][: 1 if once else None]
+    if not found:
+        return None
+    tallies = [part.tally for part in found if part.tally is not None]
+    pending = [part.pending for part in found if part.pending is not None]
+    return found[-1]._replace(
+        tally=reduce(Tally.plus, tallies) if tallies else None, pending=torch.stack(pending).max() if pending else None
+    )
 
 
 @dataclass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial, reduce
+from functools import partial
 from typing import Any
 from weakref import ref
 
@@ -21,7 +21,7 @@ from altgrad_core.numerics.straight_through import Rounded, Rounds
 from altgrad_core.numerics.tally import Quantized, Tally
 from altgrad_core.running.model.calls import Calls, is_recomputing
 from altgrad_core.running.model.layout import PLAIN, Layout
-from altgrad_core.running.model.moment import Moment, Passed, Seen, identity_of
+from altgrad_core.running.model.moment import Moment, Passed, Seen, identity_of, together
 
 
 class Operand:
@@ -196,18 +196,10 @@ class Operand:
 
     def take(self, parts: Sequence[Seen | None]) -> None:
         """Take over what all processes saw in this step, each its part of the micro-batches, in their order."""
-        found = [part for part in parts if part is not None]
-        if not found:
-            return
-        if self.role == "weight":
-            found = found[:1]  # it is rounded once a step, alike in every process that has use for it
-        tallies = [part.tally for part in found if part.tally is not None]
-        pending = [part.pending for part in found if part.pending is not None]
-        self.is_used, self._seen_step, self._tally_step = True, self._moment.step, self._moment.step
-        self.tally = reduce(Tally.plus, tallies) if tallies else None
-        self._pending = torch.stack(pending).max() if pending else None
-        *_, (_, _, self.scale, self._amax, self._shape, like) = found
-        self._like = torch.empty(like, device="meta")
+        if (whole := together(parts, once=self.role == "weight")) is not None:
+            self.is_used, self._seen_step, self._tally_step = True, self._moment.step, self._moment.step
+            self.tally, self._pending, self.scale, self._amax, self._shape, like = whole
+            self._like = torch.empty(like, device="meta")
 
     def switch(self, format: Format) -> None:
         """Use another format, at the scale of the last amax until the next pass; the history stays valid."""
