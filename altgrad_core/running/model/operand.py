@@ -180,7 +180,11 @@ class Operand:
     def advance(self) -> None:
         """An optimizer step is over: its largest amax becomes one entry of the history, unless nothing was seen."""
         if self._pending is not None and bool(self._pending > 0):
-            kept = self._history[-(self.quantizer.scale_rule.history - 1) :] if self._keeps_more else self._history[:0]
+            kept = (
+                self._history[-(self.quantizer.scale_rule.history - 1) :]
+                if self.quantizer.scale_rule.history > 1
+                else self._history[:0]
+            )
             self._history = torch.cat([kept.to(self._pending.device), self._pending.reshape(1)])
         self._pending = None
 
@@ -191,8 +195,8 @@ class Operand:
 
     def seen(self) -> Seen | None:
         """What was seen in the training passes of this step; None: nothing was."""
-        shapes = self._shape, self._like.shape
-        return Seen(self.tally, self._pending, self.scale, self._amax, *shapes) if self.is_seen else None
+        own = (self.tally, self._pending, self.scale, self._amax, self._shape, self._like.shape)
+        return Seen(*own) if self.is_seen else None
 
     def take(self, parts: Sequence[Seen | None]) -> None:
         """Take over what all processes saw in this step, each its part of the micro-batches, in their order."""
@@ -247,10 +251,6 @@ class Operand:
             self.load_state_dict(state, self.format)
         elif self._is_fixed:
             self.fix_scale()
-
-    @property
-    def _keeps_more(self) -> bool:
-        return self.quantizer.scale_rule.history > 1
 
     def _fixed_scale(self) -> Tensor:
         """The scale of the last amax with one binade of headroom; 1 without scaling."""
