@@ -180,11 +180,7 @@ class Operand:
     def advance(self) -> None:
         """An optimizer step is over: its largest amax becomes one entry of the history, unless nothing was seen."""
         if self._pending is not None and bool(self._pending > 0):
-            kept = (
-                self._history[-(self.quantizer.scale_rule.history - 1) :]
-                if self.quantizer.scale_rule.history > 1
-                else self._history[:0]
-            )
+            kept = self._history[max(0, len(self._history) + 1 - self.quantizer.scale_rule.history) :]
             self._history = torch.cat([kept.to(self._pending.device), self._pending.reshape(1)])
         self._pending = None
 
