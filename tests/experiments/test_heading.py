@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from altgrad_core.experiments.evidence.answer import answer
 from altgrad_core.experiments.evidence.heading import MOST_WORDS, heading
 from altgrad_core.experiments.study.interval import Interval
 from altgrad_core.experiments.study.study import Study
@@ -35,6 +36,24 @@ def test_the_heading_says_what_is_shown(
 ) -> None:
     assert heading(study(grid_of_cells(gains))) == expected
     assert len(expected.split()) <= MOST_WORDS
+
+
+@pytest.mark.parametrize(
+    ("unquantized", "expected"),
+    [
+        (0.2, "No format is shown to gain more than fp32 (6 seeds)"),
+        (0.0, "manifold-adamw beats adamw in e4m3 and e5m2 (6 seeds)"),
+    ],
+)
+def test_a_gain_is_a_benefit_of_a_format_only_beside_unquantized_weights(
+    unquantized: float, expected: str, study: Read, grid_of_cells: Any
+) -> None:
+    cells = grid_of_cells({"e4m3": 0.2, "e5m2": 0.2, "fp32": unquantized})
+    cells = [cell if cell.format != "fp32" else type(cell)(**{**vars(cell), "format": None}) for cell in cells]
+    known = study(cells)
+    assert heading(known) == expected
+    said = "No format is shown to gain more from manifold-adamw than weights in fp32 do; the largest gain is that in e"
+    assert (said in answer(known).sentence) == (unquantized > 0)
 
 
 def test_what_shows_nothing_says_so(study: Read, made: Any) -> None:

@@ -14,6 +14,7 @@ from altgrad_core.experiments.evidence.arms import FEWEST_SEEDS, Arm, arms
 from altgrad_core.experiments.evidence.cautions import cautions
 from altgrad_core.experiments.evidence.effects import LOSS, PERPLEXITY, Effect, effects, in_metric
 from altgrad_core.experiments.evidence.facts import references
+from altgrad_core.experiments.evidence.interactions import against_unquantized
 from altgrad_core.experiments.evidence.overview import leader, overview
 from altgrad_core.experiments.evidence.refusals import UNITS, one_refusal, refusal, what_was_seen
 from altgrad_core.experiments.evidence.statistics import agreed_sign, bootstrap_interval, student_interval
@@ -109,6 +110,12 @@ def _ranking(study: Study, optimizer: str, able: Sequence[Effect], metric: str) 
     names = listed([effect.format for effect in alike])
     if not any(any(effect.differences) for effect in able):
         return sentence(f"the optimizer {optimizer} gives exactly the losses of {study.baseline} in {names}")
+    beside = against_unquantized(study, optimizer)
+    if best.verdict == "helps" and beside and not any(contrast.sign > 0 for contrast in beside):
+        text = f"no format is shown to gain more from {optimizer} than weights in {beside[0].other} do"
+        return sentence(
+            f"{text}; the largest gain is that in {names}: {amount(study, best, metric)}. {_verdicts(able)}"
+        )
     if best.verdict == "helps":
         who = f"format {names} benefits" if len(alike) == 1 else f"formats {names}, with identical effects, benefit"
         text = f"{who} most from {optimizer}: {amount(study, best, metric)}"

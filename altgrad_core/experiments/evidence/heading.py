@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from altgrad_core.experiments.evidence.arms import arms
 from altgrad_core.experiments.evidence.effects import Effect, effects
 from altgrad_core.experiments.evidence.facts import references
+from altgrad_core.experiments.evidence.interactions import against_unquantized
 from altgrad_core.experiments.study.study import Study
 from altgrad_core.experiments.study.wording import count, listed
 
@@ -62,6 +63,9 @@ def _judged(study: Study, judged: Sequence[Effect]) -> list[str]:
     names = list(dict.fromkeys(effect.optimizer for effect in judged))
     number = _seeds(judged)
     helping = [effect for effect in judged if effect.verdict == "helps"]
+    beside = [contrast for name in names for contrast in against_unquantized(study, name)]
+    if helping and beside and not any(contrast.sign > 0 for contrast in beside):
+        return [f"No format is shown to gain more than {beside[0].other} {number}"]
     if helping:
         return _shown(study, helping, ("beats", "beat"), names, number)
     if all(effect.verdict == "hurts" for effect in judged):

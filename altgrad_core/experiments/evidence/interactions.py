@@ -84,6 +84,12 @@ def interactions(study: Study) -> tuple[Interaction, ...]:
     return tuple(c if c.p is None else replace(c, p_adjusted=next(corrected)) for c in made)
 
 
+def against_unquantized(study: Study, optimizer: str) -> list[Interaction]:
+    """The contrasts of an optimizer with unquantized weights, or with the widest format; a benefit of a format needs one."""
+    wide = references(study)
+    return [contrast for contrast in interactions(study) if contrast.optimizer == optimizer and contrast.other in wide]
+
+
 def _pairs(own: Sequence[Effect], wide: Sequence[str]) -> Iterator[tuple[Effect, Effect]]:
     """Those against the widest format, fp32 where it was run, of any variant, as unquantized weights have none; then pairs
     of narrow formats of one variant.
