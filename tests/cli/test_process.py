@@ -34,6 +34,7 @@ class Interrupt(MetaPathFinder):
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.2)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have started the tests without
 from altgrad_core.__main__ import main
 sys.meta_path.insert(0, Interrupt())
 sys.argv = ["altgrad", "list-plugins"]
