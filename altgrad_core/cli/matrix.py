@@ -88,7 +88,7 @@ def print_cells(matrix: Matrix, *, as_json: bool) -> None:
 
 def _refuse_missing_devices(matrix: Matrix) -> None:
     """A device that is not here is known before a cell is trained."""
-    for device in {cell.resolved.manifest.run.device for cell in matrix.cells({})}:
+    for device in {cell.run_table.device for cell in matrix.cells({})}:
         choose_device(device)
 
 

@@ -19,7 +19,7 @@ from altgrad_core.manifest.lines import Location
 from altgrad_core.manifest.load import ManifestFile
 from altgrad_core.manifest.matrix import Label, Point, points, too_many
 from altgrad_core.manifest.merge import assign, dotted, location_of, value_at
-from altgrad_core.manifest.schema import MatrixTable, SearchTable
+from altgrad_core.manifest.schema import MatrixTable, RunTable, SearchTable
 from altgrad_core.records.directory import RunDirectory
 from altgrad_core.records.files import read_json
 from altgrad_core.registry.registry import Registry
@@ -51,6 +51,11 @@ class Cell:
     resolved: Resolved
     manifest: Mapping[str, Any]
     role: Literal["cell", "probe"] = "cell"
+
+    @property
+    def run_table(self) -> RunTable:
+        """The table `[run]` of its manifest."""
+        return self.resolved.manifest.run
 
     def told(self) -> dict[str, Any]:
         """The cell as `cells.json` has it."""
