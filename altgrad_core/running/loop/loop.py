@@ -129,8 +129,12 @@ class Loop:
         return self._loss(*self.run.batches.train(step, micro_batch)) / self.run.resolved.manifest.data.accumulate
 
     def _loss(self, tokens: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return functional.cross_entropy(*self._predictions(tokens, targets))
+
+    def _predictions(self, tokens: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits in float32, shape (batch * time, vocabulary), and targets, shape (batch * time,)."""
         logits = self.run.model(tokens.to(self.run.device))
-        return functional.cross_entropy(logits.flatten(0, 1).float(), targets.to(self.run.device).flatten())
+        return logits.flatten(0, 1).float(), targets.to(self.run.device).flatten()
 
     def _note_nonfinite(self, step: int) -> None:
         """Find out, once a run, what is not finite first, while the weights are still those of the pass."""
@@ -180,14 +184,16 @@ class Loop:
         run.plan.moment.phase, run.plan.moment.step = "evaluate", step
         run.model.eval()
         batches = run.batches.validation(run.resolved.manifest.run.evaluate_batches)
-        mine: dict[int, float] = {}
+        mine: dict[int, tuple[float, list[float]]] = {}
         with torch.no_grad():
             for index in range(run.processes.rank, len(batches), run.processes.size):
                 run.plan.moment.micro_batch = index
-                mine[index] = float(self._loss(*batches[index]))
+                logits, targets = self._predictions(*batches[index])
+                each = functional.cross_entropy(logits, targets, reduction="none").view(batches[index][0].shape)
+                mine[index] = float(functional.cross_entropy(logits, targets)), each.double().mean(1).tolist()
         run.model.train()
         losses = {index: value for part in run.processes.gather(mine) for index, value in part.items()}
-        loss = sum(losses[index] * len(batch[0]) for index, batch in enumerate(batches))
+        loss = sum(losses[index][0] * len(batch[0]) for index, batch in enumerate(batches))
         loss /= sum(len(batch[0]) for batch in batches)
         perplexity = perplexity_of(loss)
         run.progress.validation_loss, run.progress.evaluated_step = loss, step
@@ -195,6 +201,9 @@ class Loop:
             best = run.progress.best_loss
             run.progress.best_loss = loss if best is None else min(loss, best)
         self.records.happened({"kind": "evaluation", "step": step, "loss": loss, "perplexity": perplexity})
+        if self._is_last(step):
+            blocks = [value for index in range(len(batches)) for value in losses[index][1]]
+            self.records.happened({"kind": "blocks", "step": step, "losses": [round(value, 6) for value in blocks]})
         self._emit(Evaluated(step, self._view(), loss), {"validation-loss": loss, "perplexity": perplexity})
 
     def _end(self) -> str:
