@@ -237,6 +237,12 @@ from .running.model.plan import (
 from .running.model.recipe import (
     Rule as Rule,
 )
+from .running.watching.watch import (
+    Watch as Watch,
+)
+from .running.watching.watch import (
+    watch as watch,
+)
 
 __version__: str
 from .experiments.workers.processes import WorkerProcesses as WorkerProcesses

@@ -62,7 +62,7 @@ def _rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
         ("unigram entropy of the text", _number(data.get("unigram_entropy"), unit)),
         ("lowest possible loss", _number(data.get("loss_floor"), unit)),
         ("parameters", f"{summary['parameters']:,}"),
-        (what, f"{summary['tokens']:,}"),
+        (what, "" if summary["tokens"] is None else f"{summary['tokens']:,}"),
         ("seconds", f"{summary['seconds_in_this_process']:.1f}"),
         ("formats", ", ".join(facts["name"] for facts in summary["formats"]) or "none"),
         ("format switches", str(summary["switches"]) if summary["switches"] else ""),
