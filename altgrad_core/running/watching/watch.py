@@ -17,7 +17,6 @@ from torch.optim import Optimizer
 
 from altgrad_core.contracts.events import Backpropagated, Began, Ended, Evaluated, Updated
 from altgrad_core.contracts.monitor import Monitor
-from altgrad_core.contracts.task import perplexity_of
 from altgrad_core.errors import ManifestError, RunError
 from altgrad_core.records.directory import RunDirectory, default_directory
 from altgrad_core.records.record import Record
@@ -163,9 +162,7 @@ class Watch:
         self._told["validation_loss"] = value
         if math.isfinite(value):
             self._told["best_validation_loss"] = value if best is None else min(value, best)
-        self._place.records.happened(
-            {"kind": "evaluation", "step": step, "loss": value, "perplexity": perplexity_of(value)}
-        )
+        self._place.records.happened({"kind": "evaluation", "step": step, "loss": value})
         self._dispatch.emit(Evaluated(step, self._view(), value), {})
         self._flush()
 
