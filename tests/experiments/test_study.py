@@ -14,7 +14,7 @@ import pytest
 from altgrad_core import ManifestError, __version__
 from altgrad_core.experiments.study.labels import UNKNOWN, flatten
 from altgrad_core.experiments.study.study import Study
-from altgrad_core.records.record import read_records
+from altgrad_core.results.lines import RecordReader
 
 if TYPE_CHECKING:
     from tests.conftest import Said
@@ -63,7 +63,7 @@ def shape(value: Any) -> Any:
 
 def kinds(path: Path) -> dict[str, Any]:
     """By kind of record, its keys."""
-    return {record["kind"]: sorted(record) for record in read_records(path)}
+    return {record["kind"]: sorted(record) for record in RecordReader(path)}
 
 
 def test_a_made_up_cell_has_the_files_and_the_keys_of_a_real_one(

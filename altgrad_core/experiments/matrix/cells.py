@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from altgrad_core.contracts.actions import ROLES
-from altgrad_core.errors import ManifestError
+from altgrad_core.errors import ManifestError, RunError
 from altgrad_core.experiments.matrix.search import (
     MOST_STEPS,
     around_the_best,
@@ -22,7 +22,6 @@ from altgrad_core.experiments.matrix.search import (
     part_of,
     the_best,
 )
-from altgrad_core.files import read_whole
 from altgrad_core.manifest.explain import problem_at, validated
 from altgrad_core.manifest.lines import Location
 from altgrad_core.manifest.load import ManifestFile
@@ -31,6 +30,7 @@ from altgrad_core.manifest.merge import assign, dotted, location_of, value_at
 from altgrad_core.manifest.schema import MatrixTable
 from altgrad_core.manifest.search_schema import SearchTable
 from altgrad_core.records.directory import RunDirectory
+from altgrad_core.records.files import read_json
 from altgrad_core.registry.registry import Registry
 from altgrad_core.results.ending import Ending
 from altgrad_core.running.assembly.resolve import resolve
@@ -228,10 +228,10 @@ def ending_of(directory: RunDirectory) -> Ending | None:
     if not directory.is_finished:
         return None
     try:
-        told = json.loads(read_whole(directory.summary))
-    except (OSError, ValueError, RecursionError):
+        summary = read_json(directory.summary)
+    except (OSError, RunError):
         return None  # damaged: whoever continues the run says so
-    return Ending.of(told) if isinstance(told, dict) and "validation_loss" in told else None
+    return Ending.of(summary) if "validation_loss" in summary else None
 
 
 def endings_in(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import queue
 import time
@@ -19,9 +18,8 @@ from altgrad_core.experiments.matrix.cells import Cell, Matrix, directory_of, en
 from altgrad_core.experiments.matrix.plan import plan_of
 from altgrad_core.experiments.workers import processes
 from altgrad_core.experiments.workers.board import Board
-from altgrad_core.files import read_whole
 from altgrad_core.records.directory import CELLS, RunDirectory, mark_latest
-from altgrad_core.records.files import write_json, write_whole
+from altgrad_core.records.files import read_json, write_json, write_whole
 from altgrad_core.records.record import number
 from altgrad_core.results.ending import Ending
 from altgrad_core.running.loop.signals import Signals
@@ -82,8 +80,8 @@ def _refuse_another(matrix: Matrix, study: Path) -> None:
     if RunDirectory(study).is_begun:
         raise ManifestError(f"{study}: a single run is here; choose another directory with --out")
     try:
-        name = json.loads(read_whole(study / CELLS))["name"]
-    except (OSError, ValueError, KeyError, TypeError):
+        name = read_json(study / CELLS)["name"]
+    except (OSError, RunError, KeyError):
         return
     if name != matrix.name:
         raise ManifestError(
@@ -146,7 +144,7 @@ class _Work:
 
     def _known(self) -> list[Cell]:
         """The cells that are to be trained, after a look at what has ended, here or elsewhere."""
-        crashed = {name: Ending("crashed", math.nan) for name in self.board.failed}
+        crashed = {name: Ending("crashed") for name in self.board.failed}
         found = endings_in(self._matrix, self._study, known={**crashed, **self._endings}, apart_from=self._afresh)
         self._endings = {name: ending for name, ending in found.items() if name not in crashed}
         cells = self._matrix.cells(found)

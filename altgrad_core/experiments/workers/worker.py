@@ -84,13 +84,12 @@ def train_cell(task: Task, tell: Callable[[Mapping[str, Any]], None]) -> dict[st
         return {"reply": "failed", "message": str(error)}
     if outcome.status == "interrupted":
         return {"reply": "interrupted"}
-    status = outcome.status.removeprefix("already ")
     _drop_checkpoints(RunDirectory(outcome.directory), keep=task["checkpoints"])
     seconds = round(time.perf_counter() - began, 3)
     return {
         "reply": "ended",
-        "status": status,
-        "validation_loss": outcome.summary["validation_loss"],
+        "status": outcome.ending.status,
+        "validation_loss": outcome.ending.summary["validation_loss"],
         "seconds": seconds,
     }
 
