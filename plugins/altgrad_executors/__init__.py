@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
-from typing import ClassVar
+from pathlib import Path
+from typing import ClassVar, Literal
 
-from pydantic import NonNegativeFloat, PositiveFloat, field_validator
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
-from altgrad_core import Executor, ExecutorSpec, hookimpl
+from altgrad_core import Executor, ExecutorSpec, ManifestPath, hookimpl
 
 
 class Local(ExecutorSpec):
@@ -53,8 +55,50 @@ class Ray(ExecutorSpec):
         return RayCluster(address_of(self.address), jobs=jobs, request=request)
 
 
+class Slurm(ExecutorSpec):
+    """A Slurm cluster, by submitit: a job for each cell; every machine sees the directory of the study.
+
+    Attributes:
+        cpus: for each cell; it trains with as many threads, unless `run.threads` says otherwise.
+        gpus: for each cell.
+        memory: for each cell, in GiB; by default what the cluster gives.
+        hours: the time limit of a job. A cell that needs longer is continued in the next job, and fails after the second.
+        partition: of the cluster; by default its default one.
+        account: that the jobs are charged to.
+        folder: where scripts, logs and messages of the jobs go; shared by all machines, like the study.
+        cluster: `local` runs the jobs as processes of this machine, to try it out.
+    """
+
+    name: ClassVar = "slurm"
+    cpus: PositiveInt = 1
+    gpus: NonNegativeInt = 0
+    memory: PositiveFloat | None = None
+    hours: PositiveFloat = 24.0
+    partition: str | None = None
+    account: str | None = None
+    folder: ManifestPath = Path("slurm")
+    cluster: Literal["slurm", "local"] = "slurm"
+
+    def build(self, jobs: int) -> Executor:
+        """Check that Slurm is here; `jobs` are queued or running at a time."""
+        from altgrad_executors.slurm_jobs import SlurmJobs
+
+        wanted = {
+            "name": "altgrad",
+            "timeout_min": math.ceil(60 * self.hours),
+            "cpus_per_task": self.cpus,
+            "gpus_per_node": self.gpus or None,
+            "mem_gb": self.memory,
+            "slurm_partition": self.partition,
+            "slurm_account": self.account,
+        }
+        parameters = {name: value for name, value in wanted.items() if value is not None}
+        return SlurmJobs(self.folder.absolute(), jobs=jobs, cluster=self.cluster, parameters=parameters)
+
+
 @hookimpl
 def altgrad_executors() -> Iterable[type[ExecutorSpec]]:
     """The executors of this package."""
     yield Local
     yield Ray
+    yield Slurm
