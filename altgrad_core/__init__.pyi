@@ -67,6 +67,9 @@ from .contracts.events import (
     Weight as Weight,
 )
 from .contracts.executor import (
+    LAST as LAST,
+)
+from .contracts.executor import (
     Executor as Executor,
 )
 from .contracts.executor import (
@@ -74,6 +77,12 @@ from .contracts.executor import (
 )
 from .contracts.executor import (
     Job as Job,
+)
+from .contracts.executor import (
+    Task as Task,
+)
+from .contracts.executor import (
+    Tell as Tell,
 )
 from .contracts.intervention import (
     Intervention as Intervention,

@@ -12,9 +12,8 @@ from contextlib import suppress
 from typing import IO, Any
 
 from altgrad_core.contracts.executor import LAST, Executor, Job, Task, Tell
+from altgrad_core.running.assembly.environment import choose_device
 
-PATIENCE = 300.0
-"""Seconds that a process has to end after it was told to: to finish a step, and to save."""
 LONGEST_LINE = 1 << 20
 
 
@@ -35,10 +34,14 @@ class WorkerProcesses(Executor):
         return worker
 
     def close(self) -> None:
-        """End the processes; one that does not end within `PATIENCE` is killed."""
+        """End the processes; one that does not end within `patience` is killed."""
         for worker in self._workers:
             if worker is not None:
-                worker.close()
+                worker.close(self.patience)
+
+    def check_device(self, device: str) -> None:
+        """The devices of a cell are those of this machine."""
+        choose_device(device)
 
 
 class _Worker(Job):
@@ -84,13 +87,13 @@ class _Worker(Job):
         """See `Job.kill`."""
         self._process.kill()
 
-    def close(self) -> None:
+    def close(self, patience: float) -> None:
         """Close its pipe, which ends it."""
         assert self._process.stdin is not None
         with suppress(OSError):
             self._process.stdin.close()
         try:
-            self._process.wait(PATIENCE)
+            self._process.wait(patience)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

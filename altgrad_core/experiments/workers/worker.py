@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import queue
 import shutil
 import signal
@@ -39,6 +40,8 @@ PACE = 0.2  # seconds between two reports of progress
 def main() -> None:
     """Train every cell that is asked for, until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # between runs there is nothing to save
+    if hasattr(signal, "pthread_sigmask"):  # a thread that started this process may have blocked them
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
     with os.fdopen(os.dup(1), "w", buffering=1) as out:
         os.dup2(2, 1)  # what a plugin prints is no message of ours
         tasks: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
@@ -76,6 +79,12 @@ def train_cell(task: Task, tell: Callable[[Mapping[str, Any]], None]) -> dict[st
         The last message: its `reply` is `ended`, `interrupted`, `busy` (another process trains the cell) or `failed`.
     """
     began = time.perf_counter()
+    study = Path(task["directory"]).parent
+    if not study.is_dir():
+        message = (
+            f"{study}: the directory of the study is not on {platform.node()}; every machine needs it under this path"
+        )
+        return {"reply": "failed", "message": message}
     try:
         outcome = _train(task, installed(), tell)
     except DirectoryInUse as error:
