@@ -28,6 +28,15 @@ from .contracts.dataset import (
     DatasetSpec as DatasetSpec,
 )
 from .contracts.dataset import (
+    DataShape as DataShape,
+)
+from .contracts.dataset import (
+    ExampleData as ExampleData,
+)
+from .contracts.dataset import (
+    Examples as Examples,
+)
+from .contracts.dataset import (
     TokenData as TokenData,
 )
 from .contracts.events import (
@@ -58,6 +67,12 @@ from .contracts.events import (
     Weight as Weight,
 )
 from .contracts.executor import (
+    LAST as LAST,
+)
+from .contracts.executor import (
+    CellTask as CellTask,
+)
+from .contracts.executor import (
     Executor as Executor,
 )
 from .contracts.executor import (
@@ -65,6 +80,9 @@ from .contracts.executor import (
 )
 from .contracts.executor import (
     Job as Job,
+)
+from .contracts.executor import (
+    Tell as Tell,
 )
 from .contracts.intervention import (
     Intervention as Intervention,
@@ -104,6 +122,21 @@ from .contracts.plugin import (
 )
 from .contracts.reading import (
     Reading as Reading,
+)
+from .contracts.task import (
+    AnyOf as AnyOf,
+)
+from .contracts.task import (
+    NextToken as NextToken,
+)
+from .contracts.task import (
+    OneOf as OneOf,
+)
+from .contracts.task import (
+    Task as Task,
+)
+from .contracts.task import (
+    Values as Values,
 )
 from .contracts.tracker import (
     RunFacts as RunFacts,
@@ -212,6 +245,12 @@ from .running.model.plan import (
 )
 from .running.model.recipe import (
     Rule as Rule,
+)
+from .running.watching.watch import (
+    Watch as Watch,
+)
+from .running.watching.watch import (
+    watch as watch,
 )
 
 __version__: str

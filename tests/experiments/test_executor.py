@@ -222,7 +222,7 @@ def test_a_cell_that_does_not_hear_a_signal_is_killed_after_a_while(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, altgrad: Callable[..., Said]
 ) -> None:
     study = study_of(tmp_path, monkeypatch, DEAF)
-    monkeypatch.setattr("altgrad_core.experiments.workers.processes.PATIENCE", 0.5)
+    monkeypatch.setattr("altgrad_core.contracts.executor.Executor.patience", 0.5)
 
     def send_when_it_is_deaf() -> None:
         wait_for(lambda: any(path.stat().st_size for path in (tmp_path / "out").glob("*/records.jsonl")))
