@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-Role = Literal["weight", "activation", "gradient"]
-ROLES: tuple[Role, ...] = ("weight", "activation", "gradient")
+Role = Literal[
+    "weight", "activation", "gradient", "query", "key", "probability", "value", "score_gradient", "output_gradient"
+]
+ROLES: tuple[Role, ...] = get_args(Role)
+GRADIENTS: tuple[Role, ...] = ("gradient", "score_gradient", "output_gradient")
+"""The roles that are rounded in the backward pass."""
 
 
 @dataclass(frozen=True, kw_only=True)

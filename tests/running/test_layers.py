@@ -176,7 +176,7 @@ def test_coverage_counts_parameters_and_products_and_gives_reasons() -> None:
     recurrent = sum(part.multiply_adds for part in found.uncovered if part.path == "recurrent")
     assert found.multiply_adds == products / (2 * products + attention + recurrent)
     assert {part.path: part.why for part in found.uncovered} == {
-        "": "OneOfEach computes products of its own, such as attention",
+        "": "OneOfEach computes products of its own, outside of layers",
         "table": 'Embedding has to be named by a rule, "*" leaves it out',
         "second": "no rule selects it",
         "recurrent": "a recurrent layer computes its products in one kernel of torch, whose operands cannot be rounded",

@@ -6,9 +6,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from altgrad_core.contracts.actions import ROLES
 from altgrad_core.experiments.evidence.arms import Arm, arms
 from altgrad_core.experiments.evidence.statistics import agreed_sign, bootstrap_interval, student_interval
-from altgrad_core.experiments.study.labels import ROLES, role_format
+from altgrad_core.experiments.study.labels import role_format
 from altgrad_core.experiments.study.study import Result, Study, once
 from altgrad_core.experiments.study.variants import words
 from altgrad_core.experiments.study.wording import count, few, sentence, size, span

@@ -156,15 +156,24 @@ class _Rounder:
         rounds = self._rounds(x, role, product)
         return x if rounds is None else round_straight(x, rounds)
 
-    def round_gradient(self, y: Tensor, *, product: str = "") -> Tensor:
+    def round_gradient(self, y: Tensor, role: Role = "gradient", *, product: str = "") -> Tensor:
         """See `Rounding.round_gradient`."""
-        rounds = self._rounds(y, "gradient", product)
+        rounds = self._rounds(y, role, product)
         return y if rounds is None else round_gradient(y, rounds)
 
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None, *, product: str = "") -> Tensor:
         """See `Rounding.linear`."""
         of_x, of_weight = self._rounds(x, "activation", product), self._rounds(weight, "weight", product)
         return quantized_linear(x, weight, bias, (of_x, of_weight, self._rounds(x, "gradient", product)))
+
+    def is_rounded(self, *, product: str = "") -> bool:
+        """See `Rounding.is_rounded`."""
+        return bool(self._products.get(product))
+
+    def plain_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        """See `Rounding.plain_forward`."""
+        assert isinstance(module, QuantizedModule)
+        return type(module).plain.forward(module, *args, **kwargs)
 
     def _rounds(self, x: Tensor, role: Role, product: str) -> Rounds | None:
         operand: RoundingOperand | None = self._products.get(product, {}).get(role)

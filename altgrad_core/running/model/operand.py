@@ -11,7 +11,7 @@ from weakref import ref
 import torch
 from torch import Tensor
 
-from altgrad_core.contracts.actions import Role
+from altgrad_core.contracts.actions import GRADIENTS, Role
 from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.geometry import Geometry
 from altgrad_core.numerics.ops import amax, quantize, scale_of
@@ -94,14 +94,12 @@ class Operand:
         return done.values, self._passes(x, done.scale, self.quantizer)
 
     def _quantize(self, x: Tensor, training: bool) -> Quantized:
-        is_repeated = training and self.role not in ("weight", "gradient") and is_recomputing()
+        is_repeated = training and self.role not in ("weight", *GRADIENTS) and is_recomputing()
         done = self._rounded(x, self._given_scale(), self._key(self._call(x, is_repeated) if training else 0))
         if training and not is_repeated:
             self.is_used = True
             self._remember(x, done)
-        if (
-            self.role == "gradient" and self.quantizer.nonfinite == "auto"
-        ):  # loss scalers and guards need to see what is not finite
+        if self.role in GRADIENTS and self.quantizer.nonfinite == "auto":  # loss scalers and guards need to see these
             return done._replace(values=_with_infinities(done, x.detach()))
         return done
 
@@ -127,7 +125,7 @@ class Operand:
         is_shared = self.role == "activation" and not how.mode.random_bits and self._can_be_shared(x)
         if is_shared and passed is not None and passed.serves(x, how, scale):
             return passed.done
-        if self.role == "gradient":
+        if self.role in GRADIENTS:
             self._moment.passed = None  # free its memory for the backward pass
         done = self._in_rows(x, scale, key, how)
         if is_shared:

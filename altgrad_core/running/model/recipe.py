@@ -22,12 +22,20 @@ class Rule:
     Attributes:
         layers: an `fnmatch` pattern of layer paths such as `blocks.*`; several separated by `|`.
         weight, activation, gradient: of the weight, of the input, of the gradient of the output.
+        query, key, probability, value: of attention: what its two products multiply.
+        score_gradient, output_gradient: of the gradients of these two products.
     """
 
     layers: str
     weight: Quantizer | None = None
     activation: Quantizer | None = None
     gradient: Quantizer | None = None
+    query: Quantizer | None = None
+    key: Quantizer | None = None
+    probability: Quantizer | None = None
+    value: Quantizer | None = None
+    score_gradient: Quantizer | None = None
+    output_gradient: Quantizer | None = None
 
 
 def assign(rules: Sequence[Rule], layers: Mapping[str, Layer]) -> dict[str, dict[Role, Quantizer]]:
