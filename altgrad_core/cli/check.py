@@ -83,12 +83,16 @@ def print_plan(run: Run, *, as_json: bool) -> None:
         print(json_module.dumps(facts, indent=2))
         return
     from altgrad_core.cli.console import Console
+    from altgrad_core.contracts.actions import MOMENTS
     from altgrad_core.contracts.layer import ATTENTION, PRODUCT
 
     console = Console()
-    console.print(_layer_table(facts["layers"], PRODUCT))
-    if used := [role for role in ATTENTION if any(role in layer for layer in facts["layers"].values())]:
-        console.print("", _layer_table(facts["layers"], used), sep="\n")
+    matrices = {path: layer for path, layer in facts["layers"].items() if layer["shape"]}
+    console.print(_layer_table(matrices, PRODUCT))
+    for roles in (ATTENTION, MOMENTS):
+        if used := [role for role in roles if any(role in layer for layer in facts["layers"].values())]:
+            listed = {path: layer for path, layer in facts["layers"].items() if not layer.keys().isdisjoint(used)}
+            console.print("", _layer_table(listed, used), sep="\n")
     console.print(f"\n{facts['coverage']}", highlight=False)
     console.print("", _group_table(facts["groups"]), sep="\n")
     console.print(
@@ -101,15 +105,14 @@ def print_plan(run: Run, *, as_json: bool) -> None:
 
 
 def _layer_table(layers: Mapping[str, Mapping[str, Any]], roles: Sequence[Role]) -> Table:
-    """What the layers of these roles are quantized to; attention has no weight and so no shape."""
+    """What layers are quantized to, in these roles."""
     from rich.table import Table
 
     has_shape = "weight" in roles
     table = Table("layer", *(["shape"] if has_shape else []), *roles, box=None, pad_edge=False)
     for path, layer in layers.items():
-        if has_shape == bool(layer["shape"]):
-            shape = ["x".join(str(n) for n in layer["shape"])] if has_shape else []
-            table.add_row(path, *shape, *(layer.get(role, "-") for role in roles))
+        shape = ["x".join(str(n) for n in layer["shape"])] if has_shape else []
+        table.add_row(path, *shape, *(layer.get(role, "-") for role in roles))
     return table
 
 

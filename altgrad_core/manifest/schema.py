@@ -172,6 +172,8 @@ class RecipeTable(Table):
     value: QuantizerTable | None = None
     score_gradient: QuantizerTable | None = None
     output_gradient: QuantizerTable | None = None
+    moment: QuantizerTable | None = None
+    second_moment: QuantizerTable | None = None
 
     @model_validator(mode="after")
     def _names_a_role(self) -> RecipeTable:

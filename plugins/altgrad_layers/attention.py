@@ -69,6 +69,7 @@ class MultiheadAttention(LayerSpec):
         q, k, v = (_heads(module, x, is_batched=is_batched) for x in _projected(module, rounding, inputs))
         mask = _mask(module, q, attn_mask, key_padding_mask)
         dropout = module.dropout if module.training else 0.0
+        weights: Tensor | None
         if rounding.is_rounded():
             mixed, weights = attend(rounding, (q, k, v), mask=mask, dropout=dropout, scale=q.shape[-1] ** -0.5)
         else:

@@ -18,22 +18,23 @@ INTERFACE = "ALL_ATTENTION_FUNCTIONS"
 
 def attends(module: nn.Module) -> bool:
     """Whether a method of its class calls it, or its forward pass asks Hugging Face for one; torch's own layers do not."""
-    return not type(module).__module__.startswith("torch.") and bool(_named(type(module)))
+    return not type(module).__module__.startswith("torch.") and bool(_named(type(module).__mro__))
 
 
 def is_eager(module: nn.Module) -> bool:
     """Whether it is of Hugging Face, and its configuration names another implementation than `sdpa`."""
-    if CALLED in _named(type(module)):
+    if CALLED in _named(type(module).__mro__):
         return False
     return getattr(getattr(module, "config", None), "_attn_implementation", None) != "sdpa"
 
 
 @cache
-def _named(cls: type[nn.Module]) -> frozenset[str]:
+def _named(classes: tuple[type, ...]) -> frozenset[str]:
     """Which of the two names the code of a class uses: the one in any method, the other in the forward pass."""
-    methods = (value for base in cls.__mro__ for value in vars(base).values() if inspect.isfunction(value))
+    methods = (value for base in classes for value in vars(base).values() if inspect.isfunction(value))
     calls = any(_uses(method, CALLED) for method in methods)
-    looks_up = inspect.isfunction(cls.forward) and _uses(cls.forward, INTERFACE)
+    forward = next(vars(cls)["forward"] for cls in classes if "forward" in vars(cls))
+    looks_up = inspect.isfunction(forward) and _uses(forward, INTERFACE)
     return frozenset(name for name, is_used in ((CALLED, calls), (INTERFACE, looks_up)) if is_used)
 
 

@@ -102,7 +102,8 @@ def attend(
     import torch
     from torch.nn import functional
 
-    q, k, v = (rounding.round(x, role) for x, role in zip(operands, ("query", "key", "value"), strict=True))
+    q, k, v = operands
+    q, k, v = rounding.round(q, "query"), rounding.round(k, "key"), rounding.round(v, "value")
     if is_shared:
         k, v = (x.repeat_interleave(q.shape[-3] // x.shape[-3], dim=-3) for x in (k, v))
     scores = rounding.round_gradient(q @ k.transpose(-2, -1), "score_gradient") * scale

@@ -92,7 +92,9 @@ def test_the_conv1d_of_hugging_face_keeps_the_laws() -> None:
 
 
 def test_every_built_in_kind_is_tried() -> None:
-    assert {name for name, *_ in CASES.values()} | {"hf-conv1d", "recurrent"} == set(installed().names("layer"))
+    assert {name for name, *_ in CASES.values()} | {"hf-conv1d", "stacked-experts", "recurrent"} == set(
+        installed().names("layer")
+    )
 
 
 @pytest.mark.parametrize("case", ["attention", "attention, masked", "attention of two"])

@@ -151,7 +151,7 @@ def test_a_linear_layer_has_no_query() -> None:
     with pytest.raises(ag.ManifestError) as caught:
         ag.quantize_model(nn.Sequential(nn.Linear(2, 2)), [ag.Rule("*", query=ag.Quantizer("e4m3"))])
     assert str(caught.value) == (
-        'recipe[0].query: no layer that matches "*" has the role query; 0 (linear) has weight, activation, gradient'
+        'recipe[0].query: no layer that matches "*" has the role query; 0 (linear) has weight, activation, gradient, moment, second_moment'
     )
 
 

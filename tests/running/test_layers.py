@@ -42,7 +42,7 @@ def test_a_role_that_no_layer_has_is_an_error_that_lists_those_there_are() -> No
     with pytest.raises(ag.ManifestError) as caught:
         ag.quantize_model(model, [ag.Rule("0", activation=E4M3)])
     assert str(caught.value) == (
-        'recipe[0].activation: no layer that matches "0" has the role activation; 0 (embedding) has weight'
+        'recipe[0].activation: no layer that matches "0" has the role activation; 0 (embedding) has weight, moment, second_moment'
     )
 
 

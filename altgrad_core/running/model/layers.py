@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 
-from altgrad_core.contracts.actions import Role
+from altgrad_core.contracts.actions import MOMENTS, Role
 from altgrad_core.contracts.layer import LayerSpec, Product
 from altgrad_core.contracts.pattern import matches
 from altgrad_core.errors import ManifestError
@@ -55,6 +55,11 @@ class Layer:
             return None
         found: Tensor = reduce(getattr, self.product.weight.split("."), self.module)  # type: ignore[assignment]
         return found
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """What a rule can quantize: the operands, and what an optimizer keeps of a weight that it trains."""
+        return (*self.product.roles, *(MOMENTS if isinstance(self.weight, nn.Parameter) else ()))
 
     def is_selected(self, pattern: str) -> bool:
         """Whether a rule with this pattern means this layer: `*` leaves out kinds that must be named."""
