@@ -1,6 +1,9 @@
 """Every public name, and the file that defines it. `altgrad_core` reads this list; so do type checkers and editors."""
 
 from .contracts.actions import (
+    ROLES as ROLES,
+)
+from .contracts.actions import (
     Action as Action,
 )
 from .contracts.actions import (
@@ -86,6 +89,9 @@ from .contracts.executor import (
 )
 from .contracts.intervention import (
     Intervention as Intervention,
+)
+from .contracts.layer import (
+    ATTENTION as ATTENTION,
 )
 from .contracts.layer import (
     LayerSpec as LayerSpec,
@@ -251,6 +257,9 @@ from .running.watching.watch import (
 )
 from .running.watching.watch import (
     watch as watch,
+)
+from .text import (
+    plural as plural,
 )
 
 __version__: str

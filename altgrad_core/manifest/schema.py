@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from altgrad_core.contracts.actions import ROLES
 from altgrad_core.contracts.options import Table
 from altgrad_core.manifest.search_schema import SearchTable
 from altgrad_core.numerics.minifloat import Specials, Subnormals
@@ -165,11 +166,19 @@ class RecipeTable(Table):
     weight: QuantizerTable | None = None
     activation: QuantizerTable | None = None
     gradient: QuantizerTable | None = None
+    query: QuantizerTable | None = None
+    key: QuantizerTable | None = None
+    probability: QuantizerTable | None = None
+    value: QuantizerTable | None = None
+    score_gradient: QuantizerTable | None = None
+    output_gradient: QuantizerTable | None = None
+    moment: QuantizerTable | None = None
+    second_moment: QuantizerTable | None = None
 
     @model_validator(mode="after")
     def _names_a_role(self) -> RecipeTable:
-        if self.weight is None and self.activation is None and self.gradient is None:
-            raise ValueError("a rule needs at least one of weight, activation, gradient")
+        if all(getattr(self, role) is None for role in ROLES):
+            raise ValueError(f"a rule needs at least one of {', '.join(ROLES)}")
         return self
 
 

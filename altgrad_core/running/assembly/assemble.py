@@ -41,6 +41,7 @@ def assemble(resolved: Resolved, processes: Processes = ALONE) -> Run:
     check_outputs(resolved, model, batches.validation(1)[0][0][:1].to(device), data.task)
     plan = located(resolved, ("recipe",), lambda: _plan(resolved, model))
     optimizer = _build_optimizer(resolved, plan.params())
+    plan.round_moments_of(optimizer)
     reset_defaults()
     return Run(
         resolved=resolved,

@@ -81,11 +81,12 @@ class Loop:
         early = [decision for decision in decisions if isinstance(decision.action, BEFORE_THE_UPDATE)]
         self._carry_out(early, step)
         late = [decision for decision in decisions if not isinstance(decision.action, BEFORE_THE_UPDATE)]
-        if any(isinstance(decision.action, SkipStep) for decision in early):
+        is_skipped = any(isinstance(decision.action, SkipStep) for decision in early)
+        if is_skipped:
             run.progress.skipped += 1
         else:
             late += self._update(step, loss, rate)
-        run.plan.step()
+        run.plan.step(is_skipped=is_skipped)
         run.progress.step = step
         self._carry_out(late, step)
         run.optimizer.zero_grad()
