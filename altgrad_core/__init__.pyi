@@ -73,6 +73,9 @@ from .contracts.executor import (
     LAST as LAST,
 )
 from .contracts.executor import (
+    CellTask as CellTask,
+)
+from .contracts.executor import (
     Executor as Executor,
 )
 from .contracts.executor import (
@@ -80,9 +83,6 @@ from .contracts.executor import (
 )
 from .contracts.executor import (
     Job as Job,
-)
-from .contracts.executor import (
-    Task as Task,
 )
 from .contracts.executor import (
     Tell as Tell,
