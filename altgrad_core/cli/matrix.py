@@ -92,7 +92,7 @@ def print_cells(matrix: Matrix, *, as_json: bool) -> None:
 
 def _devices(matrix: Matrix) -> set[str]:
     """The devices that cells ask for."""
-    return {cell.resolved.manifest.run.device for cell in matrix.cells({})}
+    return {cell.run_table.device for cell in matrix.cells({})}
 
 
 def print_power(matrix: Matrix) -> None:

@@ -27,7 +27,7 @@ from altgrad_core.manifest.lines import Location
 from altgrad_core.manifest.load import ManifestFile
 from altgrad_core.manifest.matrix import Label, Point, points, too_many
 from altgrad_core.manifest.merge import assign, dotted, location_of, value_at
-from altgrad_core.manifest.schema import MatrixTable
+from altgrad_core.manifest.schema import MatrixTable, RunTable
 from altgrad_core.manifest.search_schema import SearchTable
 from altgrad_core.records.directory import RunDirectory
 from altgrad_core.records.files import read_json
@@ -60,6 +60,11 @@ class Cell:
     resolved: Resolved
     manifest: Mapping[str, Any]
     role: Literal["cell", "probe"] = "cell"
+
+    @property
+    def run_table(self) -> RunTable:
+        """The table `[run]` of its manifest."""
+        return self.resolved.manifest.run
 
     def told(self) -> dict[str, Any]:
         """The cell as `cells.json` has it."""

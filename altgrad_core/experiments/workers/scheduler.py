@@ -157,7 +157,7 @@ class _Work:
             | self.board.failed.keys()
         )
         waiting = [cell for cell in cells if cell.name not in taken]
-        self.board.cells, self.board.left = len(cells), sum(cell.resolved.manifest.run.steps for cell in waiting)
+        self.board.cells, self.board.left = len(cells), sum(cell.run_table.steps for cell in waiting)
         self.board.count(self._endings)
         return waiting
 
@@ -168,7 +168,7 @@ class _Work:
             if cell is None:
                 return
             self._waiting.remove(cell)
-            self.board.left -= cell.resolved.manifest.run.steps
+            self.board.left -= cell.run_table.steps
             self._submitted += 1
             self.board.began(self._submitted, cell)
             tell = partial(self._told, self._submitted)

@@ -52,7 +52,7 @@ class Saver:
         Raises:
             RunError: too little free space.
         """
-        kept = self._run.resolved.manifest.run.keep_checkpoints + 1  # a new one is whole before an old one goes
+        kept = self._run.settings.run.keep_checkpoints + 1  # a new one is whole before an old one goes
         missing = max(1, kept - len(checkpoint_steps(self._directory.checkpoints)))
         needed = missing * self._run.checkpoint_bytes()
         free = shutil.disk_usage(self._directory.path).free
@@ -80,7 +80,7 @@ class Saver:
             self._failed(step, error, is_required)
             return
         self._failures, self._saved = 0, step
-        keep = self._run.resolved.manifest.run.keep_checkpoints
+        keep = self._run.settings.run.keep_checkpoints
         prune(self._directory.checkpoints, newest=step, keep=keep, also=self._treasured())
         self._records.noticed({"kind": "saved", "step": step, "path": str(path)})
 
