@@ -27,6 +27,7 @@ from altgrad_core.running.model.notices import thin, unused
 from altgrad_core.running.model.operand import Operand
 from altgrad_core.running.model.quantized_file import own_weights, write_quantized, written_recipe
 from altgrad_core.running.model.recipe import Rule, assign
+from altgrad_core.running.model.unwrapped import plain_optimizer
 
 
 class Param(NamedTuple):
@@ -156,8 +157,8 @@ class Plan:
         return {weight: operand.geometry for weight, operand in found.items()}
 
     def attach(self, optimizer: Optimizer) -> None:
-        """From now on every step of `optimizer` calls `step()`."""
-        optimizer.register_step_post_hook(self._after_step)
+        """From now on every step of `optimizer`, or of the one that it wraps, calls `step()`."""
+        plain_optimizer(optimizer).register_step_post_hook(self._after_step)
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         self.step()
