@@ -28,6 +28,15 @@ from .contracts.dataset import (
     DatasetSpec as DatasetSpec,
 )
 from .contracts.dataset import (
+    DataShape as DataShape,
+)
+from .contracts.dataset import (
+    ExampleData as ExampleData,
+)
+from .contracts.dataset import (
+    Examples as Examples,
+)
+from .contracts.dataset import (
     TokenData as TokenData,
 )
 from .contracts.events import (
@@ -104,6 +113,21 @@ from .contracts.plugin import (
 )
 from .contracts.reading import (
     Reading as Reading,
+)
+from .contracts.task import (
+    AnyOf as AnyOf,
+)
+from .contracts.task import (
+    NextToken as NextToken,
+)
+from .contracts.task import (
+    OneOf as OneOf,
+)
+from .contracts.task import (
+    Task as Task,
+)
+from .contracts.task import (
+    Values as Values,
 )
 from .contracts.tracker import (
     RunFacts as RunFacts,

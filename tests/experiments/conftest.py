@@ -184,8 +184,9 @@ def records(made: Made) -> list[dict[str, Any]]:
         return [*found, {"kind": "ended", **ending(made)}]
     if made.ends not in ("finished", "stopped"):
         return found
+    blocks = {"kind": "blocks", "step": made.steps, "losses": [made.loss - 0.1, made.loss + 0.1]}
     evaluation = {"kind": "evaluation", "step": made.steps, "loss": made.loss, "perplexity": math.exp(made.loss)}
-    return [*found, evaluation, {"kind": "ended", **ending(made)}]
+    return [*found, evaluation, blocks, {"kind": "ended", **ending(made)}]
 
 
 def ending(made: Made) -> dict[str, Any]:
@@ -196,6 +197,7 @@ def ending(made: Made) -> dict[str, Any]:
         "loss": math.nan if made.loss is None else made.loss,
         "validation_loss": made.loss, "best_validation_loss": made.loss,
         "perplexity": None if made.loss is None else math.exp(made.loss),
+        "metrics": {} if made.loss is None else {"perplexity": math.exp(made.loss)},
     }  # fmt: skip
 
 
@@ -203,6 +205,7 @@ def summary(made: Made) -> dict[str, Any]:
     """The content of `summary.json`."""
     rest = {
         "name": "cell", "tokens": 64 * made.steps, "seconds_in_this_process": 0.2, "parameters": 4400, "data": DATA,
+        "task": {"name": "next-token", "unit": "nats per token", "counts": "tokens", "initial_loss": math.log(256)},
         "formats": formats_of(made),
     }  # fmt: skip
     return {**ending(made), **rest}

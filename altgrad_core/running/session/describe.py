@@ -15,7 +15,6 @@ from altgrad_core.records.directory import RunDirectory
 from altgrad_core.records.record import encode_record
 from altgrad_core.running.assembly.resolved import Resolved
 from altgrad_core.running.assembly.run import Run
-from altgrad_core.running.loop.loop import perplexity_of
 from altgrad_core.running.model.operand import Operand
 
 SCRIPT = "script"
@@ -29,6 +28,7 @@ SUMMARY_KEYS = frozenset(
         "loss",
         "validation_loss",
         "perplexity",
+        "metrics",
         "best_validation_loss",
         "switches",
         "skipped_steps",
@@ -37,6 +37,7 @@ SUMMARY_KEYS = frozenset(
         "seconds_in_this_process",
         "parameters",
         "data",
+        "task",
         "formats",
     ]
 )
@@ -101,7 +102,8 @@ def ended(run: Run, status: str) -> dict[str, Any]:
         "step": progress.step,
         "loss": progress.loss,
         "validation_loss": progress.validation_loss,
-        "perplexity": None if progress.validation_loss is None else perplexity_of(progress.validation_loss),
+        "perplexity": progress.metrics.get("perplexity"),
+        "metrics": progress.metrics,
         "best_validation_loss": progress.best_loss,
         "switches": progress.switches,
         "skipped_steps": progress.skipped,
@@ -141,8 +143,18 @@ def _format_facts(format: Format) -> dict[str, Any]:
 
 def _facts(run: Run) -> dict[str, Any]:
     """What does not change during a run, but for formats that are switched."""
-    formats = format_facts(run.plan.operands())
-    return {"parameters": run.parameters(), "data": run.data.facts, "formats": formats}
+    task = run.data.task
+    return {
+        "parameters": run.parameters(),
+        "data": run.data.facts,
+        "task": {
+            "name": task.name,
+            "unit": task.unit,
+            "counts": "tokens" if task.per_token else "examples",
+            "initial_loss": task.initial_loss,
+        },
+        "formats": format_facts(run.plan.operands()),
+    }
 
 
 def format_facts(operands: Iterable[Operand]) -> list[dict[str, Any]]:

@@ -20,7 +20,6 @@ from altgrad_core.manifest.load import ManifestFile
 from altgrad_core.registry.discover import Plugin
 from altgrad_core.registry.registry import Registry
 from altgrad_core.running.assembly.written import recipe_tables
-from altgrad_core.running.loop.loop import perplexity_of
 from altgrad_core.running.model.layers import QuantizedModule, quantized_modules
 from altgrad_core.running.model.operand import Operand
 from altgrad_core.running.session.describe import SCRIPT, format_facts, reading_facts
@@ -88,17 +87,18 @@ class Script:
 
     def _facts(self) -> dict[str, Any]:
         trained = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
-        return {"parameters": trained, "data": {}, "formats": format_facts(self.operands())}
+        task = {"name": SCRIPT, "unit": "", "counts": "tokens", "initial_loss": None}  # the script alone knows
+        return {"parameters": trained, "data": {}, "task": task, "formats": format_facts(self.operands())}
 
 
 def ended(status: str, reason: str | None, told: Mapping[str, Any]) -> dict[str, Any]:
     """The last record, with the step and the losses of `told`."""
-    loss = told["validation_loss"]
     return {
         "kind": "ended",
         "status": status,
         "reason": reason,
-        "perplexity": None if loss is None else perplexity_of(loss),
+        "perplexity": None,
+        "metrics": {},
         "switches": 0,
         **told,
     }

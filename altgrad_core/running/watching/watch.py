@@ -20,7 +20,6 @@ from altgrad_core.errors import ManifestError, RunError
 from altgrad_core.records.directory import RunDirectory, default_directory
 from altgrad_core.registry.registry import installed
 from altgrad_core.running.loop.dispatch import Dispatch
-from altgrad_core.running.loop.loop import perplexity_of
 from altgrad_core.running.model.twin import Twin
 from altgrad_core.running.model.unwrapped import plain_model, plain_optimizer
 from altgrad_core.running.model.view import StepView, watched_layers
@@ -158,9 +157,7 @@ class Watch:
         self._told["validation_loss"] = value
         if math.isfinite(value):
             self._told["best_validation_loss"] = value if best is None else min(value, best)
-        self._place.records.happened(
-            {"kind": "evaluation", "step": step, "loss": value, "perplexity": perplexity_of(value)}
-        )
+        self._place.records.happened({"kind": "evaluation", "step": step, "loss": value})
         self._dispatch.emit(Evaluated(step, self._view(), value), {})
         self._held.flush()
 
