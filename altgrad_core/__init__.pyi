@@ -31,6 +31,15 @@ from .contracts.dataset import (
     DatasetSpec as DatasetSpec,
 )
 from .contracts.dataset import (
+    DataShape as DataShape,
+)
+from .contracts.dataset import (
+    ExampleData as ExampleData,
+)
+from .contracts.dataset import (
+    Examples as Examples,
+)
+from .contracts.dataset import (
     TokenData as TokenData,
 )
 from .contracts.events import (
@@ -110,6 +119,21 @@ from .contracts.plugin import (
 )
 from .contracts.reading import (
     Reading as Reading,
+)
+from .contracts.task import (
+    AnyOf as AnyOf,
+)
+from .contracts.task import (
+    NextToken as NextToken,
+)
+from .contracts.task import (
+    OneOf as OneOf,
+)
+from .contracts.task import (
+    Task as Task,
+)
+from .contracts.task import (
+    Values as Values,
 )
 from .contracts.tracker import (
     RunFacts as RunFacts,
@@ -218,6 +242,12 @@ from .running.model.plan import (
 )
 from .running.model.recipe import (
     Rule as Rule,
+)
+from .running.watching.watch import (
+    Watch as Watch,
+)
+from .running.watching.watch import (
+    watch as watch,
 )
 from .text import (
     plural as plural,

@@ -95,7 +95,7 @@ def _refuse_missing_devices(matrix: Matrix) -> None:
 
 def print_power(matrix: Matrix) -> None:
     """What the study can show: the smallest effect it detects, in the scatter that its pairs will have."""
-    seeds = len({cell.labels.get(SEED) for cell in matrix.cells({})})
+    seeds = len(matrix.seeds)
     factor, margin = detectable(seeds), matrix.table.margin
     if factor is None:
         print(f"{seeds} seed{'s' if seeds > 1 else ''}: too few to judge an effect; 3 are needed")

@@ -54,15 +54,15 @@ def _what_broke(outcome: Outcome) -> Iterator[str]:
 
 
 def _rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
-    data = summary["data"]
+    data, unit, what = summary["data"], summary["task"]["unit"], summary["task"]["counts"]
     rows = [
-        ("validation loss", _number(summary["validation_loss"], "nats per token")),
-        ("perplexity", _number(summary["perplexity"])),
-        ("training loss", _number(summary["loss"], "nats per token")),
-        ("unigram entropy of the text", _number(data.get("unigram_entropy"), "nats per token")),
-        ("lowest possible loss", _number(data.get("loss_floor"), "nats per token")),
+        ("validation loss", _number(summary["validation_loss"], unit)),
+        *((name, _number(value)) for name, value in summary["metrics"].items()),
+        ("training loss", _number(summary["loss"], unit)),
+        ("unigram entropy of the text", _number(data.get("unigram_entropy"), unit)),
+        ("lowest possible loss", _number(data.get("loss_floor"), unit)),
         ("parameters", f"{summary['parameters']:,}"),
-        ("tokens", f"{summary['tokens']:,}"),
+        (what, "" if summary["tokens"] is None else f"{summary['tokens']:,}"),
         ("seconds", f"{summary['seconds_in_this_process']:.1f}"),
         ("formats", ", ".join(facts["name"] for facts in summary["formats"]) or "none"),
         ("format switches", str(summary["switches"]) if summary["switches"] else ""),

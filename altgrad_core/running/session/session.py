@@ -40,6 +40,7 @@ from altgrad_core.running.session.describe import (
     ended,
     failure,
     reading_facts,
+    refuse_script,
     resolved_manifest,
     summary,
 )
@@ -132,7 +133,9 @@ def resume(
     directory.refuse_links()
     with _explained(directory):
         described = read_whole(directory.resolved)
-    resolved = resolve(load_manifest(directory.resolved), registry)
+    source = load_manifest(directory.resolved)
+    refuse_script(source.data, directory.path)
+    resolved = resolve(source, registry)
     meet(processes, resolved, described)
     if processes.rank:
         return _follow(assemble(resolved, processes), directory)
@@ -213,7 +216,9 @@ def _begin_or_restore(run: Run, saver: Saver, records: Records, signals: Signals
     """The loop, announced where the run is fresh."""
     restored = saver.restore() if resumed else None
     if resumed:
-        records.noticed({"kind": "resumed", "step": restored or 0, "steps": run.steps, "readings": reading_facts(run)})
+        records.noticed(
+            {"kind": "resumed", "step": restored or 0, "steps": run.steps, "readings": reading_facts(run.monitors)}
+        )
     saver.check_room()
     if restored is not None:
         run.processes.from_first((run.files(), False))

@@ -7,15 +7,13 @@ from collections.abc import Sequence
 from altgrad_core.contracts.actions import ROLES
 from altgrad_core.contracts.layer import PRODUCT
 from altgrad_core.contracts.reading import Reading
-from altgrad_core.experiments.evidence.facts import recorded_readings
 from altgrad_core.experiments.evidence.layers import (
     LayerMean,
-    by_layer_type,
     comparable,
     operand_format,
-    recipe_sentences,
     role_of,
 )
+from altgrad_core.experiments.evidence.recipes import recipe_sentences
 from altgrad_core.experiments.figures.heat import number_table
 from altgrad_core.experiments.report.blocks import Block, Gallery, Panel, Section, Text, file_name
 from altgrad_core.experiments.report.view import View
@@ -34,16 +32,16 @@ MOST_READINGS = 12
 
 def layers_section(view: View) -> Section:
     """What recipes cost that treat layers differently, and for every telling reading a table of types by formats."""
-    recipes: list[Block] = [Text(told) for told in recipe_sentences(view.study)]
+    recipes: list[Block] = [Text(told) for told in recipe_sentences(view.analysis)]
     if not recipes:
         gap = (
             "No two recipes that have ended with one optimizer treat layers differently: add rules for some layers to the "
             "matrix to see what that costs."
         )
         recipes = [Text(gap, "gap")]
-    readings = by_layer_type(view.study)
+    readings = view.analysis.layer_means
     means = comparable([found for found in readings if not view.is_wide(found.format)], view.study.baseline)
-    compared = recorded_readings(view.study, "heat", "bar")[:MOST_READINGS]
+    compared = view.analysis.readings("heat", "bar")[:MOST_READINGS]
     seen = [(reading, table) for reading in compared if (table := _table(view, means, reading.name))]
     if not seen:
         gap = "No reading by layer was recorded that tells formats apart: add a monitor of layers to the manifest."
