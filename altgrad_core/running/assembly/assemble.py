@@ -20,7 +20,7 @@ from altgrad_core.running.assembly.run import Run
 from altgrad_core.running.model.layers import layers_of
 from altgrad_core.running.model.plan import Param, Plan
 from altgrad_core.running.model.recipe import unmatched, unselected
-from altgrad_core.running.model.view import watched_layers
+from altgrad_core.running.model.view import watched_weights
 from altgrad_core.running.parallel.processes import ALONE, Processes
 
 
@@ -82,7 +82,8 @@ def _build_share(resolved: Resolved, share: Share) -> Optimizer:
 
 def _check_patterns(resolved: Resolved, model: nn.Module) -> None:
     """Every layer pattern of the manifest must match something."""
-    known, watched = layers_of(model, layer_kinds(resolved.registry)), list(watched_layers(model))
+    known = layers_of(model, layer_kinds(resolved.registry))
+    watched = list(watched_weights(model, known.values()))
     found: list[tuple[Location, str]] = []
     for index, rule in enumerate(resolved.rules):
         if (problem := unselected(rule.layers, known)) is not None:

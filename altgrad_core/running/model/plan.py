@@ -28,6 +28,7 @@ from altgrad_core.running.model.operand import Operand
 from altgrad_core.running.model.optimizer_state import round_moments
 from altgrad_core.running.model.quantized_file import own_weights, write_quantized, written_recipe
 from altgrad_core.running.model.recipe import Rule, assign
+from altgrad_core.running.model.switch import Switch
 from altgrad_core.running.model.unwrapped import plain_optimizer
 
 
@@ -49,15 +50,6 @@ class Param(NamedTuple):
     def layers(self) -> tuple[str, ...]:
         """The paths of the layers that have it."""
         return tuple(path.rpartition(".")[0] for path in (self.path, *self.aliases))
-
-
-class Switch(NamedTuple):
-    """One operand that changed its format."""
-
-    layer: str
-    role: Role
-    before: str
-    after: str
 
 
 class Plan:
@@ -87,8 +79,8 @@ class Plan:
         for operand in self.operands():
             self._know(operand.format)
         for path, operands in self.layers.items():
-            if passes := {role: operand for role, operand in operands.items() if role not in MOMENTS}:
-                attach(self.known[path], passes, self.moment)
+            if not operands.keys() <= set(MOMENTS):
+                attach(self.known[path], operands, self.moment)
         close_fused_paths(model)
         self._measure()
         self._is_checked = self._is_told = False
@@ -97,11 +89,11 @@ class Plan:
     def _operand(self, layer: Layer, role: Role, quantizer: Quantizer) -> Operand:
         tensor = layer.weight if layer.weight is not None else next(layer.module.parameters(), None)
         device = torch.device("cpu") if tensor is None else tensor.device
-        layout = Layout(layer.product.contracted.get(role, (-1,)))
+        layout = Layout(layer.product.contracted.get("weight" if role in MOMENTS else role, (-1,)))
         return Operand(layer.path, role, quantizer, self.moment, device, layout=layout)
 
     def _measure(self) -> None:
-        "Take the scales of the weights as they are."
+        """Take the scales of the weights as they are."""
         for path, operands in self.layers.items():
             if "weight" in operands and (weight := self.weight(path)) is not None:
                 operands["weight"].measure(weight)
