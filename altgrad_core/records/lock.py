@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import uuid
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from filelock import FileLock, Timeout
 
@@ -101,22 +100,16 @@ def _flock_problem(directory: Path) -> str | None:
         return None
     import fcntl
 
-    probe = directory / f".lock-probe-{uuid.uuid4().hex}"
-    first = os.open(probe, os.O_CREAT | os.O_RDWR, 0o644)
-    second = os.open(probe, os.O_RDWR)
-    try:
-        fcntl.flock(first, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with NamedTemporaryFile(dir=directory, prefix=".lock-probe-") as first, open(first.name, "rb") as second:  # noqa: PTH123
         try:
-            fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return None
-        return "this file system gives one file lock to two holders"
-    except OSError as error:
-        return f"this file system refuses file locks ({error.strerror})"
-    finally:
-        os.close(first)
-        os.close(second)
-        probe.unlink(missing_ok=True)
+            fcntl.flock(first, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return None
+            return "this file system gives one file lock to two holders"
+        except OSError as error:
+            return f"this file system refuses file locks ({error.strerror})"
 
 
 def _is_shared(kind: str) -> bool:
