@@ -243,7 +243,8 @@ def _gather(run: Run, directory: RunDirectory, show: Show) -> Audience:
         PluginError: a package that a tracker needs is not installed.
     """
     facts = run_facts(resolved_manifest(run.resolved), directory.path)
-    return Audience(show, *connect(run.resolved.trackers, facts))
+    trackers, warnings = connect(run.resolved.trackers, facts)
+    return Audience(show, trackers, [*warnings, *filter(None, [directory.notice])])
 
 
 def _finish(run: Run, directory: RunDirectory, records: Records, status: str, *, seconds: float) -> Outcome:
