@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,7 @@ from altgrad_core.running.model.moment import Moment
 from altgrad_core.running.model.notices import thin, unrounded_moments, unused
 from altgrad_core.running.model.operand import Operand
 from altgrad_core.running.model.optimizer_state import round_moments
+from altgrad_core.running.model.param import Param
 from altgrad_core.running.model.quantized_file import own_weights, write_quantized, written_recipe
 from altgrad_core.running.model.recipe import Rule, assign
 from altgrad_core.running.model.replicas import reduce_seen
@@ -34,28 +35,6 @@ from altgrad_core.running.model.unwrapped import plain_optimizer
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
-
-
-class Param(NamedTuple):
-    """A parameter of a model.
-
-    Attributes:
-        path: the first one under which the model has it.
-        geometry: the live grid of its values, or None where it is not quantized.
-        aliases: its other paths, where layers share it.
-        moment: where the training of its plan stands; it names the random stream of an optimizer's step.
-    """
-
-    path: str
-    tensor: nn.Parameter
-    geometry: Geometry | None
-    aliases: tuple[str, ...] = ()
-    moment: Moment | None = None
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        """The paths of the layers that have it."""
-        return tuple(path.rpartition(".")[0] for path in (self.path, *self.aliases))
 
 
 class Plan:
