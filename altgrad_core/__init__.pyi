@@ -70,6 +70,12 @@ from .contracts.events import (
     Weight as Weight,
 )
 from .contracts.executor import (
+    LAST as LAST,
+)
+from .contracts.executor import (
+    CellTask as CellTask,
+)
+from .contracts.executor import (
     Executor as Executor,
 )
 from .contracts.executor import (
@@ -77,6 +83,9 @@ from .contracts.executor import (
 )
 from .contracts.executor import (
     Job as Job,
+)
+from .contracts.executor import (
+    Tell as Tell,
 )
 from .contracts.intervention import (
     Intervention as Intervention,

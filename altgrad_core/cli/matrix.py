@@ -38,7 +38,8 @@ MOST_ROWS = 12
 
 def run_matrix(matrix: Matrix, study: Path, *, executor: Executor, overwrite: bool, as_json: bool) -> int:
     """Train every cell, and say what came of it; the exit code."""
-    _refuse_missing_devices(matrix)
+    for device in _devices(matrix):
+        executor.check_device(device)
     with _watching() as show:
         tally = train_cells(matrix, study, executor=executor, overwrite=overwrite, show=show)
     if tally.signal is not None:
@@ -71,7 +72,9 @@ def print_written(written: Written) -> None:
 
 def print_cells(matrix: Matrix, *, as_json: bool) -> None:
     """The cells that are known before anything is trained."""
-    _refuse_missing_devices(matrix)
+    if "executor" not in matrix.source.data:  # else a cell runs elsewhere, and its device is checked there
+        for device in _devices(matrix):
+            choose_device(device)
     cells = matrix.cells({})
     if as_json:
         print(json.dumps(plan_of(matrix, cells), indent=2))
@@ -87,10 +90,9 @@ def print_cells(matrix: Matrix, *, as_json: bool) -> None:
     say(f"\n{matrix.name}: {len(cells)} cells{_more(matrix)}")
 
 
-def _refuse_missing_devices(matrix: Matrix) -> None:
-    """A device that is not here is known before a cell is trained."""
-    for device in {cell.resolved.manifest.run.device for cell in matrix.cells({})}:
-        choose_device(device)
+def _devices(matrix: Matrix) -> set[str]:
+    """The devices that cells ask for."""
+    return {cell.run_table.device for cell in matrix.cells({})}
 
 
 def print_power(matrix: Matrix) -> None:

@@ -198,7 +198,7 @@ def ending(made: Made) -> dict[str, Any]:
         "loss": math.nan if made.loss is None else made.loss,
         "validation_loss": made.loss, "best_validation_loss": made.loss,
         "perplexity": None if made.loss is None else math.exp(made.loss),
-        "metrics": {} if made.loss is None else {"perplexity": math.exp(made.loss)},
+        "metrics": {"perplexity": math.nan if made.loss is None else math.exp(made.loss)},
     }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from altgrad_core.contracts.actions import ROLES
-from altgrad_core.errors import ManifestError
+from altgrad_core.errors import ManifestError, RunError
 from altgrad_core.experiments.matrix.search import (
     MOST_STEPS,
     around_the_best,
@@ -22,15 +22,15 @@ from altgrad_core.experiments.matrix.search import (
     part_of,
     the_best,
 )
-from altgrad_core.files import read_whole
 from altgrad_core.manifest.explain import problem_at, validated
 from altgrad_core.manifest.lines import Location
 from altgrad_core.manifest.load import ManifestFile
 from altgrad_core.manifest.matrix import Label, Point, points, too_many
 from altgrad_core.manifest.merge import assign, dotted, location_of, value_at
-from altgrad_core.manifest.schema import MatrixTable
+from altgrad_core.manifest.schema import MatrixTable, RunTable
 from altgrad_core.manifest.search_schema import SearchTable
 from altgrad_core.records.directory import RunDirectory
+from altgrad_core.records.files import read_json
 from altgrad_core.registry.registry import Registry
 from altgrad_core.results.ending import Ending
 from altgrad_core.running.assembly.resolve import resolve
@@ -60,6 +60,11 @@ class Cell:
     resolved: Resolved
     manifest: Mapping[str, Any]
     role: Literal["cell", "probe"] = "cell"
+
+    @property
+    def run_table(self) -> RunTable:
+        """The table `[run]` of its manifest."""
+        return self.resolved.manifest.run
 
     def told(self) -> dict[str, Any]:
         """The cell as `cells.json` has it."""
@@ -228,10 +233,10 @@ def ending_of(directory: RunDirectory) -> Ending | None:
     if not directory.is_finished:
         return None
     try:
-        told = json.loads(read_whole(directory.summary))
-    except (OSError, ValueError, RecursionError):
+        summary = read_json(directory.summary)
+    except (OSError, RunError):
         return None  # damaged: whoever continues the run says so
-    return Ending.of(told) if isinstance(told, dict) and "validation_loss" in told else None
+    return Ending.of(summary) if "validation_loss" in summary else None
 
 
 def endings_in(

@@ -98,12 +98,12 @@ class Loop:
 
         Both are summed over micro-batches in a tree that does not depend on how many processes share them.
         """
-        run, count = self.run, self.run.resolved.manifest.data.accumulate
+        run, count = self.run, self.run.settings.data.accumulate
         parameters, tree = list(run.model.parameters()), TreeSum()
         is_first = run.processes.size > 1 and step == self._first + 1
         buffers = {name: buffer.clone() for name, buffer in run.model.named_buffers()} if is_first else {}
         for micro_batch in run.processes.share(count):
-            run.plan.moment.phase, run.plan.moment.step, run.plan.moment.micro_batch = "train", step, micro_batch
+            run.at(step, "train", micro_batch)
             loss = self._micro_loss(step, micro_batch)
             loss.backward()
             tree.add(Node(0, micro_batch, [loss.detach(), *(parameter.grad for parameter in parameters)]))
@@ -116,7 +116,7 @@ class Loop:
                     "differently; train it with one process, or without such layers (batch normalization is one)"
                 )
         like = [torch.zeros((), dtype=torch.float32, device=run.device), *parameters]
-        how = run.resolved.manifest.run.reduce
+        how = run.settings.run.reduce
         total, *gradients = total_of(tree, run.processes, leaves=count, like=like, how=how)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
@@ -127,7 +127,7 @@ class Loop:
     def _micro_loss(self, step: int, micro_batch: int) -> torch.Tensor:
         """The share of one micro-batch in the loss of its step; the same whenever it is called."""
         torch.manual_seed(self._key("forward", step, micro_batch))
-        return self._loss(*self.run.batches.train(step, micro_batch)) / self.run.resolved.manifest.data.accumulate
+        return self._loss(*self.run.batches.train(step, micro_batch)) / self.run.settings.data.accumulate
 
     def _loss(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         outputs = self.run.model(inputs.to(self.run.device))
@@ -149,7 +149,7 @@ class Loop:
         """Clip and take the optimizer's step; what is decided on seeing it."""
         view = self._step_view(step)
         view.snapshot(self.dispatch.shown(Updated, step))
-        clip_norm = self.run.resolved.manifest.optimizer.clip_norm
+        clip_norm = self.run.settings.optimizer.clip_norm
         if clip_norm is not None:
             clip_gradients(self.run, clip_norm)
         torch.manual_seed(self._key("optimizer", step))
@@ -158,7 +158,7 @@ class Loop:
         return self.dispatch.emit(Updated(step, view, loss, rate), {"learning-rate": rate})
 
     def _after(self, step: int) -> None:
-        table = self.run.resolved.manifest.run
+        table = self.run.settings.run
         if self._is_last(step) or (table.evaluate_every and step % table.evaluate_every == 0):
             self._evaluate(step)
             if self.run.progress.step != step:
@@ -217,7 +217,7 @@ class Loop:
 
     def _set_learning_rates(self, step: int) -> list[float]:
         """Set every group's rate for this step; the rates, in the order of the groups."""
-        factor = self.run.resolved.manifest.optimizer.schedule.factor(step, self.run.steps)
+        factor = self.run.settings.optimizer.schedule.factor(step, self.run.steps)
         for group in self.run.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor * self.run.progress.rate_factor
         return [float(group["lr"]) for group in self.run.optimizer.param_groups]
@@ -231,7 +231,7 @@ class Loop:
 
     def _losses(self, step: int) -> list[Callable[[], torch.Tensor]]:
         """The micro-batches of a step, to be taken again."""
-        return [partial(self._micro_loss, step, index) for index in range(self.run.resolved.manifest.data.accumulate)]
+        return [partial(self._micro_loss, step, index) for index in range(self.run.settings.data.accumulate)]
 
     def _key(self, *stream: str | int) -> int:
-        return derive_key(self.run.resolved.manifest.run.seed, *stream)
+        return derive_key(self.run.settings.run.seed, *stream)

@@ -29,6 +29,7 @@ from altgrad_core.running.model.optimizer_state import round_moments
 from altgrad_core.running.model.quantized_file import own_weights, write_quantized, written_recipe
 from altgrad_core.running.model.recipe import Rule, assign
 from altgrad_core.running.model.switch import Switch
+from altgrad_core.running.model.unwrapped import plain_optimizer
 
 
 class Param(NamedTuple):
@@ -150,13 +151,20 @@ class Plan:
         return {weight: operand.geometry for weight, operand in found.items()}
 
     def attach(self, optimizer: Optimizer) -> None:
-        """From now on every step of `optimizer` rounds its moments, as the rules say, and calls `step()`."""
-        self.round_moments_of(optimizer)
-        optimizer.register_step_post_hook(lambda *_: self.step())
+        """From now on every step of `optimizer`, or of the one that it wraps, rounds its moments and calls `step()`."""
+        stepped = plain_optimizer(optimizer)
+        self.round_moments_of(stepped)
+        stepped.register_step_post_hook(self._after_step)
 
     def round_moments_of(self, optimizer: Optimizer) -> None:
         """From now on every step of `optimizer` rounds the moments that it keeps."""
-        optimizer.register_step_post_hook(lambda stepped, *_: round_moments(self.layers, self.weight, stepped))
+        optimizer.register_step_post_hook(self._round_moments)
+
+    def _round_moments(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        round_moments(self.layers, self.weight, optimizer)
+
+    def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        self.step()
 
     def step(self, *, is_skipped: bool = False) -> None:
         """An optimizer step is over, or was left out."""
