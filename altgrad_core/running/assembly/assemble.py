@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 from torch import nn
@@ -41,6 +42,8 @@ def assemble(resolved: Resolved, processes: Processes = ALONE) -> Run:
     _check_patterns(resolved, model)
     check_outputs(resolved, model, batches.validation(1)[0][0][:1].to(device), data.task)
     plan = located(resolved, ("recipe",), lambda: _plan(resolved, model))
+    if processes.rank == 0 and (problem := plan.thin_coverage()) is not None:
+        warnings.warn(problem, stacklevel=2)
     optimizer = _build_optimizer(resolved, plan.params())
     plan.round_moments_of(optimizer)
     reset_defaults()
