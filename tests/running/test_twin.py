@@ -341,5 +341,5 @@ def test_layers_that_do_not_exist_or_share_a_weight_are_refused() -> None:
 def test_events_outside_a_step_have_no_twin() -> None:
     run = tiny_run()
     assert not hasattr(Began(0, StepView(watched_layers(run.model), run.plan)), "twin")
-    with pytest.raises(TypeError, match="this event belongs to no training step and has no twin"):
+    with pytest.raises(TypeError, match="this event has no twin: it belongs to no training step"):
         StepView(watched_layers(run.model), run.plan).twin()

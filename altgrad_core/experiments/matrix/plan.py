@@ -18,7 +18,9 @@ def plan_of(matrix: Matrix, cells: Sequence[Cell]) -> dict[str, Any]:
 
     specs = {spec.name: spec for cell in cells for spec in _specs(cell.resolved)}
     defaults = {name: default_options(type(spec)) for name, spec in specs.items()}
-    labels = labels_of([cell.manifest for cell in cells], defaults)
+    search = matrix.table.search
+    searched = [] if search is None else [key for key in search.keys if key != search.key]
+    labels = labels_of([cell.manifest for cell in cells], defaults, searched=searched)
     return {
         "schema": SCHEMA,
         "version": __version__,

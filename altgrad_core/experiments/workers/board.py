@@ -22,7 +22,7 @@ class Running:
     @property
     def steps(self) -> int:
         """Optimizer steps in all."""
-        return self.cell.resolved.manifest.run.steps
+        return self.cell.run_table.steps
 
 
 @dataclass

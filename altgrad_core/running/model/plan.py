@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from altgrad_core.contracts.actions import Role
+from altgrad_core.contracts.actions import MOMENTS, Role
 from altgrad_core.contracts.layer import LayerSpec
 from altgrad_core.contracts.pattern import matches
 from altgrad_core.errors import AltgradError, FormatError, ManifestError, RunError
@@ -23,8 +23,9 @@ from altgrad_core.running.model.fused_paths import close_fused_paths, reopen_fus
 from altgrad_core.running.model.layers import Layer, attach, detach, layers_of, quantized_modules, refuse_quantized
 from altgrad_core.running.model.layout import Layout
 from altgrad_core.running.model.moment import Moment
-from altgrad_core.running.model.notices import thin, unused
+from altgrad_core.running.model.notices import thin, unrounded_moments, unused
 from altgrad_core.running.model.operand import Operand
+from altgrad_core.running.model.optimizer_state import round_moments
 from altgrad_core.running.model.quantized_file import own_weights, write_quantized, written_recipe
 from altgrad_core.running.model.recipe import Rule, assign
 
@@ -85,10 +86,11 @@ class Plan:
         for operand in self.operands():
             self._know(operand.format)
         for path, operands in self.layers.items():
-            attach(self.known[path], operands, self.moment)
+            if passes := {role: operand for role, operand in operands.items() if role not in MOMENTS}:
+                attach(self.known[path], passes, self.moment)
         close_fused_paths(model)
         self._measure()
-        self._is_checked = False
+        self._is_checked = self._is_told = False
         self._has_star = any(rule.layers.strip() == "*" for rule in rules)
 
     def _operand(self, layer: Layer, role: Role, quantizer: Quantizer) -> Operand:
@@ -98,7 +100,7 @@ class Plan:
         return Operand(layer.path, role, quantizer, self.moment, device, layout=layout)
 
     def _measure(self) -> None:
-        """Take the scales of the weights as they are."""
+        "Take the scales of the weights as they are."
         for path, operands in self.layers.items():
             if "weight" in operands and (weight := self.weight(path)) is not None:
                 operands["weight"].measure(weight)
@@ -120,7 +122,7 @@ class Plan:
             args, kwargs: what the model can be called with; its multiply-adds are counted in one forward pass, which
                 leaves no trace. Without, only parameters are.
         """
-        weights = {path: "weight" in operands for path, operands in self.layers.items()}
+        weights = {path: "weight" in own for path, own in self.layers.items() if not own.keys() <= set(MOMENTS)}
         example = (args, kwargs) if args or kwargs else None
         return coverage(self.model, self.known, weights, self._kinds, example)
 
@@ -156,19 +158,24 @@ class Plan:
         return {weight: operand.geometry for weight, operand in found.items()}
 
     def attach(self, optimizer: Optimizer) -> None:
-        """From now on every step of `optimizer` calls `step()`."""
-        optimizer.register_step_post_hook(self._after_step)
+        """From now on every step of `optimizer` rounds its moments, as the rules say, and calls `step()`."""
+        self.round_moments_of(optimizer)
+        optimizer.register_step_post_hook(lambda *_: self.step())
 
-    def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        self.step()
+    def round_moments_of(self, optimizer: Optimizer) -> None:
+        """From now on every step of `optimizer` rounds the moments that it keeps."""
+        optimizer.register_step_post_hook(lambda stepped, *_: round_moments(self.layers, self.weight, stepped))
 
-    def step(self) -> None:
-        """An optimizer step is over."""
+    def step(self, *, is_skipped: bool = False) -> None:
+        """An optimizer step is over, or was left out."""
         if not self._is_checked:
             self._is_checked = True
             trained = [path for path in self.layers if (w := self.weight(path)) is not None and w.requires_grad]
             if (problem := unused(self.operands(), trained)) is not None:
                 warnings.warn(problem, stacklevel=2)
+        if not (is_skipped or self._is_told) and (problem := unrounded_moments(self.operands())) is not None:
+            self._is_told = True
+            warnings.warn(problem, stacklevel=2)
         for operand in self.operands():
             operand.advance()
         self.moment.step, self.moment.passed = self.moment.step + 1, None

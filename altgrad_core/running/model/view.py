@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Protocol
 
 from torch import Tensor, nn
 
+from altgrad_core.contracts.actions import Role
 from altgrad_core.contracts.events import OperandFacts, Weight
 from altgrad_core.contracts.monitor import Monitor
 from altgrad_core.contracts.pattern import matches
 from altgrad_core.numerics.geometry import Geometry
 from altgrad_core.running.model.operand import Operand
-from altgrad_core.running.model.plan import Plan
 from altgrad_core.running.model.twin import Twin
+
+
+class Operands(Protocol):
+    """What a view asks of a plan, or of whatever knows the operands of a model."""
+
+    @property
+    def layers(self) -> Mapping[str, Mapping[Role, Operand]]:
+        """By path and role."""
+
+    def operands(self, pattern: str = "*") -> Iterable[Operand]:
+        """Those of the layers that match a pattern."""
 
 
 class StepView:
@@ -27,7 +39,7 @@ class StepView:
     def __init__(
         self,
         layers: dict[str, nn.Module],
-        plan: Plan,
+        plan: Operands,
         twin: Twin | None = None,
         *,
         steps: int = 0,
@@ -74,7 +86,9 @@ class StepView:
 
     def _of_a_step(self) -> Twin:
         if self._twin is None:
-            raise TypeError("this event belongs to no training step and has no twin")
+            raise TypeError(
+                "this event has no twin: it belongs to no training step, or to a script that did not say watch.twin(loss)"
+            )
         return self._twin
 
     def _weight(self, path: str) -> Weight:

@@ -68,7 +68,7 @@ def adopt(run: Run, parent: Parent) -> dict[str, Any]:
     load_model_file(run.model, files["model.safetensors"])
     run.plan.adopt(json.loads(files["plan.json"]))
     before = load_manifest(directory.resolved).data["optimizer"]
-    is_same = _uses(before) == _uses(run.resolved.manifest.optimizer.model_dump())
+    is_same = _uses(before) == _uses(run.settings.optimizer.model_dump())
     kept = is_same and _adopt_optimizer(run, unpacked_files("optimizer", files))
     run.progress = Progress(step=parent.step, sound_step=parent.step)
     seals = b"".join(hashlib.sha256(files[name]).digest() for name in sorted(files))

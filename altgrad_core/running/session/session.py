@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,11 +18,12 @@ from altgrad_core.files import read_whole
 from altgrad_core.manifest.load import load_manifest
 from altgrad_core.records.diagnosis import Diagnosis, diagnose
 from altgrad_core.records.directory import RunDirectory, mark_latest
-from altgrad_core.records.files import write_json, write_whole
+from altgrad_core.records.files import read_json, write_json, write_whole
 from altgrad_core.records.record import Record, encode_record
 from altgrad_core.records.sinks import Records
 from altgrad_core.records.tracker_thread import TrackerThread
 from altgrad_core.registry.registry import Registry
+from altgrad_core.results.ending import Ending
 from altgrad_core.results.lines import RecordReader
 from altgrad_core.running.assembly.assemble import assemble
 from altgrad_core.running.assembly.environment import describe_environment, differences
@@ -40,6 +41,7 @@ from altgrad_core.running.session.describe import (
     ended,
     failure,
     reading_facts,
+    refuse_script,
     resolved_manifest,
     summary,
 )
@@ -60,18 +62,22 @@ class Audience:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended, in this process.
+    """What a command that begins or continues a run leaves.
 
     Attributes:
-        status: `finished`, `diverged`, `stopped`, or `interrupted` (by a signal; it can be resumed).
         exit_code: as the command line returns it.
-        summary: the content of `summary.json`; empty for an interrupted run.
+        is_earlier: the run had ended before this command.
     """
 
-    status: str
     directory: Path
+    ending: Ending
     exit_code: int
-    summary: dict[str, Any]
+    is_earlier: bool = False
+
+    @property
+    def status(self) -> str:
+        """That of the ending; of a run that had ended before, with `already` in front of it."""
+        return f"already {self.ending.status}" if self.is_earlier else self.ending.status
 
 
 def begin(
@@ -132,7 +138,9 @@ def resume(
     directory.refuse_links()
     with _explained(directory):
         described = read_whole(directory.resolved)
-    resolved = resolve(load_manifest(directory.resolved), registry)
+    source = load_manifest(directory.resolved)
+    refuse_script(source.data, directory.path)
+    resolved = resolve(source, registry)
     meet(processes, resolved, described)
     if processes.rank:
         return _follow(assemble(resolved, processes), directory)
@@ -140,7 +148,7 @@ def resume(
         if directory.is_finished:  # by another command, in between
             return _already(directory)
         run = assemble(resolved, processes)
-        before = _read_json(directory.environment) if directory.environment.exists() else {}
+        before = read_json(directory.environment) if directory.environment.exists() else {}
         changes = differences(before, describe_environment(run.device, run.resolved.plugins))
         if changes and strict:
             raise RunError(f"{directory.path}: --strict, and the environment differs: " + "; ".join(changes))
@@ -153,23 +161,23 @@ def _follow(run: Run, directory: RunDirectory) -> Outcome:
     """Train along with the first process."""
     status, interrupted = follow(run)
     if status is None:  # the first process says why
-        return Outcome("not begun", directory.path, 0, {})
-    return Outcome(status, directory.path, interrupted if status == "interrupted" else _exit_code(status), {})
+        return Outcome(directory.path, Ending("not begun"), 0)
+    return Outcome(directory.path, Ending(status), interrupted if status == "interrupted" else _exit_code(status))
 
 
 def _already(directory: RunDirectory) -> Outcome:
     """The outcome of a run that ended before this command."""
-    told = _read_json(directory.summary)
+    told = read_json(directory.summary)
     if not told.keys() >= SUMMARY_KEYS:
         raise RunError(f"{directory.summary}: is damaged: it lacks {', '.join(sorted(SUMMARY_KEYS - told.keys()))}")
-    return Outcome("already " + told["status"], directory.path, _exit_code(told["status"]), told)
+    return _outcome(directory, told, is_earlier=True)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(read_whole(path)))
-    except (ValueError, TypeError, RecursionError):
-        raise RunError(f"{path}: is damaged: no JSON object; remove it to go on without it") from None
+def _outcome(directory: RunDirectory, summary: Mapping[str, Any], *, is_earlier: bool = False) -> Outcome:
+    """The outcome of a run that has a summary."""
+    ending = Ending.of(summary)
+    assert ending is not None
+    return Outcome(directory.path, ending, _exit_code(ending.status), is_earlier)
 
 
 @contextmanager
@@ -195,7 +203,7 @@ def _train(run: Run, directory: RunDirectory, audience: Audience, *, resumed: bo
             status = _begin_or_restore(run, saver, records, signals, resumed=resumed).train()
             if status == "interrupted":
                 saver.save(is_required=True)
-                return Outcome(status, directory.path, signals.exit_code, {})
+                return Outcome(directory.path, Ending(status), signals.exit_code)
             return _finish(run, directory, records, status, seconds=time.perf_counter() - started)
         except OSError:
             raise
@@ -213,7 +221,9 @@ def _begin_or_restore(run: Run, saver: Saver, records: Records, signals: Signals
     """The loop, announced where the run is fresh."""
     restored = saver.restore() if resumed else None
     if resumed:
-        records.noticed({"kind": "resumed", "step": restored or 0, "steps": run.steps, "readings": reading_facts(run)})
+        records.noticed(
+            {"kind": "resumed", "step": restored or 0, "steps": run.steps, "readings": reading_facts(run.monitors)}
+        )
     saver.check_room()
     if restored is not None:
         run.processes.from_first((run.files(), False))
@@ -246,7 +256,7 @@ def _finish(run: Run, directory: RunDirectory, records: Records, status: str, *,
     records.sync()
     told = summary(run, status, seconds=seconds)
     write_json(directory.summary, told)
-    return Outcome(status, directory.path, _exit_code(status), told)
+    return _outcome(directory, told)
 
 
 def _exit_code(status: str) -> int:
