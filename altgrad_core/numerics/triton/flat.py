@@ -176,7 +176,7 @@ def group_words(group, low_key, high_key):
     )  # fmt: skip
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["low_key", "high_key"])
 def stochastic_pass(
     x, out, scale, counts, values, edges, n, low_key, high_key, columns, rows, across, down,
     R: tl.constexpr, S: tl.constexpr, TILED: tl.constexpr, TILE_ROWS: tl.constexpr, TILE_COLUMNS: tl.constexpr, BIG: tl.constexpr,
