@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import nullcontext
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -54,7 +55,8 @@ class _Zeros:
     """Zeros of one stream, made many at a time; each is handed out once."""
 
     def __init__(self, device: torch.device) -> None:
-        self._device, self._left = device, iter(())  # type: ignore[var-annotated]
+        self._device = device
+        self._left: Iterator[Tensor] = iter(())
 
     def __next__(self) -> Tensor:
         cells = next(self._left, None)
