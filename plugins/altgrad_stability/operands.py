@@ -91,4 +91,4 @@ class Stability(Monitor):
             for statistic, number in found.items():
                 if number is not None:
                     readings[f"{facts.role}-{statistic}"][facts.path] = number
-        return readings
+        return {name: values for name, values in readings.items() if values}  # roles that no rule quantizes have none

@@ -125,6 +125,26 @@ def test_bfloat16_keeps_its_type() -> None:
     torch.testing.assert_close(model(*x), plain(*x), atol=0.02, rtol=0.02)
 
 
+def test_autocast_gives_the_type_that_torch_gives() -> None:
+    plain, x = Caller(is_causal=True), operands()
+    model = copy.deepcopy(plain)
+    ag.quantize_model(model, [IDENTITY])
+    with torch.autocast("cpu", torch.bfloat16):
+        got, wanted = model(*x), plain(*x)
+    assert got.dtype == wanted.dtype == torch.bfloat16
+    torch.testing.assert_close(got, wanted, atol=0.02, rtol=0.02)
+
+
+def test_inference_mode_and_copies_give_what_evaluation_gives() -> None:
+    model, x = Caller(is_causal=True), operands()
+    ag.quantize_model(model, [ROUNDED])
+    expected = model.eval()(*x)
+    with torch.inference_mode():
+        assert torch.equal(model(*x), expected)
+    assert torch.equal(copy.deepcopy(model)(*x), expected)
+    assert torch.equal(torch.func.functional_call(model, {}, tuple(x)), expected)
+
+
 def test_rows_of_values_are_those_that_the_product_sums_over() -> None:
     """O = P V sums over keys: each column of V has a scale of its own."""
     model, x = Caller(), operands()

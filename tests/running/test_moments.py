@@ -126,6 +126,15 @@ def test_an_optimizer_without_moments_is_an_error() -> None:
     )
 
 
+def test_an_optimizer_without_any_state_is_an_error() -> None:
+    net = model()
+    plan = ag.quantize_model(net, [ag.Rule("0", moment=E4M3)])
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    plan.attach(optimizer)
+    with pytest.raises(ag.ManifestError, match=r"SGD keeps nothing$"):
+        step(net, optimizer, 1)
+
+
 def test_moments_without_an_optimizer_are_warned_of_once() -> None:
     net = model()
     plan = ag.quantize_model(net, [ag.Rule("0", moment=E4M3)])

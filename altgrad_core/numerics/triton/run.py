@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -93,7 +93,7 @@ def _whole(x: Tensor, values: Tensor, counts: Counts, how: Quantizer, given: Ten
     scale = torch.empty((), dtype=torch.float32, device=x.device) if given is None else on_device(given, x)
     size = x.numel()
     tensors = (cells_of(x), cells_of(values), scale, counts.cells, plan.values, plan.edges, size)
-    constants = {"R": plan.rounding, "S": plan.rule, "POWER": is_power, "BIG": size > MOST}
+    constants: dict[str, Any] = {"R": plan.rounding, "S": plan.rule, "POWER": is_power, "BIG": size > MOST}
     if plan.rounding.random_bits:
         _draw(x, tensors, key, constants, None)
     else:
@@ -158,7 +158,14 @@ def _tiles_pass(
     tensors = (cells_of(x), cells_of(values), scale.contiguous(), counts.cells, plan.values, plan.edges)
     shape = (extent.columns, extent.rows, extent.across, extent.down, extent.tiles)
     exact = plan.is_exact(x, is_power=is_power)
-    constants = {"R": plan.rounding, "S": plan.rule, "L": layout, "GIVES": gives, "POWER": is_power, "EXACT": exact}
+    constants: dict[str, Any] = {
+        "R": plan.rounding,
+        "S": plan.rule,
+        "L": layout,
+        "GIVES": gives,
+        "POWER": is_power,
+        "EXACT": exact,
+    }
     launch(tiles.tiles_pass, -(-extent.tiles // layout.tiles), x, *tensors, *shape, **constants)
 
 

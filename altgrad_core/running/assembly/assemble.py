@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 from torch import nn
@@ -18,9 +19,10 @@ from altgrad_core.running.assembly.plausibility import unseen_layers
 from altgrad_core.running.assembly.resolved import Resolved
 from altgrad_core.running.assembly.run import Run
 from altgrad_core.running.model.layers import layers_of
-from altgrad_core.running.model.plan import Param, Plan
+from altgrad_core.running.model.param import Param
+from altgrad_core.running.model.plan import Plan
 from altgrad_core.running.model.recipe import unmatched, unselected
-from altgrad_core.running.model.view import watched_layers
+from altgrad_core.running.model.view import watched_weights
 from altgrad_core.running.parallel.processes import ALONE, Processes
 
 
@@ -40,6 +42,8 @@ def assemble(resolved: Resolved, processes: Processes = ALONE) -> Run:
     _check_patterns(resolved, model)
     check_outputs(resolved, model, batches.validation(1)[0][0][:1].to(device), data.task)
     plan = located(resolved, ("recipe",), lambda: _plan(resolved, model))
+    if processes.rank == 0 and (problem := plan.thin_coverage()) is not None:
+        warnings.warn(problem, stacklevel=2)
     optimizer = _build_optimizer(resolved, plan.params())
     plan.round_moments_of(optimizer)
     reset_defaults()
@@ -82,7 +86,8 @@ def _build_share(resolved: Resolved, share: Share) -> Optimizer:
 
 def _check_patterns(resolved: Resolved, model: nn.Module) -> None:
     """Every layer pattern of the manifest must match something."""
-    known, watched = layers_of(model, layer_kinds(resolved.registry)), list(watched_layers(model))
+    known = layers_of(model, layer_kinds(resolved.registry))
+    watched = list(watched_weights(model, known.values()))
     found: list[tuple[Location, str]] = []
     for index, rule in enumerate(resolved.rules):
         if (problem := unselected(rule.layers, known)) is not None:

@@ -23,7 +23,7 @@ from altgrad_core.running.loop.saver import Checkpoints
 from altgrad_core.running.loop.signals import Signals
 from altgrad_core.running.model.nonfinite import find_nonfinite
 from altgrad_core.running.model.twin import Twin
-from altgrad_core.running.model.view import StepView, watched_layers
+from altgrad_core.running.model.view import StepView, watched_weights
 from altgrad_core.running.parallel.reduce import exchange, total_of
 from altgrad_core.running.parallel.tree import Node, TreeSum
 
@@ -36,8 +36,9 @@ class Loop:
     def __init__(self, run: Run, records: Sink, saver: Checkpoints, signals: Signals) -> None:
         self.run, self.records, self.saver, self.signals = run, records, saver, signals
         weights = dict(run.model.named_parameters())
-        self.dispatch = Dispatch(run.monitors, run.interventions, records, weights=weights)
-        self._layers = watched_layers(run.model)
+        is_strict = bool(run.settings.run.strict)
+        self.dispatch = Dispatch(run.monitors, run.interventions, records, weights=weights, is_strict=is_strict)
+        self._weights = watched_weights(run.model, run.plan.known.values())
         self._ruled: Ruled = set()
         self._agreed: int | None = None  # the signal that all processes know of
         self._began, self._first = time.perf_counter(), run.progress.step
@@ -224,11 +225,11 @@ class Loop:
         return [float(group["lr"]) for group in self.run.optimizer.param_groups]
 
     def _view(self) -> StepView:
-        return StepView(self._layers, self.run.plan, steps=self.run.steps, epochs=self.run.batches.epoch)
+        return StepView(self._weights, self.run.plan, steps=self.run.steps, epochs=self.run.batches.epoch)
 
     def _step_view(self, step: int) -> StepView:
-        twin = Twin(self.run.model, self._layers, self._losses(step))
-        return StepView(self._layers, self.run.plan, twin, steps=self.run.steps, epochs=self.run.batches.epoch)
+        twin = Twin(self.run.model, self._weights, self._losses(step))
+        return StepView(self._weights, self.run.plan, twin, steps=self.run.steps, epochs=self.run.batches.epoch)
 
     def _losses(self, step: int) -> list[Callable[[], torch.Tensor]]:
         """The micro-batches of a step, to be taken again."""

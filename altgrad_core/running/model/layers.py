@@ -51,10 +51,7 @@ class Layer:
     @property
     def weight(self) -> Tensor | None:
         """The weight as it is now, if it has one."""
-        if self.product.weight is None:
-            return None
-        found: Tensor = reduce(getattr, self.product.weight.split("."), self.module)  # type: ignore[assignment]
-        return found
+        return weight_of(self.module, self.product)
 
     @property
     def roles(self) -> tuple[Role, ...]:
@@ -66,6 +63,14 @@ class Layer:
         parts = [part.strip() for part in pattern.split("|")]
         meant = [part for part in parts if part != "*" or self.spec.in_star]
         return any(matches(part, path) for part in meant for path in self.paths)
+
+
+def weight_of(module: nn.Module, product: Product) -> Tensor | None:
+    """The weight of a product of a module as it is now, if it has one."""
+    if product.weight is None:
+        return None
+    found: Tensor = reduce(getattr, product.weight.split("."), module)  # type: ignore[assignment]
+    return found
 
 
 def layers_of(model: nn.Module, specs: Iterable[LayerSpec]) -> dict[str, Layer]:

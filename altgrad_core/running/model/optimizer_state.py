@@ -37,13 +37,17 @@ def round_moments(
         own = {role: operands[role] for role in MOMENTS if role in operands}
         weight = weight_of(path) if own else None
         state = {} if weight is None else optimizer.state.get(weight, {})
-        if weight is None or not state:
+        if weight is None or not (state or _is_trained(weight, optimizer)):
             continue
         other = done.setdefault(weight, own)
         if other is not own:
             _check_alike(path, own, other)
         elif not _round(own, state):
             raise ManifestError(_lacks(path, own, state, type(optimizer).__name__))
+
+
+def _is_trained(weight: Tensor, optimizer: Optimizer) -> bool:
+    return weight.grad is not None and any(weight is p for group in optimizer.param_groups for p in group["params"])
 
 
 def _round(own: Mapping[Role, Operand], state: dict[str, Any]) -> bool:
