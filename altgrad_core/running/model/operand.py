@@ -145,7 +145,7 @@ class Operand(TracedOperand):
 
     def _can_be_shared(self, x: Tensor) -> bool:
         """Whether every change of `x` is seen: the graph needs it unchanged. Other memory may be written to unseen."""
-        return x.grad_fn is not None and x.device.type == "cpu" and self.layout.is_plain and not x.is_inference()
+        return x.grad_fn is not None and self.layout.is_plain and not x.is_inference()
 
     def _in_rows(self, x: Tensor, scale: Tensor | None, key: int | None, how: Quantizer) -> Quantized:
         """Round a tensor, whose rows and blocks run along the dimensions that its product sums over."""
