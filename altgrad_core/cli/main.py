@@ -19,6 +19,7 @@ from altgrad_core.cli.report import report
 from altgrad_core.cli.resume import resume
 from altgrad_core.cli.run import run
 from altgrad_core.cli.schema import schema
+from altgrad_core.cli.serve import serve
 from altgrad_core.cli.show import show
 from altgrad_core.cli.terminal import say
 from altgrad_core.cli.track import track
@@ -34,7 +35,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (init, run, resume, check, export, diagnose, report, list_plugins, show, track, schema, train_tokenizer):
+for command in (
+    init,
+    run,
+    resume,
+    check,
+    export,
+    diagnose,
+    report,
+    serve,
+    list_plugins,
+    show,
+    track,
+    schema,
+    train_tokenizer,
+):
     app.command(command.__name__.replace("_", "-"))(command)
 
 
