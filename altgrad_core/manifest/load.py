@@ -75,6 +75,7 @@ def load_manifest(path: Path, settings: Iterable[str] = (), *, flags: Mapping[st
         if (missing := assign(data, location, value)) is not None:
             raise ManifestError(f"--set {setting}: the manifest has no {dotted(missing)}")
         given[location] = option
+    _spell_out(data)
     loaded = ManifestFile(path, text, data, tuple(lines), given)
     try:
         _refuse_unusable(loaded, data, ())
@@ -121,6 +122,7 @@ def _follow(path: Path, trail: tuple[Path, ...]) -> tuple[Data, str, list[tuple[
         raise ManifestError(f"{path}: more than {DEEPEST} files extend each other")
     text = _read(path, trail)
     data = _parse(path, text)
+    _spell_out(data)
     lines = [(path, key_lines(text) if path.suffix not in _PARSERS else {})]
     base = data.pop("extends", None)
     if base is None:
@@ -131,6 +133,16 @@ def _follow(path: Path, trail: tuple[Path, ...]) -> tuple[Data, str, list[tuple[
         raise ManifestError(f"{path}: extends: expected the path of a manifest, got {base!r}")
     inherited, _, more = _follow(path.parent / base, (*trail, real))
     return laid_over(inherited, data), text, lines + more
+
+
+def _spell_out(data: Data) -> None:
+    """Write `weight = "e4m3"` of a rule as the table `{ format = "e4m3" }` that it stands for."""
+    rules = data.get("recipe")
+    for rule in rules if isinstance(rules, list) else ():
+        if isinstance(rule, dict):
+            rule |= {
+                role: {"format": told} for role, told in rule.items() if role != "layers" and isinstance(told, str)
+            }
 
 
 def _read(path: Path, trail: tuple[Path, ...]) -> str:

@@ -10,7 +10,8 @@ import pytest
 
 from altgrad_core.dashboard import figures
 from altgrad_core.dashboard.parallel import Axis, Brush, _names, _numbers
-from altgrad_core.dashboard.words import ago, place_in
+from altgrad_core.dashboard.words import place_in
+from altgrad_core.results.catalogue import ago
 from altgrad_core.results.growing import GrowingRun
 
 FORMAT = _names("format", ["e4m3", "e5m2", "e4m3"])

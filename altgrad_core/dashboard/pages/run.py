@@ -9,8 +9,8 @@ from dash import Dash, Input, Output, State, dcc, html, no_update
 from altgrad_core.dashboard import figures
 from altgrad_core.dashboard.pages.table import badge, bar
 from altgrad_core.dashboard.sources import Sources
-from altgrad_core.dashboard.words import ago, loss, place_in
-from altgrad_core.results.catalogue import Listed
+from altgrad_core.dashboard.words import place_in
+from altgrad_core.results.catalogue import Listed, ago, loss
 from altgrad_core.results.growing import GrowingRun
 
 QUIET: Any = {"displayModeBar": False, "responsive": True}

@@ -12,11 +12,11 @@ from altgrad_core.dashboard.pages.run import QUIET
 from altgrad_core.dashboard.pages.table import badge, bar, table
 from altgrad_core.dashboard.parallel import Axis, Brush, axes_of, figure, readings_of
 from altgrad_core.dashboard.sources import Sources
-from altgrad_core.dashboard.words import ago, link, loss, place_in
+from altgrad_core.dashboard.words import link, place_in
 from altgrad_core.errors import AltgradError
 from altgrad_core.experiments.figures.palette import colours_of
 from altgrad_core.experiments.study.study import Result, Study
-from altgrad_core.results.catalogue import Listed
+from altgrad_core.results.catalogue import Listed, ago, loss
 
 MOST_CURVES, MOST_ROWS, FIRST_READINGS = 80, 300, 2
 HOW = "Drag along an axis to keep the cells in a range; drag its name to move it. Cells without a value are at its top."

@@ -7,8 +7,8 @@ from typing import Any
 
 from dash import dcc, html
 
-from altgrad_core.dashboard.words import ago, link, loss, progress, share
-from altgrad_core.results.catalogue import Listed
+from altgrad_core.dashboard.words import link, share
+from altgrad_core.results.catalogue import Listed, ago, loss, progress
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]], *, name: str) -> Any:
