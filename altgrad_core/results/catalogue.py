@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import tomllib
@@ -11,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from altgrad_core.errors import RunError
 from altgrad_core.files import open_regular, read_whole
 from altgrad_core.records.directory import CELLS, RunDirectory
+from altgrad_core.records.files import read_json
 from altgrad_core.records.record import number
 from altgrad_core.results.ending import Ending
 from altgrad_core.results.lines import sound_record
@@ -20,7 +21,7 @@ from altgrad_core.results.lines import sound_record
 RECENT = 60.0
 """Seconds since the last write within which an unfinished run counts as running."""
 DEEPEST = 4  # folders below the one that is looked through
-MOST_SUMMARY = 2**24  # bytes
+MOST_MANIFEST = 2**20  # bytes
 TAIL = 2**16  # bytes at the end of the records in which the last step is looked for
 
 
@@ -149,7 +150,7 @@ def _last_step(path: Path) -> tuple[int | None, float | None]:
 def _steps(directory: RunDirectory) -> int | None:
     """How many steps the resolved manifest asks for."""
     try:
-        run = tomllib.loads(read_whole(directory.resolved, most=MOST_SUMMARY).decode()).get("run")
+        run = tomllib.loads(read_whole(directory.resolved, most=MOST_MANIFEST).decode()).get("run")
     except (OSError, ValueError, RecursionError):
         return None
     steps = run.get("steps") if isinstance(run, dict) else None
@@ -158,10 +159,9 @@ def _steps(directory: RunDirectory) -> int | None:
 
 def _json(path: Path) -> Mapping[str, Any]:
     try:
-        told = json.loads(read_whole(path, most=MOST_SUMMARY))
-    except (OSError, ValueError, RecursionError):
+        return read_json(path)
+    except (OSError, RunError):
         return {}
-    return told if isinstance(told, dict) else {}
 
 
 def _changed(path: Path) -> float:
