@@ -158,6 +158,12 @@ class QuantizerTable(Table):
     straight_through: StraightThrough = "identity"
     nonfinite: Nonfinite = "auto"
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_a_name(cls, told: Any) -> Any:
+        """The name of a format alone stands for a table of it."""
+        return {"format": told} if isinstance(told, str) else told
+
 
 class RecipeTable(Table):
     """`[[recipe]]`: which layers, and a quantizer for each role. Later rules win, role by role."""

@@ -110,8 +110,10 @@ class Plan:
                 leaves no trace. Without, only parameters are.
         """
         weights = {path: "weight" in own for path, own in self.layers.items() if not own.keys() <= set(MOMENTS)}
-        example = (args, kwargs) if args or kwargs else None
-        return coverage(self.model, self.known, weights, self._kinds, example)
+        return coverage(self.model, self.known, weights, self._kinds, (args, kwargs) if args or kwargs else None)
+
+    def _repr_html_(self) -> str:
+        return self.coverage()._repr_html_()
 
     def thin_coverage(self) -> str | None:
         """What to warn of, where a rule says `*` and yet less than half of the matrices is quantized."""
