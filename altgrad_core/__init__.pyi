@@ -1,6 +1,9 @@
 """Every public name, and the file that defines it. `altgrad_core` reads this list; so do type checkers and editors."""
 
 from .contracts.actions import (
+    ROLES as ROLES,
+)
+from .contracts.actions import (
     Action as Action,
 )
 from .contracts.actions import (
@@ -26,6 +29,15 @@ from .contracts.actions import (
 )
 from .contracts.dataset import (
     DatasetSpec as DatasetSpec,
+)
+from .contracts.dataset import (
+    DataShape as DataShape,
+)
+from .contracts.dataset import (
+    ExampleData as ExampleData,
+)
+from .contracts.dataset import (
+    Examples as Examples,
 )
 from .contracts.dataset import (
     TokenData as TokenData,
@@ -61,6 +73,9 @@ from .contracts.executor import (
     LAST as LAST,
 )
 from .contracts.executor import (
+    CellTask as CellTask,
+)
+from .contracts.executor import (
     Executor as Executor,
 )
 from .contracts.executor import (
@@ -70,13 +85,13 @@ from .contracts.executor import (
     Job as Job,
 )
 from .contracts.executor import (
-    Task as Task,
-)
-from .contracts.executor import (
     Tell as Tell,
 )
 from .contracts.intervention import (
     Intervention as Intervention,
+)
+from .contracts.layer import (
+    ATTENTION as ATTENTION,
 )
 from .contracts.layer import (
     LayerSpec as LayerSpec,
@@ -113,6 +128,21 @@ from .contracts.plugin import (
 )
 from .contracts.reading import (
     Reading as Reading,
+)
+from .contracts.task import (
+    AnyOf as AnyOf,
+)
+from .contracts.task import (
+    NextToken as NextToken,
+)
+from .contracts.task import (
+    OneOf as OneOf,
+)
+from .contracts.task import (
+    Task as Task,
+)
+from .contracts.task import (
+    Values as Values,
 )
 from .contracts.tracker import (
     RunFacts as RunFacts,
@@ -221,6 +251,15 @@ from .running.model.plan import (
 )
 from .running.model.recipe import (
     Rule as Rule,
+)
+from .running.watching.watch import (
+    Watch as Watch,
+)
+from .running.watching.watch import (
+    watch as watch,
+)
+from .text import (
+    plural as plural,
 )
 
 __version__: str

@@ -20,8 +20,10 @@ from altgrad_core.cli.console import Console
 from altgrad_core.cli.terminal import say
 from altgrad_core.contracts.actions import ROLES
 from altgrad_core.contracts.executor import Executor
+from altgrad_core.contracts.layer import PRODUCT
 from altgrad_core.experiments.evidence.power import POWER, detectable
-from altgrad_core.experiments.matrix.cells import SEED, Cell, Matrix, directory_of, endings_in
+from altgrad_core.experiments.matrix.cell import Cell
+from altgrad_core.experiments.matrix.cells import SEED, Matrix, directory_of, endings_in
 from altgrad_core.experiments.matrix.estimate import estimate
 from altgrad_core.experiments.matrix.plan import plan_of
 from altgrad_core.experiments.report.text import as_text, plain_line
@@ -91,12 +93,12 @@ def print_cells(matrix: Matrix, *, as_json: bool) -> None:
 
 def _devices(matrix: Matrix) -> set[str]:
     """The devices that cells ask for."""
-    return {cell.resolved.manifest.run.device for cell in matrix.cells({})}
+    return {cell.run_table.device for cell in matrix.cells({})}
 
 
 def print_power(matrix: Matrix) -> None:
     """What the study can show: the smallest effect it detects, in the scatter that its pairs will have."""
-    seeds = len({cell.labels.get(SEED) for cell in matrix.cells({})})
+    seeds = len(matrix.seeds)
     factor, margin = detectable(seeds), matrix.table.margin
     if factor is None:
         print(f"{seeds} seed{'s' if seeds > 1 else ''}: too few to judge an effect; 3 are needed")
@@ -150,7 +152,13 @@ def _rules(cell: Cell) -> str:
     """The recipe of a cell, a rule after the other."""
     rules = cell.resolved.rules
     told = [
-        f"{rule.layers}: " + ", ".join("-" if (q := getattr(rule, role)) is None else q.target.name for role in ROLES)
+        f"{rule.layers}: "
+        + ", ".join("-" if (q := getattr(rule, role)) is None else q.target.name for role in PRODUCT)
+        + "".join(
+            f", {role} {q.target.name}"
+            for role in ROLES
+            if role not in PRODUCT and (q := getattr(rule, role)) is not None
+        )
         for rule in rules
     ]
     return "; ".join(told) or "unquantized"

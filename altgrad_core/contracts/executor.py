@@ -8,7 +8,7 @@ from typing import Any
 
 from altgrad_core.contracts.options import Options
 
-Task = Mapping[str, Any]
+CellTask = Mapping[str, Any]
 """How to train one cell, as JSON data; `train_cell` does it, in any process that sees the directory of the study."""
 
 Tell = Callable[[Mapping[str, Any] | None], None]
@@ -47,7 +47,7 @@ class Executor(ABC):
     patience: float = 300.0
 
     @abstractmethod
-    def submit(self, task: Task, tell: Tell) -> Job:
+    def submit(self, task: CellTask, tell: Tell) -> Job:
         """Begin to train a cell, and return at once."""
 
     @abstractmethod

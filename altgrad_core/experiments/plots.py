@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from altgrad_core.errors import ManifestError
+from altgrad_core.experiments.evidence.analysis import Analysis
 from altgrad_core.experiments.figures.axes import LOSS
 from altgrad_core.experiments.figures.canvas import figure_of
 from altgrad_core.experiments.figures.curves import curves_painter, limits_of
@@ -13,7 +14,6 @@ from altgrad_core.experiments.figures.forest import forest_painter
 from altgrad_core.experiments.report.sections.effects import forest_axis, forest_rows
 from altgrad_core.experiments.report.sections.losses import TRAINING, curves_of, is_evaluated
 from altgrad_core.experiments.report.view import View
-from altgrad_core.experiments.study.study import Study
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,7 +25,7 @@ MOST_COLUMNS = 3
 class Plot:
     """Figures of a run or a study."""
 
-    study: Study
+    analysis: Analysis
 
     def forest(self) -> Figure:
         """What each optimizer gains over the baseline in each format, with intervals.
@@ -33,9 +33,11 @@ class Plot:
         Raises:
             ManifestError: no pair of runs has ended.
         """
-        view = View(self.study)
+        view = View(self.analysis)
         if not (rows := forest_rows(view)):
-            raise ManifestError(f"{self.study.directory}: no pair of runs has ended, so there is no effect to draw")
+            raise ManifestError(
+                f"{self.analysis.study.directory}: no pair of runs has ended, so there is no effect to draw"
+            )
         painter = forest_painter(rows, axis=forest_axis(view), colours=view.colours)
         return figure_of(painter.paint, width=painter.width, height=painter.height)
 
@@ -45,12 +47,14 @@ class Plot:
         Raises:
             ManifestError: no run at a chosen rate has recorded a loss.
         """
-        view = View(self.study)
+        view = View(self.analysis)
         evaluated = is_evaluated(view)
         drawn = [(place, curves_of(view, place, evaluated)) for place in view.places]
         drawn = [(place, curves) for place, curves in drawn if any(curve.runs or curve.diverged for curve in curves)]
         if not drawn:
-            raise ManifestError(f"{self.study.directory}: no run has recorded a loss, so there is no curve to draw")
+            raise ManifestError(
+                f"{self.analysis.study.directory}: no run has recorded a loss, so there is no curve to draw"
+            )
         limits = limits_of([curve for _, curves in drawn for curve in curves])
         axis = LOSS if evaluated else TRAINING
         painters = [

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
-from altgrad_core import LAST, Job, Task, WorkerProcesses
+from altgrad_core import LAST, CellTask, Job, WorkerProcesses
 from altgrad_executors.installation import differences, installation
 
 BEGAN = "began"
@@ -36,7 +36,7 @@ class Host:
         with suppress(OSError):
             os.chdir(directory)
 
-    def train(self, task: Task) -> Iterator[Mapping[str, Any] | None]:
+    def train(self, task: CellTask) -> Iterator[Mapping[str, Any] | None]:
         """Train a cell: every message of it, the last one included; None if its process ended without one."""
         if self._problems:
             advice = "install the same versions on every machine"

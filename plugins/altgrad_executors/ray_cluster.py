@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from altgrad_core import LAST, Executor, Job, ManifestError, PluginError, Task, Tell
+from altgrad_core import LAST, CellTask, Executor, Job, ManifestError, PluginError, Tell
 from altgrad_executors import installation
 from altgrad_executors.host import BEGAN, Host
 
@@ -43,7 +43,7 @@ class RayCluster(Executor):
             self.close()
             raise
 
-    def submit(self, task: Task, tell: Tell) -> Job:
+    def submit(self, task: CellTask, tell: Tell) -> Job:
         """Hand the cell to an actor that is idle, or to a new one, which waits until the cluster has room for it."""
         self._actors = [actor for actor in self._actors if not actor.is_gone]
         actor = next((actor for actor in self._actors if not actor.is_busy), None)
@@ -91,7 +91,7 @@ class _Actor(Job):
         """Whether it has a cell, and no place to train it."""
         return self.is_busy and not self._has_begun and not self.is_gone
 
-    def train(self, task: Task, tell: Tell) -> None:
+    def train(self, task: CellTask, tell: Tell) -> None:
         """Begin with a cell; a thread passes its messages on."""
         self.is_busy, self._has_begun = True, False
         messages = self._host.train.options(num_returns="streaming").remote(dict(task))

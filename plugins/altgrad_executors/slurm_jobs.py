@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from altgrad_core import LAST, Executor, Job, ManifestError, PluginError, Task, Tell
+from altgrad_core import LAST, CellTask, Executor, Job, ManifestError, PluginError, Tell
 from altgrad_executors.host import BEGAN, Host
 from altgrad_executors.installation import installation
 
@@ -53,7 +53,7 @@ class SlurmJobs(Executor):
         self._is_closed = threading.Event()
         threading.Thread(target=self._watch, daemon=True).start()
 
-    def submit(self, task: Task, tell: Tell) -> Job:
+    def submit(self, task: CellTask, tell: Tell) -> Job:
         """Queue a job for the cell."""
         place = self._folder / f"cell-{uuid.uuid4().hex}"
         place.mkdir(parents=True)
@@ -127,7 +127,7 @@ class _SlurmJob(Job):
                 yield json.loads(line)
 
 
-def run_cell(task: Task, expected: Mapping[str, str], directory: str, place: str) -> None:
+def run_cell(task: CellTask, expected: Mapping[str, str], directory: str, place: str) -> None:
     """Train a cell in this job, and write what happens to the file `messages` of its folder."""
     host, is_over = Host(expected, directory), threading.Event()
     threading.Thread(target=_obey, args=(host, Path(place, "order"), is_over), daemon=True).start()

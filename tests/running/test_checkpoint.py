@@ -18,7 +18,8 @@ import torch
 from torch import nn
 
 from altgrad_core.errors import RunError
-from altgrad_core.running.loop.loop import Loop
+from altgrad_core.running.loop import loop
+from altgrad_core.running.loop.evaluate import Evaluation
 from altgrad_core.running.state import checkpoint as subject
 from altgrad_core.running.state.checkpoint import (
     checkpoint_steps,
@@ -154,13 +155,7 @@ def test_what_a_killed_write_left_is_removed(tmp_path: Path) -> None:
 
 
 def test_a_run_keeps_its_best_checkpoint(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = Loop._loss
-
-    def best_at_8(loop: Loop, tokens: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        is_training, distance = loop.run.model.training, abs(loop.run.progress.step - 8)
-        return honest(loop, tokens, targets) if is_training else torch.tensor(1.0 + distance)
-
-    monkeypatch.setattr(Loop, "_loss", best_at_8)
+    monkeypatch.setattr(loop, "evaluate", lambda run, step: Evaluation(1.0 + abs(step - 8), (), {}))
     runs.begin("run", "run.checkpoint_every=4")
     assert runs.steps() == [20, 16, 8]
 

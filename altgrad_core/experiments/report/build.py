@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from altgrad_core.experiments.evidence.analysis import Analysis
 from altgrad_core.experiments.evidence.answer import Answer
 from altgrad_core.experiments.evidence.heading import heading
 from altgrad_core.experiments.report.blocks import Page
@@ -32,12 +33,12 @@ SECTIONS = (
 )
 
 
-def build_page(study: Study, told: Answer) -> Page:
+def build_page(analysis: Analysis, told: Answer) -> Page:
     """Every section, whether the records hold something for it or not."""
-    view = View(study)
+    view, study = View(analysis), analysis.study
     sections = tuple(section(view) for section in SECTIONS)
     title = f"{study.name}: AltGrad report"
-    return Page(title, heading(study), told.cautions, _subject(study), summary_blocks(view), sections)
+    return Page(title, heading(analysis), told.cautions, _subject(study), summary_blocks(view), sections)
 
 
 def _subject(study: Study) -> str:

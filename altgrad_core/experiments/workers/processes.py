@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import IO, Any
 
-from altgrad_core.contracts.executor import LAST, Executor, Job, Task, Tell
+from altgrad_core.contracts.executor import LAST, CellTask, Executor, Job, Tell
 from altgrad_core.running.assembly.environment import choose_device
 
 LONGEST_LINE = 1 << 20
@@ -24,7 +24,7 @@ class WorkerProcesses(Executor):
         self.capacity = jobs
         self._workers: list[_Worker | None] = [None] * jobs
 
-    def submit(self, task: Task, tell: Tell) -> Job:
+    def submit(self, task: CellTask, tell: Tell) -> Job:
         """Hand the cell to a process that is idle, or to a new one."""
         number = next(n for n, worker in enumerate(self._workers) if worker is None or not worker.is_busy)
         worker = self._workers[number]
@@ -69,7 +69,7 @@ class _Worker(Job):
         """Whether it has a cell."""
         return self._tell is not None
 
-    def ask(self, task: Task, tell: Tell) -> None:
+    def ask(self, task: CellTask, tell: Tell) -> None:
         """Hand over a cell. A process that is gone is noticed where it is listened to."""
         assert self._process.stdin is not None
         self._tell = tell

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import queue
 import time
@@ -15,12 +14,12 @@ from typing import Any
 
 from altgrad_core.contracts.executor import Executor, Job
 from altgrad_core.errors import ManifestError, RunError
-from altgrad_core.experiments.matrix.cells import Cell, Matrix, directory_of, endings_in
+from altgrad_core.experiments.matrix.cell import Cell
+from altgrad_core.experiments.matrix.cells import Matrix, directory_of, endings_in
 from altgrad_core.experiments.matrix.plan import plan_of
 from altgrad_core.experiments.workers.board import Board
-from altgrad_core.files import read_whole
 from altgrad_core.records.directory import CELLS, RunDirectory, mark_latest
-from altgrad_core.records.files import write_json, write_whole
+from altgrad_core.records.files import read_json, write_json, write_whole
 from altgrad_core.records.record import number
 from altgrad_core.results.ending import Ending
 from altgrad_core.running.loop.signals import Signals
@@ -82,8 +81,8 @@ def _refuse_another(matrix: Matrix, study: Path) -> None:
     if RunDirectory(study).is_begun:
         raise ManifestError(f"{study}: a single run is here; choose another directory with --out")
     try:
-        name = json.loads(read_whole(study / CELLS))["name"]
-    except (OSError, ValueError, KeyError, TypeError):
+        name = read_json(study / CELLS)["name"]
+    except (OSError, RunError, KeyError):
         return
     if name != matrix.name:
         raise ManifestError(
@@ -146,7 +145,7 @@ class _Work:
 
     def _known(self) -> list[Cell]:
         """The cells that are to be trained, after a look at what has ended, here or elsewhere."""
-        crashed = {name: Ending("crashed", math.nan) for name in self.board.failed}
+        crashed = {name: Ending("crashed") for name in self.board.failed}
         found = endings_in(self._matrix, self._study, known={**crashed, **self._endings}, apart_from=self._afresh)
         self._endings = {name: ending for name, ending in found.items() if name not in crashed}
         cells = self._matrix.cells(found)
@@ -159,7 +158,7 @@ class _Work:
             | self.board.failed.keys()
         )
         waiting = [cell for cell in cells if cell.name not in taken]
-        self.board.cells, self.board.left = len(cells), sum(cell.resolved.manifest.run.steps for cell in waiting)
+        self.board.cells, self.board.left = len(cells), sum(cell.run_table.steps for cell in waiting)
         self.board.count(self._endings)
         return waiting
 
@@ -170,7 +169,7 @@ class _Work:
             if cell is None:
                 return
             self._waiting.remove(cell)
-            self.board.left -= cell.resolved.manifest.run.steps
+            self.board.left -= cell.run_table.steps
             self._submitted += 1
             self.board.began(self._submitted, cell)
             tell = partial(self._told, self._submitted)

@@ -22,7 +22,7 @@ from typing import Any, TextIO
 import tomlkit
 import torch
 
-from altgrad_core.contracts.executor import Task
+from altgrad_core.contracts.executor import CellTask
 from altgrad_core.errors import AltgradError
 from altgrad_core.manifest.load import ManifestFile
 from altgrad_core.records.directory import DirectoryInUse, RunDirectory
@@ -68,7 +68,7 @@ def _listen(pipe: TextIO, tasks: queue.SimpleQueue[dict[str, Any] | None], is_bu
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def train_cell(task: Task, tell: Callable[[Mapping[str, Any]], None]) -> dict[str, Any]:
+def train_cell(task: CellTask, tell: Callable[[Mapping[str, Any]], None]) -> dict[str, Any]:
     """Train one cell of a study in this process, for an executor.
 
     Args:
@@ -93,18 +93,17 @@ def train_cell(task: Task, tell: Callable[[Mapping[str, Any]], None]) -> dict[st
         return {"reply": "failed", "message": str(error)}
     if outcome.status == "interrupted":
         return {"reply": "interrupted"}
-    status = outcome.status.removeprefix("already ")
     _drop_checkpoints(RunDirectory(outcome.directory), keep=task["checkpoints"])
     seconds = round(time.perf_counter() - began, 3)
     return {
         "reply": "ended",
-        "status": status,
-        "validation_loss": outcome.summary["validation_loss"],
+        "status": outcome.ending.status,
+        "validation_loss": outcome.ending.summary["validation_loss"],
         "seconds": seconds,
     }
 
 
-def _train(task: Task, registry: Registry, tell: Tell) -> Outcome:
+def _train(task: CellTask, registry: Registry, tell: Tell) -> Outcome:
     directory = RunDirectory(Path(task["directory"]))
     show = _paced(tell)
     if directory.is_begun and not task["overwrite"]:

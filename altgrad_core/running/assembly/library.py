@@ -26,7 +26,8 @@ from altgrad_core.running.assembly.copying import make_copyable
 from altgrad_core.running.assembly.groups import Group, shares
 from altgrad_core.running.assembly.imported_optimizer import imported_optimizer
 from altgrad_core.running.assembly.step_seed import seed_steps
-from altgrad_core.running.model.plan import Param, Plan
+from altgrad_core.running.model.param import Param
+from altgrad_core.running.model.plan import Plan
 from altgrad_core.running.model.recipe import Rule
 from altgrad_core.running.model.replicas import group_of
 

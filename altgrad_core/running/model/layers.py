@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 
-from altgrad_core.contracts.actions import Role
+from altgrad_core.contracts.actions import MOMENTS, Role
 from altgrad_core.contracts.layer import LayerSpec, Product
 from altgrad_core.contracts.pattern import matches
 from altgrad_core.errors import ManifestError
@@ -51,16 +51,26 @@ class Layer:
     @property
     def weight(self) -> Tensor | None:
         """The weight as it is now, if it has one."""
-        if self.product.weight is None:
-            return None
-        found: Tensor = reduce(getattr, self.product.weight.split("."), self.module)  # type: ignore[assignment]
-        return found
+        return weight_of(self.module, self.product)
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """What a rule can quantize: the operands, and what an optimizer keeps of a weight that it trains."""
+        return (*self.product.roles, *(MOMENTS if isinstance(self.weight, nn.Parameter) else ()))
 
     def is_selected(self, pattern: str) -> bool:
         """Whether a rule with this pattern means this layer: `*` leaves out kinds that must be named."""
         parts = [part.strip() for part in pattern.split("|")]
         meant = [part for part in parts if part != "*" or self.spec.in_star]
         return any(matches(part, path) for part in meant for path in self.paths)
+
+
+def weight_of(module: nn.Module, product: Product) -> Tensor | None:
+    """The weight of a product of a module as it is now, if it has one."""
+    if product.weight is None:
+        return None
+    found: Tensor = reduce(getattr, product.weight.split("."), module)  # type: ignore[assignment]
+    return found
 
 
 def layers_of(model: nn.Module, specs: Iterable[LayerSpec]) -> dict[str, Layer]:
@@ -156,15 +166,24 @@ class _Rounder:
         rounds = self._rounds(x, role, product)
         return x if rounds is None else round_straight(x, rounds)
 
-    def round_gradient(self, y: Tensor, *, product: str = "") -> Tensor:
+    def round_gradient(self, y: Tensor, role: Role = "gradient", *, product: str = "") -> Tensor:
         """See `Rounding.round_gradient`."""
-        rounds = self._rounds(y, "gradient", product)
+        rounds = self._rounds(y, role, product)
         return y if rounds is None else round_gradient(y, rounds)
 
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None, *, product: str = "") -> Tensor:
         """See `Rounding.linear`."""
         of_x, of_weight = self._rounds(x, "activation", product), self._rounds(weight, "weight", product)
         return quantized_linear(x, weight, bias, (of_x, of_weight, self._rounds(x, "gradient", product)))
+
+    def is_rounded(self, *, product: str = "") -> bool:
+        """See `Rounding.is_rounded`."""
+        return bool(self._products.get(product))
+
+    def plain_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        """See `Rounding.plain_forward`."""
+        assert isinstance(module, QuantizedModule)
+        return type(module).plain.forward(module, *args, **kwargs)
 
     def _rounds(self, x: Tensor, role: Role, product: str) -> Rounds | None:
         operand: RoundingOperand | None = self._products.get(product, {}).get(role)

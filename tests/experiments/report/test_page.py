@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from altgrad_core.experiments.evidence.analysis import Analysis
 from altgrad_core.experiments.report.blocks import Text
 from altgrad_core.experiments.report.sections.why import causes_blocks
 from altgrad_core.experiments.report.view import View
@@ -268,7 +269,7 @@ def causes(study: Callable[..., Study], made: Any, formats: tuple[str, ...]) -> 
         for place, form in enumerate(formats)
         for optimizer in ("adamw", "manifold-adamw")
     ]
-    first = causes_blocks(View(study(cells)))[0]
+    first = causes_blocks(View(Analysis(study(cells))))[0]
     assert isinstance(first, Text)
     return first.text
 
@@ -299,7 +300,7 @@ def test_formats_count_once_whatever_their_variants_and_grids_that_are_one_do_to
         for rounding in ("nearest-even", "stochastic")
         for optimizer in ("adamw", "manifold-adamw")
     ]
-    first = causes_blocks(View(study(cells)))[0]
+    first = causes_blocks(View(Analysis(study(cells))))[0]
     assert isinstance(first, Text)
     assert first.text.startswith("With 2 formats compared no correlation is told: ")
 

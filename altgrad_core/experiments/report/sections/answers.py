@@ -16,7 +16,7 @@ MOST_LOSS = 500.0  # whose perplexity is still a float
 
 def answers_section(view: View) -> Section:
     """The answer by validation loss and by perplexity, and what every arm reached."""
-    by_loss, told = answer(view.study), answer(view.study, PERPLEXITY)
+    by_loss, told = answer(view.analysis), answer(view.analysis, PERPLEXITY)
     by_perplexity = told.sentence.removeprefix(told.refusal).strip()
     blocks: list[Block] = [Text(by_loss.sentence)]
     if by_perplexity:

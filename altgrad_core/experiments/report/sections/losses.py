@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 
 from altgrad_core.experiments.evidence.arms import FEWEST_RATES, Arm
-from altgrad_core.experiments.evidence.thresholds import thresholds
 from altgrad_core.experiments.figures.axes import LOSS
 from altgrad_core.experiments.figures.curves import Curve, Line, limits_of, loss_curves
 from altgrad_core.experiments.figures.sensitivity import Level, Sweep, Tried, sensitivity, sweep_limits
@@ -177,7 +176,7 @@ def _sweeps_caption(everything: Sequence[Sweep]) -> str:
 
 def _thresholds(view: View) -> list[Block]:
     """Where rates were tried up to divergence, or beyond the range: the largest that does not diverge."""
-    found = [threshold for threshold in thresholds(view.study) if threshold.rates >= FEWEST_RATES]
+    found = [threshold for threshold in view.analysis.thresholds if threshold.rates >= FEWEST_RATES]
     if not any(threshold.diverged is not None for threshold in found):
         most: dict[str, float] = {}
         for threshold in found:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from altgrad_core.experiments.evidence.arms import Arm
 from altgrad_core.experiments.evidence.effects import Effect
-from altgrad_core.experiments.evidence.interactions import Interaction, interactions
+from altgrad_core.experiments.evidence.interactions import Interaction
 from altgrad_core.experiments.evidence.power import equivalence_p
 from altgrad_core.experiments.report.blocks import Block, Grid, table_of
 from altgrad_core.experiments.report.sections.effects import forest_block
@@ -22,7 +22,7 @@ def summary_blocks(view: View) -> tuple[Block, ...]:
     blocks: list[Block] = []
     if (gallery := forest_block(view)) is not None:
         blocks.append(gallery)
-    if found := interactions(view.study):
+    if found := view.analysis.interactions:
         blocks.append(_contrasts(found))
     if any(arm.of for arm in view.arms):
         blocks.append(answer_table(view))
