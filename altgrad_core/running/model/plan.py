@@ -157,6 +157,7 @@ class Plan:
 
     def attach(self, optimizer: Optimizer) -> None:
         """From now on every step of `optimizer` calls `step()`."""
+        self.moment.is_excused = True
         optimizer.register_step_post_hook(self._after_step)
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
