@@ -42,6 +42,7 @@ class RunTable(Table):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: PositiveInt | None = Field(default=None, le=4096)
     reduce: Literal["exact", "fast"] = "exact"
+    strict: bool | None = Field(default=None, description="whether a monitor that writes to a weight ends the run")
 
     @field_validator("name")
     @classmethod

@@ -7,8 +7,10 @@ kernels have been run in Triton's interpreter and compiled for sm_80 and sm_90; 
 from __future__ import annotations
 
 import warnings
+from collections.abc import MutableMapping
 from functools import lru_cache
 from importlib import metadata
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,6 +18,8 @@ from torch import Tensor
 from altgrad_core.numerics.backends import reference
 from altgrad_core.numerics.backends.case import Case
 from altgrad_core.numerics.format import Format
+from altgrad_core.numerics.kernels.facts import arithmetic_facts
+from altgrad_core.numerics.moves import Moved, Path, Step
 from altgrad_core.numerics.quantizer import Quantizer
 from altgrad_core.numerics.tally import Quantized
 from altgrad_core.numerics.tiling import Tiling
@@ -28,15 +32,22 @@ TYPES = {
     "amax": FLOATS,
     "scale": (torch.float32,),
     "decode": (torch.uint8, torch.uint16),
+    **dict.fromkeys(("walk", "adam_walk", "stochastic_walk", "update_velocity"), (torch.float32,)),
 }
+MOVES = ("walk", "adam_walk", "stochastic_walk", "update_velocity")
 DEVICE = "cuda"  # the type of device that the kernels are for
 OLDEST = (3, 4)
 LEAST_CAPABILITY = (8, 0)
 
 
 def supports(case: Case) -> bool:
-    """Whether this backend has a case: on CUDA, the types above, any table and tiling, modes that it knows by their facts."""
+    """Whether this backend has a case: on CUDA, the types above, any table and tiling, modes that it knows by their facts.
+
+    Weights are moved along grids that are computed, in place.
+    """
     if case.device != DEVICE or case.dtype not in TYPES.get(case.operation, ()):
+        return False
+    if case.operation in MOVES and not (case.is_contiguous and all(map(arithmetic_facts, case.grids))):
         return False
     return facts.knows(case.rounding) and is_usable()
 
@@ -112,3 +123,53 @@ def decode(codes: Tensor, format: Format, *, scale: float, out: Tensor) -> None:
         from altgrad_core.numerics.triton import run_codes
 
         run_codes.decode(codes, format, scale=scale, out=out)
+
+
+def adam_walk(
+    weight: Tensor,
+    gradient: Tensor,
+    state: MutableMapping[str, Any],
+    path: Path,
+    step: Step,
+    *,
+    betas: tuple[float, float],
+    eps: float,
+) -> Moved:
+    """See `walk.adam_walk`."""
+    from altgrad_core.numerics.triton import run_walk
+
+    moments, trail = (state["exp_avg"], state["exp_avg_sq"]), state.get("bit_position")
+    if not run_walk.fits(weight, *moments, trail):
+        return reference.adam_walk(weight, gradient, state, path, step, betas=betas, eps=eps)
+    state["step"] += 1
+    rungs, numbers = run_walk.adam_step(float(state["step"]), step.rungs, betas, eps)
+    return run_walk.walk(weight, gradient, moments, path, step._replace(rungs=rungs), trail=trail, adam=numbers)
+
+
+def walk(weight: Tensor, gradient: Tensor, direction: Tensor, path: Path, step: Step, *, trail: Tensor | None) -> Moved:
+    """See `walk.walk`."""
+    from altgrad_core.numerics.triton import run_walk
+
+    if not run_walk.fits(weight, direction, trail):
+        return reference.walk(weight, gradient, direction, path, step, trail=trail)
+    return run_walk.walk(weight, gradient, (direction,), path, step, trail=trail, adam=None)
+
+
+def stochastic_walk(
+    weight: Tensor, gradient: Tensor, direction: Tensor, path: Path, step: Step, *, trail: Tensor | None, key: int
+) -> Moved:
+    """See `walk.stochastic_walk`."""
+    from altgrad_core.numerics.triton import run_walk
+
+    if not run_walk.fits(weight, direction, trail):
+        return reference.stochastic_walk(weight, gradient, direction, path, step, trail=trail, key=key)
+    return run_walk.stochastic_walk(weight, gradient, direction, path, step, trail=trail, key=key)
+
+
+def update_velocity(velocity: Tensor, gradient: Tensor, momentum: float) -> Tensor:
+    """See `walk.update_velocity`."""
+    from altgrad_core.numerics.triton import run_walk
+
+    if not run_walk.fits(velocity):
+        return reference.update_velocity(velocity, gradient, momentum)
+    return run_walk.update_velocity(velocity, gradient, momentum)

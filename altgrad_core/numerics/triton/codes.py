@@ -5,12 +5,12 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from altgrad_core.numerics.random import GROUP, ROUNDS
+from altgrad_core.numerics.random import GROUP
 from altgrad_core.numerics.triton.bits import INFINITY, MAGNITUDE, as_bits, as_float, bits_of, count
+from altgrad_core.numerics.triton.flat import group_words
 from altgrad_core.numerics.triton.rounding import round_magnitude, rung_by_table
 
 GROUP_OF, COUNTERS = tl.constexpr(GROUP), tl.constexpr(GROUP // 4)
-PHILOX_ROUNDS = tl.constexpr(ROUNDS)
 
 
 @triton.jit
@@ -62,13 +62,7 @@ def encode_pass(x, out, scale, counts, values, edges, codes, n, low_key, high_ke
     factor = tl.load(scale)
     a, b, c, d = lane, lane, lane, lane
     if R.random_bits > 0:
-        counter = start.to(tl.int64) * COUNTERS
-        near, far = (counter & 0xFFFFFFFF).to(tl.uint32), (counter >> 32).to(tl.uint32)
-        zero = tl.zeros_like(lane).to(tl.uint32)
-        a, b, c, d = tl.philox_impl(
-            near + lane.to(tl.uint32), zero + far, zero, zero,
-            low_key.to(tl.uint32), high_key.to(tl.uint32), PHILOX_ROUNDS,
-        )  # fmt: skip
+        a, b, c, d = group_words(start, low_key, high_key)
     for word in tl.static_range(4):
         at = start * GROUP_OF + word * COUNTERS + lane
         drawn = (a if word == 0 else b if word == 1 else c if word == 2 else d).to(tl.int32, bitcast=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import struct
 from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple
 
 from altgrad_core.numerics.format import Format
-from altgrad_core.numerics.kernels.facts import NEVER, arithmetic_facts
+from altgrad_core.numerics.kernels.facts import NEVER, SMALLEST_NORMAL, arithmetic_facts
 from altgrad_core.numerics.overflow import overflow_threshold, special_beyond
 from altgrad_core.numerics.quantizer import Quantizer
 from altgrad_core.numerics.rounding import mode_of
@@ -58,6 +59,28 @@ class Rounding(NamedTuple):
     above_from: int
     below: int
     below_from: int
+
+
+class Line(NamedTuple):
+    """A line that weights walk on, as constants of a kernel: `shift` to `is_powers` as `Rounding` has them.
+
+    Attributes:
+        top: the number of the last rung.
+        low_value, largest_value, second_value: the values at `low`, of the last rung and of the one before it.
+    """
+
+    shift: int
+    low: int
+    largest: int
+    quantum: float
+    offset: int
+    is_bits: bool
+    is_powers: bool
+    top: int
+    low_value: float
+    largest_value: float
+    second_value: float
+    mode: str = "nearest-even"
 
 
 class Rule(NamedTuple):
@@ -135,6 +158,20 @@ def _beyond(format: Format, sign: int, rounding: str) -> tuple[int, int]:
     if leaving is None:
         return bits, UNTAKEN
     return bits, NEVER if leaving[0] >= 2.0**128 else min(place_from(Fraction(leaving[0]), itself=leaving[1]), NEVER)
+
+
+@lru_cache(maxsize=256)
+def line_of(format: Format) -> Line:
+    """The constants of the rungs of a format whose grid is computed."""
+    known = arithmetic_facts(format)
+    assert known is not None, "ask `supports` first"
+    low, positive = max(known.low, SMALLEST_NORMAL), format.grid.values[format.grid.origin :]
+    return Line(
+        *(known.shift, low, known.largest, known.quantum, known.offset, known.is_bits, known.is_powers, known.top_rung),
+        low_value=struct.unpack("<f", struct.pack("<i", low))[0],
+        largest_value=positive[-1],
+        second_value=positive[-2],
+    )
 
 
 def rule_of(how: Quantizer, *, is_given: bool = False) -> Rule:

@@ -164,6 +164,19 @@ def tile_of(at, columns, rows, across, TILE_ROWS: tl.constexpr, TILE_COLUMNS: tl
 
 
 @triton.jit
+def group_words(group, low_key, high_key):
+    """The four words of each counter of a group, uint32 (see `numerics.random`)."""
+    lane = tl.arange(0, COUNTERS)
+    counter = group.to(tl.int64) * COUNTERS
+    near, far = (counter & 0xFFFFFFFF).to(tl.uint32), (counter >> 32).to(tl.uint32)
+    zero = tl.zeros_like(lane).to(tl.uint32)
+    return tl.philox_impl(
+        near + lane.to(tl.uint32), zero + far, zero, zero,
+        low_key.to(tl.uint32), high_key.to(tl.uint32), PHILOX_ROUNDS,
+    )  # fmt: skip
+
+
+@triton.jit
 def stochastic_pass(
     x, out, scale, counts, values, edges, n, low_key, high_key, columns, rows, across, down,
     R: tl.constexpr, S: tl.constexpr, TILED: tl.constexpr, TILE_ROWS: tl.constexpr, TILE_COLUMNS: tl.constexpr, BIG: tl.constexpr,
@@ -178,13 +191,7 @@ def stochastic_pass(
     if BIG:
         start = start.to(tl.int64)
     lane = tl.arange(0, COUNTERS)
-    counter = start.to(tl.int64) * COUNTERS
-    near, far = (counter & 0xFFFFFFFF).to(tl.uint32), (counter >> 32).to(tl.uint32)
-    zero = tl.zeros_like(lane).to(tl.uint32)
-    a, b, c, d = tl.philox_impl(
-        near + lane.to(tl.uint32), zero + far, zero, zero,
-        low_key.to(tl.uint32), high_key.to(tl.uint32), PHILOX_ROUNDS,
-    )  # fmt: skip
+    a, b, c, d = group_words(start, low_key, high_key)
     if not TILED:
         factor = own_scale(scale, counts, S)
     for word in tl.static_range(4):

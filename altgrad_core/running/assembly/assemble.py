@@ -19,7 +19,8 @@ from altgrad_core.running.assembly.plausibility import unseen_layers
 from altgrad_core.running.assembly.resolved import Resolved
 from altgrad_core.running.assembly.run import Run
 from altgrad_core.running.model.layers import layers_of
-from altgrad_core.running.model.plan import Param, Plan
+from altgrad_core.running.model.param import Param
+from altgrad_core.running.model.plan import Plan
 from altgrad_core.running.model.recipe import unmatched, unselected
 from altgrad_core.running.model.view import watched_weights
 from altgrad_core.running.parallel.processes import ALONE, Processes

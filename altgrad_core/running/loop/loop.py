@@ -35,7 +35,8 @@ class Loop:
     def __init__(self, run: Run, records: Sink, saver: Checkpoints, signals: Signals) -> None:
         self.run, self.records, self.saver, self.signals = run, records, saver, signals
         weights = dict(run.model.named_parameters())
-        self.dispatch = Dispatch(run.monitors, run.interventions, records, weights=weights)
+        is_strict = bool(run.settings.run.strict)
+        self.dispatch = Dispatch(run.monitors, run.interventions, records, weights=weights, is_strict=is_strict)
         self._weights = watched_weights(run.model, run.plan.known.values())
         self._ruled: Ruled = set()
         self._agreed: int | None = None  # the signal that all processes know of

@@ -83,6 +83,7 @@ def together(parts: Sequence[Seen | None], *, once: bool) -> Seen | None:
 class Moment:
     """Where training stands; with the seed it names every random stream of the operands.
 
+    `replica` is the rank of this process where each trains a replica on data of its own.
     `passed` is the last activation, until the step is over; `changes` says how often each weight changed since.
     """
 
@@ -90,6 +91,7 @@ class Moment:
     phase: str = "train"
     step: int = 0
     micro_batch: int = 0
+    replica: int = 0
     passed: Passed | None = None
     changes: dict[str, tuple[object, int]] = field(default_factory=dict)
     is_forgotten: bool = False  # that a step is over; said once

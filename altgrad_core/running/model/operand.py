@@ -202,6 +202,14 @@ class Operand:
             self.tally, self._pending, self.scale, self._amax, self._shape, like = whole
             self._like = torch.empty(like, device="meta")
 
+    def take_reduced(self, tally: Tally | None, pending: Tensor) -> None:
+        """Take over what all replicas saw in this step: their counts, and the largest amax, negative where none saw any."""
+        if tally is not None:
+            self.is_used, self._seen_step, self._tally_step = True, self._moment.step, self._moment.step
+            self.tally = tally
+        if self._pending is not None or bool(pending >= 0):
+            self._pending = pending
+
     def switch(self, format: Format) -> None:
         """Use another format, at the scale of the last amax until the next pass; the history stays valid."""
         self.quantizer = replace(self.quantizer, format=format)
@@ -285,7 +293,11 @@ class Operand:
             return None
         now = self._moment
         micro_batch = 0 if self.role in ONCE_A_STEP else now.micro_batch  # a weight is rounded once a step
-        later = ("call", call) if call else ()  # the first call of a micro-batch has the key of the micro-batch
+        later: tuple[str | int, ...] = ("call", call) if call else ()  # the first call has the key of the micro-batch
+        if (
+            now.replica and self.role not in ONCE_A_STEP
+        ):  # replicas see other micro-batches, and round one and the same weight
+            later = (*later, "replica", now.replica)
         return derive_key(now.seed, "rounding", now.phase, self.path, self.role, now.step, micro_batch, *later)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -26,30 +26,15 @@ from altgrad_core.running.model.moment import Moment
 from altgrad_core.running.model.notices import thin, unrounded_moments, unused
 from altgrad_core.running.model.operand import Operand
 from altgrad_core.running.model.optimizer_state import round_moments
+from altgrad_core.running.model.param import Param
 from altgrad_core.running.model.quantized_file import own_weights, write_quantized, written_recipe
 from altgrad_core.running.model.recipe import Rule, assign
+from altgrad_core.running.model.replicas import reduce_seen
 from altgrad_core.running.model.switch import Switch
 from altgrad_core.running.model.unwrapped import plain_optimizer
 
-
-class Param(NamedTuple):
-    """A parameter of a model.
-
-    Attributes:
-        path: the first one under which the model has it.
-        geometry: the live grid of its values, or None where it is not quantized.
-        aliases: its other paths, where layers share it.
-    """
-
-    path: str
-    tensor: nn.Parameter
-    geometry: Geometry | None
-    aliases: tuple[str, ...] = ()
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        """The paths of the layers that have it."""
-        return tuple(path.rpartition(".")[0] for path in (self.path, *self.aliases))
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 
 class Plan:
@@ -67,6 +52,7 @@ class Plan:
         kinds: Sequence[LayerSpec],
         find: Callable[[str], Format],
         seed: int = 0,
+        replicas: Callable[[], ProcessGroup | None] = lambda: None,
     ) -> None:
         self.model, self.moment, self._find, self._kinds = model, Moment(seed), find, tuple(kinds)
         refuse_quantized(model)
@@ -84,7 +70,15 @@ class Plan:
         close_fused_paths(model)
         self._measure()
         self._is_checked = self._is_told = False
+        self._replicas = replicas
+        self._place_among_replicas()
         self._has_star = any(rule.layers.strip() == "*" for rule in rules)
+
+    def _place_among_replicas(self) -> ProcessGroup | None:
+        """The processes that hold replicas, if any; the noise of activations and gradients is this one's from now on."""
+        group = self._replicas()
+        self.moment.replica = 0 if group is None else group.rank()
+        return group
 
     def _operand(self, layer: Layer, role: Role, quantizer: Quantizer) -> Operand:
         tensor = layer.weight if layer.weight is not None else next(layer.module.parameters(), None)
@@ -130,7 +124,7 @@ class Plan:
         paths: dict[nn.Parameter, list[str]] = {}
         for path, tensor in self.model.named_parameters(remove_duplicate=False):
             paths.setdefault(tensor, []).append(path)
-        return [Param(path, p, geometry.get(p), tuple(aliases)) for p, (path, *aliases) in paths.items()]
+        return [Param(path, p, geometry.get(p), tuple(aliases), self.moment) for p, (path, *aliases) in paths.items()]
 
     def geometry(self) -> dict[Tensor, Geometry]:
         """The live grid of every quantized weight.
@@ -176,6 +170,8 @@ class Plan:
         if not (is_skipped or self._is_told) and (problem := unrounded_moments(self.operands())) is not None:
             self._is_told = True
             warnings.warn(problem, stacklevel=2)
+        if (group := self._place_among_replicas()) is not None and (operands := list(self.operands())):
+            reduce_seen(operands, group)
         for operand in self.operands():
             operand.advance()
         self.moment.step, self.moment.passed = self.moment.step + 1, None
