@@ -44,3 +44,11 @@ class Quantized(NamedTuple):
     values: Tensor
     scale: Tensor
     tally: Tally | None
+
+    def with_infinities_of(self, x: Tensor) -> Quantized:
+        """The infinities of `x`, which was quantized, in place of what they were rounded to."""
+        if self.tally is None or (isinstance(self.tally.infinite, int) and self.tally.infinite == 0):
+            return self
+        import torch
+
+        return self._replace(values=torch.where(x.isinf(), x, self.values))

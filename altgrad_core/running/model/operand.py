@@ -16,7 +16,6 @@ from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.geometry import Geometry
 from altgrad_core.numerics.ops import amax, quantize, scale_of
 from altgrad_core.numerics.quantizer import Quantizer
-from altgrad_core.numerics.random import derive_key
 from altgrad_core.numerics.straight_through import Rounded, Rounds
 from altgrad_core.numerics.tally import Quantized, Tally
 from altgrad_core.running.model.calls import Calls, is_recomputing
@@ -103,7 +102,7 @@ class Operand:
             self.is_used = True
             self._remember(x, done)
         if self.role in GRADIENTS and self.quantizer.nonfinite == "auto":  # loss scalers and guards need to see these
-            return done._replace(values=_with_infinities(done, x.detach()))
+            return done.with_infinities_of(x.detach())
         return done
 
     def _call(self, x: Tensor, is_repeated: bool) -> int:
@@ -291,21 +290,8 @@ class Operand:
     def _key(self, call: int = 0) -> int | None:
         if not self.quantizer.mode.random_bits:
             return None
-        now = self._moment
-        micro_batch = 0 if self.role in ONCE_A_STEP else now.micro_batch  # a weight is rounded once a step
-        later: tuple[str | int, ...] = ("call", call) if call else ()  # the first call has the key of the micro-batch
-        if (
-            now.replica and self.role not in ONCE_A_STEP
-        ):  # replicas see other micro-batches, and round one and the same weight
-            later = (*later, "replica", now.replica)
-        return derive_key(now.seed, "rounding", now.phase, self.path, self.role, now.step, micro_batch, *later)
+        return self._moment.key("rounding", self.path, self.role, call=call, is_once=self.role in ONCE_A_STEP)
 
 
 def _plain(x: Tensor, tensors: bool) -> Any:
     return x.detach().cpu().clone() if tensors and x.ndim else x.tolist()
-
-
-def _with_infinities(done: Quantized, x: Tensor) -> Tensor:
-    """The rounded values, with the infinities of `x` where it has some."""
-    has_none = done.tally is None or (isinstance(done.tally.infinite, int) and done.tally.infinite == 0)
-    return done.values if has_none else torch.where(x.isinf(), x, done.values)
