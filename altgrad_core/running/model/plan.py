@@ -54,7 +54,7 @@ class Plan:
         seed: int = 0,
         replicas: Callable[[], ProcessGroup | None] = lambda: None,
     ) -> None:
-        self.model, self.moment, self._find, self._kinds = model, Moment(seed), find, tuple(kinds)
+        self.model, self.moment, self._find, self.kinds = model, Moment(seed), find, tuple(kinds)
         refuse_quantized(model)
         self.known = layers_of(model, kinds)
         self.layers = {
@@ -111,7 +111,7 @@ class Plan:
         """
         weights = {path: "weight" in own for path, own in self.layers.items() if not own.keys() <= set(MOMENTS)}
         example = (args, kwargs) if args or kwargs else None
-        return coverage(self.model, self.known, weights, self._kinds, example)
+        return coverage(self.model, self.known, weights, self.kinds, example)
 
     def thin_coverage(self) -> str | None:
         """What to warn of, where a rule says `*` and yet less than half of the matrices is quantized."""
