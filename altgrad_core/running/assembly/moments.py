@@ -35,7 +35,7 @@ def missing_moments(plan: Plan, parts: Sequence[Share]) -> str | None:
     return None
 
 
-def _tried(plan: Plan, path: str, spec: OptimizerSpec) -> tuple[Optimizer, nn.Parameter]:
+def _tried(plan: Plan, path: str, spec: OptimizerSpec) -> tuple[Optimizer, Tensor]:
     """An optimizer after a step, and the weight that it moved, quantized as that of the layer at this path."""
     like, own = plan.weight(path), plan.layers[path].get("weight")
     assert like is not None
