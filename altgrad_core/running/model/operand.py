@@ -16,7 +16,6 @@ from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.geometry import Geometry
 from altgrad_core.numerics.ops import amax, quantize, scale_of
 from altgrad_core.numerics.quantizer import Quantizer
-from altgrad_core.numerics.random import derive_key
 from altgrad_core.numerics.straight_through import Rounded, Rounds
 from altgrad_core.numerics.tally import Quantized, Tally
 from altgrad_core.numerics.traced import TracedOperand
@@ -299,12 +298,7 @@ class Operand(TracedOperand):
     def _key(self, call: int = 0) -> int | None:
         if not self.quantizer.mode.random_bits:
             return None
-        now = self._moment
-        micro_batch = 0 if self.role in ONCE_A_STEP else now.micro_batch  # a weight is rounded once a step
-        later: tuple[str | int, ...] = ("call", call) if call else ()  # the first call has the key of the micro-batch
-        if now.replica and self.role not in ONCE_A_STEP:  # replicas see other micro-batches, but share their weights
-            later = (*later, "replica", now.replica)
-        return derive_key(now.seed, "rounding", now.phase, self.path, self.role, now.step, micro_batch, *later)
+        return self._moment.key("rounding", self.path, self.role, call=call, is_once=self.role in ONCE_A_STEP)
 
 
 def _plain(x: Tensor, tensors: bool) -> Any:

@@ -54,7 +54,7 @@ class Plan:
         seed: int = 0,
         replicas: Callable[[], ProcessGroup | None] = lambda: None,
     ) -> None:
-        self.model, self.moment, self._find, self._kinds = model, Moment(seed), find, tuple(kinds)
+        self.model, self.moment, self._find, self.kinds = model, Moment(seed), find, tuple(kinds)
         refuse_quantized(model)
         self.known = layers_of(model, kinds)
         self.layers = {
@@ -110,7 +110,8 @@ class Plan:
                 leaves no trace. Without, only parameters are.
         """
         weights = {path: "weight" in own for path, own in self.layers.items() if not own.keys() <= set(MOMENTS)}
-        return coverage(self.model, self.known, weights, self._kinds, (args, kwargs) if args or kwargs else None)
+        example = (args, kwargs) if args or kwargs else None
+        return coverage(self.model, self.known, weights, self.kinds, example)
 
     def _repr_html_(self) -> str:
         return self.coverage()._repr_html_()
