@@ -1,6 +1,9 @@
 """Every public name, and the file that defines it. `altgrad_core` reads this list; so do type checkers and editors."""
 
 from .contracts.actions import (
+    ROLES as ROLES,
+)
+from .contracts.actions import (
     Action as Action,
 )
 from .contracts.actions import (
@@ -88,6 +91,9 @@ from .contracts.intervention import (
     Intervention as Intervention,
 )
 from .contracts.layer import (
+    ATTENTION as ATTENTION,
+)
+from .contracts.layer import (
     LayerSpec as LayerSpec,
 )
 from .contracts.layer import (
@@ -161,6 +167,12 @@ from .errors import (
 )
 from .errors import (
     RunError as RunError,
+)
+from .experiments.launch import (
+    run as run,
+)
+from .experiments.launch import (
+    study as study,
 )
 from .experiments.load import (
     load as load,
@@ -251,6 +263,9 @@ from .running.watching.watch import (
 )
 from .running.watching.watch import (
     watch as watch,
+)
+from .text import (
+    plural as plural,
 )
 
 __version__: str

@@ -20,8 +20,10 @@ from altgrad_core.cli.console import Console
 from altgrad_core.cli.terminal import say
 from altgrad_core.contracts.actions import ROLES
 from altgrad_core.contracts.executor import Executor
+from altgrad_core.contracts.layer import PRODUCT
 from altgrad_core.experiments.evidence.power import POWER, detectable
-from altgrad_core.experiments.matrix.cells import SEED, Cell, Matrix
+from altgrad_core.experiments.matrix.cell import Cell
+from altgrad_core.experiments.matrix.cells import SEED, Matrix
 from altgrad_core.experiments.matrix.endings import directory_of, endings_in
 from altgrad_core.experiments.matrix.estimate import estimate
 from altgrad_core.experiments.matrix.plan import plan_of
@@ -151,7 +153,13 @@ def _rules(cell: Cell) -> str:
     """The recipe of a cell, a rule after the other."""
     rules = cell.resolved.rules
     told = [
-        f"{rule.layers}: " + ", ".join("-" if (q := getattr(rule, role)) is None else q.target.name for role in ROLES)
+        f"{rule.layers}: "
+        + ", ".join("-" if (q := getattr(rule, role)) is None else q.target.name for role in PRODUCT)
+        + "".join(
+            f", {role} {q.target.name}"
+            for role in ROLES
+            if role not in PRODUCT and (q := getattr(rule, role)) is not None
+        )
         for rule in rules
     ]
     return "; ".join(told) or "unquantized"

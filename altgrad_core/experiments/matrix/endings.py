@@ -6,7 +6,8 @@ from collections.abc import Set
 from pathlib import Path
 
 from altgrad_core.errors import RunError
-from altgrad_core.experiments.matrix.cells import Cell, Endings, Matrix
+from altgrad_core.experiments.matrix.cell import Cell
+from altgrad_core.experiments.matrix.cells import Endings, Matrix
 from altgrad_core.records.directory import RunDirectory
 from altgrad_core.records.files import read_json
 from altgrad_core.results.ending import Ending

@@ -9,7 +9,8 @@ from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from altgrad_core.experiments.matrix.cells import SEED, Cell, Matrix
+from altgrad_core.experiments.matrix.cell import Cell
+from altgrad_core.experiments.matrix.cells import SEED, Matrix
 from altgrad_core.manifest.merge import dotted, location_of
 from altgrad_core.records.directory import RunDirectory
 from altgrad_core.records.record import Record

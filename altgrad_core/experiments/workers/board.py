@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-from altgrad_core.experiments.matrix.cells import Cell
+from altgrad_core.experiments.matrix.cell import Cell
 from altgrad_core.results.ending import Ending
 
 

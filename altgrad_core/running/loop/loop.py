@@ -14,6 +14,7 @@ from altgrad_core.contracts.events import Backpropagated, Began, Ended, Evaluate
 from altgrad_core.errors import AltgradError, RunError
 from altgrad_core.numerics.random import derive_key
 from altgrad_core.records.sinks import Sink
+from altgrad_core.running.assembly.environment import seed_generator
 from altgrad_core.running.assembly.run import Run
 from altgrad_core.running.loop.apply import Ruled, apply, clip_gradients
 from altgrad_core.running.loop.dispatch import Decision, Dispatch
@@ -22,7 +23,7 @@ from altgrad_core.running.loop.saver import Checkpoints
 from altgrad_core.running.loop.signals import Signals
 from altgrad_core.running.model.nonfinite import find_nonfinite
 from altgrad_core.running.model.twin import Twin
-from altgrad_core.running.model.view import StepView, watched_layers
+from altgrad_core.running.model.view import StepView, watched_weights
 from altgrad_core.running.parallel.reduce import exchange, total_of
 from altgrad_core.running.parallel.tree import Node, TreeSum
 
@@ -35,8 +36,9 @@ class Loop:
     def __init__(self, run: Run, records: Sink, saver: Checkpoints, signals: Signals) -> None:
         self.run, self.records, self.saver, self.signals = run, records, saver, signals
         weights = dict(run.model.named_parameters())
-        self.dispatch = Dispatch(run.monitors, run.interventions, records, weights=weights)
-        self._layers = watched_layers(run.model)
+        is_strict = bool(run.settings.run.strict)
+        self.dispatch = Dispatch(run.monitors, run.interventions, records, weights=weights, is_strict=is_strict)
+        self._weights = watched_weights(run.model, run.plan.known.values())
         self._ruled: Ruled = set()
         self._agreed: int | None = None  # the signal that all processes know of
         self._began, self._first = time.perf_counter(), run.progress.step
@@ -81,11 +83,12 @@ class Loop:
         early = [decision for decision in decisions if isinstance(decision.action, BEFORE_THE_UPDATE)]
         self._carry_out(early, step)
         late = [decision for decision in decisions if not isinstance(decision.action, BEFORE_THE_UPDATE)]
-        if any(isinstance(decision.action, SkipStep) for decision in early):
+        is_skipped = any(isinstance(decision.action, SkipStep) for decision in early)
+        if is_skipped:
             run.progress.skipped += 1
         else:
             late += self._update(step, loss, rate)
-        run.plan.step()
+        run.plan.step(is_skipped=is_skipped)
         run.progress.step = step
         self._carry_out(late, step)
         run.optimizer.zero_grad()
@@ -125,7 +128,7 @@ class Loop:
 
     def _micro_loss(self, step: int, micro_batch: int) -> torch.Tensor:
         """The share of one micro-batch in the loss of its step; the same whenever it is called."""
-        torch.manual_seed(self._key("forward", step, micro_batch))
+        seed_generator(self.run.device, self._key("forward", step, micro_batch))
         return self._loss(*self.run.batches.train(step, micro_batch)) / self.run.settings.data.accumulate
 
     def _loss(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -151,7 +154,7 @@ class Loop:
         clip_norm = self.run.settings.optimizer.clip_norm
         if clip_norm is not None:
             clip_gradients(self.run, clip_norm)
-        torch.manual_seed(self._key("optimizer", step))
+        seed_generator(self.run.device, self._key("optimizer", step))
         with self.run.freezing.in_force():
             self.run.optimizer.step()
         return self.dispatch.emit(Updated(step, view, loss, rate), {"learning-rate": rate})
@@ -222,11 +225,11 @@ class Loop:
         return [float(group["lr"]) for group in self.run.optimizer.param_groups]
 
     def _view(self) -> StepView:
-        return StepView(self._layers, self.run.plan, steps=self.run.steps, epochs=self.run.batches.epoch)
+        return StepView(self._weights, self.run.plan, steps=self.run.steps, epochs=self.run.batches.epoch)
 
     def _step_view(self, step: int) -> StepView:
-        twin = Twin(self.run.model, self._layers, self._losses(step))
-        return StepView(self._layers, self.run.plan, twin, steps=self.run.steps, epochs=self.run.batches.epoch)
+        twin = Twin(self.run.model, self._weights, self._losses(step))
+        return StepView(self._weights, self.run.plan, twin, steps=self.run.steps, epochs=self.run.batches.epoch)
 
     def _losses(self, step: int) -> list[Callable[[], torch.Tensor]]:
         """The micro-batches of a step, to be taken again."""

@@ -71,6 +71,7 @@ class Saver:
         step = self._run.progress.step
         if step == self._saved:
             return
+        self._directory.confirm()
         self._note_the_best(step)
         try:
             self._run.progress.manifest_sha256 = self._manifest

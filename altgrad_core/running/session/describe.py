@@ -67,8 +67,8 @@ def refuse_script(manifest: Mapping[str, Any], path: Path) -> None:
     """
     if SCRIPT in manifest:
         raise ManifestError(
-            f"{path}: is the run of a training script, which alone can continue it: watch(..., state=...) with what "
-            "watch.state_dict() returned"
+            f"{path}: is the run of a training script, which alone can continue it: watch(..., resume=True), then "
+            "watch.load_state_dict(what watch.state_dict() returned)"
         )
 
 

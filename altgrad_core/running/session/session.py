@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import tomlkit
 
-from altgrad_core.errors import AltgradError, ManifestError, RunError, reason_of
+from altgrad_core.errors import AltgradError, ManifestError, RunError
 from altgrad_core.files import read_whole
 from altgrad_core.manifest.load import load_manifest
-from altgrad_core.records.diagnosis import Diagnosis, diagnose
 from altgrad_core.records.directory import RunDirectory, mark_latest
 from altgrad_core.records.files import read_json, write_json, write_whole
-from altgrad_core.records.record import Record, encode_record
+from altgrad_core.records.record import Record
 from altgrad_core.records.sinks import Records
 from altgrad_core.records.tracker_thread import TrackerThread
 from altgrad_core.registry.registry import Registry
 from altgrad_core.results.ending import Ending
-from altgrad_core.results.lines import RecordReader
 from altgrad_core.running.assembly.assemble import assemble
 from altgrad_core.running.assembly.environment import describe_environment, differences
 from altgrad_core.running.assembly.resolve import resolve
@@ -34,10 +30,10 @@ from altgrad_core.running.loop.saver import Saver, how_to_go_on
 from altgrad_core.running.loop.signals import SIGNAL, Signals
 from altgrad_core.running.parallel.processes import ALONE, Processes
 from altgrad_core.running.session.branch import Parent, adopt
+from altgrad_core.running.session.crash import crashed, diagnosed, report_crash, report_failure
 from altgrad_core.running.session.describe import (
     began,
     ended,
-    failure,
     reading_facts,
     refuse_script,
     resolved_manifest,
@@ -173,10 +169,10 @@ def _train(run: Run, directory: RunDirectory, audience: Audience, *, resumed: bo
             raise
         except AltgradError as error:
             if error.__cause__ is not None and not isinstance(error.__cause__, OSError):
-                _report_crash(run, directory, str(error))
+                report_crash(run, directory, str(error))
             raise
         except BaseException as error:  # whatever a plugin or torch raises ends here, its traceback on file
-            raise _crashed(run, directory, error) from error
+            raise crashed(run, directory, error) from error
         finally:
             records.close(status)
 
@@ -207,7 +203,8 @@ def _gather(run: Run, directory: RunDirectory, show: Show) -> Audience:
         PluginError: a package that a tracker needs is not installed.
     """
     facts = run_facts(resolved_manifest(run.resolved), directory.path)
-    return Audience(show, *connect(run.resolved.trackers, facts))
+    trackers, warnings = connect(run.resolved.trackers, facts)
+    return Audience(show, trackers, [*warnings, *filter(None, [directory.notice])])
 
 
 def _finish(run: Run, directory: RunDirectory, records: Records, status: str, *, seconds: float) -> Outcome:
@@ -216,50 +213,8 @@ def _finish(run: Run, directory: RunDirectory, records: Records, status: str, *,
         for report in (directory.failure, directory.failure_data):
             report.unlink(missing_ok=True)  # of an attempt that crashed
     else:
-        _report_failure(directory, _diagnosed(directory))
+        report_failure(directory, diagnosed(directory))
     records.sync()
     told = summary(run, status, seconds=seconds)
     write_json(directory.summary, told)
     return outcome_of(directory, told)
-
-
-def _crashed(run: Run, directory: RunDirectory, error: BaseException) -> RunError:
-    reason = reason_of(error)
-    if not _report_crash(run, directory, reason):
-        return RunError(f"crashed after step {run.progress.step}: {reason}")
-    return RunError(
-        f"crashed after step {run.progress.step}: {reason}\nThe traceback is in {directory.failure}; "
-        f"once its cause is gone: altgrad resume {directory.path}"
-    )
-
-
-def _report_crash(run: Run, directory: RunDirectory, reason: str) -> bool:
-    """Write the failure report, with the traceback of the exception being handled; whether the disk took it."""
-    try:
-        crashed = replace(
-            _diagnosed(directory),
-            name=run.name,
-            steps=run.steps,
-            step=run.progress.step,
-            status="crashed",
-            reason=reason,
-        )
-        _report_failure(directory, crashed, trace=traceback.format_exc())
-    except OSError:
-        return False
-    return True
-
-
-def _diagnosed(directory: RunDirectory) -> Diagnosis:
-    """What the records tell; damaged ones tell nothing, and do not keep a run from ending."""
-    try:
-        return diagnose(RecordReader(directory.records))
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, ArithmeticError, RecursionError) as error:
-        reason = f"{directory.records}: is damaged ({type(error).__name__}: {error})"
-        return replace(diagnose(()), failures={"every monitor": reason})
-
-
-def _report_failure(directory: RunDirectory, found: Diagnosis, *, trace: str = "") -> None:
-    """Write `failure.md`, and the same as `failure.json`."""
-    write_whole(directory.failure, failure(found, directory, trace=trace).encode())
-    write_json(directory.failure_data, json.loads(encode_record(found.plain())))

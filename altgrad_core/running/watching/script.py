@@ -144,31 +144,6 @@ def monitors_of(
     return tuple(monitors), tuple(plugins.values())
 
 
-def plain_model(model: nn.Module) -> nn.Module:
-    """The model itself, out of the wrappers that torch puts around it."""
-    while True:
-        inner = getattr(model, "_orig_mod", None)  # of torch.compile
-        if isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel):
-            inner = model.module
-        if not isinstance(inner, nn.Module):
-            return model
-        model = inner
-
-
-def plain_optimizer(optimizer: Any) -> Optimizer:
-    """The optimizer that takes the steps, out of the wrappers of training libraries.
-
-    Raises:
-        ManifestError: there is none.
-    """
-    found = optimizer
-    while isinstance(inner := getattr(found, "optimizer", None), Optimizer):
-        found = inner
-    if not isinstance(found, Optimizer):
-        raise ManifestError(f"watch: expected a torch.optim.Optimizer, got {type(optimizer).__name__}")
-    return found
-
-
 def _import_path(thing: object) -> str:
     """`module:Class`, with the shortest module that offers the class."""
     cls = thing.plain if isinstance(thing, QuantizedModule) else type(thing)
