@@ -1,6 +1,9 @@
 """Every public name, and the file that defines it. `altgrad_core` reads this list; so do type checkers and editors."""
 
 from .contracts.actions import (
+    ROLES as ROLES,
+)
+from .contracts.actions import (
     Action as Action,
 )
 from .contracts.actions import (
@@ -26,6 +29,15 @@ from .contracts.actions import (
 )
 from .contracts.dataset import (
     DatasetSpec as DatasetSpec,
+)
+from .contracts.dataset import (
+    DataShape as DataShape,
+)
+from .contracts.dataset import (
+    ExampleData as ExampleData,
+)
+from .contracts.dataset import (
+    Examples as Examples,
 )
 from .contracts.dataset import (
     TokenData as TokenData,
@@ -58,6 +70,12 @@ from .contracts.events import (
     Weight as Weight,
 )
 from .contracts.executor import (
+    LAST as LAST,
+)
+from .contracts.executor import (
+    CellTask as CellTask,
+)
+from .contracts.executor import (
     Executor as Executor,
 )
 from .contracts.executor import (
@@ -66,8 +84,14 @@ from .contracts.executor import (
 from .contracts.executor import (
     Job as Job,
 )
+from .contracts.executor import (
+    Tell as Tell,
+)
 from .contracts.intervention import (
     Intervention as Intervention,
+)
+from .contracts.layer import (
+    ATTENTION as ATTENTION,
 )
 from .contracts.layer import (
     LayerSpec as LayerSpec,
@@ -105,6 +129,21 @@ from .contracts.plugin import (
 from .contracts.reading import (
     Reading as Reading,
 )
+from .contracts.task import (
+    AnyOf as AnyOf,
+)
+from .contracts.task import (
+    NextToken as NextToken,
+)
+from .contracts.task import (
+    OneOf as OneOf,
+)
+from .contracts.task import (
+    Task as Task,
+)
+from .contracts.task import (
+    Values as Values,
+)
 from .contracts.tracker import (
     RunFacts as RunFacts,
 )
@@ -128,6 +167,12 @@ from .errors import (
 )
 from .errors import (
     RunError as RunError,
+)
+from .experiments.launch import (
+    run as run,
+)
+from .experiments.launch import (
+    study as study,
 )
 from .experiments.load import (
     load as load,
@@ -212,6 +257,15 @@ from .running.model.plan import (
 )
 from .running.model.recipe import (
     Rule as Rule,
+)
+from .running.watching.watch import (
+    Watch as Watch,
+)
+from .running.watching.watch import (
+    watch as watch,
+)
+from .text import (
+    plural as plural,
 )
 
 __version__: str

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from typing import TYPE_CHECKING
 
 from pydantic import PositiveInt
 
 from altgrad_core.contracts.options import Options
+from altgrad_core.errors import ManifestError
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from altgrad_core.contracts.dataset import DataShape
+
 
 class ModelSpec(Options):
-    """The options of a model. A subclass sets `name`, declares its options and writes `build`.
+    """The options of a model. A subclass sets `name`, declares its options and writes `build`, `build_for` or both.
 
     Attributes:
         block_size: the longest sequence the model takes; batches have this length.
@@ -22,9 +24,23 @@ class ModelSpec(Options):
 
     block_size: PositiveInt = 128
 
-    @abstractmethod
     def build(self, vocabulary: int) -> nn.Module:
         """A module from tokens, int64 of shape (batch, time), to logits, shape (batch, time, vocabulary).
 
         It is freshly initialized from torch's default generator, which the run has seeded.
+
+        Raises:
+            ManifestError: it does not predict tokens, as here.
         """
+        raise ManifestError(f'model.use: "{self.name}" does not predict tokens; choose another model or data set')
+
+    def build_for(self, shape: DataShape) -> nn.Module:
+        """A module from a batch of examples, shape (batch, *shape.inputs), to outputs, shape (batch, shape.outputs).
+
+        Raises:
+            ManifestError: it predicts nothing but tokens, as here, or cannot take such inputs.
+        """
+        raise ManifestError(
+            f'model.use: "{self.name}" predicts tokens alone, and this data set has examples of shape {shape.inputs} with '
+            f"{shape.outputs} outputs; choose a model that has build_for, such as one for examples"
+        )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from altgrad_core.errors import PluginError
+from altgrad_core.experiments.evidence.analysis import Analysis
 from altgrad_core.experiments.evidence.heading import heading
 from altgrad_core.experiments.evidence.tables import tables
 from altgrad_core.experiments.plots import Plot
@@ -36,6 +38,11 @@ class Loaded:
 
     study: Study
 
+    @cached_property
+    def analysis(self) -> Analysis:
+        """Arms, effects, contrasts and controls, each computed once."""
+        return Analysis(self.study)
+
     @property
     def problems(self) -> tuple[str, ...]:
         """What could not be read, or not be trusted: sentences."""
@@ -44,7 +51,7 @@ class Loaded:
     @property
     def plot(self) -> Plot:
         """Figures."""
-        return Plot(self.study)
+        return Plot(self.analysis)
 
     def losses(self) -> DataFrame:
         """One row for each training step and each evaluation: `phase` is `train` or `validation`, in nats per token."""
@@ -69,10 +76,10 @@ class Loaded:
 
     def __repr__(self) -> str:
         ended = sum(result.has_ended for result in self.study.results)
-        return f"<{type(self).__name__} {self.study.name}: {ended} of {len(self.study.results)} ended; {heading(self.study)}>"
+        return f"<{type(self).__name__} {self.study.name}: {ended} of {len(self.study.results)} ended; {heading(self.analysis)}>"
 
     def _repr_html_(self) -> str:
-        return f"<p><strong>{escape(heading(self.study))}</strong><br>{escape(str(self.study.directory))}</p>"
+        return f"<p><strong>{escape(heading(self.analysis))}</strong><br>{escape(str(self.study.directory))}</p>"
 
 
 @dataclass(frozen=True, repr=False)
@@ -94,7 +101,7 @@ class StudyResult(Loaded):
         return self._table("contrasts")
 
     def _table(self, name: str) -> DataFrame:
-        table = next(table for table in tables(self.study) if table.name == name)
+        table = next(table for table in tables(self.analysis) if table.name == name)
         return _frame(table.columns, table.rows)
 
 

@@ -17,9 +17,10 @@ from pydantic import (
     model_validator,
 )
 
+from altgrad_core.contracts.actions import ROLES
 from altgrad_core.contracts.options import Table
-from altgrad_core.manifest.merge import location_of
 from altgrad_core.manifest.names import GranularityName, RoundingName
+from altgrad_core.manifest.search_schema import SearchTable
 from altgrad_core.numerics.minifloat import Specials, Subnormals
 from altgrad_core.numerics.overflow import Overflow
 from altgrad_core.numerics.quantizer import Nonfinite, StraightThrough
@@ -40,6 +41,7 @@ class RunTable(Table):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: PositiveInt | None = Field(default=None, le=4096)
     reduce: Literal["exact", "fast"] = "exact"
+    strict: bool | None = Field(default=None, description="whether a monitor that writes to a weight ends the run")
 
     @field_validator("name")
     @classmethod
@@ -156,6 +158,12 @@ class QuantizerTable(Table):
     straight_through: StraightThrough = "identity"
     nonfinite: Nonfinite = "auto"
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_a_name(cls, told: Any) -> Any:
+        """The name of a format alone stands for a table of it."""
+        return {"format": told} if isinstance(told, str) else told
+
 
 class RecipeTable(Table):
     """`[[recipe]]`: which layers, and a quantizer for each role. Later rules win, role by role."""
@@ -164,50 +172,19 @@ class RecipeTable(Table):
     weight: QuantizerTable | None = None
     activation: QuantizerTable | None = None
     gradient: QuantizerTable | None = None
+    query: QuantizerTable | None = None
+    key: QuantizerTable | None = None
+    probability: QuantizerTable | None = None
+    value: QuantizerTable | None = None
+    score_gradient: QuantizerTable | None = None
+    output_gradient: QuantizerTable | None = None
+    moment: QuantizerTable | None = None
+    second_moment: QuantizerTable | None = None
 
     @model_validator(mode="after")
     def _names_a_role(self) -> RecipeTable:
-        if self.weight is None and self.activation is None and self.gradient is None:
-            raise ValueError("a rule needs at least one of weight, activation, gradient")
-        return self
-
-
-class SearchTable(Table):
-    """`[matrix.search]`: which rates are tried for every combination, as factors on its own.
-
-    Attributes:
-        key: the learning rate that is searched: that of the optimizer, or of one of its groups.
-        factors: times the value a cell has there.
-        keep: all factors are tried with the first seed; then all seeds take so many around the best. All, by default.
-        spacing: the factor between those that all seeds take; that of `factors`, by default. A smaller one tells optimizers
-            apart that differ by less than a coarse grid of rates costs.
-        bisections: how often the gap between the largest rate that did not diverge, and the smallest that did, is halved
-            (on a logarithmic scale, with the first seed); 0 does not look for it.
-    """
-
-    key: str = "optimizer.lr"
-    factors: Annotated[list[PositiveFloat], Field(min_length=1)] = [0.1, 0.316, 1.0, 3.16, 10.0]
-    keep: PositiveInt | None = None
-    spacing: float | None = Field(default=None, gt=1)
-    bisections: NonNegativeInt = 0
-
-    @field_validator("key")
-    @classmethod
-    def _is_a_rate(cls, key: str) -> str:
-        parts = location_of(key)
-        if len(parts) < 2 or (parts[0], parts[-1]) != ("optimizer", "lr"):
-            raise ValueError(
-                f'"{key}" is no learning rate: search "optimizer.lr" or that of a group, such as "optimizer.group[0].lr"; '
-                "other keys can be axes of the matrix"
-            )
-        return key
-
-    @model_validator(mode="after")
-    def _spaces_what_is_kept(self) -> SearchTable:
-        if len(set(self.factors)) < len(self.factors):
-            raise ValueError("factors has one twice")
-        if self.spacing is not None and self.keep is None:
-            raise ValueError("spacing is that of the rates which `keep` asks for; set keep too, such as keep = 3")
+        if all(getattr(self, role) is None for role in ROLES):
+            raise ValueError(f"a rule needs at least one of {', '.join(ROLES)}")
         return self
 
 

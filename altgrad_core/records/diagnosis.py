@@ -141,7 +141,8 @@ def diagnose(records: Iterable[Mapping[str, Any]]) -> Diagnosis:
 
 def as_markdown(found: Diagnosis) -> str:
     """The diagnosis for people."""
-    lines = [f"# {found.name}: {found.status} at step {found.step} of {found.steps}", ""]
+    of = f" of {found.steps}" if found.steps else ""  # 0: of a script that does not say
+    lines = [f"# {found.name}: {found.status} at step {found.step}{of}", ""]
     lines += [found.reason, ""] if found.reason else []
     lines += _what_broke(found)
     if found.weakest:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field, PositiveInt, model_validator
 
-from altgrad_core import ModelSpec, hookimpl
+from altgrad_core import DataShape, ManifestError, ModelSpec, hookimpl
 
 if TYPE_CHECKING:
     from altgrad_nanogpt.model import GPT
@@ -50,6 +50,25 @@ class NanoGPT(ModelSpec):
         from altgrad_nanogpt.model import GPT
 
         return GPT(vocabulary, self)
+
+    def build_for(self, shape: DataShape) -> GPT:
+        """A module from sequences of tokens, (batch, time), to outputs for each of them, (batch, shape.outputs).
+
+        Raises:
+            ManifestError: inputs are numbers, or longer than the model has positions.
+        """
+        if shape.vocabulary is None:
+            raise ManifestError(
+                'model.use: "nanogpt" takes tokens, and this data set has numbers; choose another model'
+            )
+        if shape.inputs[0] > self.block_size:
+            raise ManifestError(
+                f"model.block_size: sequences have {shape.inputs[0]} tokens, more than the {self.block_size} positions of "
+                "the model; raise it, or shorten them"
+            )
+        from altgrad_nanogpt.model import Classifier
+
+        return Classifier(shape.vocabulary, shape.outputs, shape.padding, self)
 
 
 def _nearest_divisors(number: int, to: int) -> list[int]:

@@ -81,7 +81,11 @@ class GPT(nn.Module):
         _initialize(self)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Logits, shape (batch, time, vocabulary), of tokens, int64 of shape (batch, time).
+        """Logits, shape (batch, time, vocabulary), of tokens, int64 of shape (batch, time)."""
+        return self.lm_head(self.states(tokens))
+
+    def states(self, tokens: Tensor) -> Tensor:
+        """What the last norm gives, shape (batch, time, width).
 
         Raises:
             ValueError: the sequence is longer than the model has positions.
@@ -94,7 +98,25 @@ class GPT(nn.Module):
         x = self.drop(self.wte(tokens) + self.wpe(torch.arange(time, device=tokens.device)))
         for block in self.blocks:
             x = block(x)
-        return self.lm_head(self.ln_f(x))
+        return self.ln_f(x)
+
+
+class Classifier(GPT):
+    """Outputs for a whole sequence: those of the mean of its positions, padding left out."""
+
+    def __init__(self, vocabulary: int, outputs: int, padding: int | None, options: NanoGPT) -> None:
+        super().__init__(vocabulary, options)
+        self.lm_head = nn.Linear(options.n_embd, outputs, bias=False)
+        nn.init.normal_(self.lm_head.weight, std=INIT_STD)
+        self.padding = padding
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Outputs, shape (batch, outputs), of tokens, int64 of shape (batch, time)."""
+        states = self.states(tokens)
+        if self.padding is None:
+            return self.lm_head(states.mean(1))
+        is_text = (tokens != self.padding).unsqueeze(-1)
+        return self.lm_head((states * is_text).sum(1) / is_text.sum(1).clamp(min=1))
 
 
 def _initialize(model: GPT) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import AfterValidator, Field, NonNegativeInt, TypeAdapter, ValidationInfo, model_validator
 
-from altgrad_core import DatasetSpec, ManifestPath, TokenData, hookimpl
+from altgrad_core import DatasetSpec, ExampleData, ManifestPath, TokenData, hookimpl
 
 if TYPE_CHECKING:
     from altgrad_text.corpus import Corpus
@@ -156,6 +156,33 @@ class HuggingFace(Text):
         return hub_corpus(OnTheHub(self.path, self.config, self.revision), split=split, rows=rows)
 
 
+class LabelledText(DatasetSpec):
+    """Texts with any number of labels each, such as EurLex: which labels a text has is what a model predicts.
+
+    Attributes:
+        files, validation_files: parquet or JSON files or patterns, relative to the manifest, each row a text.
+        text_column, labels_column: the columns of the text, and of the list of its labels, whole numbers.
+        labels: how many labels there are; numbers go from 0 to labels - 1.
+        length: tokens of a text that are used: its first ones.
+        tokenizer: as of text.
+    """
+
+    name: ClassVar = "labelled-text"
+    files: Annotated[list[ManifestPath], Field(min_length=1)]
+    validation_files: Annotated[list[ManifestPath], Field(min_length=1)]
+    text_column: str = "text"
+    labels_column: str = "labels"
+    labels: Annotated[int, Field(ge=2)]
+    length: Annotated[int, Field(ge=1)] = 128
+    tokenizer: Annotated[str, AfterValidator(_with_absolute_path)] = "bytes"
+
+    def build(self) -> ExampleData:
+        """Tokens, (texts, length), short texts filled up, and for every label whether a text has it, (texts, labels)."""
+        from altgrad_text.labelled import labelled_text
+
+        return labelled_text(self)
+
+
 class Synthetic(DatasetSpec):
     """Random steps around a circle of tokens; the lowest loss any model can reach is known exactly.
 
@@ -191,4 +218,5 @@ def altgrad_datasets() -> Iterator[type[DatasetSpec]]:
     yield PythonDocs
     yield TextFiles
     yield HuggingFace
+    yield LabelledText
     yield Synthetic

@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ class Rows:
     column: str
     separator: str
     skip_empty: bool
+    key: str = field(default="data.text_column", repr=False)
 
     def texts(self, values: Iterable[Any], *, where: str, source: object) -> Iterator[str]:
         """The texts of a column, checked.
@@ -60,7 +61,7 @@ class Rows:
             near = difflib.get_close_matches(self.column, columns, n=1)
             guess = f'did you mean "{near[0]}"? It has: ' if near else "it has: "
             raise ManifestError(
-                f'data.text_column: {source} has no column "{self.column}"; {guess}{", ".join(columns) or "none"}'
+                f'{self.key}: {source} has no column "{self.column}"; {guess}{", ".join(columns) or "none"}'
             )
 
 
@@ -88,7 +89,7 @@ def _documents(files: dict[Path, str], rows: Rows, key: str) -> Iterator[str]:
     found = False
     for file, where in files.items():
         is_text = file.suffix.lower() == TEXT
-        values = [read_text(file, where=where)] if is_text else _column(file, rows, where=where)
+        values = [read_text(file, where=where)] if is_text else column(file, rows, where=where)
         for text in rows.texts(values, where=where, source=file):
             found = True
             yield text
@@ -96,7 +97,7 @@ def _documents(files: dict[Path, str], rows: Rows, key: str) -> Iterator[str]:
         raise ManifestError(f"{key}: there is no row with text in {', '.join(map(str, files))}")
 
 
-def _column(file: Path, rows: Rows, *, where: str) -> list[Any]:
+def column(file: Path, rows: Rows, *, where: str) -> list[Any]:
     """A whole column of a file: stopping halfway would leave threads behind that abort the process when it ends."""
     if not file.stat().st_size:
         raise ManifestError(f"{where}: {file} is empty; remove it from the list or put rows in it")

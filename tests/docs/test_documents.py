@@ -43,6 +43,14 @@ def test_the_script_of_the_readme_runs() -> None:
     exec(compile(block, "README.md", "exec", dont_inherit=True), {})
 
 
+def test_the_loop_that_is_watched_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pandas")
+    monkeypatch.chdir(tmp_path)
+    (block,) = [block for block in python_blocks("docs/any-model.md") if "ag.watch(" in block]
+    exec(compile(block, "any-model.md", "exec", dont_inherit=True), {})
+    assert (tmp_path / "runs" / "mine" / "summary.json").exists()
+
+
 def test_what_the_readme_reads_of_a_study_is_there(
     altgrad: Callable[..., Any], tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,8 +8,9 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
+from altgrad_core.experiments.evidence.analysis import Analysis
 from altgrad_core.experiments.evidence.answer import Answer, answer
-from altgrad_core.experiments.evidence.effects import PERPLEXITY, effects
+from altgrad_core.experiments.evidence.effects import PERPLEXITY
 from altgrad_core.experiments.study.study import Study
 
 Read = Callable[..., Study]
@@ -26,7 +27,7 @@ def with_losses(cells: list[Any], change: Callable[[Any], dict[str, Any]]) -> li
 
 
 def test_a_clear_winner_is_named_with_its_runner_up(study: Read, grid_of_cells: Any) -> None:
-    found = answer(study(grid_of_cells({"e5m2": 0.08, "e4m3": 0.04, "e0m7": -0.05, "e3m4": 0.0})))
+    found = answer(Analysis(study(grid_of_cells({"e5m2": 0.08, "e4m3": 0.04, "e0m7": -0.05, "e3m4": 0.0}))))
     assert found.is_ranked
     assert found.sentence == (
         "Format e5m2 benefits most from manifold-adamw: validation loss 0.08 nats per token lower than with adamw (95 % "
@@ -51,19 +52,19 @@ def test_the_same_is_said_of_perplexity(study: Read, grid_of_cells: Any) -> None
     cells = grid_of_cells({"e5m2": 0.08, "e4m3": 0.0})
     best = {(c.format, c.optimizer, c.seed): math.exp(c.loss) for c in cells if c.rate == 0.1}
     gain = sum(best["e5m2", "adamw", s] - best["e5m2", "manifold-adamw", s] for s in range(1, 7)) / 6
-    assert answer(study(cells), PERPLEXITY).sentence.startswith(
+    assert answer(Analysis(study(cells)), PERPLEXITY).sentence.startswith(
         f"Format e5m2 benefits most from manifold-adamw: perplexity {gain:.3g} lower than with adamw (95 % interval 0.5"
     )
 
 
 def test_two_close_formats_are_not_separated(study: Read, grid_of_cells: Any) -> None:
-    found = answer(study(grid_of_cells({"e5m2": 0.05, "e4m3": 0.049})))
+    found = answer(Analysis(study(grid_of_cells({"e5m2": 0.05, "e4m3": 0.049}))))
     assert "; the data do not separate it from the runner-up, e4m3 (0.001 nats per token more" in found.sentence
     assert "It helps in each of the 2 formats ranked: e5m2 and e4m3." in found.sentence
 
 
 def test_a_null_result_reads_as_one(study: Read, grid_of_cells: Any) -> None:
-    found = answer(study(grid_of_cells({"e5m2": 0.001, "e4m3": 0.0, "e3m4": -0.001})))
+    found = answer(Analysis(study(grid_of_cells({"e5m2": 0.001, "e4m3": 0.0, "e3m4": -0.001}))))
     assert found.sentence.startswith(
         "No format is shown to benefit from manifold-adamw over adamw: the most favourable effect, in e5m2, cannot be told from "
         "none: validation loss 0.001 nats per token lower than with adamw (95 % interval -0.00"
@@ -84,11 +85,11 @@ def test_noise_alone_rarely_helps_or_hurts(study: Read, made: Any) -> None:
         for seed in (1, 2, 3)
     ]
     found = study(cells)
-    assert sum(effect.verdict != "unclear" for effect in effects(found)) <= 1
+    assert sum(effect.verdict != "unclear" for effect in Analysis(found).effects) <= 1
 
 
 def test_an_optimizer_that_hurts_everywhere_is_said_to(study: Read, grid_of_cells: Any) -> None:
-    found = answer(study(grid_of_cells({"e5m2": -0.08, "e4m3": -0.2})))
+    found = answer(Analysis(study(grid_of_cells({"e5m2": -0.08, "e4m3": -0.2}))))
     assert found.sentence.startswith(
         "The optimizer manifold-adamw hurts in every format ranked, least in e5m2: validation loss 0.08 nats per token "
         "higher than with adamw (95 % interval 0.0756 to 0.0847"
@@ -96,7 +97,7 @@ def test_an_optimizer_that_hurts_everywhere_is_said_to(study: Read, grid_of_cell
 
 
 def test_one_seed_is_not_evidence(study: Read, grid_of_cells: Any) -> None:
-    found = answer(study(grid_of_cells({"e5m2": 0.02, "e4m3": -0.01}, seeds=[7])))
+    found = answer(Analysis(study(grid_of_cells({"e5m2": 0.02, "e4m3": -0.01}, seeds=[7]))))
     assert not found.is_ranked
     assert found.refusal == "No ranking: one seed is not evidence. A ranking needs 3 seeds in common."
     assert found.sentence == (
@@ -108,7 +109,7 @@ def test_one_seed_is_not_evidence(study: Read, grid_of_cells: Any) -> None:
 
 
 def test_two_seeds_and_no_sweep_are_refused_with_what_is_missing(study: Read, grid_of_cells: Any) -> None:
-    found = answer(study(grid_of_cells({"e5m2": 0.02, "e4m3": 0.0}, seeds=[1, 2], rates=[0.1])))
+    found = answer(Analysis(study(grid_of_cells({"e5m2": 0.02, "e4m3": 0.0}, seeds=[1, 2], rates=[0.1]))))
     assert found.sentence.startswith(
         "No ranking: 2 pairs are too few, and no learning-rate sweep was made. A ranking needs 3 seeds in common and 3 "
         "learning rates of each optimizer (1 was tried). What was seen"
@@ -123,7 +124,7 @@ def test_every_refused_optimizer_has_what_was_seen_and_the_refusal_is_said_once(
     worse = with_losses(
         [c for c in cells if c.optimizer == "adamw"], lambda c: {"optimizer": "grid", "loss": c.loss + 0.3}
     )
-    assert answer(study([*cells, *worse])).sentence == (
+    assert answer(Analysis(study([*cells, *worse]))).sentence == (
         "No ranking: one seed is not evidence, and no learning-rate sweep was made. A ranking needs 3 seeds in common and 3 "
         "learning rates of each optimizer (1 was tried). What was seen, which is no evidence: with manifold-adamw instead "
         "of adamw, in e5m2 validation loss 0.02 nats per token lower; with grid instead of adamw, in e5m2 validation loss "
@@ -135,21 +136,21 @@ def test_pairs_that_diverged_are_a_reason_to_refuse(study: Read, grid_of_cells: 
     def lost(cell: Any) -> dict[str, Any]:
         return {"loss": None} if cell.optimizer != "adamw" else {}
 
-    found = answer(study(with_losses(grid_of_cells({"e5m2": 0.2}), lost)))
+    found = answer(Analysis(study(with_losses(grid_of_cells({"e5m2": 0.2}), lost))))
     assert found.sentence == (
         "No ranking: there is no pair of runs of which both sides trained. A ranking needs 3 seeds in common."
     )
 
 
 def test_many_seeds_without_a_sweep_are_refused(study: Read, grid_of_cells: Any) -> None:
-    found = answer(study(grid_of_cells({"e5m2": 0.2, "e4m3": 0.0}, rates=[0.1, 0.2])))
+    found = answer(Analysis(study(grid_of_cells({"e5m2": 0.2, "e4m3": 0.0}, rates=[0.1, 0.2]))))
     assert found.sentence.startswith(
         "No ranking: the learning rates tried are too few. A ranking needs 3 learning rates of each optimizer (2 were tried)."
     )
 
 
 def test_a_best_rate_at_an_end_is_said(study: Read, grid_of_cells: Any) -> None:
-    found = answer(study(grid_of_cells({"e5m2": 0.02, "e4m3": 0.0}, rates=[0.1, 0.2, 0.4])))
+    found = answer(Analysis(study(grid_of_cells({"e5m2": 0.02, "e4m3": 0.0}, rates=[0.1, 0.2, 0.4]))))
     assert found.cautions[2] == (
         "The best rate is at an end of the range, so a better one may lie beyond it: adamw in e5m2 (smallest of 3, 0.1), "
         "manifold-adamw in e5m2 (smallest of 3, 0.1), adamw in e4m3 (smallest of 3, 0.1) and manifold-adamw in e4m3 "
@@ -158,7 +159,7 @@ def test_a_best_rate_at_an_end_is_said(study: Read, grid_of_cells: Any) -> None:
 
 
 def test_three_seeds_rank_with_the_caution_they_deserve(study: Read, grid_of_cells: Any) -> None:
-    found = answer(study(grid_of_cells({"e5m2": 0.2, "e4m3": 0.0}, seeds=[1, 2, 3])))
+    found = answer(Analysis(study(grid_of_cells({"e5m2": 0.2, "e4m3": 0.0}, seeds=[1, 2, 3]))))
     assert found.sentence.startswith(
         "Format e5m2 benefits most from manifold-adamw: validation loss 0.2 nats per token"
     )
@@ -171,7 +172,7 @@ def test_three_seeds_rank_with_the_caution_they_deserve(study: Read, grid_of_cel
 
 def test_where_all_diverged_there_is_nothing_to_compare(study: Read, grid_of_cells: Any) -> None:
     cells = with_losses(grid_of_cells({"e5m2": 0.0, "e4m3": 0.0}, seeds=[1, 2]), lambda cell: {"loss": None})
-    found = answer(study(cells))
+    found = answer(Analysis(study(cells)))
     assert found.sentence == "All 24 cells that ended diverged, so there is no loss to compare."
     assert "Diverged: 24 of 24 cells that ended." in found.cautions
 
@@ -181,7 +182,7 @@ def test_pairs_that_diverged_are_counted_and_named(study: Read, grid_of_cells: A
         is_lost = (cell.format, cell.optimizer, cell.seed) == ("e4m3", "manifold-adamw", 2)
         return {"loss": None} if is_lost else {}
 
-    found = answer(study(with_losses(grid_of_cells({"e5m2": 0.2, "e4m3": 0.1}), lost)))
+    found = answer(Analysis(study(with_losses(grid_of_cells({"e5m2": 0.2, "e4m3": 0.1}), lost))))
     assert "Diverged: 3 of 72 cells that ended." in found.cautions
     assert "Some diverged even at their best rate: manifold-adamw in e4m3 (1 of 6)." in found.cautions
     assert (
@@ -194,14 +195,14 @@ def test_cells_without_a_result_are_counted(study: Read, grid_of_cells: Any) -> 
     def gone(cell: Any) -> dict[str, Any]:
         return {"status": "missing"} if cell.seed == 3 else {"status": "crashed"} if cell.seed == 5 else {}
 
-    found = answer(study(with_losses(grid_of_cells({"e5m2": 0.2, "e4m3": 0.1}), gone)))
+    found = answer(Analysis(study(with_losses(grid_of_cells({"e5m2": 0.2, "e4m3": 0.1}), gone))))
     assert "24 of 72 cells have no result: 12 crashed and 12 missing." in found.cautions
     assert "6 seeds" not in found.sentence and "4 seeds" in found.sentence
 
 
 def test_a_format_that_lacks_seeds_is_left_out_of_the_ranking_and_named(study: Read, grid_of_cells: Any) -> None:
     cells = [c for c in grid_of_cells({"e5m2": 0.2, "e4m3": 0.1, "e3m4": 0.5}) if c.format != "e3m4" or c.seed < 3]
-    found = answer(study(cells))
+    found = answer(Analysis(study(cells)))
     assert found.sentence.startswith("Format e5m2 benefits most")
     assert "Not ranked: manifold-adamw in e3m4 (2 seeds in common (3 are needed))." in found.cautions
 
@@ -209,7 +210,7 @@ def test_a_format_that_lacks_seeds_is_left_out_of_the_ranking_and_named(study: R
 def test_wide_formats_stand_beside_and_are_not_ranked(study: Read, grid_of_cells: Any) -> None:
     wide = grid_of_cells({"bf16": 0.0})
     cells = grid_of_cells({"e5m2": 0.2, "e4m3": 0.1}) + wide + with_losses(wide, lambda cell: {"format": None})
-    found = answer(study(cells))
+    found = answer(Analysis(study(cells)))
     assert found.sentence.startswith("Format e5m2 benefits most")
     assert "bf16" not in found.sentence.split("For reference")[0]
     assert found.sentence.endswith(
@@ -220,7 +221,7 @@ def test_wide_formats_stand_beside_and_are_not_ranked(study: Read, grid_of_cells
 def test_formats_with_one_grid_are_ranked_together(study: Read, grid_of_cells: Any) -> None:
     cells = grid_of_cells({"e0m7": 0.2, "e4m3": 0.1})
     cells += with_losses([c for c in cells if c.format == "e0m7"], lambda cell: {"format": "e1m6"})
-    found = answer(study(cells))
+    found = answer(Analysis(study(cells)))
     assert found.sentence.startswith(
         "Formats e0m7 and e1m6, with identical effects, benefit most from manifold-adamw: "
     )
@@ -231,7 +232,7 @@ def test_every_optimizer_gets_a_sentence(study: Read, grid_of_cells: Any) -> Non
     cells = grid_of_cells({"e5m2": 0.2, "e4m3": 0.1})
     others = [c for c in cells if c.optimizer == "adamw" and c.rate == 0.1]
     worse = with_losses(others, lambda c: {"optimizer": "grid", "loss": c.loss + 0.3})
-    found = answer(study([*cells, *worse]))
+    found = answer(Analysis(study([*cells, *worse])))
     assert "Format e5m2 benefits most from manifold-adamw" in found.sentence
     assert "No ranking of formats by what grid gains over adamw: no learning-rate sweep: grid was run at 1 rate" in (
         found.sentence
@@ -239,7 +240,7 @@ def test_every_optimizer_gets_a_sentence(study: Read, grid_of_cells: Any) -> Non
 
 
 def test_one_format_is_an_effect_but_no_ranking(study: Read, grid_of_cells: Any) -> None:
-    found = answer(study(grid_of_cells({"e5m2": 0.08})))
+    found = answer(Analysis(study(grid_of_cells({"e5m2": 0.08}))))
     assert not found.is_ranked
     assert found.sentence == (
         "In e5m2, the only format, manifold-adamw helps: validation loss 0.08 nats per token lower than with adamw (95 % "
@@ -252,14 +253,14 @@ def test_one_format_is_an_effect_but_no_ranking(study: Read, grid_of_cells: Any)
 
 
 def test_one_optimizer_is_compared_with_nothing(study: Read, made: Any) -> None:
-    assert answer(study([made(loss=2.5)])) == Answer(
+    assert answer(Analysis(study([made(loss=2.5)]))) == Answer(
         "Nothing is compared: all cells have the same optimizer. Validation loss: adamw in e4m3 2.5 nats per token.",
         ("Diverged: 0 of 1 cell that ended.", SMALL),
     )
 
 
 def test_before_anything_has_ended_nothing_is_said(study: Read, made: Any) -> None:
-    found = answer(study([made(status="unfinished"), made(seed=2, status="missing")]))
+    found = answer(Analysis(study([made(status="unfinished"), made(seed=2, status="missing")])))
     assert found.sentence == "No cell of this study has ended, so there is nothing to say yet."
     assert found.cautions == ("2 of 2 cells have no result: 1 unfinished and 1 missing.",)
 
@@ -269,19 +270,19 @@ def test_the_main_variant_is_named_and_the_others_are_too(study: Read, grid_of_c
     aside = with_losses(
         [c for c in cells if c.seed < 4 and c.rate == 0.1], lambda c: {"quantizer": {"rounding": "stochastic"}}
     )
-    found = answer(study([*aside, *cells]))
+    found = answer(Analysis(study([*aside, *cells])))
     assert found.sentence.startswith("Format e5m2 benefits most")
     assert "The answer is of one variant, rounding=nearest-even; apart from it: rounding=stochastic." in found.cautions
 
 
 def test_hostile_names_are_passed_on_as_they_are(study: Read, made: Any) -> None:
     nasty = "<script>alert(1)</script>"
-    found = answer(study([made(optimizer=nasty, loss=2.0), made(loss=2.1)]))
+    found = answer(Analysis(study([made(optimizer=nasty, loss=2.0), made(loss=2.1)])))
     assert nasty in found.sentence
 
 
 def test_an_optimizer_that_is_the_baseline_by_another_name_is_said_to_be(study: Read, grid_of_cells: Any) -> None:
-    found = answer(study(grid_of_cells({"e5m2": 0.0, "e4m3": 0.0}, noise=0.0)))
+    found = answer(Analysis(study(grid_of_cells({"e5m2": 0.0, "e4m3": 0.0}, noise=0.0))))
     assert found.sentence == "The optimizer manifold-adamw gives exactly the losses of adamw in e5m2 and e4m3."
 
 
@@ -289,7 +290,7 @@ def test_probes_for_the_largest_rate_are_counted_and_said_to_be_such(
     study: Read, grid_of_cells: Any, made: Any
 ) -> None:
     def said(more: list[Any], place: str) -> str:
-        found = answer(study([*grid_of_cells({"e5m2": 0.1, "e4m3": 0.0}), *more], place=place))
+        found = answer(Analysis(study([*grid_of_cells({"e5m2": 0.1, "e4m3": 0.0}), *more], place=place)))
         return next(caution for caution in found.cautions if caution.startswith("Diverged"))
 
     probe, second = (made("e5m2", rate=rate, loss=None, role="probe") for rate in (9.0, 8.0))
@@ -302,7 +303,7 @@ def test_probes_for_the_largest_rate_are_counted_and_said_to_be_such(
 
 def test_where_no_rate_matters_none_is_at_an_end(study: Read, grid_of_cells: Any) -> None:
     flat = with_losses(grid_of_cells({"e5m2": 0.1, "e4m3": 0.0}), lambda c: {"loss": 2.0 + c.seed})
-    assert not any("at an end" in caution for caution in answer(study(flat)).cautions)
+    assert not any("at an end" in caution for caution in answer(Analysis(study(flat))).cautions)
 
 
 def test_a_noisy_largest_effect_does_not_hide_a_clear_smaller_one(study: Read, grid_of_cells: Any) -> None:
@@ -310,7 +311,7 @@ def test_a_noisy_largest_effect_does_not_hide_a_clear_smaller_one(study: Read, g
         is_noisy = cell.format == "e5m2" and cell.optimizer != "adamw" and cell.seed == 1
         return {"loss": cell.loss - 3.0} if is_noisy else {}
 
-    found = answer(study(with_losses(grid_of_cells({"e5m2": 0.0, "e4m3": 0.1}), noisy)))
+    found = answer(Analysis(study(with_losses(grid_of_cells({"e5m2": 0.0, "e4m3": 0.1}), noisy))))
     assert found.sentence.startswith(
         "Which format benefits most from manifold-adamw over adamw cannot be told: the most favourable effect, in e5m2, "
         "cannot be told from none: validation loss 0.5 nats per token lower"
@@ -323,7 +324,7 @@ def test_where_the_least_harm_is_clear_it_is_called_harm(study: Read, grid_of_ce
         is_noisy = cell.format == "e5m2" and cell.optimizer != "adamw" and cell.seed == 1
         return {"loss": cell.loss + 3.0} if is_noisy else {}
 
-    found = answer(study(with_losses(grid_of_cells({"e5m2": 0.0, "e4m3": -0.1}), noisy)))
+    found = answer(Analysis(study(with_losses(grid_of_cells({"e5m2": 0.0, "e4m3": -0.1}), noisy))))
     assert found.sentence.startswith(
         "No format is shown to benefit from manifold-adamw over adamw: the most favourable effect, in e4m3, is for the "
         "worse: validation loss 0.1 nats per token higher than with adamw (95 % interval 0.09"

@@ -13,10 +13,11 @@ import pytest
 import tomlkit
 
 from altgrad_core.errors import AltgradError
+from altgrad_core.experiments.evidence.analysis import Analysis
 from altgrad_core.experiments.evidence.answer import answer
 from altgrad_core.experiments.evidence.controls import contrast_sentences
 from altgrad_core.experiments.evidence.effects import PERPLEXITY
-from altgrad_core.experiments.evidence.layers import recipe_sentences
+from altgrad_core.experiments.evidence.recipes import recipe_sentences
 from altgrad_core.experiments.evidence.tables import as_csv, tables
 from altgrad_core.experiments.study.study import Study
 
@@ -67,22 +68,26 @@ def test_a_damaged_study_is_told_of_as_far_as_it_can_be_read(
         study = Study.read(directory)
     except AltgradError:
         return
-    assert answer(study).sentence.endswith(".")
-    assert answer(study, PERPLEXITY).sentence.endswith(".")
-    assert [table.name for table in tables(study) if as_csv(table)] == [table.name for table in tables(study)]
-    assert all(told.endswith(".") for told in (*contrast_sentences(study), *recipe_sentences(study)))
+    analysis = Analysis(study)
+    assert answer(analysis).sentence.endswith(".")
+    assert answer(analysis, PERPLEXITY).sentence.endswith(".")
+    assert [table.name for table in tables(analysis) if as_csv(table)] == [table.name for table in tables(analysis)]
+    assert all(
+        told.endswith(".")
+        for told in (*contrast_sentences(analysis.contrasts, "nats per token"), *recipe_sentences(analysis))
+    )
 
 
 def test_what_is_wrong_with_the_list_of_cells_is_the_first_caution(write: Callable[..., Path], made: Any) -> None:
     directory = write([made(), made(seed=2)], baseline="sgd")
-    assert answer(Study.read(directory)).cautions[0] == 'The baseline "sgd" is none of the optimizers: adamw.'
+    assert answer(Analysis(Study.read(directory))).cautions[0] == 'The baseline "sgd" is none of the optimizers: adamw.'
     plan = json.loads((directory / "cells.json").read_text())
     (directory / "cells.json").write_text(json.dumps({**plan, "cells": [plan["cells"][0], 7]}))
-    assert answer(Study.read(directory)).cautions[:2] == (
+    assert answer(Analysis(Study.read(directory))).cautions[:2] == (
         f"{directory}/cells.json: has entries that are no cells; they are left out.",
         f"{directory}: has 1 more folder with runs that is not in cells.json and is left out: {made(seed=2).name}.",
     )
     (directory / "cells.json").write_text("{")
-    assert answer(Study.read(directory)).cautions[0] == (
+    assert answer(Analysis(Study.read(directory))).cautions[0] == (
         f"{directory}/cells.json: cannot be read; the cells are those whose folders are there."
     )

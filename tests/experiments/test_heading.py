@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from altgrad_core.experiments.evidence.analysis import Analysis
 from altgrad_core.experiments.evidence.answer import answer
 from altgrad_core.experiments.evidence.heading import MOST_WORDS, heading
 from altgrad_core.experiments.study.interval import Interval
@@ -34,7 +35,7 @@ Read = Callable[..., Study]
 def test_the_heading_says_what_is_shown(
     gains: dict[str, float], expected: str, study: Read, grid_of_cells: Any
 ) -> None:
-    assert heading(study(grid_of_cells(gains))) == expected
+    assert heading(Analysis(study(grid_of_cells(gains)))) == expected
     assert len(expected.split()) <= MOST_WORDS
 
 
@@ -51,14 +52,14 @@ def test_a_gain_is_a_benefit_of_a_format_only_beside_unquantized_weights(
     cells = grid_of_cells({"e4m3": 0.2, "e5m2": 0.2, "fp32": unquantized})
     cells = [cell if cell.format != "fp32" else type(cell)(**{**vars(cell), "format": None}) for cell in cells]
     known = study(cells)
-    assert heading(known) == expected
+    assert heading(Analysis(known)) == expected
     said = "No format is shown to gain more from manifold-adamw than weights in fp32 do; the largest gain is that in e"
-    assert (said in answer(known).sentence) == (unquantized > 0)
+    assert (said in answer(Analysis(known)).sentence) == (unquantized > 0)
 
 
 def test_what_shows_nothing_says_so(study: Read, made: Any) -> None:
     pair = [made(optimizer=name) for name in ("adamw", "grid")]
-    assert heading(study(pair)) == "No ranking: one seed is not enough evidence"
+    assert heading(Analysis(study(pair))) == "No ranking: one seed is not enough evidence"
 
 
 def test_names_too_long_for_a_line_are_counted(study: Read, grid_of_cells: Any) -> None:
@@ -69,7 +70,7 @@ def test_names_too_long_for_a_line_are_counted(study: Read, grid_of_cells: Any) 
         for n in (1, 2)
         if cell.optimizer != "adamw"
     ]
-    found = heading(study([cell for cell in cells if cell.optimizer == "adamw"] + many))
+    found = heading(Analysis(study([cell for cell in cells if cell.optimizer == "adamw"] + many)))
     assert found == "2 of 2 optimizers beat the baseline (6 seeds)"
 
 

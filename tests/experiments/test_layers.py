@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
+from altgrad_core.experiments.evidence.analysis import Analysis
 from altgrad_core.experiments.evidence.layers import (
     LayerMean,
-    by_layer_type,
     comparable,
     layer_type,
-    recipe_sentences,
     role_of,
 )
+from altgrad_core.experiments.evidence.recipes import recipe_sentences
 from altgrad_core.experiments.study.study import Study
 
 Read = Callable[..., Study]
@@ -51,7 +51,7 @@ def test_readings_are_averaged_over_the_layers_of_a_type(study: Read, made: Any)
     stalls = {"blocks.0.attn.qkv": 0.2, "blocks.0.attn.c_proj": 0.4, "lm_head": 0.9, "*": 7.0}
     cells = [made(seed=1, readings={"stall-ratio": stalls}), made(seed=2, readings={"stall-ratio": {"lm_head": 0.7}})]
     cells += [made(rate=1.0, loss=9.0, readings={"stall-ratio": {"lm_head": 0.0}}), made(rate=1.0, seed=2, loss=9.0)]
-    found = {(mean.type, mean.reading): mean for mean in by_layer_type(study(cells))}
+    found = {(mean.type, mean.reading): mean for mean in Analysis(study(cells)).layer_means}
     assert set(found) == {("attention", "stall-ratio"), ("classifier", "stall-ratio")}
     attention, classifier = found["attention", "stall-ratio"], found["classifier", "stall-ratio"]
     assert (attention.mean, attention.layers, attention.cells) == (pytest.approx(0.3), 2, 1)
@@ -59,7 +59,7 @@ def test_readings_are_averaged_over_the_layers_of_a_type(study: Read, made: Any)
 
 
 def test_nothing_was_read_nothing_is_told(study: Read, made: Any) -> None:
-    assert by_layer_type(study([made()])) == ()
+    assert Analysis(study([made()])).layer_means == ()
 
 
 def recipes(made: Any, gain: float) -> list[Any]:
@@ -69,19 +69,19 @@ def recipes(made: Any, gain: float) -> list[Any]:
 
 
 def test_a_recipe_by_layer_that_is_better_is_said_to_be(study: Read, made: Any) -> None:
-    assert recipe_sentences(study(recipes(made, 0.2))) == (
+    assert recipe_sentences(Analysis(study(recipes(made, 0.2)))) == (
         "With adamw, nats per token by recipe: e4m3 (lm_head=e5m2) 3.798 (3 seeds) and e4m3 4 (3 seeds); the first is better "
         "than the second (0.202 apart, 95 % interval 0.201 to 0.203, 3 seeds).",
     )
 
 
 def test_a_recipe_by_layer_that_is_not_told_apart_is_said_not_to_be(study: Read, made: Any) -> None:
-    (told,) = recipe_sentences(study(recipes(made, -0.002)))
+    (told,) = recipe_sentences(Analysis(study(recipes(made, -0.002))))
     assert "; the first is not told from the second (" in told
 
 
 def test_the_same_recipe_for_all_layers_is_no_such_comparison(study: Read, made: Any) -> None:
-    assert recipe_sentences(study([made("e4m3"), made("e5m2")])) == ()
+    assert recipe_sentences(Analysis(study([made("e4m3"), made("e5m2")]))) == ()
 
 
 def test_recipes_that_differ_in_their_layers_alone_are_compared(write: Callable[..., Path], made: Any) -> None:
@@ -90,7 +90,7 @@ def test_recipes_that_differ_in_their_layers_alone_are_compared(write: Callable[
     for cell in cells[3:]:
         path = directory / cell.name / "resolved.toml"
         path.write_text(path.read_text().replace('[[recipe]]\nlayers = "*"', '[[recipe]]\nlayers = "blocks.*"'))
-    (told,) = recipe_sentences(Study.read(directory))
+    (told,) = recipe_sentences(Analysis(Study.read(directory)))
     assert told == (
         "With adamw, nats per token by recipe: e4m3 [layers=*] 4 (3 seeds) and e4m3 [layers=blocks.*] 7.5 (3 seeds); too "
         "few seeds to tell the first from the second."
@@ -105,7 +105,7 @@ def test_recipes_of_other_formats_or_with_other_differences_are_no_comparison_of
     for cell in cells[1:]:
         path = directory / cell.name / "resolved.toml"
         path.write_text(path.read_text().replace('[[recipe]]\nlayers = "*"', '[[recipe]]\nlayers = "blocks.*"'))
-    assert recipe_sentences(Study.read(directory)) == ()
+    assert recipe_sentences(Analysis(Study.read(directory))) == ()
 
 
 def mean(format: str, optimizer: str, variant: str = "") -> LayerMean:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from altgrad_core.experiments.evidence.analysis import Analysis
 from altgrad_core.experiments.evidence.answer import answer
 from altgrad_core.experiments.study.study import Study
 
@@ -23,11 +24,11 @@ def cells(made: Any, plain: Any, *, optimizer: str = "manifold-adamw", rates: tu
 
 
 def about_rates(study: Study) -> list[str]:
-    return [caution for caution in answer(study).cautions if "not quantized" in caution]
+    return [caution for caution in answer(Analysis(study)).cautions if "not quantized" in caution]
 
 
 def test_a_fixed_rate_beside_one_that_is_swept_is_a_caution_and_the_first(study: Read, made: Any) -> None:
-    found = answer(study(cells(made, lambda rate: {"plain_lr": 0.001})))
+    found = answer(Analysis(study(cells(made, lambda rate: {"plain_lr": 0.001}))))
     assert found.cautions[0] == (
         "The optimizer manifold-adamw trains the parameters that are not quantized at plain_lr = 0.001 at every rate, adamw at the rate "
         f"that is swept: the difference is not of the quantized weights alone; {REMEDY}"

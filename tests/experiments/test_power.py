@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from altgrad_core.experiments.evidence.interactions import interactions
+from altgrad_core.experiments.evidence.analysis import Analysis
 from altgrad_core.experiments.evidence.power import detectable, detectable_effect, equivalence_p
 from altgrad_core.experiments.evidence.statistics import bootstrap_interval, permutation_p, student_interval
 from altgrad_core.experiments.study.study import Study
@@ -58,7 +58,7 @@ def test_contrasts_are_gains_in_one_format_less_gains_in_another(study: Read, gr
     cells = grid_of_cells({"e4m3": 0.10, "e5m2": 0.04}, noise=0.0)
     cells += grid_of_cells({"fp32": 0.09}, noise=0.0)
     cells = [c if c.format != "fp32" else type(c)(**{**vars(c), "format": None}) for c in cells]
-    found = interactions(study(cells))
+    found = Analysis(study(cells)).interactions
     assert [(c.optimizer.split(" ")[0], c.format, c.other) for c in found] == [
         ("manifold-adamw", "e4m3", "fp32"), ("manifold-adamw", "e5m2", "fp32"), ("manifold-adamw", "e4m3", "e5m2"),
     ]  # fmt: skip
@@ -71,8 +71,14 @@ def test_contrasts_are_gains_in_one_format_less_gains_in_another(study: Read, gr
 def test_a_difference_within_the_margin_of_the_manifest_is_equivalent(study: Read, grid_of_cells: Any) -> None:
     cells = grid_of_cells({"e4m3": 0.100, "e5m2": 0.101}, noise=0.0005)
     known = study(cells, margin=0.005)
-    (found,) = interactions(known)
+    (found,) = Analysis(known).interactions
     assert found.verdict == "equivalent within 0.005" and found.p_equivalence is not None
-    (without,) = interactions(replace(known, margin=None))
+    (without,) = Analysis(replace(known, margin=None)).interactions
     assert (without.margin, without.p_equivalence) == (None, None)
     assert found.detectable == detectable_effect(found.differences)
+
+
+@pytest.mark.parametrize("seeds", [1000, 100_000])
+def test_many_seeds_detect_what_the_normal_distribution_says(seeds: int) -> None:
+    normal = (stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) / math.sqrt(seeds)
+    assert detectable(seeds) == pytest.approx(normal, rel=2e-3)

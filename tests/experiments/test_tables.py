@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from altgrad_core.experiments.evidence.analysis import Analysis
 from altgrad_core.experiments.evidence.tables import Table, as_csv, as_parquet, files, tables
 from altgrad_core.experiments.study.study import Study
 
@@ -20,7 +21,10 @@ NAMES = ["cells", "rates", "arms", "effects", "contrasts", "pairs", "layers", "f
 
 def by_name(study: Study) -> dict[str, list[dict[str, Any]]]:
     """Every table as rows by column."""
-    return {table.name: [dict(zip(table.columns, row, strict=True)) for row in table.rows] for table in tables(study)}
+    return {
+        table.name: [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+        for table in tables(Analysis(study))
+    }
 
 
 @pytest.fixture
@@ -62,18 +66,18 @@ def test_every_table_says_what_the_study_holds(mixed: Study) -> None:
 
 
 def test_the_files_are_read_back_as_they_were(mixed: Study) -> None:
-    written = files(mixed)
+    written = files(Analysis(mixed))
     assert [name for name in written if name.endswith(".csv")] == [f"{name}.csv" for name in NAMES]
-    for table in tables(mixed):
+    for table in tables(Analysis(mixed)):
         rows = list(csv.reader(io.StringIO(written[f"{table.name}.csv"].decode())))
         assert tuple(rows[0]) == table.columns
         assert rows[1:] == [["" if value is None else str(value) for value in row] for row in table.rows]
-    assert files(mixed) == files(mixed)
+    assert files(Analysis(mixed)) == files(Analysis(mixed))
 
 
 def test_parquet_holds_the_same(mixed: Study) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
-    for table in tables(mixed):
+    for table in tables(Analysis(mixed)):
         content = as_parquet(table)
         assert content is not None
         read = parquet.read_table(io.BytesIO(content)).to_pydict()
@@ -90,7 +94,7 @@ def test_a_column_of_numbers_and_words_is_words() -> None:
 
 def test_without_pyarrow_there_is_csv(mixed: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("altgrad_core.experiments.evidence.tables.find_spec", lambda name: None)
-    assert [Path(name).suffix for name in files(mixed)] == [".csv"] * len(NAMES)
+    assert [Path(name).suffix for name in files(Analysis(mixed))] == [".csv"] * len(NAMES)
 
 
 def test_a_name_with_a_comma_or_a_quote_is_one_value() -> None:

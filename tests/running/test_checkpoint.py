@@ -18,7 +18,8 @@ import torch
 from torch import nn
 
 from altgrad_core.errors import RunError
-from altgrad_core.running.loop.loop import Loop
+from altgrad_core.running.loop import loop
+from altgrad_core.running.loop.evaluate import Evaluation
 from altgrad_core.running.state import checkpoint as subject
 from altgrad_core.running.state.checkpoint import (
     checkpoint_steps,
@@ -50,7 +51,9 @@ def _places(real: Path, count: int) -> list[tuple[Path, int]]:
     return fixed + [(f := files[i % len(files)], choose.randrange(f.stat().st_size)) for i in range(count - len(fixed))]
 
 
-def test_two_hundred_flipped_bits_are_noticed(real: Path, tmp_path: Path) -> None:
+def test_two_hundred_flipped_bits_are_noticed(
+    real: Path, tmp_path: Path, record_property: Callable[[str, int], None]
+) -> None:
     copy = Path(shutil.copytree(real, tmp_path / "step-20"))
     choose = random.Random(6)
     for file, place in _places(real, 200):
@@ -61,9 +64,12 @@ def test_two_hundred_flipped_bits_are_noticed(real: Path, tmp_path: Path) -> Non
             read_checkpoint(copy)
         shutil.copyfile(file, copy / file.name)
     assert read_checkpoint(copy)
+    record_property("tried", 200)
 
 
-def test_two_hundred_truncations_are_noticed(real: Path, tmp_path: Path) -> None:
+def test_two_hundred_truncations_are_noticed(
+    real: Path, tmp_path: Path, record_property: Callable[[str, int], None]
+) -> None:
     copy = Path(shutil.copytree(real, tmp_path / "step-20"))
     for file, place in _places(real, 200):
         os.truncate(copy / file.name, place)
@@ -73,6 +79,7 @@ def test_two_hundred_truncations_are_noticed(real: Path, tmp_path: Path) -> None
             read_checkpoint(copy)
         shutil.copyfile(file, copy / file.name)
     assert read_checkpoint(copy)
+    record_property("tried", 200)
 
 
 def test_every_missing_longer_or_unreadable_file_is_noticed(real: Path, tmp_path: Path) -> None:
@@ -154,13 +161,7 @@ def test_what_a_killed_write_left_is_removed(tmp_path: Path) -> None:
 
 
 def test_a_run_keeps_its_best_checkpoint(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = Loop._loss
-
-    def best_at_8(loop: Loop, tokens: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        is_training, distance = loop.run.model.training, abs(loop.run.progress.step - 8)
-        return honest(loop, tokens, targets) if is_training else torch.tensor(1.0 + distance)
-
-    monkeypatch.setattr(Loop, "_loss", best_at_8)
+    monkeypatch.setattr(loop, "evaluate", lambda run, step: Evaluation(1.0 + abs(step - 8), (), {}))
     runs.begin("run", "run.checkpoint_every=4")
     assert runs.steps() == [20, 16, 8]
 

@@ -10,13 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from altgrad_core.experiments.evidence.amounts import amount, by_student, mean_of
-from altgrad_core.experiments.evidence.arms import FEWEST_SEEDS, Arm, arms
+from altgrad_core.experiments.evidence.analysis import Analysis
+from altgrad_core.experiments.evidence.arms import FEWEST_SEEDS, Arm
 from altgrad_core.experiments.evidence.cautions import cautions
-from altgrad_core.experiments.evidence.effects import LOSS, PERPLEXITY, Effect, effects, in_metric
-from altgrad_core.experiments.evidence.facts import references
-from altgrad_core.experiments.evidence.interactions import against_unquantized
+from altgrad_core.experiments.evidence.effects import LOSS, PERPLEXITY, Effect, in_metric
 from altgrad_core.experiments.evidence.overview import leader, overview
-from altgrad_core.experiments.evidence.refusals import UNITS, one_refusal, refusal, what_was_seen
+from altgrad_core.experiments.evidence.refusals import one_refusal, refusal, unit_of, what_was_seen
 from altgrad_core.experiments.evidence.statistics import agreed_sign, bootstrap_interval, student_interval
 from altgrad_core.experiments.study.study import Study
 from altgrad_core.experiments.study.wording import few, listed, sentence, size, span
@@ -38,37 +37,38 @@ class Answer:
     refusal: str = ""
 
 
-def answer(study: Study, metric: str = LOSS) -> Answer:
+def answer(analysis: Analysis, metric: str = LOSS) -> Answer:
     """Which format benefits most from each optimizer over the baseline.
 
     Args:
         metric: `loss` or `perplexity`.
     """
+    study = analysis.study
     if not any(result.has_ended for result in study.results):
-        return Answer("No cell of this study has ended, so there is nothing to say yet.", cautions(study, ()))
+        return Answer("No cell of this study has ended, so there is nothing to say yet.", cautions(analysis, ()))
     if not any(result.validation_loss is not None for result in study.results):
         ended = sum(result.has_ended for result in study.results)
         which = "The only cell that ended" if ended == 1 else f"All {ended} cells that ended"
-        return Answer(f"{which} diverged, so there is no loss to compare.", cautions(study, ()))
-    told = effects(study, metric)
+        return Answer(f"{which} diverged, so there is no loss to compare.", cautions(analysis, ()))
+    told = analysis.effects_by(metric)
     if not told:
-        return Answer(_without_comparison(study, metric), cautions(study, ()))
+        return Answer(_without_comparison(analysis, metric), cautions(analysis, ()))
     main = {optimizer: _main(told, optimizer) for optimizer in dict.fromkeys(effect.optimizer for effect in told)}
     shown = [effect for of_it in main.values() for effect in of_it]
-    asked = {optimizer: _asked(study, of_it) for optimizer, of_it in main.items()}
+    asked = {optimizer: _asked(analysis, of_it) for optimizer, of_it in main.items()}
     if all(effect.lacks for of_it in asked.values() for effect in of_it):
         why = refusal([effect for of_it in asked.values() for effect in of_it])
-        words = [why, *what_was_seen(study, asked, metric), *_beside(study, shown, metric)]
-        return Answer(" ".join(words), cautions(study, shown, is_refused=True), refusal=why)
+        words = [why, *what_was_seen(study, asked, metric), *_beside(analysis, shown, metric)]
+        return Answer(" ".join(words), cautions(analysis, shown, is_refused=True), refusal=why)
     if len(asked) > MOST_APART:
         first = leader(asked)
-        found = [] if first is None else [_about(study, first, asked[first], metric)]
+        found = [] if first is None else [_about(analysis, first, asked[first], metric)]
         rest = [overview(study, asked, metric, first=first)]
     else:
-        found, rest = [_about(study, optimizer, of_it, metric) for optimizer, of_it in asked.items()], []
+        found, rest = [_about(analysis, optimizer, of_it, metric) for optimizer, of_it in asked.items()], []
     is_ranked = any(len(_able(of_it)) >= 2 for of_it in asked.values())
-    words = [*found, *rest, *_beside(study, shown, metric)]
-    return Answer(" ".join(words), cautions(study, shown), is_ranked)
+    words = [*found, *rest, *_beside(analysis, shown, metric)]
+    return Answer(" ".join(words), cautions(analysis, shown), is_ranked)
 
 
 def _main(told: Sequence[Effect], optimizer: str) -> list[Effect]:
@@ -81,20 +81,20 @@ def _main(told: Sequence[Effect], optimizer: str) -> list[Effect]:
     return [effect for effect in of_it if effect.variant == chosen]
 
 
-def _asked(study: Study, told: Sequence[Effect]) -> list[Effect]:
+def _asked(analysis: Analysis, told: Sequence[Effect]) -> list[Effect]:
     """Those in narrow formats, which the study asks about; all where there are no others."""
-    wide = references(study)
+    wide = analysis.references
     return [effect for effect in told if effect.format not in wide] or list(told)
 
 
-def _about(study: Study, optimizer: str, asked: Sequence[Effect], metric: str) -> str:
+def _about(analysis: Analysis, optimizer: str, asked: Sequence[Effect], metric: str) -> str:
     """What is said of one optimizer: a ranking of the formats, where two or more can be judged."""
     able = _able(asked)
     if len(able) >= 2:
-        return _ranking(study, optimizer, able, metric)
+        return _ranking(analysis, optimizer, able, metric)
     if able and len(asked) == 1:
-        return _single(study, optimizer, able[0], metric)
-    return one_refusal(study, optimizer, asked, metric)
+        return _single(analysis.study, optimizer, able[0], metric)
+    return one_refusal(analysis.study, optimizer, asked, metric)
 
 
 def _able(asked: Sequence[Effect]) -> list[Effect]:
@@ -102,7 +102,8 @@ def _able(asked: Sequence[Effect]) -> list[Effect]:
     return [effect for effect in asked if not effect.lacks]
 
 
-def _ranking(study: Study, optimizer: str, able: Sequence[Effect], metric: str) -> str:
+def _ranking(analysis: Analysis, optimizer: str, able: Sequence[Effect], metric: str) -> str:
+    study = analysis.study
     ordered = sorted(able, key=lambda effect: -mean_of(effect))
     best = ordered[0]
     alike = [effect for effect in ordered if effect.differences == best.differences and effect.seeds == best.seeds]
@@ -110,7 +111,7 @@ def _ranking(study: Study, optimizer: str, able: Sequence[Effect], metric: str) 
     names = listed([effect.format for effect in alike])
     if not any(any(effect.differences) for effect in able):
         return sentence(f"the optimizer {optimizer} gives exactly the losses of {study.baseline} in {names}")
-    beside = against_unquantized(study, optimizer)
+    beside = analysis.against_unquantized(optimizer)
     if best.verdict == "helps" and beside and not any(contrast.sign > 0 for contrast in beside):
         text = f"no format is shown to gain more from {optimizer} than weights in {beside[0].other} do"
         return sentence(
@@ -119,7 +120,7 @@ def _ranking(study: Study, optimizer: str, able: Sequence[Effect], metric: str) 
     if best.verdict == "helps":
         who = f"format {names} benefits" if len(alike) == 1 else f"formats {names}, with identical effects, benefit"
         text = f"{who} most from {optimizer}: {amount(study, best, metric)}"
-        apart = _apart(best, others[0], metric) if others else ""
+        apart = _apart(study, best, others[0], metric) if others else ""
         return sentence(f"{text}{apart}. {_verdicts(able)}")
     if all(effect.verdict == "hurts" for effect in able):
         text = f"the optimizer {optimizer} hurts in every format ranked, least in {names}"
@@ -139,14 +140,14 @@ def _single(study: Study, optimizer: str, effect: Effect, metric: str) -> str:
     return sentence(text + by_student(effect.interval, effect.student))
 
 
-def _apart(best: Effect, other: Effect, metric: str) -> str:
+def _apart(study: Study, best: Effect, other: Effect, metric: str) -> str:
     """Whether the data separate the first from the second: the difference of their effects, seed by seed."""
     gains = dict(zip(other.seeds, other.differences, strict=True))
     differences = [gain - gains[seed] for seed, gain in zip(best.seeds, best.differences, strict=True) if seed in gains]
     interval, student = bootstrap_interval(differences), student_interval(differences)
     if len(differences) < FEWEST_SEEDS or interval is None or student is None:
         return f"; whether that is more than in the runner-up, {other.format}, cannot be told: too few seeds in common"
-    told = f"{size(interval.mean)}{UNITS[metric][1]} more, 95 % interval {span(interval)}"
+    told = f"{size(interval.mean)}{unit_of(study, metric)[1]} more, 95 % interval {span(interval)}"
     if agreed_sign(len(differences), interval, student) == 1:
         return f", and more than in the runner-up, {other.format} ({told})"
     return f"; the data do not separate it from the runner-up, {other.format} ({told}){by_student(interval, student)}"
@@ -166,18 +167,18 @@ def _verdicts(able: Sequence[Effect]) -> str:
     return sentence(f"it {listed(parts)}")
 
 
-def _beside(study: Study, shown: Sequence[Effect], metric: str) -> list[str]:
+def _beside(analysis: Analysis, shown: Sequence[Effect], metric: str) -> list[str]:
     """What the wide formats reached with the baseline, beside the best of the others."""
-    wide = references(study)
-    everything = [arm for arm in arms(study) if arm.optimizer == study.baseline and arm.losses]
+    wide, baseline = analysis.references, analysis.study.baseline
+    everything = [arm for arm in analysis.arms if arm.optimizer == baseline and arm.losses]
     variants = {effect.variant for effect in shown}
     of_wide = [arm for name in wide for arm in everything if arm.format == name]
     chosen = [arm for arm in of_wide if arm.variant in variants] or of_wide
     first = {name: next((arm for arm in chosen if arm.format == name), None) for name in wide}
     told = [f"{name} {_level(arm, metric)}" for name, arm in first.items() if arm is not None]
-    what, unit = UNITS[metric]
+    what, unit = unit_of(analysis.study, metric)
     what = f"{what} (of the mean loss)" if metric == PERPLEXITY else what
-    return [sentence(f"for reference, {what} with {study.baseline}: {listed(told)}{unit}")] if told else []
+    return [sentence(f"for reference, {what} with {baseline}: {listed(told)}{unit}")] if told else []
 
 
 def _level(arm: Arm, metric: str) -> str:
@@ -186,10 +187,10 @@ def _level(arm: Arm, metric: str) -> str:
     return "beyond all bounds" if value is None else f"{value:.4g}"
 
 
-def _without_comparison(study: Study, metric: str) -> str:
+def _without_comparison(analysis: Analysis, metric: str) -> str:
     """What single arms reached, where there is nothing to compare them with."""
-    what, unit = UNITS[metric]
-    everything = [arm for arm in arms(study) if arm.of]
+    what, unit = unit_of(analysis.study, metric)
+    everything = [arm for arm in analysis.arms if arm.of]
     told = [f"{arm.label} {_level(arm, metric) if arm.losses else 'diverged'}" for arm in everything]
     optimizers = dict.fromkeys(arm.optimizer for arm in everything)
     why = "all cells have the same optimizer" if len(optimizers) < 2 else "no format has ended with two optimizers"

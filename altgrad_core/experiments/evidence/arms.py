@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from altgrad_core.experiments.study.labels import UNKNOWN
-from altgrad_core.experiments.study.study import Result, Study, once
+from altgrad_core.experiments.study.study import Result, Study
 
 FEWEST_SEEDS = 3
 FEWEST_RATES = 3
@@ -104,8 +104,7 @@ class Arm:
         return f"{self.optimizer} in {self.format}" + (f" ({self.variant})" if self.variant else "")
 
 
-@once
-def arms(study: Study) -> tuple[Arm, ...]:
+def arms_of(study: Study) -> tuple[Arm, ...]:
     """Every combination of format, optimizer and variant of which a cell was planned, in order of appearance."""
     found: dict[tuple[str, str, str], list[Result]] = {}
     for result in study.results:

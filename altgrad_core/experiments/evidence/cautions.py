@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from altgrad_core.experiments.evidence.arms import FEWEST_SEEDS, Arm, arms
+from altgrad_core.experiments.evidence.analysis import Analysis
+from altgrad_core.experiments.evidence.arms import FEWEST_SEEDS, Arm
 from altgrad_core.experiments.evidence.effects import Effect
-from altgrad_core.experiments.evidence.facts import references
 from altgrad_core.experiments.evidence.plain_rates import unequal_rates
 from altgrad_core.experiments.evidence.statistics import CONFIDENCE, FEWEST_PAIRS, most_coverage, smallest_p
 from altgrad_core.experiments.study.reading import CELLS
@@ -17,12 +17,13 @@ from altgrad_core.experiments.study.wording import count, few, listed, sentence,
 BAD = ("crashed", "stopped", "unfinished", "missing")
 
 
-def cautions(study: Study, shown: Sequence[Effect], *, is_refused: bool = False) -> tuple[str, ...]:
+def cautions(analysis: Analysis, shown: Sequence[Effect], *, is_refused: bool = False) -> tuple[str, ...]:
     """Sentences on the effects that an answer shows; what an answer that refuses has said itself is left out."""
+    study = analysis.study
     found = [*_on_files(study), *unequal_rates(study, shown)]
     found += [] if is_refused else _on_seeds(shown)
-    found += [*_on_tuning(shown, is_refused=is_refused), *_on_divergence(study, shown), *_on_chance(shown)]
-    found += [*_on_left_out(shown), *_on_gaps(study), *_on_variants(study, shown), *_on_size(study)]
+    found += [*_on_tuning(shown, is_refused=is_refused), *_on_divergence(analysis, shown), *_on_chance(shown)]
+    found += [*_on_left_out(shown), *_on_gaps(study), *_on_variants(analysis, shown), *_on_size(study)]
     return tuple(sentence(text) for text in found)
 
 
@@ -79,10 +80,10 @@ def _both(shown: Sequence[Effect]) -> list[Arm]:
     return found
 
 
-def _on_divergence(study: Study, shown: Sequence[Effect]) -> Iterator[str]:
-    if any(result.has_ended for result in study.results):
-        yield diverged(study)
-    everything = _both(shown) or arms(study)
+def _on_divergence(analysis: Analysis, shown: Sequence[Effect]) -> Iterator[str]:
+    if any(result.has_ended for result in analysis.study.results):
+        yield diverged(analysis.study)
+    everything = _both(shown) or analysis.arms
     if at_best := [arm for arm in everything if arm.diverged]:
         names = few([f"{arm.label} ({arm.diverged} of {arm.of})" for arm in at_best])
         yield f"some diverged even at their best rate: {names}"
@@ -139,9 +140,9 @@ def _on_gaps(study: Study) -> Iterator[str]:
         yield f"{missing} of {count(counts.total(), 'cell')} {verb} no result: {listed(gaps)}"
 
 
-def _on_variants(study: Study, shown: Sequence[Effect]) -> Iterator[str]:
-    wide = references(study)
-    variants = list(dict.fromkeys(arm.variant for arm in arms(study) if arm.format not in wide))
+def _on_variants(analysis: Analysis, shown: Sequence[Effect]) -> Iterator[str]:
+    study, wide = analysis.study, analysis.references
+    variants = list(dict.fromkeys(arm.variant for arm in analysis.arms if arm.format not in wide))
     used = dict.fromkeys(effect.variant for effect in shown)
     others = [_variant(study, variant) or "without any of these" for variant in variants if variant not in used]
     if shown and others:

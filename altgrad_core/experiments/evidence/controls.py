@@ -6,12 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from altgrad_core.experiments.evidence.arms import Arm, arms
-from altgrad_core.experiments.evidence.facts import twins
+from altgrad_core.experiments.evidence.arms import Arm
 from altgrad_core.experiments.evidence.statistics import agreed_sign, bootstrap_interval, student_interval
 from altgrad_core.experiments.study.interval import Interval
 from altgrad_core.experiments.study.labels import Defaults, default_of
-from altgrad_core.experiments.study.study import Result, Study, once
+from altgrad_core.experiments.study.study import Result, Study
 from altgrad_core.experiments.study.variants import words
 from altgrad_core.experiments.study.wording import count, few, sentence, size, span
 
@@ -55,15 +54,13 @@ def first_difference(one: Result, other: Result) -> str | None:
     return None
 
 
-@once
-def same_grids(study: Study) -> tuple[Sameness, ...]:
+def same_grids_of(study: Study, twins: Sequence[tuple[str, str]]) -> tuple[Sameness, ...]:
     """For formats that are one grid up to a power of two: whether their runs are the same, as they must be."""
     by_format = {name: _keyed(study, format=name) for name in study.formats()}
-    return tuple(_sameness(one, other, by_format[one], by_format[other]) for one, other in twins(study))
+    return tuple(_sameness(one, other, by_format[one], by_format[other]) for one, other in twins)
 
 
-@once
-def same_optimizers(study: Study) -> tuple[Sameness, ...]:
+def same_optimizers_of(study: Study) -> tuple[Sameness, ...]:
     """Optimizers, or options of one, that gave the same runs at the same rate wherever they were paired."""
     names = study.optimizers()
     by_name = {name: _keyed(study, optimizer=name) for name in names}
@@ -113,10 +110,9 @@ class Contrast:
         return agreed_sign(len(self.differences), self.interval, self.student)
 
 
-@once
-def contrasts(study: Study) -> tuple[Contrast, ...]:
+def contrasts_of(study: Study, arms: Sequence[Arm]) -> tuple[Contrast, ...]:
     """Every pair of arms of one format that differ in one option of the optimizer or one key of the variant."""
-    placed = [(arm, _parts(arm, study.variants)) for arm in arms(study)]
+    placed = [(arm, _parts(arm, study.variants)) for arm in arms]
     found = []
     for index, (arm, parts) in enumerate(placed):
         for other, others in placed[index + 1 :]:
@@ -144,22 +140,22 @@ def _contrast(key: str, arm: Arm, other: Arm, parts: _Parts, others: _Parts, def
     return Contrast(key, *names, (arm, other), values, bootstrap_interval(values), student_interval(values))
 
 
-def contrast_sentences(study: Study) -> tuple[str, ...]:
+def contrast_sentences(contrasts: Sequence[Contrast], unit: str) -> tuple[str, ...]:
     """A sentence for every two values of a key: where the second is better, where worse, where neither can be told."""
     found: dict[tuple[str, str, str], list[Contrast]] = {}
-    for contrast in contrasts(study):
+    for contrast in contrasts:
         found.setdefault((contrast.key, contrast.one, contrast.other), []).append(contrast)
     return tuple(
-        sentence(f"{key}, {other} against {one}: {'; '.join(_told(other, members))}")
+        sentence(f"{key}, {other} against {one}: {'; '.join(_told(other, members, unit))}")
         for (key, one, other), members in found.items()
     )
 
 
-def _told(other: str, members: Sequence[Contrast]) -> Iterator[str]:
+def _told(other: str, members: Sequence[Contrast], unit: str) -> Iterator[str]:
     for sign, verb in ((1, f"{other} is better"), (-1, f"{other} is worse")):
-        if shown := [f"{_place(c)} ({_by(c)})" for c in members if c.sign == sign]:
+        if shown := [f"{_place(c)} ({_by(c, unit)})" for c in members if c.sign == sign]:
             yield f"{verb} {few(shown)}"
-    if unclear := [f"{_place(c)} ({_by(c)})" for c in members if c.sign == 0 and c.differences]:
+    if unclear := [f"{_place(c)} ({_by(c, unit)})" for c in members if c.sign == 0 and c.differences]:
         yield f"no difference is shown {few(unclear)}"
     if silent := [_place(c) for c in members if not c.differences]:
         yield f"no pair has ended {few(silent)}"
@@ -169,9 +165,9 @@ def _place(contrast: Contrast) -> str:
     return f"in {contrast.arms[0].format} with {contrast.arms[0].optimizer.partition(' (')[0]}"
 
 
-def _by(contrast: Contrast) -> str:
+def _by(contrast: Contrast, unit: str) -> str:
     mean = sum(contrast.differences) / len(contrast.differences)
-    told = f"{size(mean)} nats per token"
+    told = f"{size(mean)} {unit}"
     if contrast.interval is not None:
         told += f", 95 % interval {span(contrast.interval)}"
     return f"{told}, {count(len(contrast.differences), 'seed')}"

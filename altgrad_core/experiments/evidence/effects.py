@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from altgrad_core.experiments.evidence.arms import FEWEST_RATES, FEWEST_SEEDS, Arm, arms
+from altgrad_core.experiments.evidence.arms import FEWEST_RATES, FEWEST_SEEDS, Arm
 from altgrad_core.experiments.evidence.power import detectable_effect
 from altgrad_core.experiments.evidence.statistics import (
     adjusted,
@@ -15,7 +16,6 @@ from altgrad_core.experiments.evidence.statistics import (
     student_interval,
 )
 from altgrad_core.experiments.study.interval import Interval
-from altgrad_core.experiments.study.study import Study, once
 from altgrad_core.experiments.study.wording import count, listed
 
 LOSS, PERPLEXITY = "loss", "perplexity"
@@ -72,19 +72,18 @@ class Effect:
         return _lacks(self)
 
 
-@once
-def effects(study: Study, metric: str = LOSS) -> tuple[Effect, ...]:
+def effects_of(arms: Sequence[Arm], baseline: str | None, metric: str) -> tuple[Effect, ...]:
     """Every optimizer against the baseline, wherever both have a format and a variant in common.
 
     Args:
+        baseline: the optimizer that the others are compared with.
         metric: `loss`, in nats per token, or `perplexity`, its exponential.
     """
-    everything = arms(study)
-    against = {(arm.format, arm.variant): arm for arm in everything if arm.optimizer == study.baseline}
+    against = {(arm.format, arm.variant): arm for arm in arms if arm.optimizer == baseline}
     found = [
-        _effect(arm, baseline, metric)
-        for arm in everything
-        if arm.optimizer != study.baseline and (baseline := against.get((arm.format, arm.variant))) is not None
+        _effect(arm, other, metric)
+        for arm in arms
+        if arm.optimizer != baseline and (other := against.get((arm.format, arm.variant))) is not None
     ]
     corrected = iter(adjusted([effect.p for effect in found if effect.p is not None]))
     return tuple(effect if effect.p is None else replace(effect, p_adjusted=next(corrected)) for effect in found)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
-from altgrad_core.contracts.reading import Chart, Reading
+from altgrad_core.contracts.reading import Reading
 from altgrad_core.errors import FormatError
 from altgrad_core.experiments.study.labels import UNQUANTIZED
-from altgrad_core.experiments.study.study import Study, once
+from altgrad_core.experiments.study.study import Study
 from altgrad_core.numerics.minifloat import Minifloat
 
 REFERENCE_BITS = 16
+Facts = Mapping[str, dict[str, Any]]
 _FACTS = ("exponent_bits", "mantissa_bits", "bias", "specials", "subnormals", "signed")
 
 
-@once
-def format_facts(study: Study) -> dict[str, dict[str, Any]]:
+def format_facts_of(study: Study) -> dict[str, dict[str, Any]]:
     """By name, the facts of every format that a cell recorded."""
     found: dict[str, dict[str, Any]] = {}
     for result in study.results:
@@ -27,33 +28,29 @@ def format_facts(study: Study) -> dict[str, dict[str, Any]]:
     return found
 
 
-def recorded_readings(study: Study, *charts: Chart) -> tuple[Reading, ...]:
-    """Every reading that a cell recorded, in the order declared; with `charts`, only those drawn in one of these ways."""
+def readings_of(study: Study) -> tuple[Reading, ...]:
+    """Every reading that a cell recorded, in the order declared."""
     recorded = dict.fromkeys(name for result in study.results for name in result.run_summary.readings)
     facts: dict[str, Reading] = {}
     for result in study.results:
         for name, reading in result.run_summary.facts.items():
             facts.setdefault(name, reading)
     found = [facts[name] for name in facts if name in recorded]
-    found += [Reading(name) for name in recorded if name not in facts]
-    return tuple(reading for reading in found if not charts or reading.chart in charts)
+    return (*found, *(Reading(name) for name in recorded if name not in facts))
 
 
-@once
-def references(study: Study) -> tuple[str, ...]:
+def references_of(study: Study, recorded: Facts) -> tuple[str, ...]:
     """The formats of the study with 16 bits and more, which the others are judged beside: the narrowest first."""
-    bits = {name: facts.get("bits") for name, facts in format_facts(study).items()} | {UNQUANTIZED: 32}
+    bits = {name: facts.get("bits") for name, facts in recorded.items()} | {UNQUANTIZED: 32}
     wide = {name: width for name in study.formats() if isinstance(width := bits.get(name), int)}
     return tuple(sorted((name for name in wide if wide[name] >= REFERENCE_BITS), key=lambda name: wide[name]))
 
 
-@once
-def twins(study: Study) -> tuple[tuple[str, str], ...]:
+def twins_of(study: Study, recorded: Facts) -> tuple[tuple[str, str], ...]:
     """Pairs of formats whose grids are one up to a power of two, so that they give the same runs under amax scaling."""
     shapes: dict[tuple[float, ...], list[str]] = {}
-    facts = format_facts(study)
     for name in study.formats():
-        if name in facts and (shape := _shape(facts[name])) is not None:
+        if name in recorded and (shape := _shape(recorded[name])) is not None:
             shapes.setdefault(shape, []).append(name)
     return tuple((names[0], other) for names in shapes.values() for other in names[1:])
 

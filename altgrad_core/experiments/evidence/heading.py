@@ -4,44 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from altgrad_core.experiments.evidence.arms import arms
-from altgrad_core.experiments.evidence.effects import Effect, effects
-from altgrad_core.experiments.evidence.facts import references
-from altgrad_core.experiments.evidence.interactions import against_unquantized
+from altgrad_core.experiments.evidence.analysis import Analysis
+from altgrad_core.experiments.evidence.effects import Effect
 from altgrad_core.experiments.study.study import Study
 from altgrad_core.experiments.study.wording import count, listed
 
 MOST_WORDS = 12
 
 
-def heading(study: Study) -> str:
+def heading(analysis: Analysis) -> str:
     """What the study shows, in words that fit on one line; how many seeds it rests on."""
-    return next(text for text in _tries(study) if len(text.split()) <= MOST_WORDS)
+    return next(text for text in _tries(analysis) if len(text.split()) <= MOST_WORDS)
 
 
-def _tries(study: Study) -> list[str]:
+def _tries(analysis: Analysis) -> list[str]:
     """The same with fewer and fewer names; the last is always short enough."""
-    ended = [result for result in study.results if result.has_ended]
+    ended = [result for result in analysis.study.results if result.has_ended]
     if not ended:
         return ["No cell has ended yet"]
     if all(result.validation_loss is None for result in ended):
         return [
             "The only cell that ended diverged" if len(ended) == 1 else f"All {len(ended)} cells that ended diverged"
         ]
-    wide = references(study)
-    told = effects(study)
-    asked = [effect for effect in told if effect.format not in wide] or list(told)
+    told = analysis.effects
+    asked = [effect for effect in told if effect.format not in analysis.references] or list(told)
     if not asked:
-        return _of_one(study)
+        return _of_one(analysis)
     judged = [effect for effect in asked if not effect.lacks]
     if not judged:
         return _unjudged(asked)
-    return [*_judged(study, judged), f"See the table: {count(len(judged), 'comparison')} with intervals"]
+    return [*_judged(analysis, judged), f"See the table: {count(len(judged), 'comparison')} with intervals"]
 
 
-def _of_one(study: Study) -> list[str]:
+def _of_one(analysis: Analysis) -> list[str]:
     """Where nothing is compared: what was trained."""
-    trained = [arm for arm in arms(study) if arm.losses]
+    trained = [arm for arm in analysis.arms if arm.losses]
     if len(trained) == 1:
         (arm,) = trained
         loss = sum(arm.losses.values()) / len(arm.losses)
@@ -59,11 +56,12 @@ def _unjudged(asked: Sequence[Effect]) -> list[str]:
     return ["No ranking: too few learning rates or seeds"]
 
 
-def _judged(study: Study, judged: Sequence[Effect]) -> list[str]:
+def _judged(analysis: Analysis, judged: Sequence[Effect]) -> list[str]:
+    study = analysis.study
     names = list(dict.fromkeys(effect.optimizer for effect in judged))
     number = _seeds(judged)
     helping = [effect for effect in judged if effect.verdict == "helps"]
-    beside = [contrast for name in names for contrast in against_unquantized(study, name)]
+    beside = [contrast for name in names for contrast in analysis.against_unquantized(name)]
     if helping and beside and not any(contrast.sign > 0 for contrast in beside):
         return [f"No format is shown to gain more than {beside[0].other} {number}"]
     if helping:

@@ -6,8 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from altgrad_core.experiments.evidence.effects import Effect, effects
-from altgrad_core.experiments.evidence.facts import references
+from altgrad_core.experiments.evidence.effects import Effect
 from altgrad_core.experiments.evidence.power import detectable_effect, equivalence_p
 from altgrad_core.experiments.evidence.statistics import (
     adjusted,
@@ -17,7 +16,6 @@ from altgrad_core.experiments.evidence.statistics import (
     student_interval,
 )
 from altgrad_core.experiments.study.interval import Interval
-from altgrad_core.experiments.study.study import Study, once
 
 ALPHA = 0.05
 MOST_FORMATS = 6  # of more, each is compared with fp32 and with the first alone
@@ -70,24 +68,18 @@ class Interaction:
         return {1: f"more in {self.format}", -1: f"less in {self.format}"}.get(self.sign, "cannot be told")
 
 
-@once
-def interactions(study: Study) -> tuple[Interaction, ...]:
+def interactions_of(
+    effects: Sequence[Effect], references: Sequence[str], margin: float | None
+) -> tuple[Interaction, ...]:
     """Every pair of formats in which an optimizer has effects on the loss, that against unquantized weights first."""
-    told = effects(study)
     made = [
         contrast
-        for optimizer in dict.fromkeys(effect.optimizer for effect in told)
-        for one, other in _pairs([e for e in told if e.optimizer == optimizer and e.differences], references(study))
-        if (contrast := _interaction(one, other, study.margin)) is not None
+        for optimizer in dict.fromkeys(effect.optimizer for effect in effects)
+        for one, other in _pairs([e for e in effects if e.optimizer == optimizer and e.differences], references)
+        if (contrast := _interaction(one, other, margin)) is not None
     ]
     corrected = iter(adjusted([contrast.p for contrast in made if contrast.p is not None]))
     return tuple(c if c.p is None else replace(c, p_adjusted=next(corrected)) for c in made)
-
-
-def against_unquantized(study: Study, optimizer: str) -> list[Interaction]:
-    """The contrasts of an optimizer with unquantized weights, or with the widest format; a benefit of a format needs one."""
-    wide = references(study)
-    return [contrast for contrast in interactions(study) if contrast.optimizer == optimizer and contrast.other in wide]
 
 
 def _pairs(own: Sequence[Effect], wide: Sequence[str]) -> Iterator[tuple[Effect, Effect]]:

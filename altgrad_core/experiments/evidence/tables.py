@@ -8,13 +8,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 
-from altgrad_core.experiments.evidence.arms import Arm, arms, rate_points
-from altgrad_core.experiments.evidence.controls import contrasts, same_grids, same_optimizers
-from altgrad_core.experiments.evidence.effects import LOSS, PERPLEXITY, effects, in_metric
-from altgrad_core.experiments.evidence.interactions import interactions
-from altgrad_core.experiments.evidence.layers import by_layer_type
+from altgrad_core.experiments.evidence.analysis import Analysis
+from altgrad_core.experiments.evidence.arms import Arm, rate_points
+from altgrad_core.experiments.evidence.effects import LOSS, PERPLEXITY, in_metric
 from altgrad_core.experiments.study.interval import Interval
-from altgrad_core.experiments.study.study import Result, Study
+from altgrad_core.experiments.study.study import Result
 from altgrad_core.text import cell
 
 Value = str | int | float | None
@@ -33,25 +31,25 @@ class Table:
 PLACE = ("format", "optimizer", "variant")
 
 
-def tables(study: Study) -> tuple[Table, ...]:
+def tables(analysis: Analysis) -> tuple[Table, ...]:
     """Cells, rates, arms, effects, contrasts, pairs, layers, failures and controls."""
     return (
-        _table("cells", (*PLACE, *CELL), _cells(study)),
-        _table("rates", (*PLACE, *RATE), _rates(study)),
-        _table("arms", (*PLACE, *ARM), _arms(study)),
-        _table("effects", ("metric", *PLACE, *EFFECT), _effects(study)),
-        _table("contrasts", ("optimizer", "variant", *CONTRAST), _contrasts(study)),
-        _table("pairs", (*PLACE, *PAIR), _pairs(study)),
-        _table("layers", (*PLACE, *LAYER), _layers(study)),
-        _table("failures", (*PLACE, *FAILURE), _failures(study)),
-        _table("controls", CONTROL, _controls(study)),
+        _table("cells", (*PLACE, *CELL), _cells(analysis)),
+        _table("rates", (*PLACE, *RATE), _rates(analysis)),
+        _table("arms", (*PLACE, *ARM), _arms(analysis)),
+        _table("effects", ("metric", *PLACE, *EFFECT), _effects(analysis)),
+        _table("contrasts", ("optimizer", "variant", *CONTRAST), _contrasts(analysis)),
+        _table("pairs", (*PLACE, *PAIR), _pairs(analysis)),
+        _table("layers", (*PLACE, *LAYER), _layers(analysis)),
+        _table("failures", (*PLACE, *FAILURE), _failures(analysis)),
+        _table("controls", CONTROL, _controls(analysis)),
     )
 
 
-def files(study: Study) -> dict[str, bytes]:
+def files(analysis: Analysis) -> dict[str, bytes]:
     """By file name, every table as CSV, and as Parquet where pyarrow is installed."""
     found: dict[str, bytes] = {}
-    for table in tables(study):
+    for table in tables(analysis):
         found[f"{table.name}.csv"] = as_csv(table)
         if (parquet := as_parquet(table)) is not None:
             found[f"{table.name}.parquet"] = parquet
@@ -108,8 +106,8 @@ CELL = (
 )  # fmt: skip
 
 
-def _cells(study: Study) -> Iterator[Row]:
-    for r in study.results:
+def _cells(analysis: Analysis) -> Iterator[Row]:
+    for r in analysis.study.results:
         told = (_plain(r.summary.get(key)) for key in ("step", "parameters", "seconds_in_this_process"))
         loss = r.validation_loss
         yield (
@@ -125,11 +123,11 @@ def _plain(value: object) -> Value:
 RATE = ("rate", "mean_loss", "finished", "diverged", "ended", "lowest_loss", "highest_loss", "is_chosen")
 
 
-def _rates(study: Study) -> Iterator[Row]:
+def _rates(analysis: Analysis) -> Iterator[Row]:
     """Every rate, those included that only helped to find the largest stable one."""
-    chosen = {(arm.format, arm.optimizer, arm.variant): arm.rate for arm in arms(study)}
+    chosen = {(arm.format, arm.optimizer, arm.variant): arm.rate for arm in analysis.arms}
     for place, rate in chosen.items():
-        for point in rate_points([result for result in study.results if _place(result) == place]):
+        for point in rate_points([result for result in analysis.study.results if _place(result) == place]):
             losses = point.losses.values()
             ends = (min(losses, default=None), max(losses, default=None))
             counts = (len(losses), point.diverged, point.of)
@@ -139,8 +137,8 @@ def _rates(study: Study) -> Iterator[Row]:
 ARM = ("rate", "mean_loss", "perplexity_of_mean", "seeds", "diverged", "ended", "rates_tried", "is_tuned")
 
 
-def _arms(study: Study) -> Iterator[Row]:
-    for arm in arms(study):
+def _arms(analysis: Analysis) -> Iterator[Row]:
+    for arm in analysis.arms:
         mean = sum(arm.losses.values()) / len(arm.losses) if arm.losses else None
         levels = (mean, in_metric(mean, PERPLEXITY))
         counts = (len(arm.losses), arm.diverged, arm.of, len(arm.tried), int(arm.is_tuned))
@@ -153,9 +151,9 @@ EFFECT = (
 )  # fmt: skip
 
 
-def _effects(study: Study) -> Iterator[Row]:
+def _effects(analysis: Analysis) -> Iterator[Row]:
     for metric in (LOSS, PERPLEXITY):
-        for e in effects(study, metric):
+        for e in analysis.effects_by(metric):
             yield (
                 metric, e.format, e.optimizer, e.variant, len(e.differences), e.mean, *_bounds(e.interval),
                 *_bounds(e.student), e.p, e.p_adjusted, e.verdict, len(e.diverged_seeds), "; ".join(e.caution),
@@ -168,8 +166,8 @@ CONTRAST = (
 )  # fmt: skip
 
 
-def _contrasts(study: Study) -> Iterator[Row]:
-    for c in interactions(study):
+def _contrasts(analysis: Analysis) -> Iterator[Row]:
+    for c in analysis.interactions:
         yield (
             c.optimizer, c.variant, c.format, c.other, len(c.differences), c.mean, *_bounds(c.interval),
             *_bounds(c.student), c.p, c.p_adjusted, c.margin, c.p_equivalence, c.detectable, c.verdict,
@@ -179,8 +177,8 @@ def _contrasts(study: Study) -> Iterator[Row]:
 PAIR = ("seed", "rate", "loss", "baseline", "baseline_rate", "baseline_loss", "gain")
 
 
-def _pairs(study: Study) -> Iterator[Row]:
-    for effect in effects(study):
+def _pairs(analysis: Analysis) -> Iterator[Row]:
+    for effect in analysis.effects:
         if effect.arm is None or effect.against is None:
             continue
         gains = dict(zip(effect.seeds, effect.differences, strict=True))
@@ -192,17 +190,17 @@ def _pairs(study: Study) -> Iterator[Row]:
 LAYER = ("layer_type", "reading", "mean", "layers", "cells")
 
 
-def _layers(study: Study) -> Iterator[Row]:
-    for m in by_layer_type(study):
+def _layers(analysis: Analysis) -> Iterator[Row]:
+    for m in analysis.layer_means:
         yield (m.format, m.optimizer, m.variant, m.type, m.reading, m.mean, m.layers, m.cells)
 
 
 FAILURE = ("rate", "seed", "status", "step", "phase", "layer", "operand", "what", "reason", "cell")
 
 
-def _failures(study: Study) -> Iterator[Row]:
+def _failures(analysis: Analysis) -> Iterator[Row]:
     """Every cell that diverged or crashed, or in which a number that is not finite appeared."""
-    for r in study.results:
+    for r in analysis.study.results:
         broke = r.run_summary.broke or {}
         if broke or r.status in ("diverged", "crashed"):
             where = (_plain(broke.get(key)) for key in ("step", "phase", "layer", "role", "what"))
@@ -212,12 +210,12 @@ def _failures(study: Study) -> Iterator[Row]:
 CONTROL = ("control", "format", "one", "other", "pairs", "mean_gain_of_other", "low", "high", "outcome")
 
 
-def _controls(study: Study) -> Iterator[Row]:
-    for what, found in (("same grid", same_grids(study)), ("same optimizer", same_optimizers(study))):
+def _controls(analysis: Analysis) -> Iterator[Row]:
+    for what, found in (("same grid", analysis.same_grids), ("same optimizer", analysis.same_optimizers)):
         for same in found:
             yield (what, None, same.one, same.other, same.pairs, None, None, None, same.sentence)
     words = {1: "other is better", -1: "other is worse", 0: "no difference shown"}
-    for contrast in contrasts(study):
+    for contrast in analysis.contrasts:
         mean = sum(contrast.differences) / len(contrast.differences) if contrast.differences else None
         names = tuple(f"{arm.optimizer}; {arm.variant}" if arm.variant else arm.optimizer for arm in contrast.arms)
         yield (

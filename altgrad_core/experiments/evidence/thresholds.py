@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from altgrad_core.experiments.matrix.search import bracket
-from altgrad_core.experiments.study.study import Result, Study, once
+from altgrad_core.experiments.study.study import Result, Study
 from altgrad_core.results.ending import Ending
 
 
@@ -36,8 +36,7 @@ class Threshold:
         return None if self.stable is None or self.diverged is None else self.diverged / self.stable
 
 
-@once
-def thresholds(study: Study) -> tuple[Threshold, ...]:
+def thresholds_of(study: Study) -> tuple[Threshold, ...]:
     """One for every arm of which some rate was tried, probes among them, in order of appearance."""
     found: dict[tuple[str, str, str], list[Result]] = {}
     for result in study.results:

@@ -2,60 +2,34 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
-from collections.abc import Iterator, Mapping, Set
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from altgrad_core.contracts.actions import ROLES
 from altgrad_core.errors import ManifestError
-from altgrad_core.experiments.matrix.search import MOST_STEPS, around_the_best, neat, next_probe
-from altgrad_core.files import read_whole
+from altgrad_core.experiments.matrix.cell import Cell, Setting, cell_of, with_setting
+from altgrad_core.experiments.matrix.search import (
+    MOST_STEPS,
+    around_the_best,
+    drawn,
+    neat,
+    next_probe,
+    part_of,
+    the_best,
+)
 from altgrad_core.manifest.explain import problem_at, validated
 from altgrad_core.manifest.lines import Location
 from altgrad_core.manifest.load import ManifestFile
-from altgrad_core.manifest.matrix import Label, Point, points, too_many
-from altgrad_core.manifest.merge import assign, dotted, location_of, value_at
-from altgrad_core.manifest.schema import MatrixTable, SearchTable
-from altgrad_core.records.directory import RunDirectory
+from altgrad_core.manifest.matrix import Label, points, too_many
+from altgrad_core.manifest.merge import dotted, location_of, value_at
+from altgrad_core.manifest.schema import MatrixTable
+from altgrad_core.manifest.search_schema import SearchTable
 from altgrad_core.registry.registry import Registry
 from altgrad_core.results.ending import Ending
-from altgrad_core.running.assembly.resolve import resolve
-from altgrad_core.running.assembly.resolved import Resolved
-from altgrad_core.running.session.describe import resolved_manifest
 
-SCHEMA = 1
 SEED = "run.seed"
-LONGEST_NAME = 120
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One run of a matrix.
-
-    Attributes:
-        name: of its directory: the values of the axes, and the beginning of the identity.
-        identity: SHA-256 of its resolved manifest and of the facts of its formats, without name, trackers and device.
-        labels: for every axis, what its value is called.
-        manifest: with every default written out, as plain data.
-        role: `cell`, or `probe` where it only helps to find the largest stable rate.
-    """
-
-    name: str
-    identity: str
-    labels: Mapping[str, Label]
-    resolved: Resolved
-    manifest: Mapping[str, Any]
-    role: Literal["cell", "probe"] = "cell"
-
-    def told(self) -> dict[str, Any]:
-        """The cell as `cells.json` has it."""
-        place = {"name": self.name, "identity": self.identity, "point": dict(self.labels), "role": self.role}
-        return {**place, "manifest": dict(self.manifest)}
 
 
 Endings = Mapping[str, Ending]
@@ -69,16 +43,16 @@ class Matrix:
     """
 
     def __init__(self, source: ManifestFile, registry: Registry, *, most: int) -> None:
-        self.source, self._registry, self._made = source, registry, dict[tuple[int, float | None], Cell]()
+        self.source, self._registry, self._made = source, registry, dict[tuple[int, Setting], Cell]()
         self.table = validated(MatrixTable, source.data["matrix"], source, ("matrix",))
         self._points = points(source, self.table, most=most)
         if (bound := self.bound()) > most:
             raise too_many(source, bound, most)
         search = self.table.search
-        if search is not None and any(dotted(location_of(search.key)) in point.labels for point in self._points):
-            raise self._error(
-                ("search", "key"), f'"{search.key}" is an axis of the matrix too; leave out one of the two'
-            )
+        for key in () if search is None else search.keys:
+            if any(dotted(location_of(key)) in point.labels for point in self._points):
+                place = ("search", "key") if search is None or search.samples is None else ("search", "ranges", key)
+                raise self._error(place, f'"{key}" is an axis of the matrix too; leave out one of the two')
         self._refuse_twins()
         self._refuse_an_unknown_baseline()
 
@@ -87,8 +61,8 @@ class Matrix:
         search, groups = self.table.search, len(self.groups)
         if search is None:
             return len(self._points)
-        rates = len(search.factors)
-        kept = rates if search.keep is None else search.keep
+        rates = search.tried
+        kept = rates if search.keep is None else min(search.keep, rates) if search.spacing is None else search.keep
         probes = search.bisections + MOST_STEPS if search.bisections else 0
         fresh = kept if search.spacing is not None else 0
         return groups * (rates + fresh + probes) + (len(self._points) - groups) * kept
@@ -97,6 +71,11 @@ class Matrix:
     def name(self) -> str:
         """The name of the study: that of the manifest, or of its file."""
         return str(value_at(self.source.data, ("run", "name")) or self.source.path.stem)
+
+    @property
+    def seeds(self) -> tuple[Any, ...]:
+        """The seeds of all combinations, those that a search comes to later included."""
+        return tuple(dict.fromkeys(value_at(point.source.data, location_of(SEED)) for point in self._points))
 
     @cached_property
     def groups(self) -> tuple[tuple[int, ...], ...]:
@@ -113,7 +92,7 @@ class Matrix:
         """Every cell known so far, each once: a search adds more as cells end."""
         search = self.table.search
         if search is None:
-            return [self._cell(index, None) for index in range(len(self._points))]
+            return [self._cell(index) for index in range(len(self._points))]
         known: dict[str, Cell] = {}
         for group in self.groups:
             for cell in self._searched(group, search, endings):
@@ -124,7 +103,7 @@ class Matrix:
         return ManifestError(problem_at(self.source, ("matrix", *location), message))
 
     def _refuse_an_unknown_baseline(self) -> None:
-        optimizers = [self._cell(index, None).manifest["optimizer"] for index in range(len(self._points))]
+        optimizers = [self._cell(index).manifest["optimizer"] for index in range(len(self._points))]
         tables = [table for own in optimizers for table in (own, *own.get("group", []))]
         names = list(dict.fromkeys(str(table["use"]) for table in tables if "use" in table))
         if self.table.baseline is not None and self.table.baseline.split(" (")[0] not in names:
@@ -132,126 +111,79 @@ class Matrix:
             raise self._error(("baseline",), message)
 
     def _searched(self, group: tuple[int, ...], search: SearchTable, endings: Endings) -> Iterator[Cell]:
-        """All rates with the first seed; then all seeds, and probes, as the endings suggest."""
+        """All settings with the first seed; then all seeds, and probes, as the endings suggest."""
         pilot, others = group[0], group[1:]
-        rates = sorted({neat(self._rate(pilot, search.key) * factor) for factor in search.factors})
-        first = {rate: self._cell(pilot, rate) for rate in rates}
+        settings = self._settings(pilot, search)
+        first = {rate: self._cell(pilot, setting) for rate, setting in settings.items()}
         yield from first.values()
         ended = {rate: endings[cell.name] for rate, cell in first.items() if cell.name in endings}
         if search.keep is None:
-            yield from (self._cell(index, rate) for index in others for rate in rates)
-        if len(ended) < len(rates):
+            yield from (self._cell(index, setting) for index in others for setting in settings.values())
+        if len(ended) < len(settings):
             return
         if search.keep is not None:
             losses = {rate: ending.rank for rate, ending in ended.items()}
-            kept = around_the_best(losses, keep=search.keep, spacing=search.spacing)
-            yield from (self._cell(index, rate) for index in group for rate in kept)
+            if search.samples is None:
+                kept = around_the_best(losses, keep=search.keep, spacing=search.spacing)
+                settings = {rate: ((search.key, rate),) for rate in kept}
+            else:
+                settings = {rate: settings[rate] for rate in the_best(losses, keep=search.keep)}
+            yield from (self._cell(index, setting) for index in group for setting in settings.values())
         if search.bisections and all(ending.status != "crashed" for ending in ended.values()):
-            yield from self._probes(pilot, search, rates, ended, endings)
+            yield from self._probes(pilot, search, list(first), ended, endings)
+
+    def _settings(self, pilot: int, search: SearchTable) -> dict[float, Setting]:
+        """By rate, in ascending order, what the first seed tries."""
+        if search.samples is None:
+            rate = self._own(pilot, search.key)
+            return {rate: ((search.key, rate),) for rate in sorted({neat(rate * factor) for factor in search.factors})}
+        own = {key: self._own(pilot, key, table.times is not None) for key, table in search.ranges.items()}
+        settings = [tuple(own.items())]
+        for sample in range(1, search.samples):
+            parts = {key: part_of(search.seed, key, sample) for key in search.ranges}
+            settings.append(tuple((k, drawn(table, parts[k], own[k])) for k, table in search.ranges.items()))
+        return dict(sorted((dict(setting)[search.key], setting) for setting in settings))
 
     def _probes(
         self, pilot: int, search: SearchTable, rates: list[float], ended: dict[float, Ending], endings: Endings
     ) -> Iterator[Cell]:
         is_stable = {rate: ending.has_learned for rate, ending in ended.items()}
         while (rate := next_probe(is_stable, grid=rates, bisections=search.bisections)) is not None:
-            cell = replace(self._cell(pilot, rate), role="probe")
+            cell = replace(self._cell(pilot, ((search.key, rate),)), role="probe")
             yield cell
             ending = endings.get(cell.name)
             if ending is None or ending.status == "crashed":
                 return
             is_stable[rate] = ending.has_learned
 
-    def _rate(self, index: int, key: str) -> float:
-        """The value a point has where rates are searched."""
-        value = value_at(dict(self._cell(index, None).manifest), location_of(key))
-        if not isinstance(value, int | float) or isinstance(value, bool) or value <= 0:
-            message = f'"{key}" is {json.dumps(value)} in cell {self._cell(index, None).name}; a search needs a number above 0'
-            raise self._error(("search", "key"), message)
-        return float(value)
+    def _own(self, index: int, key: str, must_be_above_0: bool = True) -> Any:
+        """The value a point has at a searched key."""
+        cell = self._cell(index)
+        value = value_at(dict(cell.manifest), location_of(key))
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if must_be_above_0 and not (is_number and value > 0):
+            place = ("search", "ranges", key) if self.table.search and self.table.search.samples else ("search", "key")
+            message = f'"{key}" is {json.dumps(value)} in cell {cell.name}; a search needs a number above 0'
+            raise self._error(place, message)
+        return float(value) if must_be_above_0 else value
 
-    def _cell(self, index: int, rate: float | None) -> Cell:
-        """The cell of a point; with the searched key at `rate`."""
-        if (index, rate) not in self._made:
+    def _cell(self, index: int, setting: Setting = ()) -> Cell:
+        """The cell of a point; with the searched keys at their values."""
+        if (index, setting) not in self._made:
             point = self._points[index]
-            if rate is not None and self.table.search is not None:
-                point = _at_rate(point, self.table.search.key, rate)
-            self._made[index, rate] = _cell(point, self._registry)
-        return self._made[index, rate]
+            if setting and self.table.search is not None:
+                point = with_setting(point, setting, self.table.search.key)
+            self._made[index, setting] = cell_of(point, self._registry)
+        return self._made[index, setting]
 
     def _refuse_twins(self) -> None:
         seen: dict[str, Cell] = {}
         for index in range(len(self._points)):
-            cell = self._cell(index, None)
+            cell = self._cell(index)
             if (twin := seen.setdefault(cell.identity, cell)) is not cell:
                 pair = f"{_described(twin.labels)} and {_described(cell.labels)}"
                 message = f"two cells are one and the same run: {pair}; leave one out"
                 raise self._error((), message)
-
-
-def ending_of(directory: RunDirectory) -> Ending | None:
-    """How the cell in a directory ended; None where it has not."""
-    if not directory.is_finished:
-        return None
-    try:
-        told = json.loads(read_whole(directory.summary))
-    except (OSError, ValueError, RecursionError):
-        return None  # damaged: whoever continues the run says so
-    return Ending.of(told) if isinstance(told, dict) and "validation_loss" in told else None
-
-
-def endings_in(
-    matrix: Matrix, study: Path, *, known: Endings | None = None, apart_from: Set[str] = frozenset()
-) -> dict[str, Ending]:
-    """How every cell that ended did, and those that a search added because of that.
-
-    Args:
-        known: endings that need not be looked up.
-        apart_from: cells whose endings do not count.
-    """
-    endings = dict(known or {})
-    while True:
-        unknown = [c for c in matrix.cells(endings) if c.name not in endings and c.name not in apart_from]
-        fresh = {cell.name: found for cell in unknown if (found := ending_of(directory_of(cell, study))) is not None}
-        if not fresh:
-            return endings
-        endings |= fresh
-
-
-def directory_of(cell: Cell, study: Path) -> RunDirectory:
-    """Where a cell runs."""
-    return RunDirectory(study / cell.name)
-
-
-def _at_rate(point: Point, key: str, rate: float) -> Point:
-    data = json.loads(json.dumps(point.source.data))
-    assign(data, location_of(key), rate)
-    origin = f"{point.source.where(('matrix', 'search'))} (matrix.search)"
-    settings = {**point.source.settings, location_of(key): origin}
-    return Point({**point.labels, dotted(location_of(key)): rate}, replace(point.source, data=data, settings=settings))
-
-
-def _cell(point: Point, registry: Registry) -> Cell:
-    resolved = resolve(point.source, registry)
-    identity = identity_of(resolved)
-    return Cell(_name(point.labels, identity), identity, point.labels, resolved, resolved_manifest(resolved))
-
-
-def identity_of(resolved: Resolved) -> str:
-    """SHA-256 of everything that decides the numbers of a run, and of the schema it is written in."""
-    manifest = {key: value for key, value in resolved_manifest(resolved).items() if key != "tracker"}
-    manifest["run"] = {key: value for key, value in manifest["run"].items() if key not in ("name", "device")}
-    quantizers = [q for rule in resolved.rules for role in ROLES if (q := getattr(rule, role)) is not None]
-    formats = [quantizer.target.facts() for quantizer in quantizers]
-    text = json.dumps({"schema": SCHEMA, "manifest": manifest, "formats": formats}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _name(labels: Mapping[str, Label], identity: str) -> str:
-    words = [
-        str(value) if isinstance(value, str) else f"{axis.rsplit('.')[-1]}{value}" for axis, value in labels.items()
-    ]
-    slug = re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(words)).strip("-.")[:LONGEST_NAME]
-    return f"{slug}-{identity[:8]}" if slug else identity[:8]
 
 
 def _described(labels: Mapping[str, Label]) -> str:

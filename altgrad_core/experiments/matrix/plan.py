@@ -7,7 +7,8 @@ from typing import Any
 
 from altgrad_core.contracts.actions import ROLES
 from altgrad_core.contracts.optimizer import OptimizerSpec
-from altgrad_core.experiments.matrix.cells import SCHEMA, Cell, Matrix
+from altgrad_core.experiments.matrix.cell import SCHEMA, Cell
+from altgrad_core.experiments.matrix.cells import Matrix
 from altgrad_core.experiments.study.labels import default_options, labels_of
 from altgrad_core.running.assembly.resolved import Resolved
 
@@ -18,7 +19,9 @@ def plan_of(matrix: Matrix, cells: Sequence[Cell]) -> dict[str, Any]:
 
     specs = {spec.name: spec for cell in cells for spec in _specs(cell.resolved)}
     defaults = {name: default_options(type(spec)) for name, spec in specs.items()}
-    labels = labels_of([cell.manifest for cell in cells], defaults)
+    search = matrix.table.search
+    searched = [] if search is None else [key for key in search.keys if key != search.key]
+    labels = labels_of([cell.manifest for cell in cells], defaults, searched=searched)
     return {
         "schema": SCHEMA,
         "version": __version__,

@@ -1,9 +1,13 @@
-"""Which rates are tried, given how the tried ones ended. Pure functions: any process that asks gets the same answer."""
+"""Which rates or settings are tried, given how the tried ones ended. Pure functions: any process that asks gets the same answer."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
+
+from altgrad_core.manifest.search_schema import RangeTable
+from altgrad_core.numerics.random import derive_key
 
 WIDEST_STEP = 10**0.5
 MOST_STEPS = 4
@@ -29,6 +33,33 @@ def around_the_best(losses: Mapping[float, float], *, keep: int, spacing: float 
         return [neat(rates[best] * spacing ** (index - (keep - 1) / 2)) for index in range(keep)]
     first = min(max(0, best - (keep - 1) // 2), max(0, len(rates) - keep))
     return rates[first : first + keep]
+
+
+def the_best(losses: Mapping[float, float], *, keep: int) -> list[float]:
+    """So many keys of lowest loss, in ascending order; of equal losses the smaller keys."""
+    return sorted(sorted(losses, key=lambda key: (losses[key], key))[:keep])
+
+
+def drawn(table: RangeTable, part: float, own: Any) -> float | int:
+    """The value of a key at a part, from 0 to 1, of its range.
+
+    Args:
+        own: the value a cell has there itself; a number above 0 where the range is one of factors.
+    """
+    if table.whole is not None:
+        low, high = table.whole
+        return min(high, low + int(part * (high - low + 1)))
+    if table.linear is not None:
+        return neat(table.linear[0] + part * (table.linear[1] - table.linear[0]))
+    ends = table.times or table.log
+    assert ends is not None
+    value = ends[0] * (ends[1] / ends[0]) ** part
+    return neat(own * value if table.times is not None else value)
+
+
+def part_of(seed: int, key: str, sample: int) -> float:
+    """The random number from 0 to 1 of one key in one setting."""
+    return derive_key(seed, "search", key, sample) / 2**63
 
 
 def bracket(is_stable: Mapping[float, bool]) -> tuple[float | None, float | None]:

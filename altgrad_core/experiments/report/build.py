@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from altgrad_core.experiments.evidence.analysis import Analysis
 from altgrad_core.experiments.evidence.answer import Answer
 from altgrad_core.experiments.evidence.heading import heading
 from altgrad_core.experiments.report.blocks import Page
@@ -13,6 +14,7 @@ from altgrad_core.experiments.report.sections.layers import layers_section
 from altgrad_core.experiments.report.sections.lines import lines_section
 from altgrad_core.experiments.report.sections.losses import losses_section
 from altgrad_core.experiments.report.sections.provenance import provenance_section
+from altgrad_core.experiments.report.sections.statistics import statistics_section
 from altgrad_core.experiments.report.sections.summary import summary_blocks
 from altgrad_core.experiments.report.sections.why import why_section
 from altgrad_core.experiments.report.view import View
@@ -22,6 +24,7 @@ from altgrad_core.experiments.study.wording import count
 SECTIONS = (
     answers_section,
     effects_section,
+    statistics_section,
     losses_section,
     layers_section,
     failures_section,
@@ -32,12 +35,12 @@ SECTIONS = (
 )
 
 
-def build_page(study: Study, told: Answer) -> Page:
+def build_page(analysis: Analysis, told: Answer) -> Page:
     """Every section, whether the records hold something for it or not."""
-    view = View(study)
+    view, study = View(analysis), analysis.study
     sections = tuple(section(view) for section in SECTIONS)
     title = f"{study.name}: AltGrad report"
-    return Page(title, heading(study), told.cautions, _subject(study), summary_blocks(view), sections)
+    return Page(title, heading(analysis), told.cautions, _subject(study), summary_blocks(view), sections)
 
 
 def _subject(study: Study) -> str:

@@ -1,4 +1,4 @@
-"""A study as the sections look at it: arms, effects, panels, references, and one colour for each optimizer."""
+"""A study as the sections show it: panels, references, and one colour for each optimizer."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from altgrad_core.experiments.evidence.arms import Arm, arms
-from altgrad_core.experiments.evidence.effects import Effect, effects
-from altgrad_core.experiments.evidence.facts import format_facts, references
+from altgrad_core.experiments.evidence.analysis import Analysis
+from altgrad_core.experiments.evidence.arms import Arm
+from altgrad_core.experiments.evidence.effects import Effect
 from altgrad_core.experiments.figures.axes import can_be_drawn
 from altgrad_core.experiments.figures.palette import colours_of
-from altgrad_core.experiments.study.study import Result, Study
+from altgrad_core.experiments.study.study import Result
 
 WIDE_BITS = 16
 
@@ -28,17 +28,18 @@ class Place:
 
 
 class View:
-    """What is computed once and shown in several sections."""
+    """The analysis of a study, and what several sections need to show it."""
 
-    def __init__(self, study: Study) -> None:
-        self.study = study
-        self.arms = arms(study)
+    def __init__(self, analysis: Analysis) -> None:
+        self.analysis = analysis
+        self.study = analysis.study
+        self.arms = analysis.arms
         self.colours = colours_of(arm.optimizer for arm in self.arms)
 
-    @cached_property
+    @property
     def effects(self) -> tuple[Effect, ...]:
         """Every optimizer against the baseline."""
-        return effects(self.study)
+        return self.analysis.effects
 
     @cached_property
     def places(self) -> tuple[Place, ...]:
@@ -68,12 +69,11 @@ class View:
 
     @cached_property
     def _wide(self) -> frozenset[str]:
-        known = {
-            name: bits for name, facts in format_facts(self.study).items() if isinstance(bits := facts.get("bits"), int)
-        }
+        recorded = self.analysis.format_facts.items()
+        known = {name: bits for name, facts in recorded if isinstance(bits := facts.get("bits"), int)}
         known = {**self.study.bits, **known}
         by_name = {label for label in self.study.formats() if all(known.get(n, 0) >= WIDE_BITS for n in _names(label))}
-        return frozenset({*references(self.study), *by_name})
+        return frozenset({*self.analysis.references, *by_name})
 
     def results(self, arm: Arm, *, chosen: bool = True) -> list[Result]:
         """The cells of an arm, those at its chosen rate or all, by seed."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from altgrad_core.errors import RunError
+from altgrad_core.experiments.evidence.analysis import Analysis
 from altgrad_core.experiments.evidence.answer import answer
 from altgrad_core.experiments.evidence.tables import files as table_files
 from altgrad_core.experiments.report.blocks import Grid, Panel
@@ -48,18 +49,18 @@ def write_report(directory: Path, out: Path | None = None) -> Written:
         ManifestError: there is no study and no run in `directory`.
         RunError: the report cannot be written.
     """
-    study = Study.read(directory)
+    analysis = Analysis(Study.read(directory))
     place = directory if out is None else out
-    told = answer(study)
-    page = build_page(study, told)
-    tables = table_files(study)
+    told = answer(analysis)
+    page = build_page(analysis, told)
+    tables = table_files(analysis)
     page = replace(page, files=_listed(tables, page.panels()))
     files = {f"{FIGURES}/{panel.name}.svg": f"{panel.svg}\n".encode() for panel in page.panels()}
     files |= {f"{TABLES}/{name}": content for name, content in tables.items()}
     files |= {MARKDOWN: as_markdown(page).encode(), PAGE: as_html(page).encode()}
     _write(place, files)
     drawn, listed = ([place / name for name in files if name.startswith(f"{kind}/")] for kind in (FIGURES, TABLES))
-    table = answer_table(View(study))
+    table = answer_table(View(analysis))
     return Written(
         page.heading, table, place / PAGE, place / MARKDOWN, told.sentence, told.cautions, tuple(drawn), tuple(listed)
     )
@@ -77,6 +78,11 @@ def _write(place: Path, files: Mapping[str, bytes]) -> None:
     """The page comes last, so that it never shows what is not there."""
     for name, content in files.items():
         path = place / name
+        if path.parent != place and path.parent.is_symlink():
+            raise RunError(
+                f"{path.parent}: is a symbolic link to {path.parent.readlink()}, and nothing is written through a link; "
+                "remove it, or choose another place with --out"
+            )
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, content)

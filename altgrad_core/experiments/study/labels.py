@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from altgrad_core.contracts.actions import ROLES
 from altgrad_core.contracts.optimizer import OptimizerSpec
+from altgrad_core.manifest.merge import location_of, value_at
 
 UNKNOWN = "unknown"  # the label of a cell whose manifest cannot be read
 UNQUANTIZED = "fp32"
-ROLES = ("weight", "activation", "gradient")
 _NO_MATTER = re.compile(
     r"(run\.(name|device|threads|checkpoint_every|keep_checkpoints|evaluate_every)|(tracker|monitor|matrix)\b.*)$"
 )
@@ -45,9 +47,16 @@ Defaults = Mapping[str, Mapping[str, Any]]
 """By optimizer, what its options are where a manifest does not set them."""
 
 
-def labels_of(manifests: Sequence[Mapping[str, Any]], defaults: Defaults) -> list[Labels]:
-    """The labels of every resolved manifest, from the keys that vary over all of them; what is none gets `NOWHERE`."""
-    known = subjects([manifest for manifest in manifests if is_manifest(manifest)])
+def labels_of(
+    manifests: Sequence[Mapping[str, Any]], defaults: Defaults, *, searched: Sequence[str] = ()
+) -> list[Labels]:
+    """The labels of every resolved manifest, from the keys that vary over all of them; what is none gets `NOWHERE`.
+
+    Args:
+        searched: what a random search varies beside the learning rate, which is another one in each setting and stands
+            for all of them.
+    """
+    known = subjects([_without(manifest, searched) for manifest in manifests if is_manifest(manifest)])
     flat = [flatten(manifest) for manifest in known]
     columns = zip(_format_labels(known), _optimizer_labels(flat, defaults), flat, _variants(flat), strict=True)
     found = iter(
@@ -57,6 +66,18 @@ def labels_of(manifests: Sequence[Mapping[str, Any]], defaults: Defaults) -> lis
         ]
     )
     return [next(found) if is_manifest(manifest) else NOWHERE for manifest in manifests]
+
+
+def _without(manifest: Mapping[str, Any], keys: Sequence[str]) -> Mapping[str, Any]:
+    """A manifest without some of its keys."""
+    if not keys:
+        return manifest
+    less = copy.deepcopy(dict(manifest))
+    for *tables, key in (location_of(key) for key in keys):
+        found = value_at(less, tuple(tables))
+        if isinstance(found, dict):
+            found.pop(key, None)
+    return less
 
 
 def is_manifest(data: Mapping[str, Any]) -> bool:

@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import wraps
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any
 
 from altgrad_core.experiments.study.labels import UNKNOWN, Defaults, Labels, labels_of
 from altgrad_core.experiments.study.reading import Planned, Reader
 from altgrad_core.experiments.study.result import Result as Result
 from altgrad_core.experiments.study.variants import named
 from altgrad_core.experiments.study.wording import few
-
-Told = TypeVar("Told")
-More = ParamSpec("More")
-
-
-def once(compute: Callable[Concatenate[Study, More], Told]) -> Callable[Concatenate[Study, More], Told]:
-    """What a function tells of a study, computed once for each study and for the rest of its arguments."""
-
-    @wraps(compute)
-    def known(study: Study, /, *args: More.args, **kwargs: More.kwargs) -> Told:
-        key = (compute.__qualname__, args, tuple(sorted(kwargs.items())))
-        if key not in study._known:
-            study._known[key] = compute(study, *args, **kwargs)
-        told: Told = study._known[key]
-        return told
-
-    return known
 
 
 @dataclass(frozen=True)
@@ -54,7 +36,6 @@ class Study:
     defaults: Defaults = field(default_factory=dict)
     bits: Mapping[str, int] = field(default_factory=dict)
     margin: float | None = None
-    _known: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def formats(self) -> tuple[str, ...]:
         """The format labels in order of appearance."""
@@ -63,6 +44,22 @@ class Study:
     def optimizers(self) -> tuple[str, ...]:
         """The optimizer labels in order of appearance."""
         return tuple(dict.fromkeys(result.optimizer for result in self.results))
+
+    @property
+    def unit(self) -> str:
+        """The unit of the losses."""
+        units = dict.fromkeys(str(unit) for task in self._tasks if (unit := task.get("unit")))
+        return " or ".join(units) or "nats per token"
+
+    @property
+    def initial_loss(self) -> float | None:
+        """The loss of a model that has learned nothing; None where cells differ in it, or it is not recorded."""
+        found = {float(loss) for task in self._tasks if isinstance(loss := task.get("initial_loss"), int | float)}
+        return found.pop() if len(found) == 1 else None
+
+    @property
+    def _tasks(self) -> list[Mapping[str, Any]]:
+        return [task for result in self.results if isinstance(task := result.summary.get("task"), Mapping)]
 
     def seeds(self) -> tuple[int, ...]:
         """The seeds in order of appearance."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from altgrad_core.numerics.quantizer import Quantizer
 
-ORDER = ("numba", "inductor", "reference")  # the last one supports everything
+ORDER = ("numba", "triton", "inductor", "reference")  # the last one supports everything
 
 
 def choose(case: Case) -> Any:

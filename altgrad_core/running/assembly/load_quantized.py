@@ -16,6 +16,7 @@ from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.minifloat import Minifloat
 from altgrad_core.registry.registry import installed
 from altgrad_core.running.assembly.library import layer_kinds, load_format
+from altgrad_core.running.assembly.written import literal
 from altgrad_core.running.model.plan import Plan
 from altgrad_core.running.model.quantized_file import VERSION, decoded, read_quantizer
 from altgrad_core.running.model.recipe import Rule
@@ -41,7 +42,7 @@ def load_quantized(model: nn.Module, path: str | Path) -> Plan:
         }
         on_grid = {facts["layer"] for facts in told["weights"].values()}
         rules = [
-            Rule(_literal(layer), **{role: _quantizer(written, formats[layer, role], role, layer in on_grid)})
+            Rule(literal(layer), **{role: _quantizer(written, formats[layer, role], role, layer in on_grid)})
             for layer, roles in told["recipe"].items()
             for role, written in roles.items()
         ]
@@ -103,8 +104,3 @@ def _format(facts: dict[str, Any]) -> Format:
     if found.facts() != facts:
         raise RunError(f'the file has "{facts["name"]}" as {facts}, but that format is {found.facts()} here')
     return found
-
-
-def _literal(path: str) -> str:
-    """A pattern that matches this path alone."""
-    return "".join(f"[{character}]" if character in "*?[" else character for character in path)

@@ -10,13 +10,15 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from altgrad_core.contracts.dataset import TokenData
+from altgrad_core.contracts.dataset import ExampleData, TokenData
 from altgrad_core.contracts.intervention import Intervention
 from altgrad_core.contracts.monitor import Monitor
 from altgrad_core.errors import RunError
+from altgrad_core.manifest.schema import Manifest
 from altgrad_core.running.assembly.chained import load_exactly
 from altgrad_core.running.assembly.resolved import Resolved
 from altgrad_core.running.data.batches import Batches
+from altgrad_core.running.data.example_batches import ExampleBatches
 from altgrad_core.running.model.freezing import Freezing
 from altgrad_core.running.model.plan import Plan
 from altgrad_core.running.parallel.processes import ALONE, Processes
@@ -36,6 +38,7 @@ class Progress:
         broke: what was not finite first, if anything was: a `FirstNonfinite` as plain data.
         records_size, records_sha256: bytes of `records.jsonl` when this was saved, and their SHA-256.
         manifest_sha256: SHA-256 of `resolved.toml`, the manifest of the run.
+        metrics: those of the task, when the validation loss was last measured.
     """
 
     step: int = 0
@@ -56,6 +59,7 @@ class Progress:
     records_size: int = 0
     records_sha256: str = ""
     manifest_sha256: str = ""
+    metrics: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -64,8 +68,8 @@ class Run:
 
     resolved: Resolved
     model: nn.Module
-    data: TokenData
-    batches: Batches
+    data: TokenData | ExampleData
+    batches: Batches | ExampleBatches
     plan: Plan
     optimizer: Optimizer
     device: torch.device
@@ -79,9 +83,26 @@ class Run:
         self.freezing = Freezing(self.plan)
 
     @property
+    def settings(self) -> Manifest:
+        """The manifest, as it was validated."""
+        return self.resolved.manifest
+
+    @property
     def steps(self) -> int:
         """Optimizer steps in all."""
-        return self.resolved.manifest.run.steps
+        return self.settings.run.steps
+
+    def at(self, step: int, phase: str, micro_batch: int | None = None) -> None:
+        """Set what is computed next; the random streams of the quantized layers depend on it.
+
+        Args:
+            phase: `train` or `evaluate`.
+            micro_batch: unchanged by default.
+        """
+        moment = self.plan.moment
+        moment.step, moment.phase = step, phase
+        if micro_batch is not None:
+            moment.micro_batch = micro_batch
 
     @property
     def name(self) -> str:

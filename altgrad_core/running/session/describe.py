@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
+from altgrad_core.contracts.monitor import Monitor
+from altgrad_core.errors import ManifestError
 from altgrad_core.numerics.format import Format
 from altgrad_core.records.diagnosis import Diagnosis, as_markdown
 from altgrad_core.records.directory import RunDirectory
 from altgrad_core.records.record import encode_record
 from altgrad_core.running.assembly.resolved import Resolved
 from altgrad_core.running.assembly.run import Run
-from altgrad_core.running.loop.loop import perplexity_of
+from altgrad_core.running.model.operand import Operand
 
+SCRIPT = "script"
+"""The table of a manifest that says of what training script it tells, and that no command can repeat it."""
 MOST_BITS = 10  # of a format whose rungs are recorded one by one
 SUMMARY_KEYS = frozenset(
     [
@@ -22,6 +28,7 @@ SUMMARY_KEYS = frozenset(
         "loss",
         "validation_loss",
         "perplexity",
+        "metrics",
         "best_validation_loss",
         "switches",
         "skipped_steps",
@@ -30,6 +37,7 @@ SUMMARY_KEYS = frozenset(
         "seconds_in_this_process",
         "parameters",
         "data",
+        "task",
         "formats",
     ]
 )
@@ -51,23 +59,36 @@ def resolved_manifest(resolved: Resolved) -> dict[str, Any]:
     return manifest
 
 
+def refuse_script(manifest: Mapping[str, Any], path: Path) -> None:
+    """Refuse to go on with the run of a training script.
+
+    Raises:
+        ManifestError: this is the manifest of one.
+    """
+    if SCRIPT in manifest:
+        raise ManifestError(
+            f"{path}: is the run of a training script, which alone can continue it: watch(..., resume=True), then "
+            "watch.load_state_dict(what watch.state_dict() returned)"
+        )
+
+
 def began(run: Run) -> dict[str, Any]:
     """The first record: what the run is."""
     return {
         "kind": "began",
         "name": run.name,
-        "seed": run.resolved.manifest.run.seed,
+        "seed": run.settings.run.seed,
         "steps": run.steps,
         "tokens_per_step": run.batches.tokens_per_step,
         "vocabulary": run.data.vocabulary,
         **_facts(run),
-        "readings": reading_facts(run),
+        "readings": reading_facts(run.monitors),
     }
 
 
-def reading_facts(run: Run) -> list[dict[str, Any]]:
+def reading_facts(monitors: Iterable[Monitor]) -> list[dict[str, Any]]:
     """What the monitors declare of their readings, each once."""
-    found = {reading.name: reading.written() for monitor in run.monitors for reading in monitor.facts()}
+    found = {reading.name: reading.written() for monitor in monitors for reading in monitor.facts()}
     return list(found.values())
 
 
@@ -81,7 +102,8 @@ def ended(run: Run, status: str) -> dict[str, Any]:
         "step": progress.step,
         "loss": progress.loss,
         "validation_loss": progress.validation_loss,
-        "perplexity": None if progress.validation_loss is None else perplexity_of(progress.validation_loss),
+        "perplexity": progress.metrics.get("perplexity"),
+        "metrics": progress.metrics,
         "best_validation_loss": progress.best_loss,
         "switches": progress.switches,
         "skipped_steps": progress.skipped,
@@ -121,9 +143,21 @@ def _format_facts(format: Format) -> dict[str, Any]:
 
 def _facts(run: Run) -> dict[str, Any]:
     """What does not change during a run, but for formats that are switched."""
-    formats = {operand.format.name: _format_facts(operand.format) for operand in run.plan.operands()}
+    task = run.data.task
     return {
         "parameters": run.parameters(),
         "data": run.data.facts,
-        "formats": [formats[name] for name in sorted(formats)],
+        "task": {
+            "name": task.name,
+            "unit": task.unit,
+            "counts": "tokens" if task.per_token else "examples",
+            "initial_loss": task.initial_loss,
+        },
+        "formats": format_facts(run.plan.operands()),
     }
+
+
+def format_facts(operands: Iterable[Operand]) -> list[dict[str, Any]]:
+    """What defines the formats in force, by name."""
+    formats = {operand.format.name: _format_facts(operand.format) for operand in operands}
+    return [formats[name] for name in sorted(formats)]

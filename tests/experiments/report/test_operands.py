@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from altgrad_core.experiments.evidence.analysis import Analysis
 from altgrad_core.experiments.report.blocks import Gallery, Text
 from altgrad_core.experiments.report.sections.layers import layers_section
 from altgrad_core.experiments.report.sections.maps import maps_blocks
@@ -29,7 +30,7 @@ def view(write: Callable[..., Path], made: Any) -> View:
         path = directory / cell.name / "resolved.toml"
         head, mark, tail = path.read_text().partition("[recipe.gradient]")
         path.write_text(head + mark + tail.replace(f'"{cell.format}"', '"e3m4"'))
-    return View(Study.read(directory))
+    return View(Analysis(Study.read(directory)))
 
 
 def texts(blocks: Any) -> list[str]:

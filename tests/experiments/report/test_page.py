@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from altgrad_core.experiments.evidence.analysis import Analysis
 from altgrad_core.experiments.report.blocks import Text
 from altgrad_core.experiments.report.sections.why import causes_blocks
 from altgrad_core.experiments.report.view import View
@@ -232,7 +233,7 @@ def test_formats_that_are_one_grid_must_be_the_same_and_a_difference_is_a_cautio
 def test_a_cell_without_a_checkpoint_is_named_where_its_weights_would_be(report: Report, made: Any) -> None:
     cell = made()
     lines = section(report([cell]).page, "lines")
-    assert lines == f"7 Number lines and code use e4m3: there is no checkpoint (looked at {cell.name})."
+    assert lines == f"8 Number lines and code use e4m3: there is no checkpoint (looked at {cell.name})."
 
 
 def test_weights_of_a_checkpoint_are_shown_on_their_number_line(
@@ -268,7 +269,7 @@ def causes(study: Callable[..., Study], made: Any, formats: tuple[str, ...]) -> 
         for place, form in enumerate(formats)
         for optimizer in ("adamw", "manifold-adamw")
     ]
-    first = causes_blocks(View(study(cells)))[0]
+    first = causes_blocks(View(Analysis(study(cells))))[0]
     assert isinstance(first, Text)
     return first.text
 
@@ -299,7 +300,7 @@ def test_formats_count_once_whatever_their_variants_and_grids_that_are_one_do_to
         for rounding in ("nearest-even", "stochastic")
         for optimizer in ("adamw", "manifold-adamw")
     ]
-    first = causes_blocks(View(study(cells)))[0]
+    first = causes_blocks(View(Analysis(study(cells))))[0]
     assert isinstance(first, Text)
     assert first.text.startswith("With 2 formats compared no correlation is told: ")
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 from altgrad_core.experiments.evidence.controls import (
     Contrast,
     contrast_sentences,
-    contrasts,
-    same_grids,
-    same_optimizers,
 )
 from altgrad_core.experiments.report.blocks import Block, Section, Text, table_of
 from altgrad_core.experiments.report.view import View, mean
@@ -24,10 +21,10 @@ KEYS = (
 
 def controls_section(view: View) -> Section:
     """References, runs that must be the same, and every two arms that differ in one key."""
-    found = contrasts(view.study)
+    found = view.analysis.contrasts
     blocks: list[Block] = [*_references(view), *_same(view)]
-    blocks += [Text(text) for text in contrast_sentences(view.study)]
-    blocks += [_table(found)] if found else []
+    blocks += [Text(text) for text in contrast_sentences(found, view.study.unit)]
+    blocks += [_table(found, view.study.unit)] if found else []
     keys = {contrast.key.rpartition(".")[2] for contrast in found}
     if missing := [f"{what} ({key})" for key, what in KEYS if key not in keys]:
         gap = f"No cells differ in one of these keys alone, so there is no comparison of {listed(missing)}: add an axis over it."
@@ -53,7 +50,7 @@ def _references(view: View) -> list[Block]:
 
 def _same(view: View) -> list[Block]:
     """Formats that are one grid must give the same runs; optimizers that did are worth a word."""
-    found = same_grids(view.study)
+    found = view.analysis.same_grids
     blocks: list[Block] = [
         Text(
             f"One grid up to a power of two, so the runs must be the same: {same.sentence}",
@@ -68,12 +65,12 @@ def _same(view: View) -> list[Block]:
         )
         blocks.append(Text(gap, "gap"))
     return blocks + [
-        Text(f"The same runs from two optimizers: {same.sentence}") for same in same_optimizers(view.study)
+        Text(f"The same runs from two optimizers: {same.sentence}") for same in view.analysis.same_optimizers
     ]
 
 
-def _table(found: tuple[Contrast, ...]) -> Block:
-    columns = ("key", "format", "optimizer", "one", "other", "pairs", "other gains (nats per token)", "95 % interval")
+def _table(found: tuple[Contrast, ...], unit: str) -> Block:
+    columns = ("key", "format", "optimizer", "one", "other", "pairs", "other gains", "95 % interval")
     rows = [
         (
             contrast.key, contrast.arms[0].format, contrast.arms[0].optimizer, contrast.one, contrast.other,
@@ -82,7 +79,7 @@ def _table(found: tuple[Contrast, ...]) -> Block:
         )
         for contrast in found
     ]  # fmt: skip
-    return table_of(columns, rows, "Arms that differ in one key, each at its rate, paired by seed.")
+    return table_of(columns, rows, f"Arms that differ in one key, each at its rate, paired by seed; in {unit}.")
 
 
 def _rate(rate: float | None) -> str | None:

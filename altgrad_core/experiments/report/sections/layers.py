@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from altgrad_core.contracts.actions import ROLES
+from altgrad_core.contracts.layer import PRODUCT
 from altgrad_core.contracts.reading import Reading
-from altgrad_core.experiments.evidence.facts import recorded_readings
 from altgrad_core.experiments.evidence.layers import (
     LayerMean,
-    by_layer_type,
     comparable,
     operand_format,
-    recipe_sentences,
     role_of,
 )
+from altgrad_core.experiments.evidence.recipes import recipe_sentences
 from altgrad_core.experiments.figures.heat import number_table
 from altgrad_core.experiments.report.blocks import Block, Gallery, Panel, Section, Text, file_name
 from altgrad_core.experiments.report.view import View
+from altgrad_core.experiments.study.labels import UNQUANTIZED
 from altgrad_core.experiments.study.wording import listed, sentence
+from altgrad_core.text import plural
 
 NAME, TITLE = "layers", "Sweet spot by layer type"
 CAPTION = (
@@ -30,16 +32,16 @@ MOST_READINGS = 12
 
 def layers_section(view: View) -> Section:
     """What recipes cost that treat layers differently, and for every telling reading a table of types by formats."""
-    recipes: list[Block] = [Text(told) for told in recipe_sentences(view.study)]
+    recipes: list[Block] = [Text(told) for told in recipe_sentences(view.analysis)]
     if not recipes:
         gap = (
             "No two recipes that have ended with one optimizer treat layers differently: add rules for some layers to the "
             "matrix to see what that costs."
         )
         recipes = [Text(gap, "gap")]
-    readings = by_layer_type(view.study)
+    readings = view.analysis.layer_means
     means = comparable([found for found in readings if not view.is_wide(found.format)], view.study.baseline)
-    compared = recorded_readings(view.study, "heat", "bar")[:MOST_READINGS]
+    compared = view.analysis.readings("heat", "bar")[:MOST_READINGS]
     seen = [(reading, table) for reading in compared if (table := _table(view, means, reading.name))]
     if not seen:
         gap = "No reading by layer was recorded that tells formats apart: add a monitor of layers to the manifest."
@@ -78,9 +80,11 @@ def _columns(view: View, means: Sequence[LayerMean], role: str) -> dict[str, str
 
 def _caption(view: View, means: Sequence[LayerMean]) -> str:
     told = []
-    for role in ("weight", "activation", "gradient"):
+    for role in ROLES:
         names = list(dict.fromkeys(_operands(view, means, role)))
-        told.append(f"{role}s: {names[0] + ' throughout' if len(names) == 1 else listed(names)}")
+        if role not in PRODUCT and names == [UNQUANTIZED]:
+            continue
+        told.append(f"{plural(role)}: {names[0] + ' throughout' if len(names) == 1 else listed(names)}")
     optimizers = listed(list(dict.fromkeys(found.optimizer for found in means)))
     variant = f", variant {means[0].variant}" if means[0].variant else ""
     return CAPTION.format(optimizers=optimizers, variant=variant, operands=f"Formats of the {'; of the '.join(told)}.")
@@ -98,17 +102,17 @@ def _sentence(table: Table, reading: Reading) -> str:
     formats = list(dict.fromkeys(name for row in table.values() for name in row))
     if len(formats) == 1:
         told = [f"{kind} {row[formats[0]]:.3g}" for kind, row in table.items()]
-        return sentence(f"{what}, in {formats[0]}, the only format of the {role}s: {', '.join(told)}")
+        return sentence(f"{what}, in {formats[0]}, the only format of the {plural(role)}: {', '.join(told)}")
     if reading.worse is None:
         told = [f"{kind} {', '.join(f'{row[name]:.3g} in {name}' for name in row)}" for kind, row in table.items()]
-        return sentence(f"{what}, by format of the {role}s: {'; '.join(told)}")
+        return sentence(f"{what}, by format of the {plural(role)}: {'; '.join(told)}")
     told = []
     for kind, row in table.items():
         best = choose(row, key=lambda name: row[name])
         alike = [name for name in row if row[name] == row[best]]
         beside = "" if len(row) > 1 else ", its only format"
         told.append(f"{kind} {' and '.join(alike)} ({row[best]:.3g}{beside})")
-    return sentence(f"{what}, {better} is better; best format of the {role}s: {', '.join(told)}")
+    return sentence(f"{what}, {better} is better; best format of the {plural(role)}: {', '.join(told)}")
 
 
 def _panel(table: Table, reading: Reading, number: int) -> Panel:
@@ -117,7 +121,7 @@ def _panel(table: Table, reading: Reading, number: int) -> Panel:
     values = [[row.get(name, nan) for name in formats] for row in table.values()]
     texts = [[f"{row[name]:.3g}" if name in row else "" for name in formats] for row in table.values()]
     name = file_name(NAME, number, reading.name)
-    alt = f"{reading.name} by layer type and format of the {role_of(reading.name)}s. " + "; ".join(
+    alt = f"{reading.name} by layer type and format of the {plural(role_of(reading.name))}. " + "; ".join(
         f"{kind}: {', '.join(f'{form} {value:.3g}' for form, value in row.items())}" for kind, row in table.items()
     )
     svg = number_table(

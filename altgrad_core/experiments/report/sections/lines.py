@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from altgrad_core.experiments.evidence.facts import format_facts
 from altgrad_core.experiments.figures.number_line import number_line
 from altgrad_core.experiments.report.blocks import Block, Gallery, Panel, Section, Text, file_name, table_of
 from altgrad_core.experiments.report.view import View
@@ -33,7 +32,6 @@ def _look(view: View) -> tuple[list[Row], dict[str, str]]:
     """For every format label the first finished cell whose weights can be read, the baseline's before the others."""
     found: list[Row] = []
     missing: dict[str, str] = {}
-    facts = format_facts(view.study)
     for label in dict.fromkeys(place.format for place in view.places if not view.is_wide(place.format)):
         arms = [arm for arm in view.arms if arm.format == label]
         arms.sort(key=lambda arm: arm.optimizer != view.study.baseline)
@@ -41,7 +39,7 @@ def _look(view: View) -> tuple[list[Row], dict[str, str]]:
         why = "no cell has finished, so there are no weights to show"
         for cell in cells[:3]:
             try:
-                found += [(cell, seen) for seen in last_weights(cell.directory, facts)]
+                found += [(cell, seen) for seen in last_weights(cell.directory, view.analysis.format_facts)]
                 break
             except Unseen as error:
                 why = f"{error} (looked at {cell.name})"

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from altgrad_core.contracts.reading import Reading
 from altgrad_core.experiments.evidence.arms import Arm
-from altgrad_core.experiments.evidence.facts import recorded_readings
 from altgrad_core.experiments.evidence.layers import operand_format, role_of
 from altgrad_core.experiments.figures.heat import layer_by_step
 from altgrad_core.experiments.report.blocks import Block, Gallery, Panel, Text, file_name
@@ -23,7 +22,7 @@ Seen = tuple[Arm, Result, Trace]
 def maps_blocks(view: View) -> list[Block]:
     """For each reading a heat map per arm, of its first seed at the chosen rate."""
     shown: dict[str, list[Seen]] = {}
-    readings = recorded_readings(view.study, "heat")
+    readings = view.analysis.readings("heat")
     for arm in [arm for place in view.places for arm in place.arms][:MOST_MAPS]:
         cell = next((cell for cell in view.results(arm) if cell.status == "finished"), None)
         found = {} if cell is None else traces(cell.records(), [reading.name for reading in readings])

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from altgrad_core.contracts.reading import Reading
 from altgrad_core.experiments.evidence.arms import Arm
-from altgrad_core.experiments.evidence.facts import recorded_readings
 from altgrad_core.experiments.figures.curves import Curve, limits_of, loss_curves
 from altgrad_core.experiments.report.blocks import Block, Gallery, Panel, file_name, table_of
 from altgrad_core.experiments.report.traces import Trace, traces
@@ -22,7 +21,7 @@ CAPTION = (
 
 def readings_blocks(view: View) -> list[Block]:
     """Curves of the readings that are drawn over steps, and a table of all."""
-    readings = recorded_readings(view.study)
+    readings = view.analysis.readings()
     if not readings:
         return []
     runs = [(arm, cell) for arm in view.arms if (cell := _run(view, arm)) is not None]

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from altgrad_core.contracts.reading import Reading
-from altgrad_core.experiments.evidence.facts import recorded_readings, twins
 from altgrad_core.experiments.evidence.statistics import Correlation, correlation
 from altgrad_core.experiments.figures.scatter import Dot, scatter
 from altgrad_core.experiments.report.blocks import Block, Gallery, Panel, Section, Text, file_name, table_of
@@ -19,7 +18,6 @@ from altgrad_core.experiments.study.wording import count, few, sentence
 NAME, TITLE = "why", "Why: effect against what was seen"
 MOST_CAUSES = 12
 FEWEST_FORMATS = 5
-Y = "effect (nats per token)"
 
 
 class Cause(NamedTuple):
@@ -39,7 +37,7 @@ def why_section(view: View) -> Section:
 
 def causes_blocks(view: View) -> list[Block]:
     """What goes along with the effect: a sentence, a scatter plot per reading, the table of correlations."""
-    compared = [reading for reading in recorded_readings(view.study) if reading.chart != "line"]
+    compared = [reading for reading in view.analysis.readings() if reading.chart != "line"]
     seen = [cause for reading in compared[:MOST_CAUSES] if (cause := _cause(view, reading)).dots]
     blocks: list[Block] = []
     if seen:
@@ -56,7 +54,7 @@ def causes_blocks(view: View) -> list[Block]:
 def _cause(view: View, reading: Reading) -> Cause:
     dots: list[Dot] = []
     formats = set()
-    same = {other: one for one, other in twins(view.study)}
+    same = {other: one for one, other in view.analysis.twins}
     for effect in view.effects:
         if effect.against is None:
             continue
@@ -107,7 +105,7 @@ def _scatters(view: View, seen: Sequence[Cause]) -> Gallery:
         name = file_name(NAME, number, cause.reading)
         alt = f"Effect against {cause.what} of the baseline, {len(cause.dots)} pairs: {_told(cause)}."
         svg = scatter(
-            cause.dots, x=f"{cause.what}, of {view.study.baseline}", y=Y, note=_told(cause), colours=view.colours,
+            cause.dots, x=f"{cause.what}, of {view.study.baseline}", y=f"effect ({view.study.unit})", note=_told(cause), colours=view.colours,
             name=name, label=alt,
         )  # fmt: skip
         panels.append(Panel(name, svg, alt))

@@ -1,0 +1,1 @@
+"""Monitors in a training loop of one's own, whose records are those of a run."""
