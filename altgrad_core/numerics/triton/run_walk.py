@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -46,7 +46,7 @@ def walk(
     each = _scales(path.scale, weight)
     rungs, factor = _number(step.rungs, weight, torch.float32)
     rest = (each, rungs, counts.cells, size, factor, float(step.bound), float(step.keep), *map(float, numbers))
-    traits: dict[str, object] = {
+    traits: dict[str, Any] = {
         "LINE": line_of(path.line),
         "R": line_of(path.format),
         "KIND": kind,
@@ -68,7 +68,7 @@ def stochastic_walk(
     plain = (*_three(factor), min(step.bound, MOST_RUNGS), float(step.keep), float(step.momentum or 0.0))
     numbers = (*plain, as_int32(key), as_int32(key >> 32))
     kind = "direction" if step.momentum is None else "velocity"
-    traits: dict[str, object] = {
+    traits: dict[str, Any] = {
         "R": line_of(path.format),
         "KIND": kind,
         "DECAYS": step.keep != 1,
