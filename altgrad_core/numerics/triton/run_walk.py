@@ -96,10 +96,12 @@ def update_velocity(velocity: Tensor, gradient: Tensor, momentum: float) -> Tens
     return squares.sum().sqrt()
 
 
-def fits(*tensors: Tensor | None) -> bool:
-    """Whether these can be updated in place: contiguous, float32 or, for a trail, int32, and not empty."""
+def fits(gradient: Tensor, *tensors: Tensor | None) -> bool:
+    """Whether the kernels take a gradient of this type, and can update the others in place, none of which is empty."""
     kinds = (torch.float32, torch.int32)
-    return all(x is None or (x.is_contiguous() and x.dtype in kinds and x.numel() > 0) for x in tensors)
+    return gradient.dtype == torch.float32 and all(
+        x is None or (x.is_contiguous() and x.dtype in kinds and x.numel() > 0) for x in tensors
+    )
 
 
 def _flat(*tensors: Tensor) -> tuple[Tensor, ...]:
