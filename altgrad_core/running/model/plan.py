@@ -55,7 +55,7 @@ class Plan:
         seed: int = 0,
         replicas: Callable[[], ProcessGroup | None] = lambda: None,
     ) -> None:
-        self.model, self.moment, self._find, self._kinds = model, Moment(seed), find, tuple(kinds)
+        self.model, self.moment, self._find, self.kinds = model, Moment(seed), find, tuple(kinds)
         refuse_quantized(model)
         self.known = layers_of(model, kinds)
         self.layers = {
@@ -112,7 +112,10 @@ class Plan:
         """
         weights = {path: "weight" in own for path, own in self.layers.items() if not own.keys() <= set(MOMENTS)}
         example = (args, kwargs) if args or kwargs else None
-        return coverage(self.model, self.known, weights, self._kinds, example)
+        return coverage(self.model, self.known, weights, self.kinds, example)
+
+    def _repr_html_(self) -> str:
+        return self.coverage()._repr_html_()
 
     def thin_coverage(self) -> str | None:
         """What to warn of, where a rule says `*` and yet less than half of the matrices is quantized."""
@@ -147,6 +150,7 @@ class Plan:
 
     def attach(self, optimizer: Optimizer) -> None:
         """From now on every step of `optimizer`, or of the one that it wraps, rounds its moments and calls `step()`."""
+        self.moment.is_excused = True
         stepped = plain_optimizer(optimizer)
         self.round_moments_of(stepped)
         stepped.register_step_post_hook(self._after_step)
