@@ -20,6 +20,7 @@ from altgrad_core.numerics.geometry import Geometry
 from altgrad_core.numerics.quantizer import Quantizer
 from altgrad_core.running.model.coverage import Coverage, coverage
 from altgrad_core.running.model.fused_paths import close_fused_paths, reopen_fused_paths
+from altgrad_core.running.model.history import advance
 from altgrad_core.running.model.layers import Layer, attach, detach, layers_of, quantized_modules, refuse_quantized
 from altgrad_core.running.model.layout import Layout
 from altgrad_core.running.model.moment import Moment
@@ -176,8 +177,7 @@ class Plan:
             warnings.warn(problem, stacklevel=2)
         if (group := self._place_among_replicas()) is not None and (operands := list(self.operands())):
             reduce_seen(operands, group)
-        for operand in self.operands():
-            operand.advance()
+        advance(list(self.operands()))
         self.moment.step, self.moment.passed = self.moment.step + 1, None
 
     def switch(
