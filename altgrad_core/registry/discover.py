@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from types import FrameType
 from typing import Any
@@ -125,6 +126,7 @@ def _offers_of(module: object) -> Iterator[Offer]:
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(hookspecs)
     manager.register(module)
+    _refuse_unknown_hooks(module)
     manager.check_pending()
     implemented = manager.get_hookcallers(module) or []
     if not implemented:
@@ -137,6 +139,18 @@ def _offers_of(module: object) -> Iterator[Offer]:
                 raise TypeError(f"{caller.name} returned {items!r}; expected an iterable: yield each item")
             for item in items:
                 yield Offer(kind.name, kind.check(item), item)
+
+
+def _refuse_unknown_hooks(module: object) -> None:
+    """A function marked as a hook that there is not."""
+    hooks = [kind.hook for kind in KINDS.values()]
+    for name in dir(module):
+        marked = getattr(getattr(module, name), f"{PROJECT}_impl", None)
+        if marked is not None and (marked.get("specname") or name) not in hooks:
+            asked = marked.get("specname") or name
+            near = get_close_matches(asked, hooks, n=1)
+            guess = f'did you mean "{near[0]}"?' if near else f"there is {', '.join(hooks)}"
+            raise PluginError(f"unknown hook '{asked}'; {guess}")
 
 
 def _reason(error: BaseException) -> str:
