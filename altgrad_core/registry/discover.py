@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from importlib.metadata import EntryPoint, entry_points
+from functools import lru_cache
+from importlib.metadata import Distribution, EntryPoint, entry_points
 from types import FrameType
 from typing import Any
 
@@ -84,11 +85,19 @@ def _order(point: EntryPoint) -> tuple[bool, str, str]:
 
 
 def _distribution(point: EntryPoint) -> str:
-    return (point.dist.name if point.dist else None) or "unknown"  # a half-removed distribution has no name
+    return _metadata(point.dist)[0]
+
+
+@lru_cache(maxsize=1024)
+def _metadata(distribution: Distribution | None) -> tuple[str, str]:
+    """The name and version, read from the disk once; a half-removed distribution has none."""
+    if distribution is None:
+        return "unknown", "unknown"
+    return distribution.name or "unknown", distribution.version or "unknown"
 
 
 def _load(point: EntryPoint, interrupts: Sequence[int]) -> Plugin:
-    version = (point.dist.version if point.dist else None) or "unknown"
+    version = _metadata(point.dist)[1]
     had_torch, start = "torch" in sys.modules, time.perf_counter()
     offers: tuple[Offer, ...] = ()
     broken, changed = None, list[str]()
