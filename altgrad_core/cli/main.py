@@ -83,6 +83,12 @@ def _obey() -> None:
     except OSError as error:
         say(f"altgrad: {error.filename or 'output'}: {error.strerror}", err=True)
         sys.exit(1)
+    except MemoryError:
+        say("altgrad: out of memory; free some, raise the limit (ulimit -v), or use a smaller model or batch", err=True)
+        sys.exit(1)
+    except ImportError as error:
+        say(f"altgrad: a library cannot be loaded: {error}; is it whole, and is there enough memory?", err=True)
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
 

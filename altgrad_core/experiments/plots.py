@@ -99,7 +99,7 @@ class Plot:
                 f"{self.analysis.study.directory}: no run has recorded a loss, so there is no curve to draw"
             )
         limits = limits_of([curve for _, curves in drawn for curve in curves])
-        axis = LOSS if evaluated else TRAINING
+        axis = f"{LOSS if evaluated else TRAINING} ({view.study.unit})"
         painters = [
             curves_painter(curves, limits=limits, colours=view.colours, title=place.title, axis=axis)
             for place, curves in drawn

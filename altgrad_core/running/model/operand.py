@@ -16,9 +16,9 @@ from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.geometry import Geometry
 from altgrad_core.numerics.ops import amax, quantize, scale_of
 from altgrad_core.numerics.quantizer import Quantizer
-from altgrad_core.numerics.random import derive_key
 from altgrad_core.numerics.straight_through import Rounded, Rounds
 from altgrad_core.numerics.tally import Quantized, Tally
+from altgrad_core.numerics.traced import TracedOperand
 from altgrad_core.running.model.calls import Calls, is_recomputing
 from altgrad_core.running.model.layout import PLAIN, Layout
 from altgrad_core.running.model.moment import Moment, Passed, Seen, identity_of, together
@@ -27,7 +27,7 @@ ONCE_A_STEP: tuple[Role, ...] = ("weight", *MOMENTS)
 """The roles that every process and micro-batch rounds alike."""
 
 
-class Operand:
+class Operand(TracedOperand):
     """Quantizes one operand, at training time remembering what delayed scaling and monitors need.
 
     In evaluation (`training=False`) it reads the history and writes nothing.
@@ -43,6 +43,7 @@ class Operand:
         *,
         layout: Layout = PLAIN,
     ) -> None:
+        super().__init__()
         self.path, self.role, self.quantizer, self.layout = path, role, quantizer, layout
         self.scale = torch.ones((), dtype=torch.float32, device=device)
         self.tally: Tally | None = None
@@ -62,6 +63,12 @@ class Operand:
     def format(self) -> Format:
         """The format in force."""
         return self.quantizer.target
+
+    def rounded(self, x: Tensor, *, training: bool) -> Rounded:
+        """What an eager pass makes of a tensor, and remembers of it."""
+        if self.role == "weight":
+            return self.rounds_once(x, training=training)(x)
+        return self._round(x.detach(), training=training)
 
     def rounds(self, *, training: bool) -> Rounds:
         """What rounds a tensor of this pass."""
@@ -103,7 +110,7 @@ class Operand:
             self.is_used = True
             self._remember(x, done)
         if self.role in GRADIENTS and self.quantizer.nonfinite == "auto":  # loss scalers and guards need to see these
-            return done._replace(values=_with_infinities(done, x.detach()))
+            return done.with_infinities(x.detach())
         return done
 
     def _call(self, x: Tensor, is_repeated: bool) -> int:
@@ -137,7 +144,7 @@ class Operand:
 
     def _can_be_shared(self, x: Tensor) -> bool:
         """Whether every change of `x` is seen: the graph needs it unchanged. Other memory may be written to unseen."""
-        return x.grad_fn is not None and x.device.type == "cpu" and self.layout.is_plain and not x.is_inference()
+        return x.grad_fn is not None and self.layout.is_plain and not x.is_inference()
 
     def _in_rows(self, x: Tensor, scale: Tensor | None, key: int | None, how: Quantizer) -> Quantized:
         """Round a tensor, whose rows and blocks run along the dimensions that its product sums over."""
@@ -291,21 +298,8 @@ class Operand:
     def _key(self, call: int = 0) -> int | None:
         if not self.quantizer.mode.random_bits:
             return None
-        now = self._moment
-        micro_batch = 0 if self.role in ONCE_A_STEP else now.micro_batch  # a weight is rounded once a step
-        later: tuple[str | int, ...] = ("call", call) if call else ()  # the first call has the key of the micro-batch
-        if (
-            now.replica and self.role not in ONCE_A_STEP
-        ):  # replicas see other micro-batches, and round one and the same weight
-            later = (*later, "replica", now.replica)
-        return derive_key(now.seed, "rounding", now.phase, self.path, self.role, now.step, micro_batch, *later)
+        return self._moment.key("rounding", self.path, self.role, call=call, is_once=self.role in ONCE_A_STEP)
 
 
 def _plain(x: Tensor, tensors: bool) -> Any:
     return x.detach().cpu().clone() if tensors and x.ndim else x.tolist()
-
-
-def _with_infinities(done: Quantized, x: Tensor) -> Tensor:
-    """The rounded values, with the infinities of `x` where it has some."""
-    has_none = done.tally is None or (isinstance(done.tally.infinite, int) and done.tally.infinite == 0)
-    return done.values if has_none else torch.where(x.isinf(), x, done.values)

@@ -54,7 +54,7 @@ class Plan:
         seed: int = 0,
         replicas: Callable[[], ProcessGroup | None] = lambda: None,
     ) -> None:
-        self.model, self.moment, self._find, self._kinds = model, Moment(seed), find, tuple(kinds)
+        self.model, self.moment, self._find, self.kinds = model, Moment(seed), find, tuple(kinds)
         refuse_quantized(model)
         self.known = layers_of(model, kinds)
         self.layers = {
@@ -110,7 +110,8 @@ class Plan:
                 leaves no trace. Without, only parameters are.
         """
         weights = {path: "weight" in own for path, own in self.layers.items() if not own.keys() <= set(MOMENTS)}
-        return coverage(self.model, self.known, weights, self._kinds, (args, kwargs) if args or kwargs else None)
+        example = (args, kwargs) if args or kwargs else None
+        return coverage(self.model, self.known, weights, self.kinds, example)
 
     def _repr_html_(self) -> str:
         return self.coverage()._repr_html_()
@@ -148,6 +149,7 @@ class Plan:
 
     def attach(self, optimizer: Optimizer) -> None:
         """From now on every step of `optimizer`, or of the one that it wraps, rounds its moments and calls `step()`."""
+        self.moment.is_excused = True
         stepped = plain_optimizer(optimizer)
         self.round_moments_of(stepped)
         stepped.register_step_post_hook(self._after_step)
