@@ -25,7 +25,7 @@ def report(
     from altgrad_core.cli.terminal import say
     from altgrad_core.errors import ManifestError
     from altgrad_core.experiments.load import load
-    from altgrad_core.experiments.report.paper import KINDS, inches, write_paper_figures
+    from altgrad_core.experiments.paper import KINDS, inches, write_paper_figures
     from altgrad_core.experiments.report.write import FIGURES, write_report
 
     if figures is not None and figures not in KINDS:

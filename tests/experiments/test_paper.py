@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from altgrad_core.errors import ManifestError
-from altgrad_core.experiments.report.paper import inches
+from altgrad_core.experiments.paper import inches
 
 
 @pytest.mark.parametrize(
