@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from altgrad_core.contracts import hookspecs
-from altgrad_core.experiments.matrix.cells import Matrix, directory_of
+from altgrad_core.experiments.matrix.cells import Matrix
+from altgrad_core.experiments.matrix.endings import directory_of
 from altgrad_core.experiments.workers.choice import executor_of
 from altgrad_core.experiments.workers.scheduler import train_cells
 from altgrad_core.manifest.load import load_manifest

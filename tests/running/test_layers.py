@@ -42,7 +42,7 @@ def test_a_role_that_no_layer_has_is_an_error_that_lists_those_there_are() -> No
     with pytest.raises(ag.ManifestError) as caught:
         ag.quantize_model(model, [ag.Rule("0", activation=E4M3)])
     assert str(caught.value) == (
-        'recipe[0].activation: no layer that matches "0" has the role activation; 0 (embedding) has weight'
+        'recipe[0].activation: no layer that matches "0" has the role activation; 0 (embedding) has weight, moment, second_moment'
     )
 
 
@@ -176,7 +176,7 @@ def test_coverage_counts_parameters_and_products_and_gives_reasons() -> None:
     recurrent = sum(part.multiply_adds for part in found.uncovered if part.path == "recurrent")
     assert found.multiply_adds == products / (2 * products + attention + recurrent)
     assert {part.path: part.why for part in found.uncovered} == {
-        "": "OneOfEach computes products of its own, such as attention",
+        "": "OneOfEach computes products of its own, outside of layers",
         "table": 'Embedding has to be named by a rule, "*" leaves it out',
         "second": "no rule selects it",
         "recurrent": "a recurrent layer computes its products in one kernel of torch, whose operands cannot be rounded",

@@ -274,5 +274,5 @@ def test_an_intervention_may_do_only_what_it_declared(plain: Runs) -> None:
 def test_stopped_at_an_evaluation_the_last_step_is_saved(plain: Runs) -> None:
     _with(plain, StopEarly)
     outcome = plain.begin("run")
-    assert (outcome.status, outcome.exit_code, outcome.summary["reason"]) == ("stopped", 4, "two are enough")
-    assert plain.steps()[0] == outcome.summary["step"] == 8
+    assert (outcome.status, outcome.exit_code, outcome.ending.summary["reason"]) == ("stopped", 4, "two are enough")
+    assert plain.steps()[0] == outcome.ending.summary["step"] == 8

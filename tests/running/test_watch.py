@@ -14,8 +14,8 @@ from torch import nn
 import altgrad_core as ag
 from altgrad_core.manifest.load import load_manifest
 from altgrad_core.records.directory import RunDirectory
-from altgrad_core.records.record import read_records
 from altgrad_core.registry.registry import installed
+from altgrad_core.results.lines import RecordReader
 from altgrad_core.running.assembly.assemble import assemble
 from altgrad_core.running.assembly.resolve import resolve
 from altgrad_core.running.session.session import begin
@@ -55,7 +55,7 @@ class Training:
 
 
 def records(path: Path, *kinds: str) -> list[dict[str, Any]]:
-    found = list(read_records(path / "records.jsonl"))
+    found = list(RecordReader(path / "records.jsonl"))
     return [record for record in found if not kinds or record["kind"] in kinds]
 
 
@@ -136,7 +136,8 @@ def test_it_continues_from_a_saved_state_as_if_it_had_not_stopped(tmp_path: Path
     saved = torch.load(tmp_path / "saved.pt", weights_only=True)
     second.model.load_state_dict(dict(saved["model"]))  # a plain dict, as other files have it: without scales
     second.optimizer.load_state_dict(saved["optimizer"])
-    with second.watch(tmp_path / "whole-2", state=saved["watch"]) as watch:
+    with second.watch(tmp_path / "whole-2", resume=True) as watch:
+        watch.load_state_dict(saved["watch"])
         assert second.steps(5, 8, watch) == losses[4:]
     one, two = ((tmp_path / name / "records.jsonl").read_text() for name in ("whole", "whole-2"))
     assert one == two.replace("whole-2", "whole")
@@ -186,6 +187,13 @@ def test_mistakes_are_explained(tmp_path: Path) -> None:
         watch.step(1.0)
     with pytest.raises(ag.ManifestError, match="own: a run is here; choose another directory with out="):
         own.watch(tmp_path / "own")
+    with (
+        own.watch(tmp_path / "own", resume=True),
+        pytest.raises(ag.RunError, match=r"load_state_dict.* was not called"),
+    ):
+        own.steps(2, 2)
+    with pytest.raises(ag.RunError, match="two: resume=True, but no run is here"):
+        own.watch(tmp_path / "two", resume=True)
     with pytest.raises(ag.ManifestError, match=r"watch: monitors\[1\].every: "):
         own.watch(tmp_path / "two", monitors=["flips", {"use": "flips", "every": 0}])
     with pytest.raises(ag.PluginError, match='did you mean "flips"'):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from altgrad_core.numerics.quantizer import Quantizer
+from altgrad_core.numerics.random import derive_key
 from altgrad_core.numerics.tally import Quantized, Tally
 
 MOST_CHANGES = 3
@@ -83,6 +84,7 @@ def together(parts: Sequence[Seen | None], *, once: bool) -> Seen | None:
 class Moment:
     """Where training stands; with the seed it names every random stream of the operands.
 
+    `replica` is the rank of this process where each trains a replica on data of its own.
     `passed` is the last activation, until the step is over; `changes` says how often each weight changed since.
     """
 
@@ -90,6 +92,7 @@ class Moment:
     phase: str = "train"
     step: int = 0
     micro_batch: int = 0
+    replica: int = 0
     passed: Passed | None = None
     changes: dict[str, tuple[object, int]] = field(default_factory=dict)
     is_forgotten: bool = False  # that a step is over; said once
@@ -108,6 +111,14 @@ class Moment:
                 "optimizer.step(), or plan.attach(optimizer) once. Until then delayed scaling keeps no history and noise repeats.",
                 stacklevel=2,
             )
+
+    def key(self, kind: str, path: str, role: str, *, call: int, is_once: bool) -> int:
+        """What names the random bits of a pass; `is_once`: of what every micro-batch and replica rounds alike."""
+        later: tuple[str | int, ...] = ("call", call) if call else ()  # the first call has the key of the micro-batch
+        if self.replica and not is_once:  # replicas see other micro-batches
+            later = (*later, "replica", self.replica)
+        micro_batch = 0 if is_once else self.micro_batch
+        return derive_key(self.seed, kind, self.phase, path, role, self.step, micro_batch, *later)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "passed": None, "is_excused": True}

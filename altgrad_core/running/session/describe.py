@@ -67,8 +67,8 @@ def refuse_script(manifest: Mapping[str, Any], path: Path) -> None:
     """
     if SCRIPT in manifest:
         raise ManifestError(
-            f"{path}: is the run of a training script, which alone can continue it: watch(..., state=...) with what "
-            "watch.state_dict() returned"
+            f"{path}: is the run of a training script, which alone can continue it: watch(..., resume=True), then "
+            "watch.load_state_dict(what watch.state_dict() returned)"
         )
 
 
@@ -77,7 +77,7 @@ def began(run: Run) -> dict[str, Any]:
     return {
         "kind": "began",
         "name": run.name,
-        "seed": run.resolved.manifest.run.seed,
+        "seed": run.settings.run.seed,
         "steps": run.steps,
         "tokens_per_step": run.batches.tokens_per_step,
         "vocabulary": run.data.vocabulary,

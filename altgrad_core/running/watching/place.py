@@ -1,4 +1,4 @@
-"""The run directory of a script that is watched: begun, continued from a saved state, ended."""
+"""The run directory of a script that is watched: begun, continued, ended."""
 
 from __future__ import annotations
 
@@ -25,21 +25,19 @@ from altgrad_core.running.watching.script import Script
 class Place:
     """A run directory with its lock and its records, which this process writes until `close`."""
 
-    def __init__(self, script: Script, directory: RunDirectory, state: Mapping[str, Any] | None) -> None:
-        self.directory, self._stack = directory, ExitStack()
-        try:
-            self._stack.enter_context(directory)
-            self.records = self._begin(script) if state is None else self._continue(state)
-        except BaseException:
-            self._stack.close()
-            raise
+    def __init__(self, script: Script, directory: RunDirectory, *, resume: bool) -> None:
+        self.directory = directory
+        with ExitStack() as stack:
+            stack.enter_context(directory)
+            self.records = self._continue() if resume else self._begin(script)
+            self._lock = stack.pop_all()
 
     def _begin(self, script: Script) -> Records:
         directory = self.directory
         if directory.is_begun or directory.is_finished or directory.records.exists():
             raise ManifestError(
                 f"{directory.path}: a run is here; choose another directory with out=, delete this one, or continue it "
-                "with state=, which takes what watch.state_dict() returned"
+                "with resume=True and watch.load_state_dict(what watch.state_dict() returned)"
             )
         device = next(script.model.parameters()).device
         write_json(directory.environment, describe_environment(device, script.plugins))
@@ -49,18 +47,16 @@ class Place:
         records.happened(script.began())
         return records
 
-    def _continue(self, state: Mapping[str, Any]) -> Records:
+    def _continue(self) -> Records:
         directory = self.directory
         if not directory.records.exists():
-            raise RunError(f"{directory.path}: there are no records to continue; give the directory of the saved state")
-        directory.summary.unlink(missing_ok=True)
-        records = self._records()
-        try:
-            records.cut_back(state["records_size"], sha256=state["records_sha256"])
-        except BaseException:
-            records.close("crashed")
-            raise
-        return records
+            raise RunError(f"{directory.path}: resume=True, but no run is here; give the directory of the saved state")
+        return self._records()
+
+    def cut_back(self, size: int, *, sha256: str) -> None:
+        """Drop the records that are later than a saved state, and the summary."""
+        self.directory.summary.unlink(missing_ok=True)
+        self.records.cut_back(size, sha256=sha256)
 
     def _records(self) -> Records:
         return Records(self.directory, trackers=(), show=lambda record: None)
@@ -82,4 +78,4 @@ class Place:
     def close(self, status: str) -> None:
         """Close the records, and leave the directory to others."""
         self.records.close(status)
-        self._stack.close()
+        self._lock.close()

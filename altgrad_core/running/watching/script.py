@@ -14,7 +14,6 @@ from torch.optim import Optimizer
 from altgrad_core.contracts.actions import Role
 from altgrad_core.contracts.monitor import Monitor
 from altgrad_core.contracts.pattern import matches
-from altgrad_core.contracts.task import perplexity_of
 from altgrad_core.errors import ManifestError
 from altgrad_core.manifest.explain import validated
 from altgrad_core.manifest.load import ManifestFile
@@ -88,17 +87,18 @@ class Script:
 
     def _facts(self) -> dict[str, Any]:
         trained = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
-        return {"parameters": trained, "data": {}, "formats": format_facts(self.operands())}
+        task = {"name": SCRIPT, "unit": "", "counts": "tokens", "initial_loss": None}  # the script alone knows
+        return {"parameters": trained, "data": {}, "task": task, "formats": format_facts(self.operands())}
 
 
 def ended(status: str, reason: str | None, told: Mapping[str, Any]) -> dict[str, Any]:
     """The last record, with the step and the losses of `told`."""
-    loss = told["validation_loss"]
     return {
         "kind": "ended",
         "status": status,
         "reason": reason,
-        "perplexity": None if loss is None else perplexity_of(loss),
+        "perplexity": None,
+        "metrics": {},
         "switches": 0,
         **told,
     }
@@ -142,31 +142,6 @@ def monitors_of(
         source = ManifestFile(Path("watch"), "", data)
         monitors.append(validated(found.item, paced, source, ("monitors", index)))
     return tuple(monitors), tuple(plugins.values())
-
-
-def plain_model(model: nn.Module) -> nn.Module:
-    """The model itself, out of the wrappers that torch puts around it."""
-    while True:
-        inner = getattr(model, "_orig_mod", None)  # of torch.compile
-        if isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel):
-            inner = model.module
-        if not isinstance(inner, nn.Module):
-            return model
-        model = inner
-
-
-def plain_optimizer(optimizer: Any) -> Optimizer:
-    """The optimizer that takes the steps, out of the wrappers of training libraries.
-
-    Raises:
-        ManifestError: there is none.
-    """
-    found = optimizer
-    while isinstance(inner := getattr(found, "optimizer", None), Optimizer):
-        found = inner
-    if not isinstance(found, Optimizer):
-        raise ManifestError(f"watch: expected a torch.optim.Optimizer, got {type(optimizer).__name__}")
-    return found
 
 
 def _import_path(thing: object) -> str:

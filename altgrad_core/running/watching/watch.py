@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import sys
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -17,24 +16,17 @@ from torch.optim import Optimizer
 
 from altgrad_core.contracts.events import Backpropagated, Began, Ended, Evaluated, Updated
 from altgrad_core.contracts.monitor import Monitor
-from altgrad_core.contracts.task import perplexity_of
 from altgrad_core.errors import ManifestError, RunError
 from altgrad_core.records.directory import RunDirectory, default_directory
-from altgrad_core.records.record import Record
 from altgrad_core.registry.registry import installed
 from altgrad_core.running.loop.dispatch import Dispatch
 from altgrad_core.running.model.twin import Twin
-from altgrad_core.running.model.view import StepView, watched_layers
+from altgrad_core.running.model.unwrapped import plain_model, plain_optimizer
+from altgrad_core.running.model.view import StepView, watched_weights
 from altgrad_core.running.watching.broken import broken, broken_layer
+from altgrad_core.running.watching.held import Held
 from altgrad_core.running.watching.place import Place
-from altgrad_core.running.watching.script import (
-    Script,
-    ended,
-    monitors_of,
-    operands_of,
-    plain_model,
-    plain_optimizer,
-)
+from altgrad_core.running.watching.script import Script, ended, monitors_of, operands_of
 
 NOTHING_TOLD: Mapping[str, Any] = {
     "step": 0,
@@ -54,7 +46,7 @@ def watch(
     out: str | Path | None = None,
     steps: int = 0,
     steps_per_epoch: int | None = None,
-    state: Mapping[str, Any] | None = None,
+    resume: bool = False,
 ) -> Watch:
     """Watch a training loop of one's own; what it records is read by `altgrad report`, `altgrad diagnose` and `load`.
 
@@ -67,12 +59,12 @@ def watch(
         out: the run directory, a fresh one; `runs/NAME` by default, with the name of the script.
         steps: optimizer steps in all, if known. Some monitors measure from a tenth of them on.
         steps_per_epoch: steps in one pass through the training data, if known.
-        state: what `state_dict()` of an earlier watch returned; the records in `out` are cut back to it and continued.
+        resume: continue the run in `out`: `load_state_dict` is called before the first step.
 
     Raises:
         ManifestError: there is a run in `out` already, a monitor refuses its options, or nothing can be watched.
         PluginError: a monitor is not installed.
-        RunError: the directory is in use, or its records are not those of `state`.
+        RunError: the directory is in use, or there is nothing in it to resume.
     """
     own = plain_model(model)
     chosen, plugins = monitors_of(monitors, installed(), every)
@@ -86,38 +78,40 @@ def watch(
         steps=steps,
         layers=operands_of(own),
     )
-    return Watch(script, RunDirectory(path), steps_per_epoch=steps_per_epoch, state=state)
+    return Watch(script, RunDirectory(path), steps_per_epoch=steps_per_epoch, resume=resume)
 
 
 class Watch:
     """A training loop that is watched. Made by `watch`."""
 
-    def __init__(
-        self, script: Script, directory: RunDirectory, *, steps_per_epoch: int | None, state: Mapping[str, Any] | None
-    ) -> None:
-        self._layers = watched_layers(script.model)
-        if not self._layers:
+    def __init__(self, script: Script, directory: RunDirectory, *, steps_per_epoch: int | None, resume: bool) -> None:
+        self._weights = watched_weights(script.model)
+        if not self._weights:
             raise ManifestError("watch: the model has no layer with a weight matrix, so there is nothing to look at")
         self._script, self._steps_per_epoch, self._started = script, steps_per_epoch, time.perf_counter()
         self._told: dict[str, Any] = dict(NOTHING_TOLD)
-        self._held: list[Record] = []  # readings of a step whose loss is not told yet
-        self._taken: dict[str, Any] | None = None  # what is known of that step
+        self._taken: dict[str, Any] | None = None  # what is known of a step whose loss is not told yet
         self._after: StepView | None = None
         self._losses: Sequence[Callable[[], Tensor]] = ()
         self._broke: dict[str, Any] | None = None
         self._is_closed = False
-        if state is not None:
-            self._restore(state)
-        self._place = Place(script, directory, state)
+        self._is_loaded = not resume
+        self._place = Place(script, directory, resume=resume)
         weights = dict(script.model.named_parameters())
-        self._dispatch = Dispatch(script.monitors, (), self, weights=weights)
+        self._held = Held(self._place.records)
+        self._dispatch = Dispatch(script.monitors, (), self._held, weights=weights)
         self._hooks = [
             script.optimizer.register_step_pre_hook(self._before_step),
             script.optimizer.register_step_post_hook(self._after_step),
         ]
-        if state is None:
+        if not resume:
             self._dispatch.emit(Began(0, self._view()), {})
-            self._flush()
+            self._held.flush()
+
+    @property
+    def latest(self) -> dict[str, float]:
+        """Of every reading that was reported so far, the mean over its layers at the last time."""
+        return dict(self._held.latest)
 
     @property
     def directory(self) -> Path:
@@ -154,7 +148,7 @@ class Watch:
              "gradient_norm": taken["gradient_norm"], **apart, "epoch": epoch}
         )  # fmt: skip
         self._note_nonfinite(taken, value)
-        self._flush()
+        self._held.flush()
 
     def evaluated(self, loss: Tensor | float) -> None:
         """Record a validation loss, measured after the last step."""
@@ -163,16 +157,14 @@ class Watch:
         self._told["validation_loss"] = value
         if math.isfinite(value):
             self._told["best_validation_loss"] = value if best is None else min(value, best)
-        self._place.records.happened(
-            {"kind": "evaluation", "step": step, "loss": value, "perplexity": perplexity_of(value)}
-        )
+        self._place.records.happened({"kind": "evaluation", "step": step, "loss": value})
         self._dispatch.emit(Evaluated(step, self._view(), value), {})
-        self._flush()
+        self._held.flush()
 
     def state_dict(self) -> dict[str, Any]:
         """All that a watch needs to go on, and what quantized layers remember: plain data and tensors.
 
-        Save it with the model and the optimizer; `watch(..., state=...)` continues from it.
+        Save it with the model and the optimizer.
         """
         size, sha256 = self._place.records.sync()
         return {
@@ -184,11 +176,17 @@ class Watch:
             "records_sha256": sha256,
         }
 
-    def _restore(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from what `state_dict` returned; the records are cut back to it.
+
+        Raises:
+            RunError: it is of other monitors or layers, or the records are not those that it was saved with.
+        """
         modules = self._script.modules()
         if modules.keys() != state["layers"].keys() or len(state["monitors"]) != len(self._script.monitors):
-            raise RunError("watch: the saved state is of other monitors or other quantized layers")
-        self._told, self._broke = dict(state["told"]), state["broke"]
+            raise RunError(f"{self.directory}: the saved state is of other monitors or other quantized layers")
+        self._place.cut_back(state["records_size"], sha256=state["records_sha256"])
+        self._told, self._broke, self._is_loaded = dict(state["told"]), state["broke"], True
         for monitor, saved in zip(self._script.monitors, state["monitors"], strict=True):
             monitor.load_state_dict(saved)
         for path, module in modules.items():
@@ -203,7 +201,7 @@ class Watch:
         status = "diverged" if has_diverged else "finished"
         reason = f"the loss is {loss} at the last step" if has_diverged else None
         self._dispatch.emit(Ended(self._told["step"], self._view(), status), {})
-        self._flush()
+        self._held.flush()
         last = ended(status, reason, self._told)
         self._place.records.happened(last)
         self._place.end(self._script.summary(last, seconds=time.perf_counter() - self._started))
@@ -212,15 +210,26 @@ class Watch:
     def __enter__(self) -> Watch:
         return self
 
+    def leave(self) -> None:
+        """Look on no longer, without an end of the run: it can be continued from a saved state."""
+        if not self._is_closed:
+            self._leave("interrupted")
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is None:
             self.close()
-        elif not self._is_closed:
-            if isinstance(error, Exception):
-                self._place.crash(self._script, self._told["step"], error)
-            self._leave("crashed" if isinstance(error, Exception) else "interrupted")
+        else:
+            self.crashed(error)
+
+    def crashed(self, error: BaseException) -> None:
+        """Look on no longer; an exception that is no interruption goes into the failure report."""
+        if self._is_closed:
+            return
+        if isinstance(error, Exception):
+            self._place.crash(self._script, self._told["step"], error)
+        self._leave("crashed" if isinstance(error, Exception) else "interrupted")
 
     def _leave(self, status: str) -> None:
         self._is_closed = True
@@ -232,22 +241,10 @@ class Watch:
         if self._is_closed:
             raise RunError(f"{self.directory}: this watch is closed; begin another one for another loop")
 
-    def happened(self, record: Record) -> None:
-        """A reading, which is written after the record of its step."""
-        self._held.append(record)
-
-    def noticed(self, record: Record) -> None:
-        """What is wrong with a monitor: written, and said."""
-        self._place.records.noticed(record)
-        warnings.warn(str(record["message"]), stacklevel=2)
-
-    def _flush(self) -> None:
-        held, self._held = self._held, []
-        for record in held:
-            self._place.records.happened(record)
-
     def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         step = self._told["step"] + 1
+        if not self._is_loaded:
+            raise RunError(f"{self.directory}: resume=True, but watch.load_state_dict(state) was not called")
         if self._taken is not None:
             raise RunError(f"{self.directory}: watch.step(loss) was not called after step {step} of the optimizer")
         gradients = [p.grad for p in self._script.model.parameters() if p.grad is not None]
@@ -255,10 +252,10 @@ class Watch:
         rates = [float(group["lr"]) for group in optimizer.param_groups]
         self._taken = {"step": step, "gradient_norm": norm, "rates": rates, "broke": None}
         if self._broke is None and not math.isfinite(norm):
-            self._taken["broke"] = broken_layer(self._layers, step)
-        view = self._view(Twin(self._script.model, self._layers, self._losses) if self._losses else None)
+            self._taken["broke"] = broken_layer(self._weights, step)
+        view = self._view(Twin(self._script.model, self._weights, self._losses) if self._losses else None)
         self._dispatch.emit(Backpropagated(step, view, math.nan, norm), {})
-        self._after = self._view(Twin(self._script.model, self._layers, self._losses) if self._losses else None)
+        self._after = self._view(Twin(self._script.model, self._weights, self._losses) if self._losses else None)
         self._after.snapshot(self._dispatch.shown(Updated, step))
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
@@ -276,7 +273,7 @@ class Watch:
                 self._place.records.happened({"kind": "broke", **self._broke})
 
     def _view(self, twin: Twin | None = None) -> StepView:
-        return StepView(self._layers, self._script, twin, steps=self._script.steps, epochs=self._epochs)
+        return StepView(self._weights, self._script, twin, steps=self._script.steps, epochs=self._epochs)
 
     def _epochs(self, step: int) -> float:
         return step / self._steps_per_epoch if self._steps_per_epoch else 0.0
