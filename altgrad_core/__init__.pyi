@@ -168,6 +168,12 @@ from .errors import (
 from .errors import (
     RunError as RunError,
 )
+from .experiments.launch import (
+    run as run,
+)
+from .experiments.launch import (
+    study as study,
+)
 from .experiments.load import (
     load as load,
 )

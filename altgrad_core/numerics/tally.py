@@ -45,10 +45,9 @@ class Quantized(NamedTuple):
     scale: Tensor
     tally: Tally | None
 
-    def with_infinities_of(self, x: Tensor) -> Quantized:
-        """The infinities of `x`, which was quantized, in place of what they were rounded to."""
-        if self.tally is None or (isinstance(self.tally.infinite, int) and self.tally.infinite == 0):
-            return self
+    def with_infinities(self, x: Tensor) -> Quantized:
+        """The same with the infinities of `x`, of which these are the values."""
         import torch
 
-        return self._replace(values=torch.where(x.isinf(), x, self.values))
+        has_none = self.tally is None or (isinstance(self.tally.infinite, int) and self.tally.infinite == 0)
+        return self if has_none else self._replace(values=torch.where(x.isinf(), x, self.values))

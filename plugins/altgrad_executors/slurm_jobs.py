@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 import time
 import uuid
@@ -35,6 +36,11 @@ class SlurmJobs(Executor):
             import submitit
         except ImportError:
             raise PluginError('executor "slurm": submitit is not installed; pip install "altgrad[slurm]"') from None
+        if cluster == "slurm" and shutil.which("srun") is None:
+            raise PluginError(
+                'executor "slurm": this machine has no srun; run this on one that submits jobs to Slurm, or try it out with '
+                '--set executor.cluster="local"'
+            )
         self.capacity, self._folder, self._parameters = jobs, folder, parameters
         self._here, self._jobs = installation(), list[_SlurmJob]()
         try:
@@ -42,7 +48,7 @@ class SlurmJobs(Executor):
             self._submitit.update_parameters(**parameters)
         except (RuntimeError, OSError, ValueError) as error:
             raise PluginError(
-                f'executor "slurm": {error}; run this on a machine with sbatch and srun, in a directory that all machines share'
+                f'executor "slurm": {error}; executor.folder must be a directory that all machines share'
             ) from None
         self._is_closed = threading.Event()
         threading.Thread(target=self._watch, daemon=True).start()

@@ -96,6 +96,7 @@ class Moment:
     passed: Passed | None = None
     changes: dict[str, tuple[object, int]] = field(default_factory=dict)
     is_forgotten: bool = False  # that a step is over; said once
+    is_excused: bool = False  # from being told so: an optimizer is attached, or this is a copy, which nobody need step
 
     def notice_weight(self, path: str, weight: Tensor) -> None:
         """A weight is rounded that was changed, or in a new step; one that changes on and on within a step is warned of."""
@@ -103,7 +104,7 @@ class Moment:
         place = (self.step, tensor, memory)
         before, changes = self.changes.get(path, (None, 0))
         self.changes[path] = place, changes + 1 if before == place else 0
-        if self.changes[path][1] >= MOST_CHANGES and not self.is_forgotten:
+        if self.changes[path][1] >= MOST_CHANGES and not (self.is_forgotten or self.is_excused):
             self.is_forgotten = True
             warnings.warn(
                 f"the weight of {path} changed {MOST_CHANGES} times, and plan.step() was not called: call it after every "
@@ -120,4 +121,4 @@ class Moment:
         return derive_key(self.seed, kind, self.phase, path, role, self.step, micro_batch, *later)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "passed": None}
+        return {**self.__dict__, "passed": None, "is_excused": True}

@@ -18,6 +18,7 @@ from altgrad_core.numerics.ops import amax, quantize, scale_of
 from altgrad_core.numerics.quantizer import Quantizer
 from altgrad_core.numerics.straight_through import Rounded, Rounds
 from altgrad_core.numerics.tally import Quantized, Tally
+from altgrad_core.numerics.traced import TracedOperand
 from altgrad_core.running.model.calls import Calls, is_recomputing
 from altgrad_core.running.model.layout import PLAIN, Layout
 from altgrad_core.running.model.moment import Moment, Passed, Seen, identity_of, together
@@ -26,7 +27,7 @@ ONCE_A_STEP: tuple[Role, ...] = ("weight", *MOMENTS)
 """The roles that every process and micro-batch rounds alike."""
 
 
-class Operand:
+class Operand(TracedOperand):
     """Quantizes one operand, at training time remembering what delayed scaling and monitors need.
 
     In evaluation (`training=False`) it reads the history and writes nothing.
@@ -42,6 +43,7 @@ class Operand:
         *,
         layout: Layout = PLAIN,
     ) -> None:
+        super().__init__()
         self.path, self.role, self.quantizer, self.layout = path, role, quantizer, layout
         self.scale = torch.ones((), dtype=torch.float32, device=device)
         self.tally: Tally | None = None
@@ -61,6 +63,12 @@ class Operand:
     def format(self) -> Format:
         """The format in force."""
         return self.quantizer.target
+
+    def rounded(self, x: Tensor, *, training: bool) -> Rounded:
+        """What an eager pass makes of a tensor, and remembers of it."""
+        if self.role == "weight":
+            return self.rounds_once(x, training=training)(x)
+        return self._round(x.detach(), training=training)
 
     def rounds(self, *, training: bool) -> Rounds:
         """What rounds a tensor of this pass."""
@@ -102,7 +110,7 @@ class Operand:
             self.is_used = True
             self._remember(x, done)
         if self.role in GRADIENTS and self.quantizer.nonfinite == "auto":  # loss scalers and guards need to see these
-            return done.with_infinities_of(x.detach())
+            return done.with_infinities(x.detach())
         return done
 
     def _call(self, x: Tensor, is_repeated: bool) -> int:
@@ -136,7 +144,7 @@ class Operand:
 
     def _can_be_shared(self, x: Tensor) -> bool:
         """Whether every change of `x` is seen: the graph needs it unchanged. Other memory may be written to unseen."""
-        return x.grad_fn is not None and x.device.type == "cpu" and self.layout.is_plain and not x.is_inference()
+        return x.grad_fn is not None and self.layout.is_plain and not x.is_inference()
 
     def _in_rows(self, x: Tensor, scale: Tensor | None, key: int | None, how: Quantizer) -> Quantized:
         """Round a tensor, whose rows and blocks run along the dimensions that its product sums over."""

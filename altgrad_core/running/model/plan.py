@@ -69,8 +69,7 @@ class Plan:
                 attach(self.known[path], operands, self.moment)
         close_fused_paths(model)
         self._measure()
-        self._is_checked = self._is_told = False
-        self._replicas = replicas
+        self._replicas, self._is_checked, self._is_told = replicas, False, False
         self._place_among_replicas()
         self._has_star = any(rule.layers.strip() == "*" for rule in rules)
 
@@ -110,8 +109,10 @@ class Plan:
                 leaves no trace. Without, only parameters are.
         """
         weights = {path: "weight" in own for path, own in self.layers.items() if not own.keys() <= set(MOMENTS)}
-        example = (args, kwargs) if args or kwargs else None
-        return coverage(self.model, self.known, weights, self.kinds, example)
+        return coverage(self.model, self.known, weights, self.kinds, (args, kwargs) if args or kwargs else None)
+
+    def _repr_html_(self) -> str:
+        return self.coverage()._repr_html_()
 
     def thin_coverage(self) -> str | None:
         """What to warn of, where a rule says `*` and yet less than half of the matrices is quantized."""
@@ -146,6 +147,7 @@ class Plan:
 
     def attach(self, optimizer: Optimizer) -> None:
         """From now on every step of `optimizer`, or of the one that it wraps, rounds its moments and calls `step()`."""
+        self.moment.is_excused = True
         stepped = plain_optimizer(optimizer)
         self.round_moments_of(stepped)
         stepped.register_step_post_hook(self._after_step)
