@@ -40,7 +40,7 @@ def test_what_cannot_be_run_is_refused(tmp_path: Path) -> None:
         ag.run(tables(matrix={"run.seed": [1, 2]}), out=tmp_path)
     with pytest.raises(ag.ManifestError, match=r"manifest: has no \[matrix\]; altgrad_core.run trains a single run"):
         ag.study(tables(), out=tmp_path)
-    with pytest.raises(ag.ManifestError, match=r"manifest: run.steps: a PosixPath"):
+    with pytest.raises(ag.ManifestError, match=r"manifest: run\.steps: a PosixPath"):
         ag.run(tables(run={"name": "a", "steps": Path("a")}), out=tmp_path)
 
 
