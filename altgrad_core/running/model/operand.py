@@ -34,14 +34,7 @@ class Operand(TracedOperand):
     """
 
     def __init__(
-        self,
-        path: str,
-        role: Role,
-        quantizer: Quantizer,
-        moment: Moment,
-        device: torch.device,
-        *,
-        layout: Layout = PLAIN,
+        self, path: str, role: Role, quantizer: Quantizer, moment: Moment, device: torch.device, layout: Layout = PLAIN
     ) -> None:
         super().__init__()
         self.path, self.role, self.quantizer, self.layout = path, role, quantizer, layout

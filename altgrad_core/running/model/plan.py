@@ -70,8 +70,7 @@ class Plan:
                 attach(self.known[path], operands, self.moment)
         close_fused_paths(model)
         self._measure()
-        self._is_checked = self._is_told = False
-        self._replicas = replicas
+        self._replicas, self._is_checked, self._is_told = replicas, False, False
         self._place_among_replicas()
         self._has_star = any(rule.layers.strip() == "*" for rule in rules)
 
@@ -111,8 +110,7 @@ class Plan:
                 leaves no trace. Without, only parameters are.
         """
         weights = {path: "weight" in own for path, own in self.layers.items() if not own.keys() <= set(MOMENTS)}
-        example = (args, kwargs) if args or kwargs else None
-        return coverage(self.model, self.known, weights, self.kinds, example)
+        return coverage(self.model, self.known, weights, self.kinds, (args, kwargs) if args or kwargs else None)
 
     def _repr_html_(self) -> str:
         return self.coverage()._repr_html_()
