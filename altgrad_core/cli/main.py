@@ -10,8 +10,10 @@ from typing import Annotated
 
 import typer
 
+from altgrad_core.cli.advise import advise
 from altgrad_core.cli.check import check
 from altgrad_core.cli.diagnose import diagnose
+from altgrad_core.cli.evaluate import evaluate
 from altgrad_core.cli.export import export
 from altgrad_core.cli.init import init
 from altgrad_core.cli.list_plugins import list_plugins
@@ -34,7 +36,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (init, run, resume, check, export, diagnose, report, list_plugins, show, track, schema, train_tokenizer):
+for command in (
+    init,
+    run,
+    resume,
+    check,
+    evaluate,
+    advise,
+    export,
+    diagnose,
+    report,
+    list_plugins,
+    show,
+    track,
+    schema,
+    train_tokenizer,
+):
     app.command(command.__name__.replace("_", "-"))(command)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +15,7 @@ from altgrad_core.errors import AltgradError, FormatError, ManifestError, reason
 from altgrad_core.manifest.explain import problem_at, validated
 from altgrad_core.manifest.lines import Location
 from altgrad_core.manifest.load import ManifestFile
-from altgrad_core.manifest.schema import InlineFormat, Manifest, OptimizerTable, QuantizerTable, UseTable
+from altgrad_core.manifest.schema import InlineFormat, OptimizerTable, QuantizerTable, RecipeTable, UseTable
 from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.minifloat import Minifloat
 from altgrad_core.numerics.quantizer import Quantizer
@@ -124,10 +125,10 @@ class Finder:
             for index, group in enumerate(table.group)
         )
 
-    def rules(self, manifest: Manifest) -> tuple[Rule, ...]:
-        """The rules of the recipe, with their formats."""
+    def rules(self, recipe: Sequence[RecipeTable]) -> tuple[Rule, ...]:
+        """The rules of a recipe, with their formats."""
         rules = []
-        for index, table in enumerate(manifest.recipe):
+        for index, table in enumerate(recipe):
             quantizers = {
                 role: self._quantizer(q, ("recipe", index, role))
                 for role in ROLES

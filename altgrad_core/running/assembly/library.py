@@ -51,7 +51,7 @@ def quantize_model(model: nn.Module, rules: Sequence[Rule], *, seed: int = 0) ->
         ManifestError: a rule matches no layer or names a role that none of them has, or the model is quantized already.
     """
     kinds = layer_kinds(installed())
-    plan = Plan(model, [_with_formats(rule) for rule in rules], kinds=kinds, find=load_format, seed=seed)
+    plan = Plan(model, [with_formats(rule) for rule in rules], kinds=kinds, find=load_format, seed=seed)
     if (problem := plan.thin_coverage()) is not None:
         warnings.warn(problem, stacklevel=2)
     return plan
@@ -119,7 +119,8 @@ def build(spec: OptimizerSpec, params: Sequence[Param]) -> Optimizer:
     return make_copyable(optimizer)
 
 
-def _with_formats(rule: Rule) -> Rule:
+def with_formats(rule: Rule) -> Rule:
+    """The rule with the installed formats in the place of their names."""
     quantizers = {role: _with_format(q) for role in ROLES if (q := getattr(rule, role)) is not None}
     return Rule(rule.layers, **quantizers)
 

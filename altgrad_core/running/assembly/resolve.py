@@ -69,7 +69,7 @@ def _parts(find: Finder, manifest: Manifest, problems: Problems) -> dict[str, An
         parts["optimizer"] = find.optimizer(manifest.optimizer, ("optimizer",))
         parts["groups"] = find.groups(manifest.optimizer)
     with problems.noted():
-        parts["rules"] = find.rules(manifest)
+        parts["rules"] = find.rules(manifest.recipe)
     for kind in ("monitor", "intervention", "tracker"):
         members = []
         for index, table in enumerate(getattr(manifest, kind)):

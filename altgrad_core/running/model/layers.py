@@ -123,7 +123,9 @@ class QuantizedModule(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The quantized forward pass of its kind."""
-        return self.quantized.spec.forward(self, _Rounder(self.quantized, self.training), *args, **kwargs)
+        return self.quantized.spec.forward(
+            self, _Rounder(self.quantized, self.training or self.quantized.moment.is_calibrating), *args, **kwargs
+        )
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         """Scales and histories travel in the metadata of a state_dict, which has no key for them: plain models load it."""

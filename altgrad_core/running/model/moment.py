@@ -92,6 +92,7 @@ class Moment:
     micro_batch: int = 0
     passed: Passed | None = None
     changes: dict[str, tuple[object, int]] = field(default_factory=dict)
+    is_calibrating: bool = False  # in evaluation, operands remember what they see, as in training
     is_forgotten: bool = False  # that a step is over; said once
 
     def notice_weight(self, path: str, weight: Tensor) -> None:
