@@ -1,6 +1,9 @@
 """Every public name, and the file that defines it. `altgrad_core` reads this list; so do type checkers and editors."""
 
 from .contracts.actions import (
+    ROLES as ROLES,
+)
+from .contracts.actions import (
     Action as Action,
 )
 from .contracts.actions import (
@@ -67,6 +70,12 @@ from .contracts.events import (
     Weight as Weight,
 )
 from .contracts.executor import (
+    LAST as LAST,
+)
+from .contracts.executor import (
+    CellTask as CellTask,
+)
+from .contracts.executor import (
     Executor as Executor,
 )
 from .contracts.executor import (
@@ -75,8 +84,14 @@ from .contracts.executor import (
 from .contracts.executor import (
     Job as Job,
 )
+from .contracts.executor import (
+    Tell as Tell,
+)
 from .contracts.intervention import (
     Intervention as Intervention,
+)
+from .contracts.layer import (
+    ATTENTION as ATTENTION,
 )
 from .contracts.layer import (
     LayerSpec as LayerSpec,
@@ -152,6 +167,12 @@ from .errors import (
 )
 from .errors import (
     RunError as RunError,
+)
+from .experiments.launch import (
+    run as run,
+)
+from .experiments.launch import (
+    study as study,
 )
 from .experiments.load import (
     load as load,
@@ -248,6 +269,9 @@ from .running.watching.watch import (
 )
 from .running.watching.watch import (
     watch as watch,
+)
+from .text import (
+    plural as plural,
 )
 
 __version__: str

@@ -26,6 +26,12 @@ def cell(value: object) -> object:
     return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
+def plural(role: str) -> str:
+    """The operands of a role in words: `queries` of `query`, `score gradients` of `score_gradient`."""
+    words = role.replace("_", " ")
+    return f"{words[:-1]}ies" if words.endswith("y") and words[-2:] != "ey" else f"{words}s"
+
+
 def unusable_name(name: str) -> str | None:
     """Why a run may not be called `name`, after which its directory is called; None where it may."""
     if name == LATEST:

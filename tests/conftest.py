@@ -17,6 +17,7 @@ import torch
 
 os.environ["OMP_NUM_THREADS"] = "1"  # for processes that tests start; several tests share the cores
 os.environ["COLUMNS"] = "200"
+os.environ["TRITON_INTERPRET"] = "1"  # before Triton is imported: its kernels run on tensors of the CPU
 
 TINY = """
 [run]

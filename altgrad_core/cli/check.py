@@ -11,6 +11,7 @@ import typer
 from altgrad_core.cli.options import (
     MOST_CELLS,
     DeviceOption,
+    ExecutorOption,
     JsonOption,
     ManifestArgument,
     MaxCellsOption,
@@ -21,8 +22,11 @@ from altgrad_core.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from rich.table import Table
 
+    from altgrad_core.contracts.actions import Role
     from altgrad_core.experiments.matrix.cells import Matrix
     from altgrad_core.running.assembly.run import Run
 
@@ -39,6 +43,7 @@ def check(
         bool, typer.Option("--table", help="Of a matrix: formats, optimizers, layers, and status.")
     ] = False,
     max_cells: MaxCellsOption = MOST_CELLS,
+    executor: ExecutorOption = None,
     json: JsonOption = False,
 ) -> None:
     """Assemble MANIFEST without training: what is quantized and how, sizes; of a matrix, its cells and their time."""
@@ -48,10 +53,12 @@ def check(
     from altgrad_core.running.assembly.assemble import assemble
     from altgrad_core.running.assembly.resolve import resolve
 
-    source = load_manifest(manifest, set or (), flags=flags(device=device, steps=steps))
+    source = load_manifest(manifest, set or (), flags=flags(device=device, steps=steps, executor=executor))
     if "matrix" in source.data:
         from altgrad_core.experiments.matrix.cells import Matrix
+        from altgrad_core.experiments.workers.choice import executor_spec
 
+        executor_spec(source, installed())
         _check_cells(Matrix(source, installed(), most=max_cells), out, table=table, as_json=json)
         return
     if table:
@@ -79,16 +86,17 @@ def print_plan(run: Run, *, as_json: bool) -> None:
     if as_json:
         print(json_module.dumps(facts, indent=2))
         return
-    from rich.table import Table
-
     from altgrad_core.cli.console import Console
+    from altgrad_core.contracts.actions import MOMENTS
+    from altgrad_core.contracts.layer import ATTENTION, PRODUCT
 
     console = Console()
-    table = Table("layer", "shape", "weight", "activation", "gradient", box=None, pad_edge=False)
-    for path, layer in facts["layers"].items():
-        shape = "x".join(str(n) for n in layer["shape"])
-        table.add_row(path, shape, *(layer.get(role, "-") for role in ("weight", "activation", "gradient")))
-    console.print(table)
+    matrices = {path: layer for path, layer in facts["layers"].items() if layer["shape"]}
+    console.print(_layer_table(matrices, PRODUCT))
+    for roles in (ATTENTION, MOMENTS):
+        if used := [role for role in roles if any(role in layer for layer in facts["layers"].values())]:
+            listed = {path: layer for path, layer in facts["layers"].items() if not layer.keys().isdisjoint(used)}
+            console.print("", _layer_table(listed, used), sep="\n")
     console.print(f"\n{facts['coverage']}", highlight=False)
     console.print("", _group_table(facts["groups"]), sep="\n")
     console.print(
@@ -100,11 +108,23 @@ def print_plan(run: Run, *, as_json: bool) -> None:
     )
 
 
+def _layer_table(layers: Mapping[str, Mapping[str, Any]], roles: Sequence[Role]) -> Table:
+    """What layers are quantized to, in these roles."""
+    from rich.table import Table
+
+    has_shape = "weight" in roles
+    table = Table("layer", *(["shape"] if has_shape else []), *roles, box=None, pad_edge=False)
+    for path, layer in layers.items():
+        shape = ["x".join(str(n) for n in layer["shape"])] if has_shape else []
+        table.add_row(path, *shape, *(layer.get(role, "-") for role in roles))
+    return table
+
+
 def plan_facts(run: Run) -> dict[str, Any]:
     """The plan as plain data."""
     layers: dict[str, dict[str, Any]] = {}
     for path, layer in run.plan.known.items():
-        if path not in run.plan.layers and not layer.is_selected("*"):
+        if path not in run.plan.layers and (layer.weight is None or not layer.is_selected("*")):
             continue
         layers[path] = {"shape": [] if layer.weight is None else list(layer.weight.shape)}
         for role, operand in run.plan.layers.get(path, {}).items():

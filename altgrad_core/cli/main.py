@@ -17,10 +17,13 @@ from altgrad_core.cli.evaluate import evaluate
 from altgrad_core.cli.export import export
 from altgrad_core.cli.init import init
 from altgrad_core.cli.list_plugins import list_plugins
+from altgrad_core.cli.new_plugin import new_plugin
 from altgrad_core.cli.report import report
 from altgrad_core.cli.resume import resume
 from altgrad_core.cli.run import run
+from altgrad_core.cli.runs import runs
 from altgrad_core.cli.schema import schema
+from altgrad_core.cli.serve import serve
 from altgrad_core.cli.show import show
 from altgrad_core.cli.terminal import say
 from altgrad_core.cli.track import track
@@ -37,21 +40,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    init,
-    run,
-    resume,
-    check,
-    evaluate,
-    advise,
-    export,
-    diagnose,
-    report,
-    list_plugins,
-    show,
-    track,
-    schema,
+    init, run, resume, check, evaluate, advise, runs, diagnose, report, serve, track, export, show, list_plugins, new_plugin, schema,
     train_tokenizer,
-):
+):  # fmt: skip
     app.command(command.__name__.replace("_", "-"))(command)
 
 
@@ -94,6 +85,12 @@ def _obey() -> None:
         sys.exit(1)
     except OSError as error:
         say(f"altgrad: {error.filename or 'output'}: {error.strerror}", err=True)
+        sys.exit(1)
+    except MemoryError:
+        say("altgrad: out of memory; free some, raise the limit (ulimit -v), or use a smaller model or batch", err=True)
+        sys.exit(1)
+    except ImportError as error:
+        say(f"altgrad: a library cannot be loaded: {error}; is it whole, and is there enough memory?", err=True)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

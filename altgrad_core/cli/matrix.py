@@ -20,8 +20,11 @@ from altgrad_core.cli.console import Console
 from altgrad_core.cli.terminal import say
 from altgrad_core.contracts.actions import ROLES
 from altgrad_core.contracts.executor import Executor
+from altgrad_core.contracts.layer import PRODUCT
 from altgrad_core.experiments.evidence.power import POWER, detectable
-from altgrad_core.experiments.matrix.cells import SEED, Cell, Matrix, directory_of, endings_in
+from altgrad_core.experiments.matrix.cell import Cell
+from altgrad_core.experiments.matrix.cells import SEED, Matrix
+from altgrad_core.experiments.matrix.endings import directory_of, endings_in
 from altgrad_core.experiments.matrix.estimate import estimate
 from altgrad_core.experiments.matrix.plan import plan_of
 from altgrad_core.experiments.report.text import as_text, plain_line
@@ -37,7 +40,8 @@ MOST_ROWS = 12
 
 def run_matrix(matrix: Matrix, study: Path, *, executor: Executor, overwrite: bool, as_json: bool) -> int:
     """Train every cell, and say what came of it; the exit code."""
-    _refuse_missing_devices(matrix)
+    for device in _devices(matrix):
+        executor.check_device(device)
     with _watching() as show:
         tally = train_cells(matrix, study, executor=executor, overwrite=overwrite, show=show)
     if tally.signal is not None:
@@ -70,7 +74,9 @@ def print_written(written: Written) -> None:
 
 def print_cells(matrix: Matrix, *, as_json: bool) -> None:
     """The cells that are known before anything is trained."""
-    _refuse_missing_devices(matrix)
+    if "executor" not in matrix.source.data:  # else a cell runs elsewhere, and its device is checked there
+        for device in _devices(matrix):
+            choose_device(device)
     cells = matrix.cells({})
     if as_json:
         print(json.dumps(plan_of(matrix, cells), indent=2))
@@ -86,10 +92,9 @@ def print_cells(matrix: Matrix, *, as_json: bool) -> None:
     say(f"\n{matrix.name}: {len(cells)} cells{_more(matrix)}")
 
 
-def _refuse_missing_devices(matrix: Matrix) -> None:
-    """A device that is not here is known before a cell is trained."""
-    for device in {cell.resolved.manifest.run.device for cell in matrix.cells({})}:
-        choose_device(device)
+def _devices(matrix: Matrix) -> set[str]:
+    """The devices that cells ask for."""
+    return {cell.run_table.device for cell in matrix.cells({})}
 
 
 def print_power(matrix: Matrix) -> None:
@@ -148,7 +153,13 @@ def _rules(cell: Cell) -> str:
     """The recipe of a cell, a rule after the other."""
     rules = cell.resolved.rules
     told = [
-        f"{rule.layers}: " + ", ".join("-" if (q := getattr(rule, role)) is None else q.target.name for role in ROLES)
+        f"{rule.layers}: "
+        + ", ".join("-" if (q := getattr(rule, role)) is None else q.target.name for role in PRODUCT)
+        + "".join(
+            f", {role} {q.target.name}"
+            for role in ROLES
+            if role not in PRODUCT and (q := getattr(rule, role)) is not None
+        )
         for rule in rules
     ]
     return "; ".join(told) or "unquantized"

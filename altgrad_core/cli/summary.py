@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.markup import escape
@@ -11,8 +11,10 @@ from rich.table import Table
 
 from altgrad_core.cli.console import Console
 from altgrad_core.cli.terminal import say
+from altgrad_core.errors import RunError
 from altgrad_core.records.directory import RunDirectory
-from altgrad_core.running.session.session import Outcome
+from altgrad_core.records.files import read_json
+from altgrad_core.running.session.outcome import Outcome
 
 
 def print_outcome(outcome: Outcome, *, as_json: bool) -> None:
@@ -20,14 +22,15 @@ def print_outcome(outcome: Outcome, *, as_json: bool) -> None:
     if outcome.status == "interrupted":
         say(f"saved; continue with: altgrad resume {outcome.directory}", err=True)
     if as_json:
-        print(json.dumps({"status": outcome.status, "directory": str(outcome.directory), "summary": outcome.summary}))
-    elif outcome.summary:
+        facts = {"status": outcome.status, "directory": str(outcome.directory), "summary": outcome.ending.summary}
+        print(json.dumps(facts))
+    elif outcome.ending.summary:
         _print_summary(outcome)
 
 
 def _print_summary(outcome: Outcome) -> None:
     console = Console()
-    summary = outcome.summary
+    summary = outcome.ending.summary
     step = summary["step"]
     console.print(f"[bold]{summary['name']}[/]: {outcome.status} after {step} steps", highlight=False)
     if summary["reason"]:
@@ -45,15 +48,15 @@ def _print_summary(outcome: Outcome) -> None:
 def _what_broke(outcome: Outcome) -> Iterator[str]:
     """Where a number that is not finite appeared first, if one did, and how to see more."""
     try:
-        broke = json.loads(RunDirectory(outcome.directory).failure_data.read_text())["broke"]
+        broke = read_json(RunDirectory(outcome.directory).failure_data)["broke"]
         role = f" ({broke['role']})" if broke["role"] else ""
         yield f"broke first: step {broke['step']}, {broke['phase']}, {broke['layer']}{role}: {broke['what']}"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, RunError, KeyError, TypeError):
         pass  # nothing broke, or the report of it is damaged
     yield f"see: altgrad diagnose {outcome.directory}"
 
 
-def _rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
+def _rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     data, unit, what = summary["data"], summary["task"]["unit"], summary["task"]["counts"]
     rows = [
         ("validation loss", _number(summary["validation_loss"], unit)),

@@ -4,10 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-Role = Literal["weight", "activation", "gradient"]
-ROLES: tuple[Role, ...] = ("weight", "activation", "gradient")
+Role = Literal[
+    "weight",
+    "activation",
+    "gradient",
+    "query",
+    "key",
+    "probability",
+    "value",
+    "score_gradient",
+    "output_gradient",
+    "moment",
+    "second_moment",
+]
+ROLES: tuple[Role, ...] = get_args(Role)
+GRADIENTS: tuple[Role, ...] = ("gradient", "score_gradient", "output_gradient")
+"""The roles that are rounded in the backward pass."""
+MOMENTS: tuple[Role, ...] = ("moment", "second_moment")
+"""The roles of what an optimizer keeps of a weight; they are rounded after its step."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from altgrad_core.contracts.options import Options
 
-Task = Mapping[str, Any]
+CellTask = Mapping[str, Any]
 """How to train one cell, as JSON data; `train_cell` does it, in any process that sees the directory of the study."""
 
 Tell = Callable[[Mapping[str, Any] | None], None]
@@ -20,15 +20,19 @@ LAST = frozenset(["ended", "interrupted", "busy", "failed"])
 
 
 class Job(ABC):
-    """One cell that is being trained."""
+    """One cell that is being trained.
+
+    A command that receives a signal calls `cancel` once, and waits for the last message of the job. If that has not come
+    after `Executor.patience` seconds, it calls `kill` once, and waits again. After its last message neither is called.
+    """
 
     @abstractmethod
     def cancel(self, signal: int) -> None:
-        """Ask it to save and to end, as this signal would."""
+        """Ask it to save and to end, as this signal would, and return at once."""
 
     @abstractmethod
     def kill(self) -> None:
-        """End it at once. What it saved before is kept."""
+        """End it, whatever it does, and return at once. What it saved before is kept. `tell(None)` follows."""
 
 
 class Executor(ABC):
@@ -36,17 +40,26 @@ class Executor(ABC):
 
     Attributes:
         capacity: how many jobs it can run at a time. It is asked again and again, and may change.
+        patience: seconds that a job has to end after `Job.cancel`: to finish a step, and to save. Then it is killed.
     """
 
     capacity: int
+    patience: float = 300.0
 
     @abstractmethod
-    def submit(self, task: Task, tell: Tell) -> Job:
+    def submit(self, task: CellTask, tell: Tell) -> Job:
         """Begin to train a cell, and return at once."""
 
     @abstractmethod
     def close(self) -> None:
         """Let go of everything that was started; no job is running any more."""
+
+    def check_device(self, device: str) -> None:  # noqa: B027
+        """Refuse a `run.device` that no job can have. By default nothing is known here, and the cell says so where it runs.
+
+        Raises:
+            ManifestError: naming the device and what to do.
+        """
 
 
 class ExecutorSpec(Options):

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 PRODUCT: tuple[Role, ...] = ("weight", "activation", "gradient")
 """The roles of a product of an input and a weight."""
+ATTENTION: tuple[Role, ...] = ("query", "key", "probability", "value", "score_gradient", "output_gradient")
+"""The roles of the two products of attention, S = Q K^T and O = P V: their operands, and the gradients of S and O."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +47,20 @@ class Rounding(Protocol):
         """Q(x), of the shape and type of `x`; the gradient passes straight through."""
         ...
 
-    def round_gradient(self, y: Tensor, *, product: str = "") -> Tensor:
+    def round_gradient(self, y: Tensor, role: Role = "gradient", *, product: str = "") -> Tensor:
         """`y` itself, whose gradient is rounded once on its way back. Add a bias afterwards: its gradient is not rounded."""
         ...
 
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None, *, product: str = "") -> Tensor:
         """Q(x) Q(weight)^T + bias with the gradient rounded: all three operands at once, and less memory."""
+        ...
+
+    def is_rounded(self, *, product: str = "") -> bool:
+        """Whether a rule quantizes any operand of the product."""
+        ...
+
+    def plain_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        """What the module computed before it was quantized; layers inside it stay quantized."""
         ...
 
 

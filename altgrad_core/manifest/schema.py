@@ -17,14 +17,14 @@ from pydantic import (
     model_validator,
 )
 
+from altgrad_core.contracts.actions import ROLES
 from altgrad_core.contracts.options import Table
+from altgrad_core.manifest.names import GranularityName, RoundingName
 from altgrad_core.manifest.search_schema import SearchTable
 from altgrad_core.numerics.minifloat import Specials, Subnormals
 from altgrad_core.numerics.overflow import Overflow
 from altgrad_core.numerics.quantizer import Nonfinite, StraightThrough
-from altgrad_core.numerics.rounding import ROUNDING
 from altgrad_core.numerics.scaling import ScaleFormat, ScaleRounding, ScalingName
-from altgrad_core.numerics.tiling import GRANULARITY
 from altgrad_core.text import unusable_name
 
 
@@ -41,6 +41,7 @@ class RunTable(Table):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: PositiveInt | None = Field(default=None, le=4096)
     reduce: Literal["exact", "fast"] = "exact"
+    strict: bool | None = Field(default=None, description="whether a monitor that writes to a weight ends the run")
 
     @field_validator("name")
     @classmethod
@@ -146,16 +147,22 @@ class QuantizerTable(Table):
     """How one operand is quantized."""
 
     format: FormatChoice = Field(description="the name of a format, or a table of its facts")
-    rounding: str = Field(default="nearest-even", pattern=ROUNDING)
+    rounding: RoundingName = "nearest-even"
     scaling: ScalingName = "amax"
     scale_rounding: ScaleRounding = "up"
-    granularity: str = Field(default="tensor", pattern=GRANULARITY)
+    granularity: GranularityName = "tensor"
     scale_format: ScaleFormat = "fp32"
     history: PositiveInt = 16
     margin: int = Field(default=0, ge=-126, le=126)
     overflow: Overflow = "saturate"
     straight_through: StraightThrough = "identity"
     nonfinite: Nonfinite = "auto"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_a_name(cls, told: Any) -> Any:
+        """The name of a format alone stands for a table of it."""
+        return {"format": told} if isinstance(told, str) else told
 
 
 class RecipeTable(Table):
@@ -165,11 +172,19 @@ class RecipeTable(Table):
     weight: QuantizerTable | None = None
     activation: QuantizerTable | None = None
     gradient: QuantizerTable | None = None
+    query: QuantizerTable | None = None
+    key: QuantizerTable | None = None
+    probability: QuantizerTable | None = None
+    value: QuantizerTable | None = None
+    score_gradient: QuantizerTable | None = None
+    output_gradient: QuantizerTable | None = None
+    moment: QuantizerTable | None = None
+    second_moment: QuantizerTable | None = None
 
     @model_validator(mode="after")
     def _names_a_role(self) -> RecipeTable:
-        if self.weight is None and self.activation is None and self.gradient is None:
-            raise ValueError("a rule needs at least one of weight, activation, gradient")
+        if all(getattr(self, role) is None for role in ROLES):
+            raise ValueError(f"a rule needs at least one of {', '.join(ROLES)}")
         return self
 
 

@@ -89,11 +89,6 @@ class Minifloat(Format):
         return (0 if self.subnormals == "none" else 1) - self._bias - self.mantissa_bits
 
     @property
-    def smallest_normal(self) -> float:
-        """The smallest value with an implicit leading one."""
-        return math.ldexp(1.0, self._quantum_exponent + self.mantissa_bits)
-
-    @property
     def quantum(self) -> float:
         """The gap between rungs in the lowest binade: the smallest positive value where there are subnormals."""
         return math.ldexp(1.0, self._quantum_exponent)

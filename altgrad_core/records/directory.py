@@ -8,9 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-from filelock import FileLock, Timeout
-
 from altgrad_core.errors import AltgradError, ManifestError, RunError
+from altgrad_core.records.lock import Lock
 from altgrad_core.text import LATEST, unusable_name
 
 RUNS = "runs"
@@ -38,7 +37,7 @@ class RunDirectory:
         self.failure = path / "failure.md"
         self.failure_data = path / "failure.json"
         self.checkpoints = path / "checkpoints"
-        self._lock = FileLock(str(path / LOCK))
+        self._lock = Lock(path / LOCK)
         self._made: list[Path] = []
 
     @property
@@ -116,18 +115,29 @@ class RunDirectory:
         self._made = [path for path in (self.path, *self.path.parents) if not path.exists()]
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire(timeout=0)
-        except Timeout:
-            raise DirectoryInUse(
-                f"{self.path}: another process is writing to this run directory; wait for it to end"
-            ) from None
+            is_held = self._lock.acquire()
         except (NotADirectoryError, FileExistsError):
             raise RunError(f"{self.path}: is not a directory; choose another place with --out") from None
         except OSError as error:
             raise RunError(
                 f"{self.path}: cannot be written to: {error.strerror}; choose another place with --out"
             ) from None
+        if not is_held:
+            raise DirectoryInUse(f"{self.path}: another process is writing to this run directory; wait for it to end")
         return self
+
+    @property
+    def notice(self) -> str | None:
+        """How the lock is kept, where that is not by file locks alone."""
+        return self._lock.notice
+
+    def confirm(self) -> None:
+        """Before something is written: is the lock still held?
+
+        Raises:
+            RunError: another process has taken over.
+        """
+        self._lock.confirm()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -138,9 +148,10 @@ class RunDirectory:
 
     def _leave_nothing(self) -> None:
         """Remove the directories that were made for a run that is refused, while nothing but the lock is in them."""
-        if self.path in self._made and [path.name for path in self.path.iterdir()] == [LOCK]:
+        if self.path in self._made and all(path.name.startswith(LOCK) for path in self.path.iterdir()):
             with suppress(OSError):
-                (self.path / LOCK).unlink()
+                for path in self.path.iterdir():
+                    path.unlink()
                 for path in self._made:
                     path.rmdir()
 

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Files of runs and studies: written whole or not at all, read with a clear error where they are damaged."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from altgrad_core.errors import RunError
+from altgrad_core.files import read_whole
+
 UNABLE = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
+MOST_JSON_BYTES = 2**28
 AFTER_A_POWER_CUT = "after a power cut the newest checkpoint may be missing"
 
 
@@ -31,6 +35,24 @@ def write_whole(path: Path, content: bytes) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, whole or not at all."""
     write_whole(path, (json.dumps(value, indent=2, sort_keys=True) + "\n").encode())
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file of a run or of a study.
+
+    Raises:
+        OSError: it cannot be read, is not a regular file, or is larger than 256 MiB.
+        RunError: it holds something else.
+    """
+    try:
+        value = json.loads(read_whole(path, most=MOST_JSON_BYTES))
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise RunError(
+            f"{path}: is damaged: expected a JSON object; put the file back, or remove it to continue without it"
+        )
+    return value
 
 
 def sync_directory(path: Path) -> None:

@@ -11,13 +11,13 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from altgrad_core.errors import RunError
-from altgrad_core.files import open_regular, read_whole
+from altgrad_core.files import read_whole
 
 Record = Mapping[str, Any]
 _NAMES = {math.inf: "Infinity", -math.inf: "-Infinity"}
@@ -120,11 +120,3 @@ def _drop_torn_line(path: Path) -> None:
     raw = read_whole(path) if path.exists() else b""
     if raw and not raw.endswith(b"\n"):
         os.truncate(path, raw.rfind(b"\n") + 1)
-
-
-def read_records(path: Path) -> Iterator[dict[str, Any]]:
-    """Every whole line of a record file; a torn last line, which a kill can leave, is passed over."""
-    with open_regular(path) as file:
-        for line in file:
-            if line.endswith(b"\n"):
-                yield json.loads(line)

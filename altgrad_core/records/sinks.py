@@ -40,6 +40,7 @@ class Records:
 
     def happened(self, record: Record) -> None:
         """A record that follows from the manifest."""
+        self._directory.confirm()
         self._copy(record, self._truth.append(record))
 
     def noticed(self, record: Record) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import pluggy
 
+import altgrad_core
 from altgrad_core.contracts import hookspecs
 from altgrad_core.contracts.plugin import PROJECT
 from altgrad_core.errors import AltgradError, PluginError, reason_of
@@ -101,6 +102,7 @@ def _load(point: EntryPoint, interrupts: Sequence[int]) -> Plugin:
             warnings.simplefilter("ignore", UserWarning)  # pydantic's, of a field that shadows: told as a missing name
             if point.pattern.match(point.value) is None:
                 raise PluginError(f'the entry point "{point.value}" is not of the form "module" or "module:attribute"')
+            _refuse_another_version(point)
             offers = tuple(_offers_of(point.load()))
     except BaseException as error:  # a plugin is code of a plugin: whatever it raises is its own failure
         if interrupts:
@@ -118,6 +120,26 @@ def _load(point: EntryPoint, interrupts: Sequence[int]) -> Plugin:
         seconds=time.perf_counter() - start,
         loads_torch="torch" in sys.modules and not had_torch,
     )
+
+
+def _refuse_another_version(point: EntryPoint) -> None:
+    """A plugin that was made for other versions of AltGrad is not run: what it needs may be missing or mean another thing."""
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    for text in (point.dist.requires or ()) if point.dist else ():
+        try:
+            needed = Requirement(text)
+        except InvalidRequirement:
+            continue  # of whatever package; an installer has seen it
+        if needed.name != CORE_DISTRIBUTION or (
+            needed.marker is not None and not needed.marker.evaluate({"extra": ""})
+        ):
+            continue
+        here = altgrad_core.__version__
+        if not needed.specifier.contains(here, prereleases=True):
+            raise PluginError(
+                f"needs {CORE_DISTRIBUTION} {needed.specifier}, and this is {here}; install a version that fits"
+            )
 
 
 def _offers_of(module: object) -> Iterator[Offer]:

@@ -1,10 +1,10 @@
-"""How a run ended, as its summary has it: one reading of it for searches, reports and thresholds."""
+"""How a run ended: one record for commands, searches, reports and thresholds."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from altgrad_core.records.record import number
@@ -17,14 +17,19 @@ class Ending:
     """How a run ended.
 
     Attributes:
-        status: `finished`, `diverged` (also: ended with a loss that is not finite), `stopped` or `crashed`.
+        status: `finished`, `diverged` (also: ended with a loss that is not finite), `stopped` or `crashed`. Without a
+            summary: `interrupted` (by a signal; it can be resumed), `unfinished`, `missing` or `not begun`.
         validation_loss: in nats per token; NaN where there is none.
         entropy: the unigram entropy of the text, which a model reaches without any context; None where it is not known.
+        reason: why it diverged, stopped or crashed, in words.
+        summary: the content of `summary.json`; empty where there is none.
     """
 
     status: str
-    validation_loss: float
+    validation_loss: float = math.nan
     entropy: float | None = None
+    reason: str | None = None
+    summary: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def of(cls, summary: Mapping[str, Any]) -> Ending | None:
@@ -36,7 +41,9 @@ class Ending:
         entropy = _number(data.get("unigram_entropy")) if isinstance(data, Mapping) else None
         if status == "finished" and loss is not None and not abs(loss) < BEYOND_FLOAT32:
             status = "diverged"
-        return cls(str(status), math.nan if loss is None else loss, entropy)
+        reason = summary.get("reason")
+        told = reason if isinstance(reason, str) else None
+        return cls(str(status), math.nan if loss is None else loss, entropy, told, summary)
 
     @property
     def is_stable(self) -> bool:

@@ -1,11 +1,12 @@
-"""`torch.nn.MultiheadAttention`: its projections are products with a weight, and recipes name each."""
+"""`torch.nn.MultiheadAttention`: projections, which are products with a weight, and attention itself."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from altgrad_core import LayerSpec, Product, Rounding
+from altgrad_core import ATTENTION, LayerSpec, Product, Rounding
+from altgrad_layers.dot_product import CONTRACTED, attend
 from altgrad_layers.own_forward import computes_as, why_not
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ APART = ("q_proj", "k_proj", "v_proj")
 class MultiheadAttention(LayerSpec):
     """`torch.nn.MultiheadAttention` without `add_bias_kv` and `add_zero_attn`: layers `in_proj` and `out_proj`.
 
-    Where keys or values have a width of their own, `q_proj`, `k_proj` and `v_proj` take the place of `in_proj`.
+    The layer at the path of the module itself is attention: what `query`, `key`, `probability`, `value` quantize. Where keys or values have a width of their own, `q_proj`, `k_proj` and `v_proj` take the place of `in_proj`.
     """
 
     name: ClassVar = "multihead-attention"
@@ -42,9 +43,13 @@ class MultiheadAttention(LayerSpec):
         return why_not(module, nn.MultiheadAttention)
 
     def products(self, module: nn.Module) -> Sequence[Product]:
-        """The projections."""
+        """The projections, and attention."""
         inputs = ("in_proj",) if module._qkv_same_embed_dim else APART
-        return (*(Product(name, f"{name}_weight") for name in inputs), Product("out_proj", "out_proj.weight"))
+        return (
+            *(Product(name, f"{name}_weight") for name in inputs),
+            Product("out_proj", "out_proj.weight"),
+            Product(weight=None, roles=ATTENTION, contracted=CONTRACTED),
+        )
 
     def forward(
         self,
@@ -63,17 +68,22 @@ class MultiheadAttention(LayerSpec):
         is_batched, inputs = query.dim() == 3, (query, key, value)
         q, k, v = (_heads(module, x, is_batched=is_batched) for x in _projected(module, rounding, inputs))
         mask = _mask(module, q, attn_mask, key_padding_mask)
-        mixed, weights = _attend(module, q, k, v, mask, need_weights=need_weights)
+        dropout = module.dropout if module.training else 0.0
+        weights: Tensor | None
+        if rounding.is_rounded():
+            mixed, weights = attend(rounding, (q, k, v), mask=mask, dropout=dropout, scale=q.shape[-1] ** -0.5)
+        else:
+            mixed, weights = _attend(q, k, v, mask, dropout=dropout, need_weights=need_weights)
         y = mixed.transpose(1, 2).flatten(-2)  # (batch, time, width)
         y = rounding.linear(y, module.out_proj.weight, module.out_proj.bias, product="out_proj")
         if not is_batched:
             y = y.squeeze(0)
         elif not module.batch_first:
             y = y.transpose(0, 1)
-        if weights is not None:
-            weights = weights.mean(dim=1) if average_attn_weights else weights
-            weights = weights if is_batched else weights.squeeze(0)
-        return y, weights
+        if weights is None or not need_weights:
+            return y, None
+        weights = weights.mean(dim=1) if average_attn_weights else weights
+        return y, weights if is_batched else weights.squeeze(0)
 
 
 def _projected(module: Any, rounding: Rounding, inputs: tuple[Tensor, Tensor, Tensor]) -> Sequence[Tensor]:
@@ -125,12 +135,11 @@ def _mask(module: Any, q: Tensor, mask: Tensor | None, padding: Tensor | None) -
 
 
 def _attend(
-    module: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, need_weights: bool
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, dropout: float, need_weights: bool
 ) -> tuple[Tensor, Tensor | None]:
     """The values mixed, and the weights they are mixed with where they are asked for."""
     from torch.nn import functional
 
-    dropout = module.dropout if module.training else 0.0
     if not need_weights:
         return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout), None
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)

@@ -6,9 +6,8 @@ from typing import ClassVar
 
 from pydantic import Field, PositiveInt
 
-from altgrad_core import Backpropagated, Monitor, OperandFacts, Reading, Readings, Tally
+from altgrad_core import ROLES, Backpropagated, Monitor, OperandFacts, Reading, Readings, Tally, plural
 
-ROLES = ("weight", "activation", "gradient")
 STATISTICS = (
     "overflow-rate",
     "underflow-rate",
@@ -19,16 +18,17 @@ STATISTICS = (
     "scale",
     "headroom",
 )
-UNDERFLOW_LIMITS = {"weight": 0.3, "activation": 0.3, "gradient": 0.1}
+UNDERFLOW_LIMITS = {"gradient": 0.1, "score_gradient": 0.1, "output_gradient": 0.1, "probability": None}
+UNDERFLOW_LIMIT = 0.3  # of other roles; of probabilities most are near zero, and none the worse for it
 
 
 def declared(role: str, statistic: str) -> Reading:
     """What is known of one statistic of the operands of a role."""
     name = f"{role}-{statistic}"
     if statistic == "overflow-rate":
-        return Reading(name, f"share of {role}s clipped", "share", worse="up", limit=0.001, chart="heat")
+        return Reading(name, f"share of {plural(role)} clipped", "share", worse="up", limit=0.001, chart="heat")
     if statistic == "underflow-rate":
-        what, limit = f"share of {role}s rounded to zero", UNDERFLOW_LIMITS[role]
+        what, limit = f"share of {plural(role)} rounded to zero", UNDERFLOW_LIMITS.get(role, UNDERFLOW_LIMIT)
         return Reading(name, what, "share", worse="up", limit=limit, chart="heat")
     if statistic in ("nan-count", "infinite-count"):
         return Reading(name, worse="up", limit=0.0 if statistic == "nan-count" else None)
@@ -39,7 +39,7 @@ class Stability(Monitor):
     """Overflow, underflow, NaN, infinities, amax and scale of every quantized operand, by role.
 
     By-products of the rounding of the step's training passes, all micro-batches together; no tensor is touched. Of each
-    role, `weight`, `activation` (the input) and `gradient` (of the output), these readings:
+    role (`weight`, `activation`, the input, `gradient`, of the output, and those of attention), these readings:
 
     - `ROLE-overflow-rate`: elements beyond the ends of the grid after scaling, infinities among them, per element.
     - `ROLE-underflow-rate`: non-zero elements that were rounded to zero, per element (zeros count as elements).
@@ -75,7 +75,8 @@ class Stability(Monitor):
     def _report(self, seen: list[tuple[OperandFacts, Tally]]) -> Readings:
         from altgrad_stability.tallies import headroom, plain
 
-        readings: dict[str, dict[str, float]] = {name: {} for name in self.readings()}
+        roles = dict.fromkeys(facts.role for facts, _ in seen)
+        readings: dict[str, dict[str, float]] = {f"{role}-{name}": {} for role in roles for name in STATISTICS}
         table = plain([[*tally[1:], facts.scale.max()] for facts, tally in seen])
         for (facts, tally), (amax, overflow, underflow, nan, infinite, scale) in zip(seen, table, strict=True):
             found = {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from altgrad_core.records.record import read_records
+from altgrad_core.results.lines import RecordReader
 
 if TYPE_CHECKING:
     from tests.conftest import Said
@@ -33,7 +33,7 @@ def run(tiny: Path, out: Path, altgrad: Callable[..., Said], *more: str, format:
     recipe = RECIPE.replace("FORMAT", format)
     told = altgrad("run", tiny, "--out", out, *SAVES, "--set", recipe, "--set", CHAIN, *more)
     assert told.code == 0, told.err
-    return next(read_records(out / "records.jsonl"))
+    return next(iter(RecordReader(out / "records.jsonl")))
 
 
 def saved(directory: Path, step: int = 6) -> dict[str, bytes]:
@@ -53,7 +53,7 @@ def test_with_nothing_changed_it_is_the_rest_of_the_same_run(
     }
     assert len(began["parent"]["sha256"]) == 64
     one, other = (
-        [r for r in read_records(d / "records.jsonl") if r["kind"] == "step" and r["step"] > 2]
+        [r for r in RecordReader(d / "records.jsonl") if r["kind"] == "step" and r["step"] > 2]
         for d in (parent, tmp_path / "child")
     )
     assert one == other
@@ -65,8 +65,8 @@ def test_a_changed_format_goes_on_from_the_weights(
     began = run(tiny, tmp_path / "child", altgrad, "--from", f"{parent}@4", format="e3m4")
     assert began["parent"]["optimizer"] == "goes on"
     assert saved(tmp_path / "child", 4)["model.safetensors"] != saved(parent)["model.safetensors"]
-    losses = [r["loss"] for r in read_records(tmp_path / "child" / "records.jsonl") if r["kind"] == "step"]
-    ours = [r["loss"] for r in read_records(parent / "records.jsonl") if r["kind"] == "step"]
+    losses = [r["loss"] for r in RecordReader(tmp_path / "child" / "records.jsonl") if r["kind"] == "step"]
+    ours = [r["loss"] for r in RecordReader(parent / "records.jsonl") if r["kind"] == "step"]
     assert len(losses) == 2 and losses[0] != ours[4] and abs(losses[0] - ours[4]) < 0.5
 
 

@@ -11,7 +11,7 @@ import pytest
 
 import altgrad_core
 from altgrad_core import load_format
-from altgrad_core.records.record import read_records
+from altgrad_core.results.lines import RecordReader
 
 
 def test_a_run_leaves_everything_it_promises(altgrad: Callable[..., Any], tiny: Path, tmp_path: Path) -> None:
@@ -35,7 +35,7 @@ def test_a_run_leaves_everything_it_promises(altgrad: Callable[..., Any], tiny: 
 
 def test_records_tell_the_run_in_order(altgrad: Callable[..., Any], tiny: Path, tmp_path: Path) -> None:
     altgrad("run", tiny, "--out", tmp_path / "run")
-    records = list(read_records(tmp_path / "run" / "records.jsonl"))
+    records = list(RecordReader(tmp_path / "run" / "records.jsonl"))
     assert [r["kind"] for r in records if r["kind"] != "reading"] == [
         "began", "step", "step", "step", "evaluation", "step", "step", "step", "evaluation", "ended",
     ]  # fmt: skip
@@ -126,7 +126,7 @@ def test_a_stalled_layer_is_widened_and_the_switch_is_recorded(
 ) -> None:
     guard = "intervention=[{use='widen-stalled', to='e3m4', below=1.0, patience=1}]"
     altgrad("run", tiny, "--out", tmp_path / "run", "--set", guard)
-    actions = [r for r in read_records(tmp_path / "run" / "records.jsonl") if r["kind"] == "action"]
+    actions = [r for r in RecordReader(tmp_path / "run" / "records.jsonl") if r["kind"] == "action"]
     assert actions[0] == {
         "kind": "action",
         "step": 2,
@@ -149,7 +149,7 @@ def test_e0m7_and_e1m6_give_bit_identical_runs(altgrad: Callable[..., Any], tiny
         formats = [f"recipe.0.{role}.format={name}" for role in ("weight", "activation", "gradient")]
         altgrad("run", tiny, "--out", tmp_path / name, *(part for f in formats for part in ("--set", f)))
     lines = [
-        [r for r in read_records(tmp_path / name / "records.jsonl") if r["kind"] != "began"]
+        [r for r in RecordReader(tmp_path / name / "records.jsonl") if r["kind"] != "began"]
         for name in ("e0m7", "e1m6")
     ]
     assert len(lines[0]) > 20

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from altgrad_core.records.record import read_records
+from altgrad_core.results.lines import RecordReader
 
 needs_muon = pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this torch has no Muon")
 MANIFESTS = Path(__file__).parents[2] / "docs" / "manifests.md"
@@ -139,7 +139,7 @@ def test_a_class_of_ones_own_trains_resumes_and_is_written_down_as_given(
 ) -> None:
     setting = f"optimizer={{use='{own}:Steady', lr=0.01, schedule={{kind='linear', final=0.0}}}}"
     assert altgrad("run", tiny, "--out", tmp_path / "run", "--set", setting).code == 0
-    records = read_records(tmp_path / "run" / "records.jsonl")
+    records = RecordReader(tmp_path / "run" / "records.jsonl")
     rates = [record["learning_rate"] for record in records if record["kind"] == "step"]
     assert rates == pytest.approx([0.01, 0.008, 0.006, 0.004, 0.002, 0.0])
     assert f'[optimizer]\nuse = "{own}:Steady"\nlr = 0.01\n\n' in (tmp_path / "run" / "resolved.toml").read_text()

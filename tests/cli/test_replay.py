@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from altgrad_core.records.record import read_records
+from altgrad_core.results.lines import RecordReader
 
 if TYPE_CHECKING:
     from tests.conftest import Said
@@ -34,7 +34,7 @@ def test_the_log_without_the_monitors_gives_the_same_run(
         "run", tmp_path / "first" / "resolved.toml", "--replay", tmp_path / "first", "--out", tmp_path / "again"
     )
     assert told.code == 0, told.err
-    one, other = (list(read_records(tmp_path / name / "records.jsonl")) for name in ("first", "again"))
+    one, other = (list(RecordReader(tmp_path / name / "records.jsonl")) for name in ("first", "again"))
     kinds = {record["action"] for record in one if record["kind"] == "action"}
     assert kinds == {"SwitchFormat", "ClipGradients", "ScaleLearningRate", "SkipStep", "Warn"}
     assert any(record["kind"] == "overruled" for record in one)

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from altgrad_core.records.record import read_records
+from altgrad_core.results.lines import RecordReader
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +48,8 @@ def test_a_finished_run_is_handed_over(altgrad: Callable[..., Any], finished: Pa
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     run = shutil.copytree(finished, tmp_path / "run")
     said = altgrad("track", run, "--to", "tensorboard")
-    records = list(read_records(run / "records.jsonl"))
-    clock = [record for record in read_records(run / "clock.jsonl") if "step" in record]
+    records = list(RecordReader(run / "records.jsonl"))
+    clock = [record for record in RecordReader(run / "clock.jsonl") if "step" in record]
     count = len(records) + len(clock)
     told = f"{run}: {count} records to tensorboard; tensorboard --logdir {run}/tensorboard\n"
     assert (said.code, said.out, said.err) == (0, told, "")

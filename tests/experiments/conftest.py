@@ -38,6 +38,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "lr_unit": "binades", "spacing": "own", "beta1": 0.9, "beta2": 0.999, "eps": 1e-8,
     },
 }  # fmt: skip
+TASK = {"name": "next-token", "unit": "nats per token", "counts": "tokens", "initial_loss": math.log(64)}
 DATA = {"loss_floor": 1.3862943611198906, "source": "synthetic", "tokens": 200000, "unigram_entropy": 4.158483211935454}
 ENVIRONMENT = {
     "cpu": "AVX512", "device": "cpu", "machine": "x86_64", "python": "3.11.7", "system": "Linux", "threads": 1,
@@ -160,7 +161,7 @@ def records(made: Made) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = [
         {
             "kind": "began", "name": "cell", "seed": made.seed, "steps": made.steps, "tokens_per_step": 64,
-            "vocabulary": 64, "parameters": 4400, "data": DATA, "formats": formats_of(made),
+            "vocabulary": 64, "parameters": 4400, "data": DATA, "task": TASK, "formats": formats_of(made),
             "readings": [declared()[name] for name in made.readings if name in declared()],
         }
     ]  # fmt: skip
@@ -197,7 +198,7 @@ def ending(made: Made) -> dict[str, Any]:
         "loss": math.nan if made.loss is None else made.loss,
         "validation_loss": made.loss, "best_validation_loss": made.loss,
         "perplexity": None if made.loss is None else math.exp(made.loss),
-        "metrics": {} if made.loss is None else {"perplexity": math.exp(made.loss)},
+        "metrics": {"perplexity": math.nan if made.loss is None else math.exp(made.loss)},
     }  # fmt: skip
 
 
@@ -205,7 +206,7 @@ def summary(made: Made) -> dict[str, Any]:
     """The content of `summary.json`."""
     rest = {
         "name": "cell", "tokens": 64 * made.steps, "seconds_in_this_process": 0.2, "parameters": 4400, "data": DATA,
-        "task": {"name": "next-token", "unit": "nats per token", "counts": "tokens", "initial_loss": math.log(256)},
+        "task": TASK,
         "formats": formats_of(made),
     }  # fmt: skip
     return {**ending(made), **rest}

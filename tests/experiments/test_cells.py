@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from altgrad_core import ManifestError
-from altgrad_core.experiments.matrix.cells import Cell, Matrix, endings_in, identity_of
+from altgrad_core.experiments.matrix.cell import Cell, identity_of
+from altgrad_core.experiments.matrix.cells import Matrix
+from altgrad_core.experiments.matrix.endings import endings_in
 from altgrad_core.experiments.matrix.estimate import covering, seconds_of_a_step
 from altgrad_core.experiments.matrix.plan import plan_of
 from altgrad_core.manifest.load import load_manifest
@@ -99,7 +100,7 @@ def test_a_plain_grid_tries_all_with_all_seeds_at_once(matrix: Make) -> None:
     assert rates(study.cells({})) == [(1, 0.1), (1, 1.0), (2, 0.1), (2, 1.0)]
 
 
-@pytest.mark.parametrize("lost", [Ending("diverged", math.nan), Ending("finished", 4.0, entropy=4.0)])
+@pytest.mark.parametrize("lost", [Ending("diverged"), Ending("finished", 4.0, entropy=4.0)])
 def test_probes_follow_what_diverged_or_learned_nothing(matrix: Make, lost: Ending) -> None:
     study = matrix("[matrix]\nrun.seed = [1]\n[matrix.search]\nfactors = [1, 10]\nbisections = 2\n")
     endings: dict[str, Ending] = {}

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from altgrad_core.experiments.workers.board import Board
-from altgrad_core.records.record import read_records
+from altgrad_core.results.lines import RecordReader
 from altgrad_core.running.state.checkpoint import checkpoint_steps, read_checkpoint
 from tests.conftest import TINY
 
@@ -67,7 +67,7 @@ def cells_of(out: Path) -> list[dict[str, Any]]:
 
 def truth(run: Path) -> tuple[bytes, dict[str, bytes]]:
     """The records of a run, and its last checkpoint, but for the names in them."""
-    records = [{**record, "name": ""} for record in read_records(run / "records.jsonl")]
+    records = [{**record, "name": ""} for record in RecordReader(run / "records.jsonl")]
     newest = checkpoint_steps(run / "checkpoints")[0]
     return json.dumps(records).encode(), read_checkpoint(run / "checkpoints" / f"step-{newest}")
 
@@ -136,7 +136,7 @@ def test_overwriting_trains_what_is_there_anew(tmp_path: Path, altgrad: Callable
     for _ in range(2):
         assert altgrad("run", one, "--out", out, "--overwrite").code == 0
     (cell,) = cells_of(out)
-    kinds = [record["kind"] for record in read_records(out / cell["name"] / "clock.jsonl")]
+    kinds = [record["kind"] for record in RecordReader(out / cell["name"] / "clock.jsonl")]
     assert kinds.count("resumed") == 0 and (out / cell["name"] / "summary.json").exists()
 
 
@@ -222,7 +222,7 @@ def test_a_cell_that_does_not_hear_a_signal_is_killed_after_a_while(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, altgrad: Callable[..., Said]
 ) -> None:
     study = study_of(tmp_path, monkeypatch, DEAF)
-    monkeypatch.setattr("altgrad_core.experiments.workers.processes.PATIENCE", 0.5)
+    monkeypatch.setattr("altgrad_core.contracts.executor.Executor.patience", 0.5)
 
     def send_when_it_is_deaf() -> None:
         wait_for(lambda: any(path.stat().st_size for path in (tmp_path / "out").glob("*/records.jsonl")))
@@ -281,7 +281,7 @@ def test_four_commands_and_many_kills_finish_each_of_24_cells_once(study: Path, 
     last.communicate(timeout=300)
     assert last.returncode == 0
     for cell in cells_of(out):
-        kinds = [record["kind"] for record in read_records(out / cell["name"] / "records.jsonl")]
+        kinds = [record["kind"] for record in RecordReader(out / cell["name"] / "records.jsonl")]
         assert (kinds.count("began"), kinds.count("ended"), kinds.count("step")) == (1, 1, 40)
 
 
@@ -289,9 +289,7 @@ def test_the_board_tells_the_time_left_by_the_pace_so_far(monkeypatch: pytest.Mo
     now = [100.0]
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
     board = Board(left=300)
-    cell: Any = type(
-        "Cell", (), {"resolved": type("R", (), {"manifest": type("M", (), {"run": type("T", (), {"steps": 100})})})}
-    )
+    cell: Any = type("Cell", (), {"run_table": type("T", (), {"steps": 100})})
     board.began(0, cell)
     assert board.seconds_left() is None
     board.stepped(0, step=1, loss="-")

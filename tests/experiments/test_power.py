@@ -76,3 +76,9 @@ def test_a_difference_within_the_margin_of_the_manifest_is_equivalent(study: Rea
     (without,) = Analysis(replace(known, margin=None)).interactions
     assert (without.margin, without.p_equivalence) == (None, None)
     assert found.detectable == detectable_effect(found.differences)
+
+
+@pytest.mark.parametrize("seeds", [1000, 100_000])
+def test_many_seeds_detect_what_the_normal_distribution_says(seeds: int) -> None:
+    normal = (stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) / math.sqrt(seeds)
+    assert detectable(seeds) == pytest.approx(normal, rel=2e-3)

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from altgrad_core import ManifestError
-from altgrad_core.experiments.matrix.cells import Cell, Matrix
+from altgrad_core.experiments.matrix.cell import Cell
+from altgrad_core.experiments.matrix.cells import Matrix
 from altgrad_core.experiments.matrix.plan import plan_of
 from altgrad_core.experiments.matrix.search import drawn, part_of, the_best
 from altgrad_core.manifest.load import load_manifest

@@ -14,7 +14,7 @@ import pytest
 from altgrad_core import ManifestError, __version__
 from altgrad_core.experiments.study.labels import UNKNOWN, flatten
 from altgrad_core.experiments.study.study import Study
-from altgrad_core.records.record import read_records
+from altgrad_core.results.lines import RecordReader
 
 if TYPE_CHECKING:
     from tests.conftest import Said
@@ -63,7 +63,7 @@ def shape(value: Any) -> Any:
 
 def kinds(path: Path) -> dict[str, Any]:
     """By kind of record, its keys."""
-    return {record["kind"]: sorted(record) for record in read_records(path)}
+    return {record["kind"]: sorted(record) for record in RecordReader(path)}
 
 
 def test_a_made_up_cell_has_the_files_and_the_keys_of_a_real_one(
@@ -229,7 +229,7 @@ def test_damage_is_told_and_the_rest_is_read(write: Callable[..., Path], made: A
     (places[4] / "records.jsonl").unlink()
     found = Study.read(directory)
     assert found.problems == (
-        f"{cells[0].name}: records.jsonl: 3 damaged lines are left out (the first is line 8); it ends within a line, "
+        f"{cells[0].name}: records.jsonl: 3 damaged lines are left out (the first is line 9); it ends within a line, "
         "which is left out",
         f"{places[1]}/summary.json: cannot be read; the run counts as unfinished",
         f"{places[2]}/resolved.toml: cannot be read, so what the run was is told by cells.json alone",
@@ -238,7 +238,7 @@ def test_damage_is_told_and_the_rest_is_read(write: Callable[..., Path], made: A
     )
     assert [r.status for r in found.results] == ["finished", "unfinished", "finished", "finished", "finished"]
     assert [(r.format, r.seed) for r in found.results] == [("e4m3", seed) for seed in range(1, 6)]
-    assert len(list(found.results[0].records())) == 7
+    assert len(list(found.results[0].records())) == 8  # with the losses of the validation blocks
 
 
 def test_a_run_that_finished_with_nan_counts_as_diverged(write: Callable[..., Path], made: Any) -> None:

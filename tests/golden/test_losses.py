@@ -18,8 +18,8 @@ import torch
 
 from altgrad_core.manifest.load import ManifestFile
 from altgrad_core.records.directory import RunDirectory
-from altgrad_core.records.record import read_records
 from altgrad_core.registry.registry import installed
+from altgrad_core.results.lines import RecordReader
 from altgrad_core.running.assembly.environment import describe_environment
 from altgrad_core.running.assembly.resolve import resolve
 from altgrad_core.running.session.session import begin
@@ -50,7 +50,7 @@ def losses(format: str, directory: Path) -> list[float]:
     """The training losses of the run in one format."""
     resolved = resolve(ManifestFile(Path("golden.toml"), "", manifest(format)), installed())
     begin(resolved, RunDirectory(directory), overwrite=False, show=lambda record: None)
-    return [r["loss"] for r in read_records(directory / "records.jsonl") if r["kind"] == "step"]
+    return [r["loss"] for r in RecordReader(directory / "records.jsonl") if r["kind"] == "step"]
 
 
 def fingerprint() -> dict[str, Any]:

@@ -26,6 +26,19 @@ def attended(query: tuple[int, ...], key: tuple[int, ...], **options: Any) -> Ca
     return lambda module: module(q, q if query == key else k, q if query == key else k, **options)[0]
 
 
+class Mixing(nn.Module):
+    """Self-attention of one's own, causal, with two heads of queries and one of keys and values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.q, self.k, self.v = nn.Linear(6, 6), nn.Linear(6, 3), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (part(x).unflatten(-1, (-1, 3)).transpose(1, 2) for part in (self.q, self.k, self.v))
+        mixed = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+        return mixed.transpose(1, 2).flatten(-2)
+
+
 TOKENS = torch.arange(12).reshape(2, 6) % 7
 PADDING = torch.tensor([[False] * 4, [False, False, True, True]])
 CAUSAL = torch.ones(4, 4, dtype=torch.bool).triu(1)
@@ -50,6 +63,7 @@ CASES: dict[str, tuple[str, Callable[[], nn.Module], Callable[[nn.Module], Tenso
         lambda: nn.MultiheadAttention(8, 2, batch_first=True),
         attended((2, 4, 8), (2, 4, 8), key_padding_mask=PADDING, attn_mask=CAUSAL, need_weights=False),
     ),
+    "attention by a caller": ("dot-product-attention", Mixing, on(2, 4, 6)),
     "attention of two": (
         "multihead-attention",
         lambda: nn.MultiheadAttention(8, 2, batch_first=True),
@@ -78,7 +92,9 @@ def test_the_conv1d_of_hugging_face_keeps_the_laws() -> None:
 
 
 def test_every_built_in_kind_is_tried() -> None:
-    assert {name for name, *_ in CASES.values()} | {"hf-conv1d", "recurrent"} == set(installed().names("layer"))
+    assert {name for name, *_ in CASES.values()} | {"hf-conv1d", "stacked-experts", "recurrent"} == set(
+        installed().names("layer")
+    )
 
 
 @pytest.mark.parametrize("case", ["attention", "attention, masked", "attention of two"])

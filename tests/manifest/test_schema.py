@@ -61,7 +61,7 @@ def test_every_mistake_is_told_at_once_with_its_line(tmp_path: Path) -> None:
         ("steps = 9\nname = '../x'", r'm.toml:4: run.name: expected text that matches ^$|^[A-Za-z0-9][A-Za-z0-9._-]*$, got "../x"'),
         ("steps = 9\ndevice = 'tpu'", "m.toml:4: run.device: expected 'auto', 'cpu' or 'cuda', got \"tpu\""),
         ("steps = 9\nzzz = 1", "m.toml:4: run.zzz: no such key; keys here: name, seed, steps, checkpoint_every, "
-         "keep_checkpoints, evaluate_every, evaluate_batches, device, threads, reduce"),
+         "keep_checkpoints, evaluate_every, evaluate_batches, device, threads, reduce, strict"),
     ],
 )  # fmt: skip
 def test_a_wrong_value_is_named_with_what_was_expected(tmp_path: Path, line: str, said: str) -> None:
@@ -77,7 +77,10 @@ def test_missing_tables_are_named_with_what_they_need(tmp_path: Path) -> None:
 
 
 def test_a_rule_without_a_role_is_refused(tmp_path: Path) -> None:
-    said = ["m.toml:11: recipe[0]: a rule needs at least one of weight, activation, gradient"]
+    said = [
+        "m.toml:11: recipe[0]: a rule needs at least one of weight, activation, gradient, query, key, "
+        "probability, value, score_gradient, output_gradient, moment, second_moment"
+    ]
     assert refusal(tmp_path, GOOD + '[[recipe]]\nlayers = "*"\n') == said
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import gfloat.formats
 import pytest
@@ -10,6 +10,7 @@ from gfloat import FormatInfo
 from gfloat.types import Domain
 
 from altgrad_core.numerics import backends
+from altgrad_core.numerics.backends import triton
 from altgrad_core.numerics.minifloat import Minifloat
 
 NAMED_BY_GFLOAT = {
@@ -58,9 +59,14 @@ def either_path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     return request.param
 
 
-@pytest.fixture(params=["compiled", "tensor operations"])
-def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Runs a test twice, the second time without compiled moves."""
-    if request.param != "compiled":
+@pytest.fixture(params=["compiled", "tensor operations", "triton"])
+def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Runs a test without compiled moves, too, and with those for CUDA, which the interpreter runs on the CPU."""
+    if request.param == "triton":
+        monkeypatch.setattr(triton, "DEVICE", "cpu")
+        monkeypatch.setattr(backends, "ORDER", ("triton", "reference"))
+    elif request.param != "compiled":
         monkeypatch.setattr(backends, "ORDER", ("reference",))
-    return request.param
+    backends._chosen.cache_clear()
+    yield request.param
+    backends._chosen.cache_clear()

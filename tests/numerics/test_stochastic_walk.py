@@ -76,7 +76,7 @@ def test_hops_are_unbiased(move: float) -> None:
 
 
 def test_decay_of_a_weight_on_the_grid_is_taken_by_chance(path: str) -> None:
-    geometry, count = Geometry.of(load_format("e4m3"), 1.0), 100_000
+    geometry, count = Geometry.of(load_format("e4m3"), 1.0), 10_000 if path == "triton" else 100_000
     moved = torch.full((count,), 3.0)  # 0.06 below lies a quarter of a rung below
     stochastic_walk(moved, torch.zeros(count), geometry, gradient=torch.ones(count), key=3, decay=0.02)
     share = (moved == 2.75).double().mean().item()
@@ -92,6 +92,7 @@ def test_a_velocity_leaves_out_what_is_no_number(path: str) -> None:
 
 @pytest.mark.parametrize("count", [1, 16, 1023, 5000, 1 << 20])
 def test_the_norm_of_a_velocity_is_that_of_float64_on_any_threads(count: int, path: str) -> None:
+    count = min(count, 5000) if path == "triton" else count  # the interpreter is slow
     velocity = torch.randn(count, generator=torch.Generator().manual_seed(0)) * 1e-3
     expected, threads, found = (0.5 * velocity + 1).double().norm().item(), torch.get_num_threads(), []
     for number in (1, 2, 3):

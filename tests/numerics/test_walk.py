@@ -150,6 +150,7 @@ def test_what_is_no_number_stays_as_it_is(name: str, path: str) -> None:
 def test_a_weight_at_rest_beside_a_tie_is_counted_as_it_is(name: str, decay: float, path: str) -> None:
     geometry = Geometry.of(load_format(name), 2.0**-7)
     rungs = torch.tensor(geometry.format.grid.values)
+    rungs = rungs[:: 1 + len(rungs) // 1000] if path == "triton" else rungs  # the interpreter is slow
     ties = ((rungs[1:] + rungs[:-1]) / 2 * 2.0**-7).float()
     beside = torch.cat([ties * (1 + k * 2.0**-23) for k in (-2, -1, 0, 1, 2)])
     weight = torch.cat([beside, beside / (1 - decay)])

@@ -10,8 +10,9 @@ import torch
 
 from altgrad_core.manifest.load import load_manifest
 from altgrad_core.records.directory import RunDirectory
-from altgrad_core.records.record import Record, read_records
+from altgrad_core.records.record import Record
 from altgrad_core.registry.registry import installed
+from altgrad_core.results.lines import RecordReader
 from altgrad_core.running.assembly.resolve import resolve
 from altgrad_core.running.parallel.processes import ALONE, Processes
 from altgrad_core.running.session.session import begin
@@ -137,7 +138,7 @@ def test_three_processes_share_micro_batches_that_are_no_power_of_two(accumulate
 
 
 def test_the_run_has_what_the_comparison_is_about(tmp_path: Path) -> None:
-    records = list(read_records(trained(tmp_path, "two", size=2) / "records.jsonl"))
+    records = list(RecordReader(trained(tmp_path, "two", size=2) / "records.jsonl"))
     assert {"SwitchFormat"} <= {r["action"] for r in records if r["kind"] == "action"}
     assert {"flips", "stability", "gradient-fidelity"} <= {
         r["monitor"] for r in records if r["kind"] == "reading" and "monitor" in r
@@ -147,7 +148,7 @@ def test_the_run_has_what_the_comparison_is_about(tmp_path: Path) -> None:
 def test_a_fast_reduction_is_close_to_the_exact_one(tmp_path: Path) -> None:
     exact = trained(tmp_path, "exact", size=1)
     fast = trained(tmp_path, "fast", size=2, settings=('run.reduce="fast"',))
-    losses = [[r["loss"] for r in read_records(d / "records.jsonl") if r["kind"] == "step"] for d in (exact, fast)]
+    losses = [[r["loss"] for r in RecordReader(d / "records.jsonl") if r["kind"] == "step"] for d in (exact, fast)]
     assert losses[1] == pytest.approx(losses[0], rel=1e-2)
 
 
@@ -247,7 +248,7 @@ above = 0.0001
 def test_a_run_that_is_rolled_back_gives_the_same_bits(tmp_path: Path) -> None:
     text = MANIFEST + ROLLING  # it never gets below the threshold, and diverges after three times
     alone = trained(tmp_path, "alone", size=1, text=text, code=4)
-    assert sum("to_step" in record for record in read_records(alone / "records.jsonl")) == 3
+    assert sum("to_step" in record for record in RecordReader(alone / "records.jsonl")) == 3
     assert result(trained(tmp_path, "two", size=2, text=text, code=4)) == result(alone)
 
 

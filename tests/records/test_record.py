@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from altgrad_core.errors import RunError
-from altgrad_core.records.record import RecordFile, encode_record, number, read_records
+from altgrad_core.records.record import RecordFile, encode_record, number
+from altgrad_core.results.lines import RecordReader
 
 
 def test_values_that_json_has_no_numbers_for_become_names() -> None:
@@ -35,16 +36,16 @@ def test_every_line_is_in_the_file_before_append_returns(tmp_path: Path) -> None
     assert file.size == file.sync() == 8
 
 
-@pytest.mark.parametrize("cut", range(1, 8))
+@pytest.mark.parametrize("cut", range(1, 13))
 def test_a_torn_last_line_is_passed_over_wherever_it_is_torn(cut: int, tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
-    path.write_bytes(b'{"a":1}\n' + b'{"a":2}\n'[:cut])
-    assert list(read_records(path)) == [{"a": 1}]
+    path.write_bytes(b'{"kind":"a"}\n' + b'{"kind":"b"}\n'[:cut])
+    assert list(RecordReader(path)) == [{"kind": "a"}]
 
 
 def test_an_empty_file_has_no_records(tmp_path: Path) -> None:
     (tmp_path / "records.jsonl").touch()
-    assert list(read_records(tmp_path / "records.jsonl")) == []
+    assert list(RecordReader(tmp_path / "records.jsonl")) == []
 
 
 def test_cut_back_the_tail_is_kept_and_writing_goes_on_behind_the_cut(tmp_path: Path) -> None:
@@ -54,7 +55,7 @@ def test_cut_back_the_tail_is_kept_and_writing_goes_on_behind_the_cut(tmp_path: 
     file.append({"a": 2})
     file.cut_back(size)
     file.append({"a": 3})
-    assert list(read_records(file.path)) == [{"a": 1}, {"a": 3}]
+    assert file.path.read_bytes() == b'{"a":1}\n{"a":3}\n'
     assert file.path.with_name("records.jsonl.tail-8").read_bytes() == b'{"a":2}\n'
 
 

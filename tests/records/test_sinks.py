@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import threading
 import time
@@ -15,7 +16,6 @@ from altgrad_core.contracts.tracker import Tracker
 from altgrad_core.errors import PluginError, RunError
 from altgrad_core.records import tracker_thread as tracker_thread
 from altgrad_core.records.directory import RunDirectory
-from altgrad_core.records.record import read_records
 from altgrad_core.records.sinks import Records
 from altgrad_core.records.tracker_thread import TrackerThread, is_any_stuck
 
@@ -83,6 +83,10 @@ def opened(tmp_path: Path, shown: list[Any], **trackers: Callable[[], Tracker]) 
     return Records(RunDirectory(tmp_path), trackers=threads, show=shown.append)
 
 
+def written(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
 def test_a_tracker_that_fails_is_left_out_after_three_failures_and_the_others_go_on(tmp_path: Path) -> None:
     broken, polite, shown = Broken(), Polite(), list[Any]()
     records = opened(tmp_path, shown, broken=lambda: broken, polite=lambda: polite)
@@ -96,8 +100,8 @@ def test_a_tracker_that_fails_is_left_out_after_three_failures_and_the_others_go
         {"kind": "tracker", "tracker": "broken", "message": f"closing failed: RuntimeError: still no network; {lost}"},
         {"kind": "tracker", "tracker": "polite", "message": "ended finished"},
     ]
-    assert list(read_records(tmp_path / "records.jsonl")) == [{"kind": "step", "step": step} for step in range(5)]
-    assert list(read_records(tmp_path / "clock.jsonl")) == [failed, failed, left_out, *farewells]
+    assert written(tmp_path / "records.jsonl") == [{"kind": "step", "step": step} for step in range(5)]
+    assert written(tmp_path / "clock.jsonl") == [failed, failed, left_out, *farewells]
     assert [record for record in shown if record["kind"] == "warning"] == [failed, failed, left_out]
     assert (broken.calls, len(polite.got)) == (3, 5)
 
@@ -109,7 +113,7 @@ def test_a_tracker_gets_the_lines_of_the_files_in_their_order(tmp_path: Path) ->
         records.happened({"kind": "step", "step": step, "loss": math.nan, "pair": (1, 2)})
     records.noticed({"kind": "clock", "step": 999, "seconds": 1.5})
     records.close("finished")
-    assert polite.got[:-1] == list(read_records(tmp_path / "records.jsonl"))
+    assert polite.got[:-1] == written(tmp_path / "records.jsonl")
     assert polite.got[999] == {"kind": "step", "step": 999, "loss": "NaN", "pair": [1, 2]}
     assert polite.got[-1] == {"kind": "clock", "step": 999, "seconds": 1.5}
 
@@ -134,11 +138,11 @@ def test_a_tracker_that_hangs_holds_nothing_up_and_is_left_behind(tmp_path: Path
     records.close("finished")
     assert 0.5 <= time.monotonic() - began < 5
     lost = f"99 records did not reach it: altgrad track {tmp_path} --to hanging"
-    assert list(read_records(tmp_path / "clock.jsonl")) == [
+    assert written(tmp_path / "clock.jsonl") == [
         {"kind": "tracker", "tracker": "hanging", "message": f"did not close in time and is left behind; {lost}"},
         {"kind": "tracker", "tracker": "polite", "message": "ended finished"},
     ]
-    assert len(list(read_records(tmp_path / "records.jsonl"))) == 100
+    assert len(written(tmp_path / "records.jsonl")) == 100
     assert is_any_stuck()
 
 

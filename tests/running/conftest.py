@@ -16,10 +16,12 @@ import pytest
 
 from altgrad_core.manifest.load import load_manifest
 from altgrad_core.records.directory import RunDirectory
-from altgrad_core.records.record import Record, read_records
+from altgrad_core.records.record import Record
 from altgrad_core.registry.registry import Registry, installed
+from altgrad_core.results.lines import RecordReader
 from altgrad_core.running.assembly.resolve import resolve
-from altgrad_core.running.session.session import Outcome, begin, resume
+from altgrad_core.running.session.outcome import Outcome
+from altgrad_core.running.session.session import begin, resume
 from altgrad_core.running.state.checkpoint import checkpoint_steps
 
 SHORT = """
@@ -129,11 +131,11 @@ class Runs:
 
     def records(self, name: str = "run") -> list[dict[str, Any]]:
         """The records of a run."""
-        return list(read_records(self.folder / name / "records.jsonl"))
+        return list(RecordReader(self.folder / name / "records.jsonl"))
 
     def clock(self, name: str = "run") -> list[dict[str, Any]]:
         """The records of a run that depend on the day."""
-        return list(read_records(self.folder / name / "clock.jsonl"))
+        return list(RecordReader(self.folder / name / "clock.jsonl"))
 
     def steps(self, name: str = "run") -> list[int]:
         """The steps of its checkpoints, newest first."""

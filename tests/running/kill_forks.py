@@ -22,8 +22,8 @@ import torch
 
 from altgrad_core.manifest.load import load_manifest
 from altgrad_core.records.directory import RunDirectory
-from altgrad_core.records.record import read_records
 from altgrad_core.registry.registry import installed
+from altgrad_core.results.lines import RecordReader
 from altgrad_core.running.assembly.resolve import resolve
 from altgrad_core.running.session.session import begin, resume
 from altgrad_core.running.state.checkpoint import checkpoint_steps
@@ -102,7 +102,7 @@ def main() -> None:
             fell[where(directory)] += 1
     finished += 1
     differences += outcome(directory) != expected
-    resumed = sum(record["kind"] == "resumed" for record in read_records(directory / "clock.jsonl"))
+    resumed = sum(record["kind"] == "resumed" for record in RecordReader(directory / "clock.jsonl"))
     print(json.dumps({"kills": killed, "runs": finished, "differences": differences, "fell": fell, "resumed": resumed}))
 
 

@@ -11,9 +11,9 @@ import pytest
 import altgrad_core as ag
 from altgrad_core.manifest.load import load_manifest
 from altgrad_core.records.directory import RunDirectory
-from altgrad_core.records.record import read_records
 from altgrad_core.registry.discover import Offer, Plugin
 from altgrad_core.registry.registry import Registry, installed
+from altgrad_core.results.lines import RecordReader
 from altgrad_core.running.assembly.resolve import resolve
 from altgrad_core.running.session.session import begin
 
@@ -48,7 +48,7 @@ def run(tiny: Path, directory: Path, *kinds: str | None) -> list[dict[str, Any]]
     source = load_manifest(tiny, [f"intervention=[{chosen}]", *settings])
     resolved = resolve(source, Registry([*installed().plugins, plugin]))
     begin(resolved, RunDirectory(directory), overwrite=False, show=lambda record: None)
-    return list(read_records(directory / "records.jsonl"))
+    return list(RecordReader(directory / "records.jsonl"))
 
 
 def action(records: list[dict[str, Any]]) -> dict[str, Any]:

@@ -268,7 +268,10 @@ def test_a_damaged_file_is_named(name: str, runs: Runs) -> None:
     (runs.folder / "run" / name).write_text('{"half')
     with pytest.raises(RunError) as caught:
         runs.resume()
-    assert str(caught.value) == f"{runs.folder}/run/{name}: is damaged: no JSON object; remove it to go on without it"
+    assert (
+        str(caught.value)
+        == f"{runs.folder}/run/{name}: is damaged: expected a JSON object; put the file back, or remove it to continue without it"
+    )
 
 
 def test_latest_points_at_the_newest_run_and_replaces_nothing_else(runs: Runs) -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from altgrad_core.records.diagnosis import as_markdown, diagnose
-from altgrad_core.records.record import read_records
+from altgrad_core.results.lines import RecordReader
 from altgrad_core.running.loop.loop import Loop
 from altgrad_core.running.model.operand import Operand
 from altgrad_core.testing.tiny import everything, tiny_run, train
@@ -114,7 +114,7 @@ def test_the_command_of_the_report_reproduces_the_run(tiny: Path, tmp_path: Path
 def test_a_sound_run_is_told_its_weakest_layer(tiny: Path, tmp_path: Path, altgrad: Callable[..., Said]) -> None:
     directory = tmp_path / "run"
     altgrad("run", tiny, "--out", directory, "--set", "optimizer={use='adamw', lr=1e-7}")
-    found = diagnose(read_records(directory / "records.jsonl"))
+    found = diagnose(RecordReader(directory / "records.jsonl"))
     assert not (directory / "failure.md").exists()
     worst = found.weakest[0]
     assert (found.status, found.broke, worst.reading) == ("finished", None, "stall-ratio")
@@ -141,7 +141,7 @@ def test_a_range_that_does_not_fit_is_told(
     settings = (f"recipe=[{{layers='*mlp.fc', {recipe}}}]", "monitor=[{use='stability', every=1}]", "intervention=[]")
     told = altgrad("run", tiny, "--out", tmp_path / "run", *(part for text in settings for part in ("--set", text)))
     assert told.code == 0, told.err
-    worst = diagnose(read_records(tmp_path / "run" / "records.jsonl")).weakest[0]
+    worst = diagnose(RecordReader(tmp_path / "run" / "records.jsonl")).weakest[0]
     assert (worst.layer, worst.reading) == ("blocks.0.mlp.fc", reading)
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import altgrad_core as ag
-from altgrad_core.records.record import read_records
+from altgrad_core.results.lines import RecordReader
 from altgrad_core.running.model.freezing import Freezing
 from altgrad_core.testing.tiny import Tape, bits, everything, tiny_run, train
 
@@ -165,7 +165,7 @@ def test_the_guard_freezes_and_its_log_replays(tiny: Path, tmp_path: Path, altgr
     assert told.code == 0, told.err
     resolved = tmp_path / "first" / "resolved.toml"
     assert altgrad("run", resolved, "--replay", tmp_path / "first", "--out", tmp_path / "again").code == 0
-    one, other = (list(read_records(tmp_path / name / "records.jsonl")) for name in ("first", "again"))
+    one, other = (list(RecordReader(tmp_path / name / "records.jsonl")) for name in ("first", "again"))
     actions = [r for r in one if r["kind"] == "action"]
     assert {r["layer"] for r in actions} == {"blocks.0.mlp.fc", "blocks.0.mlp.c_proj"}
     assert all(" oscillates, more than 0.01" in r["because"] for r in actions)

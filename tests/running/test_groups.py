@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import signal
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -15,6 +16,7 @@ from altgrad_core.contracts.optimizer import OptimizerSpec
 from altgrad_core.manifest.load import load_manifest
 from altgrad_core.running.assembly.assemble import assemble
 from altgrad_core.running.assembly.chained import ChainedOptimizer
+from altgrad_core.running.assembly.joined_state import joined, parted
 from altgrad_core.running.assembly.resolve import resolve
 from altgrad_core.testing.tiny import train
 
@@ -119,6 +121,54 @@ def test_a_chain_of_equal_members_steps_as_the_one_optimizer_does() -> None:
     chain = ChainedOptimizer([ag.build_optimizer("adamw", part, lr=0.02) for part in (params[:3], params[3:])])
     assert losses(chain, two) == losses(whole, one)
     assert list(chain.state) == [p for group in chain.param_groups for p in group["params"]]
+
+
+def test_the_state_of_a_chain_has_the_layout_of_the_one_optimizer() -> None:
+    one, two = plan(), plan()
+    params = two.params()
+    whole = ag.build_optimizer("adamw", one.params(), lr=0.02)
+    chain = ChainedOptimizer([ag.build_optimizer("adamw", part, lr=0.02) for part in (params[:3], params[3:])])
+    losses(chain, two), losses(whole, one)
+    saved = chain.state_dict()
+    assert saved.keys() == whole.state_dict().keys()
+    indices = [index for group in saved["param_groups"] for index in group["params"]]
+    assert indices == list(range(len(params))) and sorted(saved["state"]) == indices
+    for index, p in enumerate(p for group in chain.param_groups for p in group["params"]):
+        assert saved["state"][index] is chain.state[p]
+    again = ChainedOptimizer([ag.build_optimizer("adamw", part, lr=9.0) for part in (params[:3], params[3:])])
+    again.load_state_dict(copy.deepcopy(saved))
+    assert [group["lr"] for group in again.param_groups] == [0.02] * len(again.param_groups)
+    assert all(torch.equal(again.state[p]["exp_avg"], chain.state[p]["exp_avg"]) for p in chain.state)
+
+
+def test_the_state_of_other_groups_is_refused() -> None:
+    params = plan().params()
+    chain = ChainedOptimizer([ag.build_optimizer("adamw", part) for part in (params[:3], params[3:])])
+    other = ChainedOptimizer([ag.build_optimizer("adamw", part) for part in (params[:2], params[2:])])
+    with pytest.raises(ValueError, match=r"the saved optimizer has groups of .* parameters; expected"):
+        other.load_state_dict(chain.state_dict())
+
+
+def test_what_members_keep_of_no_parameter_comes_back() -> None:
+    states = [
+        {"state": {0: {"m": 1}, "noise": 5}, "param_groups": [{"params": [0], "lr": 1}], "kept": 7},
+        {"state": {1: {"m": 2}, "noise": 6}, "param_groups": [{"params": [0]}, {"params": [1]}]},
+    ]
+    assert parted(joined(states), [[1], [1, 1]]) == states
+
+
+def test_the_distributed_checkpoint_of_torch_takes_a_chain() -> None:
+    from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
+
+    def begun() -> tuple[ag.Plan, torch.optim.Optimizer]:
+        of = plan()
+        return of, ag.build_optimizer("adamw", of.params(), groups=[{"layers": "*", "only": "matrices", "use": "sgd"}])
+
+    (one, mine), (two, theirs) = begun(), begun()
+    losses(mine, one)
+    two.model.load_state_dict(one.model.state_dict())
+    set_optimizer_state_dict(two.model, theirs, copy.deepcopy(get_optimizer_state_dict(one.model, mine)))
+    assert losses(mine, one) == losses(theirs, two)
 
 
 def test_a_chain_evaluates_its_closure_once() -> None:

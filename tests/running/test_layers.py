@@ -42,7 +42,7 @@ def test_a_role_that_no_layer_has_is_an_error_that_lists_those_there_are() -> No
     with pytest.raises(ag.ManifestError) as caught:
         ag.quantize_model(model, [ag.Rule("0", activation=E4M3)])
     assert str(caught.value) == (
-        'recipe[0].activation: no layer that matches "0" has the role activation; 0 (embedding) has weight'
+        'recipe[0].activation: no layer that matches "0" has the role activation; 0 (embedding) has weight, moment, second_moment'
     )
 
 
@@ -176,7 +176,7 @@ def test_coverage_counts_parameters_and_products_and_gives_reasons() -> None:
     recurrent = sum(part.multiply_adds for part in found.uncovered if part.path == "recurrent")
     assert found.multiply_adds == products / (2 * products + attention + recurrent)
     assert {part.path: part.why for part in found.uncovered} == {
-        "": "OneOfEach computes products of its own, such as attention",
+        "": "OneOfEach computes products of its own, outside of layers",
         "table": 'Embedding has to be named by a rule, "*" leaves it out',
         "second": "no rule selects it",
         "recurrent": "a recurrent layer computes its products in one kernel of torch, whose operands cannot be rounded",
@@ -208,3 +208,17 @@ def test_what_cannot_be_quantized_says_why(module: nn.Module, why: str) -> None:
     model = nn.ModuleDict({"strange": module, "plain": nn.Linear(2, 2)})
     plan = ag.quantize_model(model, [ag.Rule("plain", weight=E4M3)])
     assert next(part.why for part in plan.coverage().uncovered if part.path == "strange") == why
+
+
+def test_clipped_gradients_of_a_table_may_be_sparse() -> None:
+    tables = [torch.nn.Embedding(6, 4, sparse=sparse) for sparse in (False, True)]
+    clipped = ag.Quantizer("e4m3", straight_through="clipped", scaling=ag.Scaling("none"))
+    for table in tables:
+        with torch.no_grad():
+            table.weight.copy_(torch.arange(24.0).view(6, 4) * 40)  # the last rows are beyond 448
+        model = nn.Sequential(table)
+        ag.quantize_model(model, [ag.Rule("0", weight=clipped)])
+        model(torch.tensor([1, 5, 1, 2])).sum().backward()
+    dense, sparse = (table.weight.grad for table in tables)
+    assert sparse.is_sparse and torch.equal(sparse.to_dense(), dense)
+    assert dense[1].tolist() == [2.0] * 4 and dense[5].tolist() == [0.0] * 4

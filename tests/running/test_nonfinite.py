@@ -123,8 +123,8 @@ def test_it_is_recorded_at_its_step_and_the_run_goes_on_to_its_end_as_diverged(k
     assert len(steps) == 20
     assert [record["loss"] for record in steps[AT:]] == ["NaN"] * (20 - AT)
     assert (outcome.status, outcome.exit_code) == ("diverged", 4)
-    assert outcome.summary["loss"] == outcome.summary["perplexity"] == "NaN"
-    assert outcome.summary["reason"] == "the loss is nan at the last step"
+    assert outcome.ending.summary["loss"] == outcome.ending.summary["perplexity"] == "NaN"
+    assert outcome.ending.summary["reason"] == "the loss is nan at the last step"
     assert (
         (poisoned.folder / "run" / "failure.md")
         .read_text()
@@ -169,7 +169,7 @@ def test_the_guard_stops_it_after_its_patience(poisoned: Runs) -> None:
     poisoned.text += GUARD
     outcome = poisoned.begin("run", "model.kind=weight nan")
     because = "the loss was not finite for 3 steps in a row"
-    assert (outcome.status, outcome.exit_code, outcome.summary["reason"]) == ("diverged", 4, because)
+    assert (outcome.status, outcome.exit_code, outcome.ending.summary["reason"]) == ("diverged", 4, because)
     assert [record for record in poisoned.records() if record["kind"] == "action"] == [
         {
             "kind": "action",
@@ -203,7 +203,7 @@ def test_a_nan_that_only_the_validation_sees_counts_too(poisoned: Runs) -> None:
     outcome = poisoned.begin("run", "model.kind=gradient", "model.at=20")
     assert math.isfinite(poisoned.records()[-2]["loss"] if poisoned.records()[-2]["kind"] == "step" else 0)
     assert (outcome.status, outcome.exit_code) == ("diverged", 4)
-    assert outcome.summary["reason"] == "the validation loss is nan at the last step"
+    assert outcome.ending.summary["reason"] == "the validation loss is nan at the last step"
     evaluated = [record for record in poisoned.records() if record["kind"] == "evaluation"]
     assert evaluated == [{"kind": "evaluation", "step": 20, "loss": "NaN", "perplexity": "NaN"}]
 
@@ -212,7 +212,7 @@ def test_a_skipped_step_saves_the_run(poisoned: Runs) -> None:
     poisoned.offers = {"intervention": [SkipNonfinite]}
     poisoned.text += '\n[[intervention]]\nuse = "skip-nonfinite"\n'
     outcome = poisoned.begin("run", "model.kind=loss nan")
-    assert (outcome.status, outcome.summary["skipped_steps"]) == ("finished", 1)
+    assert (outcome.status, outcome.ending.summary["skipped_steps"]) == ("finished", 1)
     assert _first(poisoned, "loss") == (AT, "NaN")
 
 

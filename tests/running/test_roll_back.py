@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from altgrad_core.records.record import read_records
+from altgrad_core.results.lines import RecordReader
 
 if TYPE_CHECKING:
     from tests.conftest import Said
@@ -17,7 +17,7 @@ SETTINGS = ("optimizer={use='adamw', lr=3.0}", "run.checkpoint_every=1", "run.ke
 
 def run(tiny: Path, out: Path, altgrad: Callable[..., Said], *more: str) -> tuple[Said, list[dict[str, Any]]]:
     told = altgrad("run", tiny, "--out", out, *(part for text in (*SETTINGS, *more) for part in ("--set", text)))
-    return told, list(read_records(out / "records.jsonl"))
+    return told, list(RecordReader(out / "records.jsonl"))
 
 
 def actions(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -72,6 +72,6 @@ def test_it_can_be_replayed(tiny: Path, tmp_path: Path, altgrad: Callable[..., S
     _, records = run(tiny, tmp_path / "run", altgrad, GUARD)
     told = altgrad("run", tmp_path / "run" / "resolved.toml", "--replay", tmp_path / "run", "--out", tmp_path / "again")
     assert told.code == 0, told.err
-    again = list(read_records(tmp_path / "again" / "records.jsonl"))
+    again = list(RecordReader(tmp_path / "again" / "records.jsonl"))
     assert [r for r in records if r["kind"] == "step"] == [r for r in again if r["kind"] == "step"]
     assert len(actions(again)) == 1

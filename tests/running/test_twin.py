@@ -27,7 +27,7 @@ from altgrad_core.running.model.layers import QuantizedModule, detach
 from altgrad_core.running.model.plan import Plan
 from altgrad_core.running.model.recipe import Rule
 from altgrad_core.running.model.twin import Twin, undisturbed
-from altgrad_core.running.model.view import StepView, watched_layers
+from altgrad_core.running.model.view import StepView, watched_weights
 from altgrad_core.testing import check_monitor
 from altgrad_core.testing.tiny import bits, generators, tiny_run, train
 
@@ -105,7 +105,7 @@ def obvious_gradients(run: Run, step: int) -> dict[str, Tensor]:
             tokens, targets = run.batches.train(step, micro_batch)
             loss = functional.cross_entropy(model(tokens).flatten(0, 1), targets.flatten())
             (loss / manifest.data.accumulate).backward()
-    return {path: module.weight.grad for path, module in watched_layers(model).items()}  # type: ignore[misc]
+    return {path: weight.grad for path, weight in watched_weights(model).items() if weight.grad is not None}
 
 
 def test_it_has_the_gradients_of_the_same_weights_and_batches_without_quantization(runs: Runs) -> None:
@@ -262,7 +262,7 @@ def restless() -> tuple[Restless, Twin]:
         torch.manual_seed(1)
         return model(x).square().mean()
 
-    return model, Twin(model, watched_layers(model), [loss, loss])
+    return model, Twin(model, watched_weights(model), [loss, loss])
 
 
 def state_of(model: Restless) -> list[object]:
@@ -309,7 +309,7 @@ def test_the_gradients_are_computed_once_for_all_who_ask() -> None:
         return layer.weight.square().sum()
 
     layer = nn.Linear(2, 2)
-    view = StepView({"layer": layer}, None, Twin(layer, {"layer": layer}, [loss]))  # type: ignore[arg-type]
+    view = StepView({"layer": layer.weight}, None, Twin(layer, {"layer": layer.weight}, [loss]))  # type: ignore[arg-type]
     event = Backpropagated(1, view, 1.0, 1.0)
     assert torch.equal(event.twin()["layer"], 2 * layer.weight)
     event.twin().clear()  # a copy
@@ -321,7 +321,7 @@ def test_the_gradients_are_computed_once_for_all_who_ask() -> None:
 def test_a_loss_without_curvature_has_products_of_zero_and_frozen_weights_no_gradient() -> None:
     layer, frozen = nn.Linear(2, 2), nn.Linear(2, 2).requires_grad_(False)
     model = nn.ModuleDict({"layer": layer, "frozen": frozen})
-    twin = Twin(model, watched_layers(model), [lambda: layer.weight.sum() + frozen.weight.sum()])
+    twin = Twin(model, watched_weights(model), [lambda: layer.weight.sum() + frozen.weight.sum()])
     assert list(twin.gradients) == ["layer"]
     assert torch.equal(twin.hvp({"layer": torch.ones(2, 2)})["layer"], torch.zeros(2, 2))
 
@@ -329,7 +329,7 @@ def test_a_loss_without_curvature_has_products_of_zero_and_frozen_weights_no_gra
 def test_layers_that_do_not_exist_or_share_a_weight_are_refused() -> None:
     one, other = nn.Linear(2, 2), nn.Linear(2, 2)
     other.weight = one.weight
-    twin = Twin(nn.ModuleList([one, other]), {"one": one, "other": other}, [one.weight.sum])
+    twin = Twin(nn.ModuleList([one, other]), {"one": one.weight, "other": other.weight}, [one.weight.sum])
     with pytest.raises(ValueError) as caught:
         twin.hvp({"three": torch.ones(2, 2)})
     assert str(caught.value) == 'no layer "three" with a weight matrix; there are one, other'
@@ -340,6 +340,6 @@ def test_layers_that_do_not_exist_or_share_a_weight_are_refused() -> None:
 
 def test_events_outside_a_step_have_no_twin() -> None:
     run = tiny_run()
-    assert not hasattr(Began(0, StepView(watched_layers(run.model), run.plan)), "twin")
+    assert not hasattr(Began(0, StepView(watched_weights(run.model), run.plan)), "twin")
     with pytest.raises(TypeError, match="this event has no twin: it belongs to no training step"):
-        StepView(watched_layers(run.model), run.plan).twin()
+        StepView(watched_weights(run.model), run.plan).twin()

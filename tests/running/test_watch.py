@@ -14,8 +14,8 @@ from torch import nn
 import altgrad_core as ag
 from altgrad_core.manifest.load import load_manifest
 from altgrad_core.records.directory import RunDirectory
-from altgrad_core.records.record import read_records
 from altgrad_core.registry.registry import installed
+from altgrad_core.results.lines import RecordReader
 from altgrad_core.running.assembly.assemble import assemble
 from altgrad_core.running.assembly.resolve import resolve
 from altgrad_core.running.session.session import begin
@@ -55,7 +55,7 @@ class Training:
 
 
 def records(path: Path, *kinds: str) -> list[dict[str, Any]]:
-    found = list(read_records(path / "records.jsonl"))
+    found = list(RecordReader(path / "records.jsonl"))
     return [record for record in found if not kinds or record["kind"] in kinds]
 
 

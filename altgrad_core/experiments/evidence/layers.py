@@ -6,8 +6,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from altgrad_core.contracts.actions import ROLES
 from altgrad_core.experiments.evidence.arms import Arm
-from altgrad_core.experiments.study.labels import ROLES, role_format
+from altgrad_core.experiments.study.labels import role_format
 from altgrad_core.experiments.study.study import Result, Study
 
 OTHER = "other"

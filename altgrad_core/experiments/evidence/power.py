@@ -32,7 +32,7 @@ def detectable(pairs: int) -> float | None:
         shown = stats.nct.sf(critical, freedom, shift) + stats.nct.cdf(-critical, freedom, shift)
         return float(shown) - POWER
 
-    high = 1.0
+    high = 4 / root  # scipy gives NaN for shifts far beyond what is needed
     while shortfall(high) < 0:
         high *= 2
     return float(optimize.brentq(shortfall, 0.0, high))

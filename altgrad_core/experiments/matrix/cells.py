@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
-from collections.abc import Iterator, Mapping, Set
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from altgrad_core.contracts.actions import ROLES
 from altgrad_core.errors import ManifestError
+from altgrad_core.experiments.matrix.cell import Cell, Setting, cell_of, with_setting
 from altgrad_core.experiments.matrix.search import (
     MOST_STEPS,
     around_the_best,
@@ -22,54 +19,20 @@ from altgrad_core.experiments.matrix.search import (
     part_of,
     the_best,
 )
-from altgrad_core.files import read_whole
 from altgrad_core.manifest.explain import problem_at, validated
 from altgrad_core.manifest.lines import Location
 from altgrad_core.manifest.load import ManifestFile
-from altgrad_core.manifest.matrix import Label, Point, points, too_many
-from altgrad_core.manifest.merge import assign, dotted, location_of, value_at
+from altgrad_core.manifest.matrix import Label, points, too_many
+from altgrad_core.manifest.merge import dotted, location_of, value_at
 from altgrad_core.manifest.schema import MatrixTable
 from altgrad_core.manifest.search_schema import SearchTable
-from altgrad_core.records.directory import RunDirectory
 from altgrad_core.registry.registry import Registry
 from altgrad_core.results.ending import Ending
-from altgrad_core.running.assembly.resolve import resolve
-from altgrad_core.running.assembly.resolved import Resolved
-from altgrad_core.running.session.describe import resolved_manifest
 
-SCHEMA = 1
 SEED = "run.seed"
-LONGEST_NAME = 120
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One run of a matrix.
-
-    Attributes:
-        name: of its directory: the values of the axes, and the beginning of the identity.
-        identity: SHA-256 of its resolved manifest and of the facts of its formats, without name, trackers and device.
-        labels: for every axis, what its value is called.
-        manifest: with every default written out, as plain data.
-        role: `cell`, or `probe` where it only helps to find the largest stable rate.
-    """
-
-    name: str
-    identity: str
-    labels: Mapping[str, Label]
-    resolved: Resolved
-    manifest: Mapping[str, Any]
-    role: Literal["cell", "probe"] = "cell"
-
-    def told(self) -> dict[str, Any]:
-        """The cell as `cells.json` has it."""
-        place = {"name": self.name, "identity": self.identity, "point": dict(self.labels), "role": self.role}
-        return {**place, "manifest": dict(self.manifest)}
 
 
 Endings = Mapping[str, Ending]
-Setting = tuple[tuple[str, float | int], ...]
-"""The searched keys, each with its value."""
 
 
 class Matrix:
@@ -209,8 +172,8 @@ class Matrix:
         if (index, setting) not in self._made:
             point = self._points[index]
             if setting and self.table.search is not None:
-                point = _with_setting(point, setting, self.table.search.key)
-            self._made[index, setting] = _cell(point, self._registry)
+                point = with_setting(point, setting, self.table.search.key)
+            self._made[index, setting] = cell_of(point, self._registry)
         return self._made[index, setting]
 
     def _refuse_twins(self) -> None:
@@ -221,76 +184,6 @@ class Matrix:
                 pair = f"{_described(twin.labels)} and {_described(cell.labels)}"
                 message = f"two cells are one and the same run: {pair}; leave one out"
                 raise self._error((), message)
-
-
-def ending_of(directory: RunDirectory) -> Ending | None:
-    """How the cell in a directory ended; None where it has not."""
-    if not directory.is_finished:
-        return None
-    try:
-        told = json.loads(read_whole(directory.summary))
-    except (OSError, ValueError, RecursionError):
-        return None  # damaged: whoever continues the run says so
-    return Ending.of(told) if isinstance(told, dict) and "validation_loss" in told else None
-
-
-def endings_in(
-    matrix: Matrix, study: Path, *, known: Endings | None = None, apart_from: Set[str] = frozenset()
-) -> dict[str, Ending]:
-    """How every cell that ended did, and those that a search added because of that.
-
-    Args:
-        known: endings that need not be looked up.
-        apart_from: cells whose endings do not count.
-    """
-    endings = dict(known or {})
-    while True:
-        unknown = [c for c in matrix.cells(endings) if c.name not in endings and c.name not in apart_from]
-        fresh = {cell.name: found for cell in unknown if (found := ending_of(directory_of(cell, study))) is not None}
-        if not fresh:
-            return endings
-        endings |= fresh
-
-
-def directory_of(cell: Cell, study: Path) -> RunDirectory:
-    """Where a cell runs."""
-    return RunDirectory(study / cell.name)
-
-
-def _with_setting(point: Point, setting: Setting, named: str) -> Point:
-    """The point with the searched keys at their values; its label is that of the learning rate, which tells them apart."""
-    data = json.loads(json.dumps(point.source.data))
-    origin = f"{point.source.where(('matrix', 'search'))} (matrix.search)"
-    settings = dict(point.source.settings)
-    for key, value in setting:
-        assign(data, location_of(key), value)
-        settings[location_of(key)] = origin
-    labels = {**point.labels, dotted(location_of(named)): dict(setting)[named]}
-    return Point(labels, replace(point.source, data=data, settings=settings))
-
-
-def _cell(point: Point, registry: Registry) -> Cell:
-    resolved = resolve(point.source, registry)
-    identity = identity_of(resolved)
-    return Cell(_name(point.labels, identity), identity, point.labels, resolved, resolved_manifest(resolved))
-
-
-def identity_of(resolved: Resolved) -> str:
-    """SHA-256 of everything that decides the numbers of a run, and of the schema it is written in."""
-    manifest = {key: value for key, value in resolved_manifest(resolved).items() if key != "tracker"}
-    manifest["run"] = {key: value for key, value in manifest["run"].items() if key not in ("name", "device")}
-    quantizers = [q for rule in resolved.rules for role in ROLES if (q := getattr(rule, role)) is not None]
-    formats = [quantizer.target.facts() for quantizer in quantizers]
-    text = json.dumps({"schema": SCHEMA, "manifest": manifest, "formats": formats}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _name(labels: Mapping[str, Label], identity: str) -> str:
-    words = [
-        str(value) if isinstance(value, str) else f"{axis.rsplit('.')[-1]}{value}" for axis, value in labels.items()
-    ]
-    slug = re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(words)).strip("-.")[:LONGEST_NAME]
-    return f"{slug}-{identity[:8]}" if slug else identity[:8]
 
 
 def _described(labels: Mapping[str, Label]) -> str:

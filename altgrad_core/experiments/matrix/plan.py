@@ -7,7 +7,8 @@ from typing import Any
 
 from altgrad_core.contracts.actions import ROLES
 from altgrad_core.contracts.optimizer import OptimizerSpec
-from altgrad_core.experiments.matrix.cells import SCHEMA, Cell, Matrix
+from altgrad_core.experiments.matrix.cell import SCHEMA, Cell
+from altgrad_core.experiments.matrix.cells import Matrix
 from altgrad_core.experiments.study.labels import default_options, labels_of
 from altgrad_core.running.assembly.resolved import Resolved
 

@@ -7,12 +7,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from altgrad_core.contracts.actions import ROLES
 from altgrad_core.contracts.optimizer import OptimizerSpec
 from altgrad_core.manifest.merge import location_of, value_at
 
 UNKNOWN = "unknown"  # the label of a cell whose manifest cannot be read
 UNQUANTIZED = "fp32"
-ROLES = ("weight", "activation", "gradient")
 _NO_MATTER = re.compile(
     r"(run\.(name|device|threads|checkpoint_every|keep_checkpoints|evaluate_every)|(tracker|monitor|matrix)\b.*)$"
 )

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from altgrad_core.errors import ManifestError
+from altgrad_core.errors import ManifestError, RunError
 from altgrad_core.experiments.study.labels import Defaults, installed_defaults, is_manifest
 from altgrad_core.experiments.study.result import Result
 from altgrad_core.experiments.study.wording import count, few
 from altgrad_core.files import read_whole
 from altgrad_core.records.directory import RunDirectory
+from altgrad_core.records.files import read_json
 from altgrad_core.results.ending import Ending
 
 SCHEMA = 1
@@ -125,11 +125,10 @@ class Reader:
         environment = self._json(place.environment, "where it ran is not known")
         failure = self._json(place.failure_data, "how it failed is not known")
         self._check_version(name, environment)
-        status, loss = _status(place, summary, failure)
+        ending = _ending(place, summary, failure)
         result = Result(
-            name, place.path, manifest, status, "", "", None, None, "", summary, loss, environment,
+            name, place.path, manifest, ending, "", "", None, None, "", environment,
             _text(cell.get("identity")), _text(cell.get("role")) or "cell",
-            _text(summary.get("reason")) or _text(failure.get("reason")),
         )  # fmt: skip
         self._check_records(result)
         return result
@@ -170,10 +169,10 @@ class Reader:
 
     def _json(self, path: Path, consequence: str) -> dict[str, Any]:
         try:
-            return dict(json.loads(read_whole(path)))
+            return read_json(path)
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError, TypeError, RecursionError):
+        except (OSError, RunError):
             self.problems.append(f"{path}: cannot be read; {consequence}")
             return {}
 
@@ -195,14 +194,14 @@ def _is_name(name: Any) -> bool:
     return isinstance(name, str) and name not in ("", ".", "..") and "/" not in name and "\0" not in name
 
 
-def _status(place: RunDirectory, summary: Mapping[str, Any], failure: Mapping[str, Any]) -> tuple[str, float | None]:
-    """How a cell ended, and its validation loss where that is a result."""
-    if not _is_run(place.path):
-        return ("crashed" if failure.get("status") == "crashed" else "missing"), None
-    ending = Ending.of(summary)
-    if ending is None:
-        return ("crashed" if failure.get("status") == "crashed" else "unfinished"), None
-    return ending.status, ending.validation_loss if ending.is_stable else None
+def _ending(place: RunDirectory, summary: Mapping[str, Any], failure: Mapping[str, Any]) -> Ending:
+    """How a cell ended, or that it has not."""
+    reason = _text(summary.get("reason")) or _text(failure.get("reason"))
+    ending = Ending.of(summary) if _is_run(place.path) else None
+    if ending is not None:
+        return replace(ending, reason=reason)
+    status = "unfinished" if _is_run(place.path) else "missing"
+    return Ending("crashed" if failure.get("status") == "crashed" else status, reason=reason, summary=summary)
 
 
 def _text(value: Any) -> str | None:

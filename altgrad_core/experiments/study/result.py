@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from altgrad_core.records.directory import RunDirectory
+from altgrad_core.results.ending import Ending
 from altgrad_core.results.lines import RecordReader
 from altgrad_core.results.run_summary import RunSummary
 
@@ -19,29 +20,23 @@ class Result:
 
     Attributes:
         manifest: the resolved manifest as plain data; empty where there is none to read.
-        status: `finished`, `diverged` (also: ended with a loss that is not finite), `stopped`, `crashed`, `unfinished`
-            or `missing`.
+        ending: how it ended, or that it has not.
         format, optimizer, rate, seed, variant: its labels within the study.
-        validation_loss: in nats per token at the end; None unless it finished with a finite one.
         role: `cell`, or `probe` where it only helped to find the largest stable rate.
-        reason: why it diverged, stopped or crashed, in words.
     """
 
     name: str
     directory: Path
     manifest: dict[str, Any]
-    status: str
+    ending: Ending
     format: str
     optimizer: str
     rate: float | None
     seed: int | None
     variant: str
-    summary: dict[str, Any]
-    validation_loss: float | None
     environment: dict[str, Any] = field(default_factory=dict)
     identity: str | None = None
     role: str = "cell"
-    reason: str | None = None
 
     def records(self) -> Iterator[dict[str, Any]]:
         """Every sound record; what is damaged is left out (`run_summary.problem` says it)."""
@@ -51,6 +46,26 @@ class Result:
     def run_summary(self) -> RunSummary:
         """The records in short."""
         return RunSummary.of(RunDirectory(self.directory).records)
+
+    @property
+    def status(self) -> str:
+        """`finished`, `diverged`, `stopped`, `crashed`, `unfinished` or `missing`."""
+        return self.ending.status
+
+    @property
+    def summary(self) -> Mapping[str, Any]:
+        """The content of `summary.json`; empty where there is none."""
+        return self.ending.summary
+
+    @property
+    def validation_loss(self) -> float | None:
+        """In nats per token at the end; None unless it finished with a finite one."""
+        return self.ending.validation_loss if self.ending.is_stable else None
+
+    @property
+    def reason(self) -> str | None:
+        """Why it diverged, stopped or crashed, in words."""
+        return self.ending.reason
 
     @property
     def has_ended(self) -> bool:

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-from altgrad_core.experiments.matrix.cells import Cell
+from altgrad_core.experiments.matrix.cell import Cell
 from altgrad_core.results.ending import Ending
 
 
@@ -22,7 +22,7 @@ class Running:
     @property
     def steps(self) -> int:
         """Optimizer steps in all."""
-        return self.cell.resolved.manifest.run.steps
+        return self.cell.run_table.steps
 
 
 @dataclass

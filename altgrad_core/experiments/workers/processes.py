@@ -11,10 +11,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import IO, Any
 
-from altgrad_core.contracts.executor import LAST, Executor, Job, Task, Tell
+from altgrad_core.contracts.executor import LAST, CellTask, Executor, Job, Tell
+from altgrad_core.running.assembly.environment import choose_device
 
-PATIENCE = 300.0
-"""Seconds that a process has to end after it was told to: to finish a step, and to save."""
 LONGEST_LINE = 1 << 20
 
 
@@ -25,7 +24,7 @@ class WorkerProcesses(Executor):
         self.capacity = jobs
         self._workers: list[_Worker | None] = [None] * jobs
 
-    def submit(self, task: Task, tell: Tell) -> Job:
+    def submit(self, task: CellTask, tell: Tell) -> Job:
         """Hand the cell to a process that is idle, or to a new one."""
         number = next(n for n, worker in enumerate(self._workers) if worker is None or not worker.is_busy)
         worker = self._workers[number]
@@ -35,10 +34,14 @@ class WorkerProcesses(Executor):
         return worker
 
     def close(self) -> None:
-        """End the processes; one that does not end within `PATIENCE` is killed."""
+        """End the processes; one that does not end within `patience` is killed."""
         for worker in self._workers:
             if worker is not None:
-                worker.close()
+                worker.close(self.patience)
+
+    def check_device(self, device: str) -> None:
+        """The devices of a cell are those of this machine."""
+        choose_device(device)
 
 
 class _Worker(Job):
@@ -66,7 +69,7 @@ class _Worker(Job):
         """Whether it has a cell."""
         return self._tell is not None
 
-    def ask(self, task: Task, tell: Tell) -> None:
+    def ask(self, task: CellTask, tell: Tell) -> None:
         """Hand over a cell. A process that is gone is noticed where it is listened to."""
         assert self._process.stdin is not None
         self._tell = tell
@@ -84,13 +87,13 @@ class _Worker(Job):
         """See `Job.kill`."""
         self._process.kill()
 
-    def close(self) -> None:
+    def close(self, patience: float) -> None:
         """Close its pipe, which ends it."""
         assert self._process.stdin is not None
         with suppress(OSError):
             self._process.stdin.close()
         try:
-            self._process.wait(PATIENCE)
+            self._process.wait(patience)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

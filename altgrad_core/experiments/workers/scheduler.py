@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import queue
 import time
@@ -15,19 +14,20 @@ from typing import Any
 
 from altgrad_core.contracts.executor import Executor, Job
 from altgrad_core.errors import ManifestError, RunError
-from altgrad_core.experiments.matrix.cells import Cell, Matrix, directory_of, endings_in
+from altgrad_core.experiments.matrix.cell import Cell
+from altgrad_core.experiments.matrix.cells import Matrix
+from altgrad_core.experiments.matrix.endings import directory_of, endings_in
 from altgrad_core.experiments.matrix.plan import plan_of
-from altgrad_core.experiments.workers import processes
 from altgrad_core.experiments.workers.board import Board
-from altgrad_core.files import read_whole
 from altgrad_core.records.directory import CELLS, RunDirectory, mark_latest
-from altgrad_core.records.files import write_json, write_whole
+from altgrad_core.records.files import read_json, write_json, write_whole
 from altgrad_core.records.record import number
 from altgrad_core.results.ending import Ending
 from altgrad_core.running.loop.signals import Signals
 
 ATTEMPTS = 2
 TICK = 0.2  # seconds between two looks at signals
+UNSEEN = 5.0  # seconds until it is looked again for the summary of a cell that ended on another machine
 PATIENCE = 1.0  # seconds between two tries of a cell that another command is training
 
 Show = Callable[[Board, str | None], None]
@@ -82,8 +82,8 @@ def _refuse_another(matrix: Matrix, study: Path) -> None:
     if RunDirectory(study).is_begun:
         raise ManifestError(f"{study}: a single run is here; choose another directory with --out")
     try:
-        name = json.loads(read_whole(study / CELLS))["name"]
-    except (OSError, ValueError, KeyError, TypeError):
+        name = read_json(study / CELLS)["name"]
+    except (OSError, RunError, KeyError):
         return
     if name != matrix.name:
         raise ManifestError(
@@ -126,7 +126,7 @@ class _Work:
                 self._show(self.board, self._signals.notice)
                 for job in self._jobs.values():
                     job.cancel(self._signals.received)
-            elif time.monotonic() - told > processes.PATIENCE:
+            elif time.monotonic() - told > self._executor.patience:
                 told = math.inf
                 self._kill_what_is_left()
             try:
@@ -139,14 +139,14 @@ class _Work:
         for job, running in self.board.running.items():
             self._show(
                 self.board,
-                f"{running.cell.name}: its process did not end within {processes.PATIENCE:g} s of the signal and is killed; "
+                f"{running.cell.name}: its process did not end within {self._executor.patience:g} s of the signal and is killed; "
                 "what it saved before is kept",
             )
             self._jobs[job].kill()
 
     def _known(self) -> list[Cell]:
         """The cells that are to be trained, after a look at what has ended, here or elsewhere."""
-        crashed = {name: Ending("crashed", math.nan) for name in self.board.failed}
+        crashed = {name: Ending("crashed") for name in self.board.failed}
         found = endings_in(self._matrix, self._study, known={**crashed, **self._endings}, apart_from=self._afresh)
         self._endings = {name: ending for name, ending in found.items() if name not in crashed}
         cells = self._matrix.cells(found)
@@ -159,7 +159,7 @@ class _Work:
             | self.board.failed.keys()
         )
         waiting = [cell for cell in cells if cell.name not in taken]
-        self.board.cells, self.board.left = len(cells), sum(cell.resolved.manifest.run.steps for cell in waiting)
+        self.board.cells, self.board.left = len(cells), sum(cell.run_table.steps for cell in waiting)
         self.board.count(self._endings)
         return waiting
 
@@ -170,7 +170,7 @@ class _Work:
             if cell is None:
                 return
             self._waiting.remove(cell)
-            self.board.left -= cell.resolved.manifest.run.steps
+            self.board.left -= cell.run_table.steps
             self._submitted += 1
             self.board.began(self._submitted, cell)
             tell = partial(self._told, self._submitted)
@@ -217,7 +217,22 @@ class _Work:
             self._later[cell.name] = time.monotonic() + PATIENCE if reply == "busy" else 0.0
             self._afresh.discard(cell.name)
             self._waiting = self._known()
-            self._show(self.board, _line(cell, message, self.board) if reply == "ended" else None)
+            if reply == "ended" and cell.name not in self._endings:
+                self._unseen(cell)
+            else:
+                self._show(self.board, _line(cell, message, self.board) if reply == "ended" else None)
+
+    def _unseen(self, cell: Cell) -> None:
+        """Look again later for what another machine wrote; a network file system may show it late, or it is another disk."""
+        self._attempts[cell.name] += 1
+        self._later[cell.name] = time.monotonic() + UNSEEN
+        if self._attempts[cell.name] > ATTEMPTS:
+            summary = directory_of(cell, self._study).summary
+            self.board.failed[cell.name] = (
+                f"it ended, and {summary} is not here or is damaged; do all machines share the directory of the study?"
+            )
+            self._waiting = self._known()
+            self._show(self.board, f"{cell.name}: failed: {self.board.failed[cell.name]}")
 
     def _left_off(self, job: int) -> None:
         self.board.left_off(job)

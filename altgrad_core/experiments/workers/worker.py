@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import queue
 import shutil
 import signal
@@ -21,7 +22,7 @@ from typing import Any, TextIO
 import tomlkit
 import torch
 
-from altgrad_core.contracts.executor import Task
+from altgrad_core.contracts.executor import CellTask
 from altgrad_core.errors import AltgradError
 from altgrad_core.manifest.load import ManifestFile
 from altgrad_core.records.directory import DirectoryInUse, RunDirectory
@@ -29,7 +30,8 @@ from altgrad_core.records.record import Record, encode_record
 from altgrad_core.records.tracker_thread import is_any_stuck
 from altgrad_core.registry.registry import Registry, installed
 from altgrad_core.running.assembly.resolve import resolve
-from altgrad_core.running.session.session import Outcome, begin, resume
+from altgrad_core.running.session.outcome import Outcome
+from altgrad_core.running.session.session import begin, resume
 from altgrad_core.running.state.checkpoint import checkpoint_steps
 
 Tell = Callable[[Mapping[str, Any]], None]
@@ -39,6 +41,8 @@ PACE = 0.2  # seconds between two reports of progress
 def main() -> None:
     """Train every cell that is asked for, until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # between runs there is nothing to save
+    if hasattr(signal, "pthread_sigmask"):  # a thread that started this process may have blocked them
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
     with os.fdopen(os.dup(1), "w", buffering=1) as out:
         os.dup2(2, 1)  # what a plugin prints is no message of ours
         tasks: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
@@ -65,7 +69,7 @@ def _listen(pipe: TextIO, tasks: queue.SimpleQueue[dict[str, Any] | None], is_bu
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def train_cell(task: Task, tell: Callable[[Mapping[str, Any]], None]) -> dict[str, Any]:
+def train_cell(task: CellTask, tell: Callable[[Mapping[str, Any]], None]) -> dict[str, Any]:
     """Train one cell of a study in this process, for an executor.
 
     Args:
@@ -76,6 +80,12 @@ def train_cell(task: Task, tell: Callable[[Mapping[str, Any]], None]) -> dict[st
         The last message: its `reply` is `ended`, `interrupted`, `busy` (another process trains the cell) or `failed`.
     """
     began = time.perf_counter()
+    study = Path(task["directory"]).parent
+    if not study.is_dir():
+        message = (
+            f"{study}: the directory of the study is not on {platform.node()}; every machine needs it under this path"
+        )
+        return {"reply": "failed", "message": message}
     try:
         outcome = _train(task, installed(), tell)
     except DirectoryInUse as error:
@@ -84,18 +94,17 @@ def train_cell(task: Task, tell: Callable[[Mapping[str, Any]], None]) -> dict[st
         return {"reply": "failed", "message": str(error)}
     if outcome.status == "interrupted":
         return {"reply": "interrupted"}
-    status = outcome.status.removeprefix("already ")
     _drop_checkpoints(RunDirectory(outcome.directory), keep=task["checkpoints"])
     seconds = round(time.perf_counter() - began, 3)
     return {
         "reply": "ended",
-        "status": status,
-        "validation_loss": outcome.summary["validation_loss"],
+        "status": outcome.ending.status,
+        "validation_loss": outcome.ending.summary["validation_loss"],
         "seconds": seconds,
     }
 
 
-def _train(task: Task, registry: Registry, tell: Tell) -> Outcome:
+def _train(task: CellTask, registry: Registry, tell: Tell) -> Outcome:
     directory = RunDirectory(Path(task["directory"]))
     show = _paced(tell)
     if directory.is_begun and not task["overwrite"]:

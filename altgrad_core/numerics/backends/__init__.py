@@ -9,7 +9,7 @@ from types import ModuleType
 
 from altgrad_core.numerics.backends.case import Case
 
-ORDER = ("numba", "inductor", "reference")  # the last one supports everything
+ORDER = ("numba", "triton", "inductor", "reference")  # the last one supports everything
 
 
 def choose(case: Case) -> ModuleType:

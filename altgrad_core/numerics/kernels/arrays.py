@@ -12,6 +12,7 @@ from altgrad_core.numerics.kernels import table
 from altgrad_core.numerics.kernels.deterministic import GROWS
 from altgrad_core.numerics.kernels.facts import NEVER, SMALLEST_NORMAL, Facts, arithmetic_facts, float_bits
 from altgrad_core.numerics.overflow import overflow_threshold, special_beyond
+from altgrad_core.numerics.staircase import ordered
 
 if TYPE_CHECKING:
     from altgrad_core.numerics.format import Format
@@ -60,8 +61,8 @@ def _limit_bits(threshold: float, itself: bool) -> int:
 def steps_facts(format: Format) -> Array:
     """See `table.rounds`."""
     grid = format.grid
-    lowest = table.ordered(grid.lowest) if grid.lowest < 0 else table.ordered(-0.0)
-    highest = table.ordered(grid.highest) if grid.highest > 0 else table.ordered(0.0)
+    lowest = ordered(grid.lowest) if grid.lowest < 0 else ordered(-0.0)
+    highest = ordered(grid.highest) if grid.highest > 0 else ordered(0.0)
     origin = grid.codes[grid.origin] if grid.values[grid.origin] == 0 else -1
     return np.array([lowest, highest, origin, grid.negative_zero or 0, format.nan_code or 0], np.int32)
 

@@ -7,7 +7,6 @@ arithmetic before and after it vectorizes, and looking up does not.
 
 from __future__ import annotations
 
-from fractions import Fraction
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
@@ -27,16 +26,15 @@ from altgrad_core.numerics.kernels.bits import (
     as_float,
     compiled,
 )
-from altgrad_core.numerics.kernels.facts import float_bits
 from altgrad_core.numerics.kernels.philox import group_words
 from altgrad_core.numerics.kernels.scales import spread_panel
 from altgrad_core.numerics.random import GROUP
+from altgrad_core.numerics.staircase import FLOOR, steps_up
 
 Array = np.ndarray[Any, Any]
 KEY_BITS = range(12, 19)  # upper bits of a float32 that choose a place; the fewer, the more places stay in the cache
 MOST_RUNGS = 256
 ROUNDINGS = ("nearest-even", "nearest-away", "toward-zero", "toward-positive", "toward-negative", "stochastic")
-FLOOR = "toward-negative"  # the staircase that stochastic rounding starts from
 
 
 class Steps(NamedTuple):
@@ -62,9 +60,7 @@ def steps_of(format: Format, rounding: str) -> Steps | None:
     grid = format.grid
     if len(grid) > MOST_RUNGS or rounding not in ROUNDINGS:
         return None
-    mode = FLOOR if rounding == "stochastic" else rounding
-    edges = [_first_above(i, grid.values, grid.origin, mode) for i in range(len(grid) - 1)]
-    steps = np.array(edges, dtype=np.int64)
+    steps = np.array(steps_up(grid, FLOOR if rounding == "stochastic" else rounding), dtype=np.int64)
     found = (_places(steps, bits) for bits in KEY_BITS)
     return next((places for places in found if places is not None), None)
 
@@ -79,45 +75,6 @@ def _places(steps: Array, bits: int) -> Steps | None:
         return None
     edges = np.where(last > first, steps[np.minimum(first, len(steps) - 1)], 2**31 - 1)
     return Steps(edges.astype(np.int32), first.astype(np.int32))
-
-
-def ordered(value: float) -> int:
-    """The bits of a float32 as an integer in the order of the values; -0 is -1."""
-    bits = float_bits(abs(value))
-    return bits if str(value)[0] != "-" else -bits - 1
-
-
-def _first_above(index: int, values: tuple[float, ...], origin: int, mode: str) -> int:
-    """Ordered bits of the lowest float32 that goes to `values[index + 1]`, not to `values[U(index)]`."""
-    low, high = Fraction(values[U(index)]), Fraction(values[index + 1])
-    if mode == "toward-zero":
-        mode = "toward-negative" if low >= 0 else "toward-positive" if high <= 0 else "by-sign"
-    if mode == "by-sign":  # a cell without zero that has it inside: its sign stays
-        return ordered(-0.0)
-    edge, itself = (low + high) / 2, (index - origin) % 2 != 0
-    if mode == "nearest-away":
-        itself = edge >= 0
-    if mode == "toward-negative":
-        edge, itself = high, True
-    if mode == "toward-positive":
-        edge, itself = low, False
-    return _ordered_from(edge, itself)
-
-
-def _ordered_from(edge: Fraction, itself: bool) -> int:
-    """Ordered bits of the lowest float32 at `edge` (if `itself`) or above it."""
-    if edge == 0:
-        return ordered(-0.0) if itself else ordered(2.0**-149)
-    place = ordered(float(np.float32(float(edge))))
-    found = _value_at(place)
-    exact = found == edge
-    return place if (exact and itself) or found > edge else place + 1
-
-
-def _value_at(place: int) -> Fraction:
-    bits = place if place >= 0 else -place - 1
-    magnitude = Fraction(float(np.int32(bits).view(np.float32)))
-    return magnitude if place >= 0 else -magnitude
 
 
 @cache

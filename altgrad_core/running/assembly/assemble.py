@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
 
 from torch import nn
 from torch.optim import Optimizer
@@ -14,13 +14,14 @@ from altgrad_core.running.assembly.data_and_model import build_batches, build_da
 from altgrad_core.running.assembly.environment import choose_device, prepare, reset_defaults
 from altgrad_core.running.assembly.groups import Share, shares
 from altgrad_core.running.assembly.library import build, layer_kinds
+from altgrad_core.running.assembly.moments import missing_moments
 from altgrad_core.running.assembly.plausibility import unseen_layers
 from altgrad_core.running.assembly.resolved import Resolved
 from altgrad_core.running.assembly.run import Run
 from altgrad_core.running.model.layers import layers_of
-from altgrad_core.running.model.plan import Param, Plan
+from altgrad_core.running.model.plan import Plan
 from altgrad_core.running.model.recipe import unmatched, unselected
-from altgrad_core.running.model.view import watched_layers
+from altgrad_core.running.model.view import watched_weights
 from altgrad_core.running.parallel.processes import ALONE, Processes
 
 
@@ -40,7 +41,10 @@ def assemble(resolved: Resolved, processes: Processes = ALONE) -> Run:
     _check_patterns(resolved, model)
     check_outputs(resolved, model, batches.validation(1)[0][0][:1].to(device), data.task)
     plan = located(resolved, ("recipe",), lambda: _plan(resolved, model))
-    optimizer = _build_optimizer(resolved, plan.params())
+    if processes.rank == 0 and (problem := plan.thin_coverage()) is not None:
+        warnings.warn(problem, stacklevel=2)
+    optimizer = _build_optimizer(resolved, plan)
+    plan.round_moments_of(optimizer)
     reset_defaults()
     return Run(
         resolved=resolved,
@@ -66,11 +70,16 @@ def _plan(resolved: Resolved, model: nn.Module) -> Plan:
     )
 
 
-def _build_optimizer(resolved: Resolved, params: Sequence[Param]) -> Optimizer:
+def _build_optimizer(resolved: Resolved, plan: Plan) -> Optimizer:
+    params = plan.params()
     for index, group in enumerate(resolved.groups):
         if (problem := group.problem(params)) is not None:
             raise resolved.error(("optimizer", "group", index, "layers"), problem)
-    return chained([_build_share(resolved, share) for share in shares(resolved.optimizer, resolved.groups, params)])
+    parts = shares(resolved.optimizer, resolved.groups, params)
+    built = chained([_build_share(resolved, share) for share in parts])
+    if (problem := missing_moments(plan, parts)) is not None:
+        raise resolved.error(("recipe",), problem)
+    return built
 
 
 def _build_share(resolved: Resolved, share: Share) -> Optimizer:
@@ -81,7 +90,8 @@ def _build_share(resolved: Resolved, share: Share) -> Optimizer:
 
 def _check_patterns(resolved: Resolved, model: nn.Module) -> None:
     """Every layer pattern of the manifest must match something."""
-    known, watched = layers_of(model, layer_kinds(resolved.registry)), list(watched_layers(model))
+    known = layers_of(model, layer_kinds(resolved.registry))
+    watched = list(watched_weights(model, known.values()))
     found: list[tuple[Location, str]] = []
     for index, rule in enumerate(resolved.rules):
         if (problem := unselected(rule.layers, known)) is not None:

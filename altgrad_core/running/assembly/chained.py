@@ -9,6 +9,7 @@ import torch
 from torch.optim import Optimizer
 
 from altgrad_core.numerics.split_optimizer import keep_types
+from altgrad_core.running.assembly.joined_state import joined, parted
 
 
 class ChainedOptimizer(Optimizer):
@@ -48,12 +49,20 @@ class ChainedOptimizer(Optimizer):
             member.zero_grad(set_to_none)
 
     def state_dict(self) -> dict[str, Any]:
-        """The states of the members."""
-        return {"members": [member.state_dict() for member in self.members]}
+        """`state` and `param_groups` as of any optimizer, parameters numbered through all members.
+
+        What a member keeps of no parameter stands under its number and the name, such as `1/generator`.
+        """
+        return joined([member.state_dict() for member in self.members])
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore every member exactly."""
-        for member, saved in zip(self.members, state_dict["members"], strict=True):
+        """Restore every member exactly.
+
+        Raises:
+            ValueError: it is of other groups of parameters.
+        """
+        counts = [[len(group["params"]) for group in member.param_groups] for member in self.members]
+        for member, saved in zip(self.members, parted(state_dict, counts), strict=True):
             load_exactly(member, saved)
         self._gather()
 

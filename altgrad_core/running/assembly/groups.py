@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from altgrad_core.contracts.optimizer import OptimizerSpec
 from altgrad_core.contracts.pattern import matches
-from altgrad_core.running.model.plan import Param
+from altgrad_core.running.model.param import Param
 from altgrad_core.running.model.recipe import unmatched
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -24,8 +25,14 @@ from altgrad_core.running.assembly.chained import chained
 from altgrad_core.running.assembly.copying import make_copyable
 from altgrad_core.running.assembly.groups import Group, shares
 from altgrad_core.running.assembly.imported_optimizer import imported_optimizer
-from altgrad_core.running.model.plan import Param, Plan
+from altgrad_core.running.assembly.step_seed import seed_steps
+from altgrad_core.running.model.param import Param
+from altgrad_core.running.model.plan import Plan
 from altgrad_core.running.model.recipe import Rule
+from altgrad_core.running.model.replicas import group_of
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 
 def load_format(name: str = "", **facts: Any) -> Format:
@@ -44,14 +51,28 @@ def load_format(name: str = "", **facts: Any) -> Format:
     return found
 
 
-def quantize_model(model: nn.Module, rules: Sequence[Rule], *, seed: int = 0) -> Plan:
+def quantize_model(
+    model: nn.Module, rules: Sequence[Rule], *, seed: int = 0, process_group: ProcessGroup | None = None
+) -> Plan:
     """Quantize the layers of `model` in place, as the rules say; the model's source stays untouched.
+
+    Args:
+        seed: names every random stream of the plan, and of optimizers that `build_optimizer` makes for it.
+        process_group: the processes that hold replicas of the model, as under DistributedDataParallel; by default all of
+            torch.distributed, if it is initialized. Delayed scales and counts are then those of all replicas.
 
     Raises:
         ManifestError: a rule matches no layer or names a role that none of them has, or the model is quantized already.
     """
     kinds = layer_kinds(installed())
-    plan = Plan(model, [with_formats(rule) for rule in rules], kinds=kinds, find=load_format, seed=seed)
+    plan = Plan(
+        model,
+        [with_formats(rule) for rule in rules],
+        kinds=kinds,
+        find=load_format,
+        seed=seed,
+        replicas=partial(group_of, process_group),
+    )
     if (problem := plan.thin_coverage()) is not None:
         warnings.warn(problem, stacklevel=2)
     return plan
@@ -83,9 +104,12 @@ def build_optimizer(
     for index, group in enumerate(chosen):
         if (problem := group.problem(params)) is not None:
             raise ManifestError(f"groups[{index}].layers: {problem}")
-    return make_copyable(
+    optimizer = make_copyable(
         chained([build(share.spec, share.params) for share in shares(_spec(name, options), chosen, params)])
     )
+    if (moment := next((param.moment for param in params), None)) is not None:
+        seed_steps(optimizer, moment)
+    return optimizer
 
 
 def _group(table: GroupTable, name: str, options: dict[str, Any]) -> Group:

@@ -14,6 +14,7 @@ from altgrad_core.contracts.dataset import ExampleData, TokenData
 from altgrad_core.contracts.intervention import Intervention
 from altgrad_core.contracts.monitor import Monitor
 from altgrad_core.errors import RunError
+from altgrad_core.manifest.schema import Manifest
 from altgrad_core.running.assembly.chained import load_exactly
 from altgrad_core.running.assembly.resolved import Resolved
 from altgrad_core.running.data.batches import Batches
@@ -82,9 +83,26 @@ class Run:
         self.freezing = Freezing(self.plan)
 
     @property
+    def settings(self) -> Manifest:
+        """The manifest, as it was validated."""
+        return self.resolved.manifest
+
+    @property
     def steps(self) -> int:
         """Optimizer steps in all."""
-        return self.resolved.manifest.run.steps
+        return self.settings.run.steps
+
+    def at(self, step: int, phase: str, micro_batch: int | None = None) -> None:
+        """Set what is computed next; the random streams of the quantized layers depend on it.
+
+        Args:
+            phase: `train` or `evaluate`.
+            micro_batch: unchanged by default.
+        """
+        moment = self.plan.moment
+        moment.step, moment.phase = step, phase
+        if micro_batch is not None:
+            moment.micro_batch = micro_batch
 
     @property
     def name(self) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from altgrad_core.contracts.actions import Role
+from altgrad_core.contracts.actions import GRADIENTS, MOMENTS, ROLES, Role
 from altgrad_core.contracts.layer import LayerSpec
 from altgrad_core.contracts.task import Task
 from altgrad_core.numerics.format import Format
@@ -83,7 +83,7 @@ class Subject:
     def measure(
         self, name: str, rules: Sequence[Rule], *, batches: Sequence[Batch] | None = None, errors: bool = False
     ) -> Measured:
-        """The model under a recipe. Gradients are not rounded, for there are none.
+        """The model under a recipe. Gradients and moments are not rounded, for there are none.
 
         Args:
             batches: instead of those of validation.
@@ -134,14 +134,9 @@ class Subject:
 
 
 def forward(rules: Sequence[Rule]) -> list[Rule]:
-    """The rules without gradients; those that name nothing else are left out."""
-    kept = [replace(rule, gradient=None) for rule in rules]
-    return [rule for rule in kept if any(getattr(rule, role) is not None for role in roles_of(rule))]
-
-
-def roles_of(rule: Rule) -> list[str]:
-    """The roles that a rule may name."""
-    return [name for name in vars(rule) if name != "layers"]
+    """The rules without what only training rounds; those that name nothing else are left out."""
+    kept = [replace(rule, **dict.fromkeys((*GRADIENTS, *MOMENTS))) for rule in rules]
+    return [rule for rule in kept if any(getattr(rule, role) is not None for role in ROLES)]
 
 
 def chosen_quantizers(plan: Plan) -> Mapping[str, Mapping[Role, Any]]:

@@ -88,4 +88,5 @@ def recipe_of(path: Path, registry: Registry) -> tuple[Rule, ...]:
     if not source.data.get("recipe"):
         raise ManifestError(f"{path}: has no [[recipe]]")
     tables = validated(RecipeFile, {"recipe": source.data["recipe"]}, source)
-    return Finder(source, registry).rules(tables.recipe)
+    find = Finder(source, registry)
+    return tuple(find.rule(table, index) for index, table in enumerate(tables.recipe))

@@ -16,6 +16,7 @@ from altgrad_core.contracts.intervention import Intervention
 from altgrad_core.contracts.monitor import Monitor
 from altgrad_core.errors import RunError, reason_of
 from altgrad_core.records.sinks import Sink
+from altgrad_core.running.loop.untouched import Untouched
 
 Values = dict[str, float | int]
 
@@ -33,7 +34,8 @@ class Dispatch:
     """Shows every event to the monitors that are due and every new reading to the interventions that read it.
 
     Args:
-        weights: by name, what no monitor may write to.
+        weights: by name, what no monitor may write to, nor to its gradient.
+        is_strict: whether a monitor that does so ends the run; else it is said, once.
     """
 
     def __init__(
@@ -43,11 +45,12 @@ class Dispatch:
         records: Sink,
         *,
         weights: Mapping[str, Tensor] | None = None,
+        is_strict: bool = False,
     ) -> None:
         self.monitors, self.interventions = tuple(monitors), tuple(interventions)
         self._records = records
         self._instances = {**_instances(self.monitors), **_instances(self.interventions)}
-        self._weights = dict(weights or {})
+        self._untouched, self._is_strict = Untouched(weights or {}, always=is_strict), is_strict
         self._warned: set[tuple[int, str]] = set()
 
     def shown(self, kind: type[Event], step: int) -> list[Monitor]:
@@ -60,6 +63,7 @@ class Dispatch:
         Args:
             own: readings of the run itself, for the whole model.
         """
+        self._untouched.forget()
         readings: list[tuple[str, Values]] = [(name, {WHOLE_MODEL: value}) for name, value in own.items()]
         seen = [(monitor, self._observed(monitor, event)) for monitor in self.shown(type(event), event.step)]
         fetch = Fetch(value for _, found in seen if type(found) is dict for value in _values(found))
@@ -75,21 +79,23 @@ class Dispatch:
         ]
 
     def _observed(self, monitor: Monitor, event: Event) -> Any:
-        """What a monitor returned, or what it raised; one that wrote to a weight is told of."""
-        before = [weight._version for weight in self._weights.values()]
+        """What a monitor returned, or what it raised; one that wrote to a weight or a gradient is told of, or ends the run."""
+        before = self._untouched.before(id(monitor))
+        found: Any
         try:
-            return monitor.observe(event)
+            found = monitor.observe(event)
         except BaseException as error:  # code of a plugin
-            return error
-        finally:
-            if before != [weight._version for weight in self._weights.values()]:
-                self._tell_what_it_wrote_to(monitor, event.step, before)
+            found = error
+        if names := self._untouched.written(before):
+            self._tell_what_it_wrote_to(monitor, event.step, names)
+        return found
 
-    def _tell_what_it_wrote_to(self, monitor: Monitor, step: int, before: Sequence[int]) -> None:
-        names = [name for (name, w), old in zip(self._weights.items(), before, strict=True) if w._version != old]
+    def _tell_what_it_wrote_to(self, monitor: Monitor, step: int, names: Sequence[str]) -> None:
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        said = f"wrote to {names[0]}{more} at step {step}; a monitor only looks: from here on the run is no longer that of its manifest"
-        self._warn_once(monitor, "wrote", said)
+        said = f"wrote to {names[0]}{more} at step {step}; a monitor only looks"
+        if self._is_strict:
+            raise RunError(f"monitor {self._called(monitor)} {said}, and run.strict stops the run; remove this monitor")
+        self._warn_once(monitor, "wrote", f"{said}: from here on the run is no longer that of its manifest")
 
     def _plain(self, monitor: Monitor, found: Any, fetch: Fetch, step: int) -> dict[str, Values]:
         """The readings of one monitor in plain numbers; one that failed is recorded and the run goes on."""
@@ -119,8 +125,11 @@ class Dispatch:
         if key in self._warned:
             return
         self._warned.add(key)
-        number = "".join(f" #{instance}" for instance in self._instances[id(monitor)].values())
-        self._records.noticed({"kind": "warning", "message": f"monitor {monitor.name}{number} {said}", **more})
+        self._records.noticed({"kind": "warning", "message": f"monitor {self._called(monitor)} {said}", **more})
+
+    def _called(self, monitor: Monitor) -> str:
+        """The name of a monitor, with its number where several in the manifest have that name."""
+        return monitor.name + "".join(f" #{instance}" for instance in self._instances[id(monitor)].values())
 
     @staticmethod
     def _decided(intervention: Intervention, step: int, given: dict[str, Any]) -> list[Action]:

@@ -26,13 +26,13 @@ class Evaluation:
 
 def evaluate(run: Run, step: int) -> Evaluation:
     """Take the validation batches, shared out over the processes of a run; the weights do not change."""
-    run.plan.moment.phase, run.plan.moment.step = "evaluate", step
+    run.at(step, "evaluate")
     run.model.eval()
-    task, batches = run.data.task, run.batches.validation(run.resolved.manifest.run.evaluate_batches)
+    task, batches = run.data.task, run.batches.validation(run.settings.run.evaluate_batches)
     mine: dict[int, tuple[float, list[float], list[float]]] = {}
     with torch.no_grad():
         for index in range(run.processes.rank, len(batches), run.processes.size):
-            run.plan.moment.micro_batch = index
+            run.at(step, "evaluate", index)
             inputs, targets = (tensor.to(run.device) for tensor in batches[index])
             outputs = run.model(inputs)
             each, tally = task.each(outputs, targets), task.tally(outputs, targets)

@@ -14,6 +14,7 @@ from altgrad_core.contracts.events import Backpropagated, Began, Ended, Evaluate
 from altgrad_core.errors import AltgradError, RunError
 from altgrad_core.numerics.random import derive_key
 from altgrad_core.records.sinks import Sink
+from altgrad_core.running.assembly.environment import seed_generator
 from altgrad_core.running.assembly.run import Run
 from altgrad_core.running.loop.apply import Ruled, apply, clip_gradients
 from altgrad_core.running.loop.dispatch import Decision, Dispatch
@@ -22,7 +23,7 @@ from altgrad_core.running.loop.saver import Checkpoints
 from altgrad_core.running.loop.signals import Signals
 from altgrad_core.running.model.nonfinite import find_nonfinite
 from altgrad_core.running.model.twin import Twin
-from altgrad_core.running.model.view import StepView, watched_layers
+from altgrad_core.running.model.view import StepView, watched_weights
 from altgrad_core.running.parallel.reduce import exchange, total_of
 from altgrad_core.running.parallel.tree import Node, TreeSum
 
@@ -35,8 +36,9 @@ class Loop:
     def __init__(self, run: Run, records: Sink, saver: Checkpoints, signals: Signals) -> None:
         self.run, self.records, self.saver, self.signals = run, records, saver, signals
         weights = dict(run.model.named_parameters())
-        self.dispatch = Dispatch(run.monitors, run.interventions, records, weights=weights)
-        self._layers = watched_layers(run.model)
+        is_strict = bool(run.settings.run.strict)
+        self.dispatch = Dispatch(run.monitors, run.interventions, records, weights=weights, is_strict=is_strict)
+        self._weights = watched_weights(run.model, run.plan.known.values())
         self._ruled: Ruled = set()
         self._agreed: int | None = None  # the signal that all processes know of
         self._began, self._first = time.perf_counter(), run.progress.step
@@ -81,11 +83,12 @@ class Loop:
         early = [decision for decision in decisions if isinstance(decision.action, BEFORE_THE_UPDATE)]
         self._carry_out(early, step)
         late = [decision for decision in decisions if not isinstance(decision.action, BEFORE_THE_UPDATE)]
-        if any(isinstance(decision.action, SkipStep) for decision in early):
+        is_skipped = any(isinstance(decision.action, SkipStep) for decision in early)
+        if is_skipped:
             run.progress.skipped += 1
         else:
             late += self._update(step, loss, rate)
-        run.plan.step()
+        run.plan.step(is_skipped=is_skipped)
         run.progress.step = step
         self._carry_out(late, step)
         run.optimizer.zero_grad()
@@ -97,12 +100,12 @@ class Loop:
 
         Both are summed over micro-batches in a tree that does not depend on how many processes share them.
         """
-        run, count = self.run, self.run.resolved.manifest.data.accumulate
+        run, count = self.run, self.run.settings.data.accumulate
         parameters, tree = list(run.model.parameters()), TreeSum()
         is_first = run.processes.size > 1 and step == self._first + 1
         buffers = {name: buffer.clone() for name, buffer in run.model.named_buffers()} if is_first else {}
         for micro_batch in run.processes.share(count):
-            run.plan.moment.phase, run.plan.moment.step, run.plan.moment.micro_batch = "train", step, micro_batch
+            run.at(step, "train", micro_batch)
             loss = self._micro_loss(step, micro_batch)
             loss.backward()
             tree.add(Node(0, micro_batch, [loss.detach(), *(parameter.grad for parameter in parameters)]))
@@ -115,7 +118,7 @@ class Loop:
                     "differently; train it with one process, or without such layers (batch normalization is one)"
                 )
         like = [torch.zeros((), dtype=torch.float32, device=run.device), *parameters]
-        how = run.resolved.manifest.run.reduce
+        how = run.settings.run.reduce
         total, *gradients = total_of(tree, run.processes, leaves=count, like=like, how=how)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
@@ -125,8 +128,8 @@ class Loop:
 
     def _micro_loss(self, step: int, micro_batch: int) -> torch.Tensor:
         """The share of one micro-batch in the loss of its step; the same whenever it is called."""
-        torch.manual_seed(self._key("forward", step, micro_batch))
-        return self._loss(*self.run.batches.train(step, micro_batch)) / self.run.resolved.manifest.data.accumulate
+        seed_generator(self.run.device, self._key("forward", step, micro_batch))
+        return self._loss(*self.run.batches.train(step, micro_batch)) / self.run.settings.data.accumulate
 
     def _loss(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         outputs = self.run.model(inputs.to(self.run.device))
@@ -148,16 +151,16 @@ class Loop:
         """Clip and take the optimizer's step; what is decided on seeing it."""
         view = self._step_view(step)
         view.snapshot(self.dispatch.shown(Updated, step))
-        clip_norm = self.run.resolved.manifest.optimizer.clip_norm
+        clip_norm = self.run.settings.optimizer.clip_norm
         if clip_norm is not None:
             clip_gradients(self.run, clip_norm)
-        torch.manual_seed(self._key("optimizer", step))
+        seed_generator(self.run.device, self._key("optimizer", step))
         with self.run.freezing.in_force():
             self.run.optimizer.step()
         return self.dispatch.emit(Updated(step, view, loss, rate), {"learning-rate": rate})
 
     def _after(self, step: int) -> None:
-        table = self.run.resolved.manifest.run
+        table = self.run.settings.run
         if self._is_last(step) or (table.evaluate_every and step % table.evaluate_every == 0):
             self._evaluate(step)
             if self.run.progress.step != step:
@@ -216,21 +219,21 @@ class Loop:
 
     def _set_learning_rates(self, step: int) -> list[float]:
         """Set every group's rate for this step; the rates, in the order of the groups."""
-        factor = self.run.resolved.manifest.optimizer.schedule.factor(step, self.run.steps)
+        factor = self.run.settings.optimizer.schedule.factor(step, self.run.steps)
         for group in self.run.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor * self.run.progress.rate_factor
         return [float(group["lr"]) for group in self.run.optimizer.param_groups]
 
     def _view(self) -> StepView:
-        return StepView(self._layers, self.run.plan, steps=self.run.steps, epochs=self.run.batches.epoch)
+        return StepView(self._weights, self.run.plan, steps=self.run.steps, epochs=self.run.batches.epoch)
 
     def _step_view(self, step: int) -> StepView:
-        twin = Twin(self.run.model, self._layers, self._losses(step))
-        return StepView(self._layers, self.run.plan, twin, steps=self.run.steps, epochs=self.run.batches.epoch)
+        twin = Twin(self.run.model, self._weights, self._losses(step))
+        return StepView(self._weights, self.run.plan, twin, steps=self.run.steps, epochs=self.run.batches.epoch)
 
     def _losses(self, step: int) -> list[Callable[[], torch.Tensor]]:
         """The micro-batches of a step, to be taken again."""
-        return [partial(self._micro_loss, step, index) for index in range(self.run.resolved.manifest.data.accumulate)]
+        return [partial(self._micro_loss, step, index) for index in range(self.run.settings.data.accumulate)]
 
     def _key(self, *stream: str | int) -> int:
-        return derive_key(self.run.resolved.manifest.run.seed, *stream)
+        return derive_key(self.run.settings.run.seed, *stream)

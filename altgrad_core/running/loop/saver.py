@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from altgrad_core.errors import RunError
 from altgrad_core.files import read_whole
 from altgrad_core.records.directory import RunDirectory
+from altgrad_core.records.files import read_json
 from altgrad_core.records.sinks import Records
 from altgrad_core.running.assembly.run import Run
 from altgrad_core.running.state.checkpoint import (
@@ -51,7 +52,7 @@ class Saver:
         Raises:
             RunError: too little free space.
         """
-        kept = self._run.resolved.manifest.run.keep_checkpoints + 1  # a new one is whole before an old one goes
+        kept = self._run.settings.run.keep_checkpoints + 1  # a new one is whole before an old one goes
         missing = max(1, kept - len(checkpoint_steps(self._directory.checkpoints)))
         needed = missing * self._run.checkpoint_bytes()
         free = shutil.disk_usage(self._directory.path).free
@@ -70,6 +71,7 @@ class Saver:
         step = self._run.progress.step
         if step == self._saved:
             return
+        self._directory.confirm()
         self._note_the_best(step)
         try:
             self._run.progress.manifest_sha256 = self._manifest
@@ -79,7 +81,7 @@ class Saver:
             self._failed(step, error, is_required)
             return
         self._failures, self._saved = 0, step
-        keep = self._run.resolved.manifest.run.keep_checkpoints
+        keep = self._run.settings.run.keep_checkpoints
         prune(self._directory.checkpoints, newest=step, keep=keep, also=self._treasured())
         self._records.noticed({"kind": "saved", "step": step, "path": str(path)})
 
@@ -151,16 +153,16 @@ class Saver:
         if not file.exists():
             return None
         try:
-            told = json.loads(read_whole(file))
+            told = read_json(file)
             is_whole = type(told["run"]) is str and type(told["step"]) is int
-        except (KeyError, TypeError, ValueError, RecursionError):
+        except (KeyError, RunError):
             is_whole = False
         if not is_whole:
             raise RunError(
                 f"{file}: is damaged: it does not name the checkpoint that this run begins with; begin it anew: "
                 f"altgrad run {self._directory.resolved} --from RUN_DIR@STEP --out ANOTHER_DIRECTORY"
             )
-        return dict(told)
+        return told
 
     def _note_the_best(self, step: int) -> None:
         progress = self._run.progress

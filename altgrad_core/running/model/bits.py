@@ -17,7 +17,7 @@ def mean_bits(layers: Mapping[str, Layer], chosen: Mapping[str, Mapping[Role, Qu
     """The mean over the operands of forward products, scales included; 32 where an operand is not quantized.
 
     A layer counts by the elements of its weight, which its multiply-adds grow with. Layers that `*` leaves out and no
-    rule names, such as embeddings, do not count.
+    rule names, such as embeddings, do not count, nor do products without a weight, such as those of attention.
     """
     total, weighed = 0.0, 0
     for path, layer in layers.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 import torch
@@ -60,6 +61,18 @@ class Coverage:
         more = len(self.uncovered) - MOST_LISTED
         return "\n".join([*lines, *([f"  and {more} more"] if more > 0 else [])])
 
+    def _repr_html_(self) -> str:
+        """A table of what is not quantized, for notebooks."""
+        products = "" if self.multiply_adds is None else f" and {self.multiply_adds:.1%} of multiply-adds"
+        head = "<tr><th>not quantized</th><th>why</th><th>parameters</th><th>multiply-adds</th></tr>"
+        rows = [
+            f"<tr><td>{escape(part.path) or 'the model itself'}</td><td>{escape(part.why)}</td>"
+            f"<td>{part.parameters:,}</td><td>{part.multiply_adds:,}</td></tr>"
+            for part in self.uncovered
+        ]
+        table = f"<table>{head}{''.join(rows)}</table>" if rows else ""
+        return f"<p>quantized: {self.parameters:.1%} of parameters{products}</p>{table}"
+
 
 def coverage(
     model: nn.Module,
@@ -78,18 +91,22 @@ def coverage(
     covered: set[Tensor] = {w for path, is_so in weights.items() if is_so and (w := layers[path].weight) is not None}
     covered |= {p for path, is_so in weights.items() if is_so for p in _behind(layers[path])}
     products = {} if example is None else _products(model, *example)
-    specs, modules = list(kinds), {layer.module: layer for layer in layers.values()}
-    quantized = {layers[path].module for path in weights}
+    specs, modules = list(kinds), {layer.module: layer for layer in layers.values() if layer.product.weight is not None}
+    attention_of = {layer.module for layer in layers.values() if _attends(layer)}
+    attending = {layers[path].module for path in weights if _attends(layers[path])}
+    quantized = {layers[path].module for path in weights if not _attends(layers[path])}
     found, tables, done = [], set(), 0
     for path, module in model.named_modules():
         rest = [p for p in module.parameters(recurse=False) if p.dim() >= 2 and p not in covered]
         own, attention = products.get(path, (0, 0))
-        done += own - attention if module in quantized else 0
-        left = attention if module in quantized else own
+        left = 0 if module in attending else attention
+        left += 0 if module in quantized else own - attention
+        done += own - left
         if module in modules and not modules[module].spec.in_star:
             tables |= set(rest)
         if rest or left:
-            why = _why(module, modules.get(module), specs, has_matrix=bool(rest))
+            layer = modules.get(module)
+            why = _why(module, layer, specs) if rest else _why_not_its_products(module, specs, module in attention_of)
             found.append(Uncovered(path, why, sum(p.numel() for p in rest), left))
     total = sum(own for own, _ in products.values())
     everything, matrices = set(model.parameters()), {p for p in model.parameters() if p.dim() >= 2} - tables
@@ -111,10 +128,23 @@ def _behind(layer: Layer) -> Iterable[Tensor]:
     return () if parametrizations is None else list(parametrizations.parameters())
 
 
-def _why(module: nn.Module, layer: Layer | None, kinds: Iterable[LayerSpec], *, has_matrix: bool) -> str:
-    name = type(module).__name__.removeprefix("Quantized")
-    if not has_matrix:
-        return f"{name} computes products of its own, such as attention"
+def _attends(layer: Layer) -> bool:
+    return "query" in layer.product.roles
+
+
+def _why_not_its_products(module: nn.Module, kinds: Iterable[LayerSpec], is_attention: bool) -> str:
+    if is_attention:
+        return f"no rule quantizes query, key, probability or value of {_name(module)}"
+    why = next((why for spec in kinds if (why := spec.refusal(module))), None)
+    return why or f"{_name(module)} computes products of its own, outside of layers"
+
+
+def _name(module: nn.Module) -> str:
+    return type(module).__name__.removeprefix("Quantized")
+
+
+def _why(module: nn.Module, layer: Layer | None, kinds: Iterable[LayerSpec]) -> str:
+    name = _name(module)
     if layer is not None and not isinstance(module, QuantizedModule):
         return "no rule selects it" if layer.spec.in_star else f'{name} has to be named by a rule, "*" leaves it out'
     if layer is not None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from altgrad_core.numerics.quantizer import Quantizer
+from altgrad_core.numerics.random import derive_key
 from altgrad_core.numerics.tally import Quantized, Tally
 
 MOST_CHANGES = 3
@@ -83,6 +84,7 @@ def together(parts: Sequence[Seen | None], *, once: bool) -> Seen | None:
 class Moment:
     """Where training stands; with the seed it names every random stream of the operands.
 
+    `replica` is the rank of this process where each trains a replica on data of its own.
     `passed` is the last activation, until the step is over; `changes` says how often each weight changed since.
     """
 
@@ -90,10 +92,12 @@ class Moment:
     phase: str = "train"
     step: int = 0
     micro_batch: int = 0
+    replica: int = 0
     passed: Passed | None = None
     changes: dict[str, tuple[object, int]] = field(default_factory=dict)
     is_calibrating: bool = False  # in evaluation, operands remember what they see, as in training
     is_forgotten: bool = False  # that a step is over; said once
+    is_excused: bool = False  # from being told so: an optimizer is attached, or this is a copy, which nobody need step
 
     def notice_weight(self, path: str, weight: Tensor) -> None:
         """A weight is rounded that was changed, or in a new step; one that changes on and on within a step is warned of."""
@@ -101,7 +105,7 @@ class Moment:
         place = (self.step, tensor, memory)
         before, changes = self.changes.get(path, (None, 0))
         self.changes[path] = place, changes + 1 if before == place else 0
-        if self.changes[path][1] >= MOST_CHANGES and not self.is_forgotten:
+        if self.changes[path][1] >= MOST_CHANGES and not (self.is_forgotten or self.is_excused):
             self.is_forgotten = True
             warnings.warn(
                 f"the weight of {path} changed {MOST_CHANGES} times, and plan.step() was not called: call it after every "
@@ -109,5 +113,13 @@ class Moment:
                 stacklevel=2,
             )
 
+    def key(self, kind: str, path: str, role: str, *, call: int, is_once: bool) -> int:
+        """What names the random bits of a pass; `is_once`: of what every micro-batch and replica rounds alike."""
+        later: tuple[str | int, ...] = ("call", call) if call else ()  # the first call has the key of the micro-batch
+        if self.replica and not is_once:  # replicas see other micro-batches
+            later = (*later, "replica", self.replica)
+        micro_batch = 0 if is_once else self.micro_batch
+        return derive_key(self.seed, kind, self.phase, path, role, self.step, micro_batch, *later)
+
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "passed": None}
+        return {**self.__dict__, "passed": None, "is_excused": True}

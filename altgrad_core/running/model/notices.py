@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from altgrad_core.contracts.actions import GRADIENTS, MOMENTS
 from altgrad_core.running.model.coverage import Coverage
 from altgrad_core.running.model.operand import Operand
 
@@ -19,14 +20,33 @@ def thin(found: Coverage) -> str | None:
 
 def unused(operands: Iterable[Operand], trained: Iterable[str]) -> str | None:
     """What is said where the first step did not round an operand; gradients only of the layers that are trained."""
-    listed, layers = list(operands), set(trained)
+    listed, layers = [operand for operand in operands if operand.role not in MOMENTS], set(trained)
     missing = [
         f"{operand.role} of {operand.path}"
         for operand in listed
-        if not operand.is_used and (operand.role != "gradient" or operand.path in layers)
+        if not operand.is_used and (operand.role not in GRADIENTS or operand.path in layers)
     ]
     if not missing or not any(operand.is_used for operand in listed):
         return None
+    return f"the first step did not round what the recipe lists: {_named(missing)}; their layers are not called in training"
+
+
+def unrounded_moments(operands: Iterable[Operand]) -> str | None:
+    """What is said where a recipe lists moments and an optimizer step rounded none of them, or never a second one."""
+    listed = [operand for operand in operands if operand.role in MOMENTS]
+    if not listed:
+        return None
+    if not any(operand.is_seen for operand in listed):
+        return (
+            f"the step rounded no moments, though the recipe lists {_named([f'{o.role} of {o.path}' for o in listed])}: "
+            "call plan.attach(optimizer) once"
+        )
+    firsts = {o.path: o.quantizer for o in listed if o.role == "moment" and o.is_used}
+    seconds = [o for o in listed if o.role == "second_moment" and not o.is_used]
+    missing = [f"second_moment of {o.path}" for o in seconds if firsts.get(o.path, o.quantizer) != o.quantizer]
+    return f"the optimizer keeps no second moment, though the recipe lists {_named(missing)}" if missing else None
+
+
+def _named(missing: list[str]) -> str:
     more = f" and {len(missing) - MOST_LISTED} more" if len(missing) > MOST_LISTED else ""
-    named = ", the ".join(missing[:MOST_LISTED])
-    return f"the first step did not round what the recipe lists: the {named}{more}; their layers are not called in training"
+    return f"the {', the '.join(missing[:MOST_LISTED])}{more}"

@@ -11,20 +11,23 @@ from weakref import ref
 import torch
 from torch import Tensor
 
-from altgrad_core.contracts.actions import Role
+from altgrad_core.contracts.actions import GRADIENTS, MOMENTS, Role
 from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.geometry import Geometry
 from altgrad_core.numerics.ops import amax, quantize, scale_of
 from altgrad_core.numerics.quantizer import Quantizer
-from altgrad_core.numerics.random import derive_key
 from altgrad_core.numerics.straight_through import Rounded, Rounds
 from altgrad_core.numerics.tally import Quantized, Tally
+from altgrad_core.numerics.traced import TracedOperand
 from altgrad_core.running.model.calls import Calls, is_recomputing
 from altgrad_core.running.model.layout import PLAIN, Layout
 from altgrad_core.running.model.moment import Moment, Passed, Seen, identity_of, together
 
+ONCE_A_STEP: tuple[Role, ...] = ("weight", *MOMENTS)
+"""The roles that every process and micro-batch rounds alike."""
 
-class Operand:
+
+class Operand(TracedOperand):
     """Quantizes one operand, at training time remembering what delayed scaling and monitors need.
 
     In evaluation (`training=False`) it reads the history and writes nothing.
@@ -40,6 +43,7 @@ class Operand:
         *,
         layout: Layout = PLAIN,
     ) -> None:
+        super().__init__()
         self.path, self.role, self.quantizer, self.layout = path, role, quantizer, layout
         self.scale = torch.ones((), dtype=torch.float32, device=device)
         self.tally: Tally | None = None
@@ -59,6 +63,12 @@ class Operand:
     def format(self) -> Format:
         """The format in force."""
         return self.quantizer.target
+
+    def rounded(self, x: Tensor, *, training: bool) -> Rounded:
+        """What an eager pass makes of a tensor, and remembers of it."""
+        if self.role == "weight":
+            return self.rounds_once(x, training=training)(x)
+        return self._round(x.detach(), training=training)
 
     def rounds(self, *, training: bool) -> Rounds:
         """What rounds a tensor of this pass."""
@@ -94,20 +104,18 @@ class Operand:
         return done.values, self._passes(x, done.scale, self.quantizer)
 
     def _quantize(self, x: Tensor, training: bool) -> Quantized:
-        is_repeated = training and self.role not in ("weight", "gradient") and is_recomputing()
+        is_repeated = training and self.role not in ONCE_A_STEP + GRADIENTS and is_recomputing()
         done = self._rounded(x, self._given_scale(), self._key(self._call(x, is_repeated) if training else 0))
         if training and not is_repeated:
             self.is_used = True
             self._remember(x, done)
-        if (
-            self.role == "gradient" and self.quantizer.nonfinite == "auto"
-        ):  # loss scalers and guards need to see what is not finite
-            return done._replace(values=_with_infinities(done, x.detach()))
+        if self.role in GRADIENTS and self.quantizer.nonfinite == "auto":  # loss scalers and guards need to see these
+            return done.with_infinities(x.detach())
         return done
 
     def _call(self, x: Tensor, is_repeated: bool) -> int:
         """The number of this call within its micro-batch, for the noise; a weight is rounded once a step."""
-        if not self.quantizer.mode.random_bits or self.role == "weight":
+        if not self.quantizer.mode.random_bits or self.role in ONCE_A_STEP:
             return 0
         if is_repeated:
             return self._calls.repeated(x)
@@ -127,7 +135,7 @@ class Operand:
         is_shared = self.role == "activation" and not how.mode.random_bits and self._can_be_shared(x)
         if is_shared and passed is not None and passed.serves(x, how, scale):
             return passed.done
-        if self.role == "gradient":
+        if self.role in GRADIENTS:
             self._moment.passed = None  # free its memory for the backward pass
         done = self._in_rows(x, scale, key, how)
         if is_shared:
@@ -136,7 +144,7 @@ class Operand:
 
     def _can_be_shared(self, x: Tensor) -> bool:
         """Whether every change of `x` is seen: the graph needs it unchanged. Other memory may be written to unseen."""
-        return x.grad_fn is not None and x.device.type == "cpu" and self.layout.is_plain and not x.is_inference()
+        return x.grad_fn is not None and self.layout.is_plain and not x.is_inference()
 
     def _in_rows(self, x: Tensor, scale: Tensor | None, key: int | None, how: Quantizer) -> Quantized:
         """Round a tensor, whose rows and blocks run along the dimensions that its product sums over."""
@@ -196,10 +204,18 @@ class Operand:
 
     def take(self, parts: Sequence[Seen | None]) -> None:
         """Take over what all processes saw in this step, each its part of the micro-batches, in their order."""
-        if (whole := together(parts, once=self.role == "weight")) is not None:
+        if (whole := together(parts, once=self.role in ONCE_A_STEP)) is not None:
             self.is_used, self._seen_step, self._tally_step = True, self._moment.step, self._moment.step
             self.tally, self._pending, self.scale, self._amax, self._shape, like = whole
             self._like = torch.empty(like, device="meta")
+
+    def take_reduced(self, tally: Tally | None, pending: Tensor) -> None:
+        """Take over what all replicas saw in this step: their counts, and the largest amax, negative where none saw any."""
+        if tally is not None:
+            self.is_used, self._seen_step, self._tally_step = True, self._moment.step, self._moment.step
+            self.tally = tally
+        if self._pending is not None or bool(pending >= 0):
+            self._pending = pending
 
     def switch(self, format: Format) -> None:
         """Use another format, at the scale of the last amax until the next pass; the history stays valid."""
@@ -217,7 +233,7 @@ class Operand:
 
         With `tensors`, scales of blocks are tensors. Those of activations and gradients are left out: the next pass makes them.
         """
-        is_kept = self.role == "weight" or self.scale.ndim == 0
+        is_kept = self.role in ONCE_A_STEP or self.scale.ndim == 0
         return {
             "format": self.format.facts(),
             "scale": _plain(self.scale, tensors) if is_kept else 1.0,
@@ -282,17 +298,8 @@ class Operand:
     def _key(self, call: int = 0) -> int | None:
         if not self.quantizer.mode.random_bits:
             return None
-        now = self._moment
-        micro_batch = 0 if self.role == "weight" else now.micro_batch  # a weight is rounded once a step
-        later = ("call", call) if call else ()  # the first call of a micro-batch has the key of the micro-batch
-        return derive_key(now.seed, "rounding", now.phase, self.path, self.role, now.step, micro_batch, *later)
+        return self._moment.key("rounding", self.path, self.role, call=call, is_once=self.role in ONCE_A_STEP)
 
 
 def _plain(x: Tensor, tensors: bool) -> Any:
     return x.detach().cpu().clone() if tensors and x.ndim else x.tolist()
-
-
-def _with_infinities(done: Quantized, x: Tensor) -> Tensor:
-    """The rounded values, with the infinities of `x` where it has some."""
-    has_none = done.tally is None or (isinstance(done.tally.infinite, int) and done.tally.infinite == 0)
-    return done.values if has_none else torch.where(x.isinf(), x, done.values)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from altgrad_core.contracts.actions import Role
+from altgrad_core.contracts.actions import MOMENTS, Role
 from altgrad_core.contracts.layer import LayerSpec
 from altgrad_core.contracts.pattern import matches
 from altgrad_core.errors import AltgradError, FormatError, ManifestError, RunError
@@ -23,40 +23,18 @@ from altgrad_core.running.model.fused_paths import close_fused_paths, reopen_fus
 from altgrad_core.running.model.layers import Layer, attach, detach, layers_of, quantized_modules, refuse_quantized
 from altgrad_core.running.model.layout import Layout
 from altgrad_core.running.model.moment import Moment
-from altgrad_core.running.model.notices import thin, unused
+from altgrad_core.running.model.notices import thin, unrounded_moments, unused
 from altgrad_core.running.model.operand import Operand
+from altgrad_core.running.model.optimizer_state import round_moments
+from altgrad_core.running.model.param import Param
 from altgrad_core.running.model.quantized_file import own_weights, write_quantized, written_recipe
 from altgrad_core.running.model.recipe import Rule, assign
+from altgrad_core.running.model.replicas import reduce_seen
+from altgrad_core.running.model.switch import Switch
 from altgrad_core.running.model.unwrapped import plain_optimizer
 
-
-class Param(NamedTuple):
-    """A parameter of a model.
-
-    Attributes:
-        path: the first one under which the model has it.
-        geometry: the live grid of its values, or None where it is not quantized.
-        aliases: its other paths, where layers share it.
-    """
-
-    path: str
-    tensor: nn.Parameter
-    geometry: Geometry | None
-    aliases: tuple[str, ...] = ()
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        """The paths of the layers that have it."""
-        return tuple(path.rpartition(".")[0] for path in (self.path, *self.aliases))
-
-
-class Switch(NamedTuple):
-    """One operand that changed its format."""
-
-    layer: str
-    role: Role
-    before: str
-    after: str
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 
 class Plan:
@@ -74,8 +52,9 @@ class Plan:
         kinds: Sequence[LayerSpec],
         find: Callable[[str], Format],
         seed: int = 0,
+        replicas: Callable[[], ProcessGroup | None] = lambda: None,
     ) -> None:
-        self.model, self.moment, self._find, self._kinds = model, Moment(seed), find, tuple(kinds)
+        self.model, self.moment, self._find, self.kinds = model, Moment(seed), find, tuple(kinds)
         refuse_quantized(model)
         self.known = layers_of(model, kinds)
         self.layers = {
@@ -86,16 +65,25 @@ class Plan:
         for operand in self.operands():
             self._know(operand.format)
         for path, operands in self.layers.items():
-            attach(self.known[path], operands, self.moment)
+            if not operands.keys() <= set(MOMENTS):
+                attach(self.known[path], operands, self.moment)
         close_fused_paths(model)
         self._measure()
-        self._is_checked = False
+        self._is_checked = self._is_told = False
+        self._replicas = replicas
+        self._place_among_replicas()
         self._has_star = any(rule.layers.strip() == "*" for rule in rules)
+
+    def _place_among_replicas(self) -> ProcessGroup | None:
+        """The processes that hold replicas, if any; the noise of activations and gradients is this one's from now on."""
+        group = self._replicas()
+        self.moment.replica = 0 if group is None else group.rank()
+        return group
 
     def _operand(self, layer: Layer, role: Role, quantizer: Quantizer) -> Operand:
         tensor = layer.weight if layer.weight is not None else next(layer.module.parameters(), None)
         device = torch.device("cpu") if tensor is None else tensor.device
-        layout = Layout(layer.product.contracted.get(role, (-1,)))
+        layout = Layout(layer.product.contracted.get("weight" if role in MOMENTS else role, (-1,)))
         return Operand(layer.path, role, quantizer, self.moment, device, layout=layout)
 
     def _measure(self) -> None:
@@ -121,9 +109,12 @@ class Plan:
             args, kwargs: what the model can be called with; its multiply-adds are counted in one forward pass, which
                 leaves no trace. Without, only parameters are.
         """
-        weights = {path: "weight" in operands for path, operands in self.layers.items()}
+        weights = {path: "weight" in own for path, own in self.layers.items() if not own.keys() <= set(MOMENTS)}
         example = (args, kwargs) if args or kwargs else None
-        return coverage(self.model, self.known, weights, self._kinds, example)
+        return coverage(self.model, self.known, weights, self.kinds, example)
+
+    def _repr_html_(self) -> str:
+        return self.coverage()._repr_html_()
 
     def thin_coverage(self) -> str | None:
         """What to warn of, where a rule says `*` and yet less than half of the matrices is quantized."""
@@ -136,7 +127,7 @@ class Plan:
         paths: dict[nn.Parameter, list[str]] = {}
         for path, tensor in self.model.named_parameters(remove_duplicate=False):
             paths.setdefault(tensor, []).append(path)
-        return [Param(path, p, geometry.get(p), tuple(aliases)) for p, (path, *aliases) in paths.items()]
+        return [Param(path, p, geometry.get(p), tuple(aliases), self.moment) for p, (path, *aliases) in paths.items()]
 
     def geometry(self) -> dict[Tensor, Geometry]:
         """The live grid of every quantized weight.
@@ -157,19 +148,34 @@ class Plan:
         return {weight: operand.geometry for weight, operand in found.items()}
 
     def attach(self, optimizer: Optimizer) -> None:
-        """From now on every step of `optimizer`, or of the one that it wraps, calls `step()`."""
-        plain_optimizer(optimizer).register_step_post_hook(self._after_step)
+        """From now on every step of `optimizer`, or of the one that it wraps, rounds its moments and calls `step()`."""
+        self.moment.is_excused = True
+        stepped = plain_optimizer(optimizer)
+        self.round_moments_of(stepped)
+        stepped.register_step_post_hook(self._after_step)
+
+    def round_moments_of(self, optimizer: Optimizer) -> None:
+        """From now on every step of `optimizer` rounds the moments that it keeps."""
+        optimizer.register_step_post_hook(self._round_moments)
+
+    def _round_moments(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        round_moments(self.layers, self.weight, optimizer)
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         self.step()
 
-    def step(self) -> None:
-        """An optimizer step is over."""
+    def step(self, *, is_skipped: bool = False) -> None:
+        """An optimizer step is over, or was left out."""
         if not self._is_checked:
             self._is_checked = True
             trained = [path for path in self.layers if (w := self.weight(path)) is not None and w.requires_grad]
             if (problem := unused(self.operands(), trained)) is not None:
                 warnings.warn(problem, stacklevel=2)
+        if not (is_skipped or self._is_told) and (problem := unrounded_moments(self.operands())) is not None:
+            self._is_told = True
+            warnings.warn(problem, stacklevel=2)
+        if (group := self._place_among_replicas()) is not None and (operands := list(self.operands())):
+            reduce_seen(operands, group)
         for operand in self.operands():
             operand.advance()
         self.moment.step, self.moment.passed = self.moment.step + 1, None

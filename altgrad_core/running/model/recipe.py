@@ -22,12 +22,24 @@ class Rule:
     Attributes:
         layers: an `fnmatch` pattern of layer paths such as `blocks.*`; several separated by `|`.
         weight, activation, gradient: of the weight, of the input, of the gradient of the output.
+        query, key, probability, value: of attention: what its two products multiply.
+        score_gradient, output_gradient: of the gradients of these two products.
+        moment, second_moment: of what the optimizer keeps of the weight, `exp_avg` and `exp_avg_sq`; the second one is
+            quantized as the first where nothing else is said.
     """
 
     layers: str
     weight: Quantizer | None = None
     activation: Quantizer | None = None
     gradient: Quantizer | None = None
+    query: Quantizer | None = None
+    key: Quantizer | None = None
+    probability: Quantizer | None = None
+    value: Quantizer | None = None
+    score_gradient: Quantizer | None = None
+    output_gradient: Quantizer | None = None
+    moment: Quantizer | None = None
+    second_moment: Quantizer | None = None
 
 
 def assign(rules: Sequence[Rule], layers: Mapping[str, Layer]) -> dict[str, dict[Role, Quantizer]]:
@@ -43,12 +55,15 @@ def assign(rules: Sequence[Rule], layers: Mapping[str, Layer]) -> dict[str, dict
         chosen = {role: q for role in ROLES if (q := getattr(rule, role)) is not None}
         selected = [layer for layer in layers.values() if layer.is_selected(rule.layers)]
         for role in chosen:
-            if not any(role in layer.product.roles for layer in selected):
+            if not any(role in layer.roles for layer in selected):
                 raise ManifestError(f"recipe[{index}].{role}: {_lacks(rule.layers, role, selected)}")
         for layer in selected:
-            own = {role: q for role, q in chosen.items() if role in layer.product.roles}
+            own = {role: q for role, q in chosen.items() if role in layer.roles}
             if own:
                 assigned.setdefault(layer.path, {}).update(own)
+    for own in assigned.values():
+        if "moment" in own:
+            own.setdefault("second_moment", own["moment"])
     return {path: assigned[path] for path in layers if path in assigned}
 
 
@@ -65,9 +80,7 @@ def unselected(pattern: str, layers: Mapping[str, Layer]) -> str | None:
 
 def _lacks(pattern: str, role: Role, selected: Iterable[Layer]) -> str:
     by_kind = {layer.spec.name: layer for layer in reversed(list(selected))}
-    have = "; ".join(
-        f"{layer.path} ({kind}) has {', '.join(layer.product.roles)}" for kind, layer in reversed(by_kind.items())
-    )
+    have = "; ".join(f"{layer.path} ({kind}) has {', '.join(layer.roles)}" for kind, layer in reversed(by_kind.items()))
     return f'no layer that matches "{pattern}" has the role {role}; {have}'
 
 

@@ -19,16 +19,16 @@ class Twin:
     """The unquantized gradients of one step and products with its Hessian, at the weights as they are when asked.
 
     Args:
-        layers: the layers with a weight matrix, by path.
+        weights: the weight matrices of its layers, by path.
         losses: for each micro-batch of the step, what seeds torch's generator and returns its share of the loss; the
             same that the step was trained by, so that dropout draws the same.
     """
 
     def __init__(
-        self, model: nn.Module, layers: Mapping[str, nn.Module], losses: Sequence[Callable[[], Tensor]]
+        self, model: nn.Module, weights: Mapping[str, nn.Parameter], losses: Sequence[Callable[[], Tensor]]
     ) -> None:
         self._model, self._losses = model, losses
-        self._weights: dict[str, nn.Parameter] = {path: layer.weight for path, layer in layers.items()}  # type: ignore[misc]
+        self._weights = dict(weights)
 
     @cached_property
     def gradients(self) -> dict[str, Tensor]:

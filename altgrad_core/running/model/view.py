@@ -12,6 +12,7 @@ from altgrad_core.contracts.events import OperandFacts, Weight
 from altgrad_core.contracts.monitor import Monitor
 from altgrad_core.contracts.pattern import matches
 from altgrad_core.numerics.geometry import Geometry
+from altgrad_core.running.model.layers import Layer, QuantizedModule, weight_of
 from altgrad_core.running.model.operand import Operand
 from altgrad_core.running.model.twin import Twin
 
@@ -38,14 +39,14 @@ class StepView:
 
     def __init__(
         self,
-        layers: dict[str, nn.Module],
+        layers: Mapping[str, nn.Parameter],
         plan: Operands,
         twin: Twin | None = None,
         *,
         steps: int = 0,
         epochs: Callable[[int], float] = float,
     ) -> None:
-        self._modules, self._plan, self._twin = layers, plan, twin
+        self._parameters, self._plan, self._twin = layers, plan, twin
         self.steps, self.epochs = steps, epochs
         self._before: dict[str, Tensor] = {}
         self._rungs: dict[str, Tensor] = {}
@@ -54,10 +55,10 @@ class StepView:
     def snapshot(self, monitors: Iterable[Monitor]) -> None:
         """Keep what the weights are before the update, as far as these monitors declare a need for it."""
         for monitor in monitors:
-            for path, module in self._modules.items():
+            for path, parameter in self._parameters.items():
                 if not monitor.needs or not matches(monitor.layers, path):
                     continue
-                weight: Tensor = module.weight.detach()  # type: ignore[operator]
+                weight = parameter.detach()
                 if "before" in monitor.needs and path not in self._before:
                     self._before[path] = weight.clone()
                 if "rungs" in monitor.needs and path not in self._rungs and (operand := self._operand(path)):
@@ -65,7 +66,7 @@ class StepView:
 
     def weights(self, layers: str) -> Iterator[Weight]:
         """See `Event.weights`."""
-        for path in self._modules:
+        for path in self._parameters:
             if matches(layers, path):
                 if path not in self._weights:
                     self._weights[path] = self._weight(path)
@@ -92,7 +93,7 @@ class StepView:
         return self._twin
 
     def _weight(self, path: str) -> Weight:
-        parameter: nn.Parameter = self._modules[path].weight  # type: ignore[assignment]
+        parameter = self._parameters[path]
         operand = self._operand(path)
         return Weight(
             path=path,
@@ -108,10 +109,22 @@ class StepView:
         return None if operand is None or operand.format.is_identity else operand
 
 
-def watched_layers(model: nn.Module) -> dict[str, nn.Module]:
-    """Every layer with a weight matrix, by path; tied weights appear under each path that uses them."""
-    return {
-        path: module
-        for path, module in model.named_modules()
-        if isinstance(weight := getattr(module, "weight", None), nn.Parameter) and weight.dim() >= 2
-    }
+def watched_weights(model: nn.Module, known: Iterable[Layer] = ()) -> dict[str, nn.Parameter]:
+    """The weight matrix of every layer, by path; tied weights appear under each path that uses them.
+
+    A layer is a module with a weight, or a product of a module that has several, such as `attn.in_proj`.
+
+    Args:
+        known: the layers of the model; without them, products are known of quantized modules alone.
+    """
+    products = {layer.module: list(layer.spec.products(layer.module)) for layer in known}
+    found: dict[str, nn.Parameter] = {}
+    for path, module in model.named_modules():
+        if isinstance(module, QuantizedModule):
+            products[module] = list(module.quantized.spec.products(module))
+        own = {"": getattr(module, "weight", None)}
+        own |= {product.name: weight_of(module, product) for product in products.get(module, ()) if product.name}
+        for name, weight in own.items():
+            if isinstance(weight, nn.Parameter) and weight.dim() >= 2:
+                found.setdefault(".".join(part for part in (path, name) if part), weight)
+    return found

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
+from altgrad_core.running.parallel.parent import PARENT, lifeline
 from altgrad_core.running.parallel.processes import RENDEZVOUS
 
 GRACE = 30.0
@@ -29,13 +30,13 @@ def launch(arguments: Sequence[str], processes: int) -> int:
     """Run `altgrad` with these arguments in so many processes; the exit code.
 
     They find each other by a file and talk over the loopback interface, unless GLOO_SOCKET_IFNAME names another. The first
-    has the terminal; what another says is shown if it fails. SIGINT and SIGTERM are passed on to all.
+    has the terminal; what another says is shown if it fails. SIGINT and SIGTERM are passed on to all, and all end with this
+    process, however it ends.
     """
-    with tempfile.TemporaryDirectory(prefix="altgrad-") as folder:
+    with tempfile.TemporaryDirectory(prefix="altgrad-") as folder, lifeline() as line:
         said = [Path(folder, f"process-{rank}") for rank in range(processes)]
-        started = [
-            _start(arguments, rank, processes, Path(folder, "rendezvous"), said[rank]) for rank in range(processes)
-        ]
+        meeting = Path(folder, "rendezvous")
+        started = [_start(arguments, rank, processes, meeting, said[rank], line) for rank in range(processes)]
         with _passing_on(started):
             first_failed = _wait(started)
         codes = [process.returncode for process in started]
@@ -46,7 +47,9 @@ def launch(arguments: Sequence[str], processes: int) -> int:
         return _exit_code(codes)
 
 
-def _start(arguments: Sequence[str], rank: int, size: int, rendezvous: Path, said: Path) -> subprocess.Popen[bytes]:
+def _start(
+    arguments: Sequence[str], rank: int, size: int, rendezvous: Path, said: Path, line: int
+) -> subprocess.Popen[bytes]:
     threads = max(1, (os.cpu_count() or 1) // size)
     environment = {
         "OMP_NUM_THREADS": str(threads),
@@ -56,13 +59,20 @@ def _start(arguments: Sequence[str], rank: int, size: int, rendezvous: Path, sai
         "LOCAL_RANK": str(rank),
         "WORLD_SIZE": str(size),
         RENDEZVOUS: str(rendezvous),
+        PARENT: str(line),
     }
     command = [sys.executable, "-m", "altgrad_core", *arguments]
     if rank == 0:
-        return subprocess.Popen(command, env=environment, start_new_session=True)
+        return subprocess.Popen(command, env=environment, start_new_session=True, pass_fds=(line,))
     with said.open("wb") as file:
         return subprocess.Popen(
-            command, env=environment, start_new_session=True, stdin=subprocess.DEVNULL, stdout=file, stderr=file
+            command,
+            env=environment,
+            start_new_session=True,
+            pass_fds=(line,),
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
         )
 
 

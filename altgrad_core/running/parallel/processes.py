@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from altgrad_core.errors import ManifestError, RunError
+from altgrad_core.running.parallel.parent import end_with_parent
 
 RENDEZVOUS = "ALTGRAD_RENDEZVOUS"
 """The environment variable with the file by which processes of one machine find each other."""
@@ -150,6 +151,7 @@ def join() -> Processes:
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         return ALONE
+    end_with_parent()
     if torch.distributed.is_initialized():
         return Group(torch.distributed.get_rank(), torch.distributed.get_world_size())
     rank = int(os.environ["RANK"])

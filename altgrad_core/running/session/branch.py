@@ -11,7 +11,7 @@ from typing import Any
 from altgrad_core.errors import ManifestError
 from altgrad_core.manifest.load import load_manifest
 from altgrad_core.records.directory import RunDirectory
-from altgrad_core.running.assembly.chained import ChainedOptimizer, load_exactly, members_of
+from altgrad_core.running.assembly.chained import load_exactly
 from altgrad_core.running.assembly.run import Progress, Run
 from altgrad_core.running.state.checkpoint import checkpoint_steps, read_checkpoint
 from altgrad_core.running.state.serialize import load_model_file, unpacked_files
@@ -68,7 +68,7 @@ def adopt(run: Run, parent: Parent) -> dict[str, Any]:
     load_model_file(run.model, files["model.safetensors"])
     run.plan.adopt(json.loads(files["plan.json"]))
     before = load_manifest(directory.resolved).data["optimizer"]
-    is_same = _uses(before) == _uses(run.resolved.manifest.optimizer.model_dump())
+    is_same = _uses(before) == _uses(run.settings.optimizer.model_dump())
     kept = is_same and _adopt_optimizer(run, unpacked_files("optimizer", files))
     run.progress = Progress(step=parent.step, sound_step=parent.step)
     seals = b"".join(hashlib.sha256(files[name]).digest() for name in sorted(files))
@@ -87,15 +87,8 @@ def _uses(table: dict[str, Any]) -> list[tuple[Any, ...]]:
 
 def _adopt_optimizer(run: Run, saved: dict[str, Any]) -> bool:
     """Load the state, not the options; whether it fits."""
-    members, theirs = members_of(run.optimizer), saved.get("members", [saved])
-    states = []
-    for member, state in zip(members, theirs, strict=False):
-        own = member.state_dict()["param_groups"]
-        if [group["params"] for group in own] != [group["params"] for group in state["param_groups"]]:
-            return False
-        states.append({"state": state["state"], "param_groups": own})
-    if len(states) != len(theirs) or len(states) != len(members):
+    own = run.optimizer.state_dict()["param_groups"]
+    if [group["params"] for group in own] != [group["params"] for group in saved["param_groups"]]:
         return False
-    is_chain = isinstance(run.optimizer, ChainedOptimizer)
-    load_exactly(run.optimizer, {"members": states} if is_chain else states[0])
+    load_exactly(run.optimizer, {**saved, "param_groups": own})
     return True

@@ -77,7 +77,7 @@ def began(run: Run) -> dict[str, Any]:
     return {
         "kind": "began",
         "name": run.name,
-        "seed": run.resolved.manifest.run.seed,
+        "seed": run.settings.run.seed,
         "steps": run.steps,
         "tokens_per_step": run.batches.tokens_per_step,
         "vocabulary": run.data.vocabulary,

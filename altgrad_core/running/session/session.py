@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import tomlkit
 
-from altgrad_core.errors import AltgradError, ManifestError, RunError, reason_of
+from altgrad_core.errors import AltgradError, ManifestError, RunError
 from altgrad_core.files import read_whole
 from altgrad_core.manifest.load import load_manifest
-from altgrad_core.records.diagnosis import Diagnosis, diagnose
 from altgrad_core.records.directory import RunDirectory, mark_latest
-from altgrad_core.records.files import write_json, write_whole
-from altgrad_core.records.record import Record, encode_record
+from altgrad_core.records.files import read_json, write_json, write_whole
+from altgrad_core.records.record import Record
 from altgrad_core.records.sinks import Records
 from altgrad_core.records.tracker_thread import TrackerThread
 from altgrad_core.registry.registry import Registry
-from altgrad_core.results.lines import RecordReader
+from altgrad_core.results.ending import Ending
 from altgrad_core.running.assembly.assemble import assemble
 from altgrad_core.running.assembly.environment import describe_environment, differences
 from altgrad_core.running.assembly.resolve import resolve
@@ -34,17 +30,17 @@ from altgrad_core.running.loop.saver import Saver, how_to_go_on
 from altgrad_core.running.loop.signals import SIGNAL, Signals
 from altgrad_core.running.parallel.processes import ALONE, Processes
 from altgrad_core.running.session.branch import Parent, adopt
+from altgrad_core.running.session.crash import crashed, diagnosed, report_crash, report_failure
 from altgrad_core.running.session.describe import (
-    SUMMARY_KEYS,
     began,
     ended,
-    failure,
     reading_facts,
     refuse_script,
     resolved_manifest,
     summary,
 )
 from altgrad_core.running.session.follow import follow, meet
+from altgrad_core.running.session.outcome import Outcome, already, exit_code_of, outcome_of
 from altgrad_core.running.session.track import connect, run_facts
 
 Show = Callable[[Record], None]
@@ -57,22 +53,6 @@ class Audience:
     show: Show
     trackers: list[TrackerThread]
     warnings: list[str]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended, in this process.
-
-    Attributes:
-        status: `finished`, `diverged`, `stopped`, or `interrupted` (by a signal; it can be resumed).
-        exit_code: as the command line returns it.
-        summary: the content of `summary.json`; empty for an interrupted run.
-    """
-
-    status: str
-    directory: Path
-    exit_code: int
-    summary: dict[str, Any]
 
 
 def begin(
@@ -99,7 +79,7 @@ def begin(
     with processes.leading(), directory, _explained(directory):
         if not overwrite:
             if directory.is_finished and directory.is_begun and read_whole(directory.resolved) == described:
-                return _already(directory)
+                return already(directory)
             directory.refuse_to_overwrite()
         run = assemble(resolved, processes)
         if parent is not None:
@@ -129,7 +109,7 @@ def resume(
         raise ManifestError(f"{directory.path}: no run has been started here; start one with: altgrad run MANIFEST")
     if directory.is_finished:
         with directory, _explained(directory):
-            return _already(directory)
+            return already(directory)
     directory.refuse_links()
     with _explained(directory):
         described = read_whole(directory.resolved)
@@ -141,9 +121,9 @@ def resume(
         return _follow(assemble(resolved, processes), directory)
     with processes.leading(), directory, _explained(directory):
         if directory.is_finished:  # by another command, in between
-            return _already(directory)
+            return already(directory)
         run = assemble(resolved, processes)
-        before = _read_json(directory.environment) if directory.environment.exists() else {}
+        before = read_json(directory.environment) if directory.environment.exists() else {}
         changes = differences(before, describe_environment(run.device, run.resolved.plugins))
         if changes and strict:
             raise RunError(f"{directory.path}: --strict, and the environment differs: " + "; ".join(changes))
@@ -156,23 +136,8 @@ def _follow(run: Run, directory: RunDirectory) -> Outcome:
     """Train along with the first process."""
     status, interrupted = follow(run)
     if status is None:  # the first process says why
-        return Outcome("not begun", directory.path, 0, {})
-    return Outcome(status, directory.path, interrupted if status == "interrupted" else _exit_code(status), {})
-
-
-def _already(directory: RunDirectory) -> Outcome:
-    """The outcome of a run that ended before this command."""
-    told = _read_json(directory.summary)
-    if not told.keys() >= SUMMARY_KEYS:
-        raise RunError(f"{directory.summary}: is damaged: it lacks {', '.join(sorted(SUMMARY_KEYS - told.keys()))}")
-    return Outcome("already " + told["status"], directory.path, _exit_code(told["status"]), told)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(read_whole(path)))
-    except (ValueError, TypeError, RecursionError):
-        raise RunError(f"{path}: is damaged: no JSON object; remove it to go on without it") from None
+        return Outcome(directory.path, Ending("not begun"), 0)
+    return Outcome(directory.path, Ending(status), interrupted if status == "interrupted" else exit_code_of(status))
 
 
 @contextmanager
@@ -198,16 +163,16 @@ def _train(run: Run, directory: RunDirectory, audience: Audience, *, resumed: bo
             status = _begin_or_restore(run, saver, records, signals, resumed=resumed).train()
             if status == "interrupted":
                 saver.save(is_required=True)
-                return Outcome(status, directory.path, signals.exit_code, {})
+                return Outcome(directory.path, Ending(status), signals.exit_code)
             return _finish(run, directory, records, status, seconds=time.perf_counter() - started)
         except OSError:
             raise
         except AltgradError as error:
             if error.__cause__ is not None and not isinstance(error.__cause__, OSError):
-                _report_crash(run, directory, str(error))
+                report_crash(run, directory, str(error))
             raise
         except BaseException as error:  # whatever a plugin or torch raises ends here, its traceback on file
-            raise _crashed(run, directory, error) from error
+            raise crashed(run, directory, error) from error
         finally:
             records.close(status)
 
@@ -238,7 +203,8 @@ def _gather(run: Run, directory: RunDirectory, show: Show) -> Audience:
         PluginError: a package that a tracker needs is not installed.
     """
     facts = run_facts(resolved_manifest(run.resolved), directory.path)
-    return Audience(show, *connect(run.resolved.trackers, facts))
+    trackers, warnings = connect(run.resolved.trackers, facts)
+    return Audience(show, trackers, [*warnings, *filter(None, [directory.notice])])
 
 
 def _finish(run: Run, directory: RunDirectory, records: Records, status: str, *, seconds: float) -> Outcome:
@@ -247,54 +213,8 @@ def _finish(run: Run, directory: RunDirectory, records: Records, status: str, *,
         for report in (directory.failure, directory.failure_data):
             report.unlink(missing_ok=True)  # of an attempt that crashed
     else:
-        _report_failure(directory, _diagnosed(directory))
+        report_failure(directory, diagnosed(directory))
     records.sync()
     told = summary(run, status, seconds=seconds)
     write_json(directory.summary, told)
-    return Outcome(status, directory.path, _exit_code(status), told)
-
-
-def _exit_code(status: str) -> int:
-    return 0 if status == "finished" else 4
-
-
-def _crashed(run: Run, directory: RunDirectory, error: BaseException) -> RunError:
-    reason = reason_of(error)
-    if not _report_crash(run, directory, reason):
-        return RunError(f"crashed after step {run.progress.step}: {reason}")
-    return RunError(
-        f"crashed after step {run.progress.step}: {reason}\nThe traceback is in {directory.failure}; "
-        f"once its cause is gone: altgrad resume {directory.path}"
-    )
-
-
-def _report_crash(run: Run, directory: RunDirectory, reason: str) -> bool:
-    """Write the failure report, with the traceback of the exception being handled; whether the disk took it."""
-    try:
-        crashed = replace(
-            _diagnosed(directory),
-            name=run.name,
-            steps=run.steps,
-            step=run.progress.step,
-            status="crashed",
-            reason=reason,
-        )
-        _report_failure(directory, crashed, trace=traceback.format_exc())
-    except OSError:
-        return False
-    return True
-
-
-def _diagnosed(directory: RunDirectory) -> Diagnosis:
-    """What the records tell; damaged ones tell nothing, and do not keep a run from ending."""
-    try:
-        return diagnose(RecordReader(directory.records))
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, ArithmeticError, RecursionError) as error:
-        reason = f"{directory.records}: is damaged ({type(error).__name__}: {error})"
-        return replace(diagnose(()), failures={"every monitor": reason})
-
-
-def _report_failure(directory: RunDirectory, found: Diagnosis, *, trace: str = "") -> None:
-    """Write `failure.md`, and the same as `failure.json`."""
-    write_whole(directory.failure, failure(found, directory, trace=trace).encode())
-    write_json(directory.failure_data, json.loads(encode_record(found.plain())))
+    return outcome_of(directory, told)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -19,6 +18,7 @@ from altgrad_core.manifest.explain import validated
 from altgrad_core.manifest.load import from_settings
 from altgrad_core.numerics.minifloat import Minifloat
 from altgrad_core.records.directory import CELLS, RunDirectory
+from altgrad_core.records.files import read_json
 from altgrad_core.records.tracker_thread import TrackerThread
 from altgrad_core.registry.registry import Registry
 from altgrad_core.results.playback import Playback
@@ -163,8 +163,8 @@ def _handed_over(spec: TrackerSpec, facts: RunFacts, directory: RunDirectory) ->
 def _study_name(path: Path) -> str | None:
     """The name of the study whose cells this file lists; None where there is no such file."""
     try:
-        name = json.loads(read_whole(path))["name"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        name = read_json(path)["name"]
+    except (OSError, RunError, KeyError):
         return None
     return name if isinstance(name, str) else None
 

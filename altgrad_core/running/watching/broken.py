@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 
-def broken_layer(layers: Mapping[str, nn.Module], step: int) -> dict[str, Any]:
+def broken_layer(weights: Mapping[str, nn.Parameter], step: int) -> dict[str, Any]:
     """The first weight that is not finite before this step, or of the gradients the one nearest to the loss."""
-    weights: dict[str, Tensor] = {path: layer.weight for path, layer in layers.items()}  # type: ignore[misc]
     for path, weight in weights.items():
         if not weight.isfinite().all():
             return broken(step - 1, "optimizer", path, f"the weight of {path} is not finite")

@@ -22,7 +22,7 @@ from altgrad_core.registry.registry import installed
 from altgrad_core.running.loop.dispatch import Dispatch
 from altgrad_core.running.model.twin import Twin
 from altgrad_core.running.model.unwrapped import plain_model, plain_optimizer
-from altgrad_core.running.model.view import StepView, watched_layers
+from altgrad_core.running.model.view import StepView, watched_weights
 from altgrad_core.running.watching.broken import broken, broken_layer
 from altgrad_core.running.watching.held import Held
 from altgrad_core.running.watching.place import Place
@@ -85,8 +85,8 @@ class Watch:
     """A training loop that is watched. Made by `watch`."""
 
     def __init__(self, script: Script, directory: RunDirectory, *, steps_per_epoch: int | None, resume: bool) -> None:
-        self._layers = watched_layers(script.model)
-        if not self._layers:
+        self._weights = watched_weights(script.model)
+        if not self._weights:
             raise ManifestError("watch: the model has no layer with a weight matrix, so there is nothing to look at")
         self._script, self._steps_per_epoch, self._started = script, steps_per_epoch, time.perf_counter()
         self._told: dict[str, Any] = dict(NOTHING_TOLD)
@@ -252,10 +252,10 @@ class Watch:
         rates = [float(group["lr"]) for group in optimizer.param_groups]
         self._taken = {"step": step, "gradient_norm": norm, "rates": rates, "broke": None}
         if self._broke is None and not math.isfinite(norm):
-            self._taken["broke"] = broken_layer(self._layers, step)
-        view = self._view(Twin(self._script.model, self._layers, self._losses) if self._losses else None)
+            self._taken["broke"] = broken_layer(self._weights, step)
+        view = self._view(Twin(self._script.model, self._weights, self._losses) if self._losses else None)
         self._dispatch.emit(Backpropagated(step, view, math.nan, norm), {})
-        self._after = self._view(Twin(self._script.model, self._layers, self._losses) if self._losses else None)
+        self._after = self._view(Twin(self._script.model, self._weights, self._losses) if self._losses else None)
         self._after.snapshot(self._dispatch.shown(Updated, step))
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
@@ -273,7 +273,7 @@ class Watch:
                 self._place.records.happened({"kind": "broke", **self._broke})
 
     def _view(self, twin: Twin | None = None) -> StepView:
-        return StepView(self._layers, self._script, twin, steps=self._script.steps, epochs=self._epochs)
+        return StepView(self._weights, self._script, twin, steps=self._script.steps, epochs=self._epochs)
 
     def _epochs(self, step: int) -> float:
         return step / self._steps_per_epoch if self._steps_per_epoch else 0.0

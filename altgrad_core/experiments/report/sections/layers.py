@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from altgrad_core.contracts.actions import ROLES
+from altgrad_core.contracts.layer import PRODUCT
 from altgrad_core.contracts.reading import Reading
 from altgrad_core.experiments.evidence.layers import (
     LayerMean,
@@ -15,7 +17,9 @@ from altgrad_core.experiments.evidence.recipes import recipe_sentences
 from altgrad_core.experiments.figures.heat import number_table
 from altgrad_core.experiments.report.blocks import Block, Gallery, Panel, Section, Text, file_name
 from altgrad_core.experiments.report.view import View
+from altgrad_core.experiments.study.labels import UNQUANTIZED
 from altgrad_core.experiments.study.wording import listed, sentence
+from altgrad_core.text import plural
 
 NAME, TITLE = "layers", "Sweet spot by layer type"
 CAPTION = (
@@ -76,9 +80,11 @@ def _columns(view: View, means: Sequence[LayerMean], role: str) -> dict[str, str
 
 def _caption(view: View, means: Sequence[LayerMean]) -> str:
     told = []
-    for role in ("weight", "activation", "gradient"):
+    for role in ROLES:
         names = list(dict.fromkeys(_operands(view, means, role)))
-        told.append(f"{role}s: {names[0] + ' throughout' if len(names) == 1 else listed(names)}")
+        if role not in PRODUCT and names == [UNQUANTIZED]:
+            continue
+        told.append(f"{plural(role)}: {names[0] + ' throughout' if len(names) == 1 else listed(names)}")
     optimizers = listed(list(dict.fromkeys(found.optimizer for found in means)))
     variant = f", variant {means[0].variant}" if means[0].variant else ""
     return CAPTION.format(optimizers=optimizers, variant=variant, operands=f"Formats of the {'; of the '.join(told)}.")
@@ -96,17 +102,17 @@ def _sentence(table: Table, reading: Reading) -> str:
     formats = list(dict.fromkeys(name for row in table.values() for name in row))
     if len(formats) == 1:
         told = [f"{kind} {row[formats[0]]:.3g}" for kind, row in table.items()]
-        return sentence(f"{what}, in {formats[0]}, the only format of the {role}s: {', '.join(told)}")
+        return sentence(f"{what}, in {formats[0]}, the only format of the {plural(role)}: {', '.join(told)}")
     if reading.worse is None:
         told = [f"{kind} {', '.join(f'{row[name]:.3g} in {name}' for name in row)}" for kind, row in table.items()]
-        return sentence(f"{what}, by format of the {role}s: {'; '.join(told)}")
+        return sentence(f"{what}, by format of the {plural(role)}: {'; '.join(told)}")
     told = []
     for kind, row in table.items():
         best = choose(row, key=lambda name: row[name])
         alike = [name for name in row if row[name] == row[best]]
         beside = "" if len(row) > 1 else ", its only format"
         told.append(f"{kind} {' and '.join(alike)} ({row[best]:.3g}{beside})")
-    return sentence(f"{what}, {better} is better; best format of the {role}s: {', '.join(told)}")
+    return sentence(f"{what}, {better} is better; best format of the {plural(role)}: {', '.join(told)}")
 
 
 def _panel(table: Table, reading: Reading, number: int) -> Panel:
@@ -115,7 +121,7 @@ def _panel(table: Table, reading: Reading, number: int) -> Panel:
     values = [[row.get(name, nan) for name in formats] for row in table.values()]
     texts = [[f"{row[name]:.3g}" if name in row else "" for name in formats] for row in table.values()]
     name = file_name(NAME, number, reading.name)
-    alt = f"{reading.name} by layer type and format of the {role_of(reading.name)}s. " + "; ".join(
+    alt = f"{reading.name} by layer type and format of the {plural(role_of(reading.name))}. " + "; ".join(
         f"{kind}: {', '.join(f'{form} {value:.3g}' for form, value in row.items())}" for kind, row in table.items()
     )
     svg = number_table(

@@ -1,0 +1,98 @@
+"""Whether code that may only look has written to a weight or a gradient."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+ALWAYS, THEN_EVERY = 3, 16
+"""The contents are compared around this many first looks of each observer, and around every so manyth after them."""
+
+COLUMNS = 1021
+"""A prime, so that rows that change places change the sums of columns."""
+
+
+class Mark(NamedTuple):
+    """What tells a tensor from one that was written to; `None` where there is no tensor.
+
+    Attributes:
+        identity: which object it is: a gradient may be replaced.
+        version: torch's count of writes in place.
+        checksum: of its contents; `None` where it was not taken.
+    """
+
+    identity: int
+    version: int
+    checksum: int | None
+
+
+Marks = dict[str, Mark | None]
+
+
+class Untouched:
+    """Compares weights and their gradients before and after somebody looked at them.
+
+    Writes in place are counted by torch, which costs nothing. It does not count those through `.data` and through arrays
+    of NumPy that share the memory: these are seen by a checksum of all contents, which reads every byte, and is taken
+    around some of the looks alone unless `always`.
+    """
+
+    def __init__(self, weights: Mapping[str, Tensor], *, always: bool) -> None:
+        self._weights, self._always = dict(weights), always
+        self._looks: dict[int, int] = {}
+        self._known: Marks | None = None
+
+    def forget(self) -> None:
+        """What was known of the contents no longer holds: others may write from now on."""
+        self._known = None
+
+    def before(self, observer: int) -> Marks:
+        """What the tensors are before this observer, known by a number, looks at them."""
+        looks = self._looks.get(observer, 0)
+        self._looks[observer] = looks + 1
+        if not self._weights:
+            return {}
+        if not (self._always or looks < ALWAYS or looks % THEN_EVERY == 0):
+            return self._marks(contents=False)
+        return self._known if self._known is not None else self._marks(contents=True)
+
+    def written(self, before: Marks) -> list[str]:
+        """What was written to since then: `NAME` or `the gradient of NAME`."""
+        contents = any(mark is not None and mark.checksum is not None for mark in before.values())
+        after = self._marks(contents=contents)
+        self._known = after if contents else None
+        return [name for name, mark in after.items() if mark != before[name]]
+
+    def _marks(self, *, contents: bool) -> Marks:
+        marks: Marks = {name: _mark(weight, contents=contents) for name, weight in self._weights.items()}
+        for name, weight in self._weights.items():
+            gradient = weight.grad
+            marks[f"the gradient of {name}"] = None if gradient is None else _mark(gradient, contents=contents)
+        return marks
+
+
+def _mark(tensor: Tensor, *, contents: bool) -> Mark:
+    return Mark(id(tensor), tensor._version, checksum(tensor) if contents else None)
+
+
+def checksum(tensor: Tensor) -> int:
+    """CRC-32 of the bytes of a tensor; of a tensor that is not on the CPU, of sums of them that are computed where it is."""
+    values = tensor.detach()
+    if values.layout is not torch.strided:
+        values = values._values()
+    flat = values.contiguous().flatten()
+    if flat.device.type != "cpu":
+        flat = _column_sums(flat).cpu()
+    return zlib.crc32(flat.view(torch.uint8).numpy().data)
+
+
+def _column_sums(flat: Tensor) -> Tensor:
+    """Sums, modulo 2^32, of the contents taken as whole numbers, in rows of `COLUMNS`."""
+    whole = flat.view({1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[flat.element_size()])
+    rows = whole.numel() // COLUMNS
+    head, tail = whole[: rows * COLUMNS], whole[rows * COLUMNS :]
+    return torch.cat([head.view(rows, COLUMNS).sum(0, dtype=torch.int32), tail.to(torch.int32)])

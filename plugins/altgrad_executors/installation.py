@@ -1,0 +1,27 @@
+"""What is installed where a cell runs. It imports the standard library alone, so that it runs where AltGrad is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, entry_points, version
+
+PACKAGES = ("altgrad", "torch", "numpy", "numba", "safetensors")
+
+
+def installation() -> dict[str, str]:
+    """The versions of the packages that numbers depend on, and of every plugin, by name."""
+    plugins = {f"plugin {p.name}": f"{p.dist.name} {p.dist.version}" for p in entry_points(group="altgrad") if p.dist}
+    return {**{name: _version(name) for name in PACKAGES}, **plugins}
+
+
+def differences(here: Mapping[str, str], there: Mapping[str, str]) -> list[str]:
+    """What is another version there, or absent, one phrase each; plugins that are only there do not matter."""
+    names = [name for name, wanted in here.items() if there.get(name, "absent") != wanted]
+    return [f"{name} is {there.get(name, 'absent')} there and {here[name]} here" for name in names]
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "absent"
