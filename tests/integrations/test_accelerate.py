@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import altgrad_core as ag
-from altgrad_core.records.record import read_records
+from altgrad_core.results.lines import RecordReader
 
 accelerate = pytest.importorskip("accelerate")
 RULE = ag.Rule("*", weight=ag.Quantizer("e4m3"), activation=ag.Quantizer("e4m3", scaling="delayed"))
@@ -60,4 +60,4 @@ def test_a_resumed_loop_gives_the_same_bits(tmp_path: Path) -> None:
     for (name, one), two in zip(whole.model.state_dict().items(), second.model.state_dict().values(), strict=True):
         assert torch.equal(one, two), name
     one, two = (tmp_path / path / "records.jsonl" for path in ("whole/run", "run"))
-    assert list(read_records(one)) == list(read_records(two))
+    assert list(RecordReader(one)) == list(RecordReader(two))
