@@ -10,8 +10,10 @@ from typing import Annotated
 
 import typer
 
+from altgrad_core.cli.advise import advise
 from altgrad_core.cli.check import check
 from altgrad_core.cli.diagnose import diagnose
+from altgrad_core.cli.evaluate import evaluate
 from altgrad_core.cli.export import export
 from altgrad_core.cli.init import init
 from altgrad_core.cli.list_plugins import list_plugins
@@ -37,7 +39,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    init, run, resume, check, runs, diagnose, report, serve, track, export, show, list_plugins, new_plugin, schema,
+    init, run, resume, check, evaluate, advise, runs, diagnose, report, serve, track, export, show, list_plugins, new_plugin, schema,
     train_tokenizer,
 ):  # fmt: skip
     app.command(command.__name__.replace("_", "-"))(command)

@@ -95,6 +95,7 @@ class Moment:
     replica: int = 0
     passed: Passed | None = None
     changes: dict[str, tuple[object, int]] = field(default_factory=dict)
+    is_calibrating: bool = False  # in evaluation, operands remember what they see, as in training
     is_forgotten: bool = False  # that a step is over; said once
     is_excused: bool = False  # from being told so: an optimizer is attached, or this is a copy, which nobody need step
 
