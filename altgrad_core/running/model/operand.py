@@ -11,7 +11,7 @@ from weakref import ref
 import torch
 from torch import Tensor
 
-from altgrad_core.contracts.actions import GRADIENTS, MOMENTS, Role
+from altgrad_core.contracts.actions import GRADIENTS, Role
 from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.geometry import Geometry
 from altgrad_core.numerics.ops import amax, quantize, scale_of
@@ -21,10 +21,7 @@ from altgrad_core.numerics.tally import Quantized, Tally
 from altgrad_core.numerics.traced import TracedOperand
 from altgrad_core.running.model.calls import Calls, is_recomputing
 from altgrad_core.running.model.layout import PLAIN, Layout
-from altgrad_core.running.model.moment import Moment, Passed, Seen, identity_of, together
-
-ONCE_A_STEP: tuple[Role, ...] = ("weight", *MOMENTS)
-"""The roles that every process and micro-batch rounds alike."""
+from altgrad_core.running.model.moment import ONCE_A_STEP, Moment, Passed, Seen, identity_of, together
 
 
 class Operand(TracedOperand):
@@ -229,14 +226,12 @@ class Operand(TracedOperand):
 
     def switch(self, format: Format) -> None:
         """Use another format, at the scale of the last amax until the next pass; the history stays valid."""
-        self.quantizer = replace(self.quantizer, format=format)
-        self._latest = None
+        self.quantizer, self._latest = replace(self.quantizer, format=format), None
         self.scale = self._fixed_scale() if self._is_fixed else scale_of(self._amax, self.quantizer)
 
     def fix_scale(self) -> None:
         """See `Geometry.fix_scale`."""
-        self._is_fixed, self.scale = True, self._fixed_scale()
-        self._latest = None
+        self._is_fixed, self.scale, self._latest = True, self._fixed_scale(), None
 
     def state_dict(self, *, tensors: bool = False) -> dict[str, Any]:
         """The format in force, the scale, the history and the last counts, as plain data.
