@@ -14,6 +14,7 @@ LONGEST_MEDIAN, LONGEST_OF_NINE_IN_TEN = 7, 18  # lines
 EXCEPTIONS = {
     ("altgrad_core/cli/run.py", "run"): "its parameters are the options of the command",
     ("plugins/altgrad_layers/attention.py", "forward"): "those of torch.nn.MultiheadAttention.forward",
+    ("plugins/altgrad_layers/dot_product.py", "attention"): "those of torch's scaled_dot_product_attention",
     ("altgrad_core/numerics/walk.py", "walk"): "one for each quantity of the formula",
     ("altgrad_core/numerics/walk.py", "stochastic_walk"): "one for each quantity of the formula",
     ("plugins/altgrad_grid/optimizer.py", "__init__"): "one for each option, as optimizers of torch have them",
