@@ -29,7 +29,6 @@ from altgrad_core.cli.terminal import say
 from altgrad_core.cli.track import track
 from altgrad_core.cli.train_tokenizer import train_tokenizer
 from altgrad_core.errors import AltgradError, RunError
-from altgrad_core.records.tracker_thread import is_any_stuck
 from altgrad_core.text import printable
 
 app = typer.Typer(
@@ -98,7 +97,8 @@ def _obey() -> None:
 
 def _leave_the_stuck(end: SystemExit) -> None:
     """End at once where a tracker hangs, for the interpreter would wait for whatever it has started."""
-    if is_any_stuck():
+    threads = sys.modules.get("altgrad_core.records.tracker_thread")  # without it there was no tracker
+    if threads is not None and threads.is_any_stuck():
         with suppress(OSError, ValueError):
             sys.stdout.flush()
             sys.stderr.flush()

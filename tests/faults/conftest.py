@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from altgrad_core.experiments.report.write import write_report
 from tests.conftest import TINY
 from tests.faults.forks import Fork
 from tests.running.conftest import Runs
@@ -15,11 +16,12 @@ from tests.running.conftest import Runs
 QUICK = TINY.replace("steps = 6", "steps = 8")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of eight steps with checkpoints of the last two; everything it needs is imported and compiled by now."""
+    """A run of eight steps with checkpoints of the last two; what it and its report need is imported and compiled by now."""
     runs = Runs(tmp_path_factory.mktemp("finished"), QUICK)
     runs.begin("run")
+    write_report(runs.folder / "run", runs.folder / "report")
     return runs.folder / "run"
 
 

@@ -29,11 +29,11 @@ class Passed:
     done: Quantized
 
     def serves(self, x: Tensor, how: Quantizer, scale: Tensor | None) -> bool:
-        """Whether rounding `x` would give the same again."""
+        """Whether rounding `x` would give the same again; elsewhere than on the CPU scales are not waited for to compare them."""
         is_same = self.x() is x and self.version == version_of(x) and self.how == how
         if scale is None or self.scale is None:
             return is_same and scale is self.scale
-        return is_same and torch.equal(self.scale, scale)
+        return is_same and (scale is self.scale or (scale.device.type == "cpu" and torch.equal(self.scale, scale)))
 
 
 def identity_of(x: Tensor) -> tuple[int, int | None, int]:
