@@ -135,7 +135,8 @@ class Subject:
 
 def forward(rules: Sequence[Rule]) -> list[Rule]:
     """The rules without what only training rounds; those that name nothing else are left out."""
-    kept = [replace(rule, **dict.fromkeys((*GRADIENTS, *MOMENTS))) for rule in rules]
+    dropped: dict[str, Any] = dict.fromkeys((*GRADIENTS, *MOMENTS))
+    kept = [replace(rule, **dropped) for rule in rules]
     return [rule for rule in kept if any(getattr(rule, role) is not None for role in ROLES)]
 
 
