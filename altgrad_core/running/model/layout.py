@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,3 +46,8 @@ class Layout:
 
 
 PLAIN = Layout()
+
+
+def plain(x: Tensor, *, tensors: bool) -> Any:
+    """A tensor as numbers; with `tensors`, one that has dimensions stays a tensor."""
+    return x.detach().cpu().clone() if tensors and x.ndim else x.tolist()
