@@ -16,8 +16,6 @@ EXCEPTIONS = {
     ("plugins/altgrad_layers/dot_product.py", "attention"): "those of torch's scaled_dot_product_attention",
     ("altgrad_core/numerics/walk.py", "walk"): "one for each quantity of the formula",
     ("altgrad_core/numerics/walk.py", "stochastic_walk"): "one for each quantity of the formula",
-    ("plugins/altgrad_grid/optimizer.py", "__init__"): "one for each option, as optimizers of torch have them",
-    ("plugins/altgrad_manifold/optimizer.py", "__init__"): "one for each option, as optimizers of torch have them",
     ("altgrad_core/experiments/figures/heat.py", "number_table"): "one for each text of the figure",
 }
 
