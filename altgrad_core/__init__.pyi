@@ -252,6 +252,12 @@ from .running.assembly.library import (
 from .running.assembly.load_quantized import (
     load_quantized as load_quantized,
 )
+from .running.evaluation.advice import (
+    advise as advise,
+)
+from .running.evaluation.evaluate import (
+    evaluate as evaluate,
+)
 from .running.model.plan import (
     Plan as Plan,
 )

@@ -10,8 +10,10 @@ from typing import Annotated
 
 import typer
 
+from altgrad_core.cli.advise import advise
 from altgrad_core.cli.check import check
 from altgrad_core.cli.diagnose import diagnose
+from altgrad_core.cli.evaluate import evaluate
 from altgrad_core.cli.export import export
 from altgrad_core.cli.init import init
 from altgrad_core.cli.list_plugins import list_plugins
@@ -27,7 +29,6 @@ from altgrad_core.cli.terminal import say
 from altgrad_core.cli.track import track
 from altgrad_core.cli.train_tokenizer import train_tokenizer
 from altgrad_core.errors import AltgradError, RunError
-from altgrad_core.records.tracker_thread import is_any_stuck
 from altgrad_core.text import printable
 
 app = typer.Typer(
@@ -38,7 +39,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    init, run, resume, check, runs, diagnose, report, serve, track, export, show, list_plugins, new_plugin, schema,
+    init, run, resume, check, evaluate, advise, runs, diagnose, report, serve, track, export, show, list_plugins, new_plugin, schema,
     train_tokenizer,
 ):  # fmt: skip
     app.command(command.__name__.replace("_", "-"))(command)
@@ -96,7 +97,8 @@ def _obey() -> None:
 
 def _leave_the_stuck(end: SystemExit) -> None:
     """End at once where a tracker hangs, for the interpreter would wait for whatever it has started."""
-    if is_any_stuck():
+    threads = sys.modules.get("altgrad_core.records.tracker_thread")  # without it there was no tracker
+    if threads is not None and threads.is_any_stuck():
         with suppress(OSError, ValueError):
             sys.stdout.flush()
             sys.stderr.flush()

@@ -7,10 +7,17 @@ from typing import Annotated
 
 import typer
 
+from altgrad_core.cli.names import complete_setting
+
 ManifestArgument = Annotated[Path, typer.Argument(help="A manifest: TOML, or JSON or YAML of the same schema.")]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change one key, such as optimizer.lr=0.01. Repeatable."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change one key, such as optimizer.lr=0.01. Repeatable.",
+        autocompletion=complete_setting,
+    ),
 ]
 DeviceOption = Annotated[str | None, typer.Option(help="auto, cpu or cuda.")]
 ExecutorOption = Annotated[

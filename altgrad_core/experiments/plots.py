@@ -84,8 +84,11 @@ class Plot:
             f'numberline("{format}", weights=...)'
         )
 
-    def curves(self) -> Figure:
+    def curves(self, *, columns: int | None = None) -> Figure:
         """The loss by step at the chosen rates, a panel for each format.
+
+        Args:
+            columns: the most panels beside each other; 3 by default.
 
         Raises:
             ManifestError: no run at a chosen rate has recorded a loss.
@@ -104,7 +107,7 @@ class Plot:
             curves_painter(curves, limits=limits, colours=view.colours, title=place.title, axis=axis)
             for place, curves in drawn
         ]
-        columns = min(len(painters), MOST_COLUMNS)
+        columns = min(len(painters), columns or MOST_COLUMNS)
         rows = -(-len(painters) // columns)
 
         def paint(figure: Figure) -> None:

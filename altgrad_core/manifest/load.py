@@ -88,12 +88,7 @@ def manifest_of(tables: Mapping[str, Any], settings: Iterable[str] = ()) -> Mani
 
 
 def _with_settings(
-    path: Path,
-    text: str,
-    data: Data,
-    lines: Lines,
-    settings: Iterable[str],
-    flags: Mapping[str, str],
+    path: Path, text: str, data: Data, lines: Lines, settings: Iterable[str], flags: Mapping[str, str]
 ) -> ManifestFile:
     """What was read, with the settings of the command line."""
     given: dict[Location, str] = {}

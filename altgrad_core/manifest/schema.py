@@ -212,6 +212,12 @@ class MatrixTable(OpenTable):
     margin: PositiveFloat | None = None
 
 
+class RecipeFile(Table):
+    """The recipe of a file that may hold nothing else."""
+
+    recipe: list[RecipeTable]
+
+
 class Manifest(Table):
     """A whole manifest. `extends` has already been followed."""
 

@@ -86,7 +86,10 @@ class Format(ABC):
         return f"<format {self.name}>"
 
     def _repr_html_(self) -> str:
-        return format_html(self)
+        if self.is_identity:
+            return format_html(self.facts(), ())
+        derived = {"values": len(self.grid), "largest": self.largest, "smallest positive": self.smallest_positive}
+        return format_html({**self.facts(), **derived}, self.grid.values)
 
 
 class Float32(Format):

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from altgrad_core.numerics.format import Format
+from typing import Any
 
 WIDTH, HEIGHT, EDGE = 640, 46, 10  # pixels
 MOST_STROKES = 1024
 
 
-def format_html(format: Format) -> str:
-    """A table of facts; below it the values as strokes, on an axis that is linear from the lowest to the highest."""
-    facts = {key: value for key, value in format.facts().items() if key != "sha256"}
-    if not format.is_identity:
-        grid = format.grid
-        facts |= {"values": len(grid), "largest": grid.largest, "smallest positive": grid.smallest_positive}
+def format_html(facts: Mapping[str, Any], values: Sequence[float]) -> str:
+    """A table of facts; below it the values as strokes, on an axis that is linear from the lowest to the highest.
+
+    Args:
+        values: the distinct finite values, ascending; empty for the identity.
+    """
     rows = "".join(
         f"<tr><th>{escape(str(key).replace('_', ' '))}</th><td>{escape(_told(value))}</td></tr>"
         for key, value in facts.items()
+        if key != "sha256"
     )
-    line = "" if format.is_identity or len(format.grid) > MOST_STROKES else _line(format.grid.values)
+    line = _line(values) if 0 < len(values) <= MOST_STROKES else ""
     return f"<table>{rows}</table>{line}"
 
 
@@ -31,7 +30,7 @@ def _told(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) and math.isfinite(value) else str(value)
 
 
-def _line(values: tuple[float, ...]) -> str:
+def _line(values: Sequence[float]) -> str:
     low, high = values[0], values[-1]
     at = [EDGE + (WIDTH - 2 * EDGE) * (value - low) / (high - low) for value in values]
     strokes = "".join(f"M{x:.2f} 4V26" for x in at)

@@ -46,7 +46,7 @@ def test_what_cannot_be_run_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_study_from_tables_has_a_row_for_each_cell(tmp_path: Path) -> None:
-    study = ag.study(tables(matrix={"recipe[0].weight": ["e4m3", "e5m2"]}), out=tmp_path, set=["run.steps=2"])
+    study = ag.study(tables(matrix={"recipe[0].weight.format": ["e4m3", "e5m2"]}), out=tmp_path, set=["run.steps=2"])
     assert list(study.cells["format"]) == ["e4m3", "e5m2"]
 
 

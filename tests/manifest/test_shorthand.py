@@ -35,8 +35,8 @@ def test_settings_change_it(short: Path, setting: str, weight: dict[str, str]) -
     assert load_manifest(short, [setting]).data["recipe"][0]["weight"] == weight
 
 
-def test_a_matrix_may_vary_it(short: Path, altgrad: Callable[..., Any]) -> None:
-    short.write_text(short.read_text() + '\n[matrix]\n"recipe[0].weight" = ["e4m3", "e5m2"]\n')
+def test_a_matrix_may_vary_its_format(short: Path, altgrad: Callable[..., Any]) -> None:
+    short.write_text(short.read_text() + '\n[matrix]\n"recipe[0].weight.format" = ["e4m3", "e5m2"]\n')
     cells = json.loads(altgrad("run", short, "--dry-run", "--json").out)["cells"]
     assert [cell["manifest"]["recipe"][0]["weight"]["format"] for cell in cells] == ["e4m3", "e5m2"]
 

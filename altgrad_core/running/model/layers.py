@@ -138,7 +138,8 @@ class QuantizedModule(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The quantized forward pass of its kind."""
         rounder = _TracedRounder if torch.compiler.is_compiling() else _Rounder
-        return self.quantized.spec.forward(self, rounder(self.quantized, self.training), *args, **kwargs)
+        remembers = self.training or self.quantized.moment.is_calibrating
+        return self.quantized.spec.forward(self, rounder(self.quantized, remembers), *args, **kwargs)
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         """Scales and histories travel in the metadata of a state_dict, which has no key for them: plain models load it."""

@@ -11,11 +11,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from altgrad_core.contracts.actions import MOMENTS, Role
 from altgrad_core.numerics.quantizer import Quantizer
 from altgrad_core.numerics.random import derive_key
 from altgrad_core.numerics.tally import Quantized, Tally
 
 MOST_CHANGES = 3
+ONCE_A_STEP: tuple[Role, ...] = ("weight", *MOMENTS)
+"""The roles that every process and micro-batch rounds alike."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +32,11 @@ class Passed:
     done: Quantized
 
     def serves(self, x: Tensor, how: Quantizer, scale: Tensor | None) -> bool:
-        """Whether rounding `x` would give the same again."""
+        """Whether rounding `x` would give the same again; elsewhere than on the CPU scales are not waited for to compare them."""
         is_same = self.x() is x and self.version == version_of(x) and self.how == how
         if scale is None or self.scale is None:
             return is_same and scale is self.scale
-        return is_same and torch.equal(self.scale, scale)
+        return is_same and (scale is self.scale or (scale.device.type == "cpu" and torch.equal(self.scale, scale)))
 
 
 def identity_of(x: Tensor) -> tuple[int, int | None, int]:
@@ -95,6 +98,7 @@ class Moment:
     replica: int = 0
     passed: Passed | None = None
     changes: dict[str, tuple[object, int]] = field(default_factory=dict)
+    is_calibrating: bool = False  # in evaluation, operands remember what they see, as in training
     is_forgotten: bool = False  # that a step is over; said once
     is_excused: bool = False  # from being told so: an optimizer is attached, or this is a copy, which nobody need step
 
