@@ -14,7 +14,7 @@ from torch import Tensor
 from altgrad_core.contracts.actions import GRADIENTS, Role
 from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.geometry import Geometry
-from altgrad_core.numerics.ops import amax, quantize, scale_of
+from altgrad_core.numerics.ops import amax, scale_of
 from altgrad_core.numerics.quantizer import Quantizer
 from altgrad_core.numerics.straight_through import Rounded, Rounds
 from altgrad_core.numerics.tally import Quantized, Tally
@@ -82,15 +82,15 @@ class Operand(TracedOperand):
         how, key = self.quantizer, self._key()
 
         def rounds(weight: Tensor) -> Rounded:
-            done = self._in_rows(weight, taken[0], key, how) if taken else self._quantize(weight, notices)
+            done = self.layout.quantized(weight, how, taken[0], key) if taken else self._quantize(weight, notices)
             taken[:] = [done.scale]
-            return done.values, self._passes(weight, done.scale, how)
+            return done.values, self.layout.passes(weight, done.scale, how)
 
         return rounds
 
     def _round(self, x: Tensor, *, training: bool) -> Rounded:
         done = self._quantize(x, training)
-        return done.values, self._passes(x, done.scale, self.quantizer)
+        return done.values, self.layout.passes(x, done.scale, self.quantizer)
 
     def _quantize(self, x: Tensor, training: bool) -> Quantized:
         is_repeated = training and self.role not in ONCE_A_STEP + GRADIENTS and is_recomputing()
@@ -133,7 +133,7 @@ class Operand(TracedOperand):
             return passed.done
         if self.role in GRADIENTS:
             self._moment.passed = None  # free its memory for the backward pass
-        done = self._in_rows(x, scale, key, how)
+        done = self.layout.quantized(x, how, scale, key)
         if is_shared:
             self._moment.passed = Passed(ref(x), x._version, how, scale, done)
         return done
@@ -141,21 +141,6 @@ class Operand(TracedOperand):
     def _can_be_shared(self, x: Tensor) -> bool:
         """Whether every change of `x` is seen: the graph needs it unchanged. Other memory may be written to unseen."""
         return x.grad_fn is not None and self.layout.is_plain and not x.is_inference()
-
-    def _in_rows(self, x: Tensor, scale: Tensor | None, key: int | None, how: Quantizer) -> Quantized:
-        """Round a tensor, whose rows and blocks run along the dimensions that its product sums over."""
-        x = x.detach()
-        if self.layout.is_plain or how.tiling.whole:
-            return quantize(x, how, scale=scale, key=key)
-        done = quantize(self.layout.rows(x), how, scale=scale, key=key)
-        return done._replace(values=self.layout.back(done.values, x))
-
-    def _passes(self, x: Tensor, scale: Tensor, how: Quantizer) -> Tensor | None:
-        if how.straight_through == "identity":
-            return None
-        rows = self.layout.rows(x.detach())
-        bound = how.clip_bound(rows, scale)
-        return None if bound is None else self.layout.back(rows.abs() <= bound, x)
 
     @property
     def scales(self) -> Tensor:
