@@ -168,6 +168,12 @@ from .errors import (
 from .errors import (
     RunError as RunError,
 )
+from .experiments.launch import (
+    run as run,
+)
+from .experiments.launch import (
+    study as study,
+)
 from .experiments.load import (
     load as load,
 )
@@ -245,6 +251,12 @@ from .running.assembly.library import (
 )
 from .running.assembly.load_quantized import (
     load_quantized as load_quantized,
+)
+from .running.evaluation.advice import (
+    advise as advise,
+)
+from .running.evaluation.evaluate import (
+    evaluate as evaluate,
 )
 from .running.model.plan import (
     Plan as Plan,

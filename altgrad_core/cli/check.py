@@ -11,6 +11,7 @@ import typer
 from altgrad_core.cli.options import (
     MOST_CELLS,
     DeviceOption,
+    ExecutorOption,
     JsonOption,
     ManifestArgument,
     MaxCellsOption,
@@ -42,6 +43,7 @@ def check(
         bool, typer.Option("--table", help="Of a matrix: formats, optimizers, layers, and status.")
     ] = False,
     max_cells: MaxCellsOption = MOST_CELLS,
+    executor: ExecutorOption = None,
     json: JsonOption = False,
 ) -> None:
     """Assemble MANIFEST without training: what is quantized and how, sizes; of a matrix, its cells and their time."""
@@ -51,10 +53,12 @@ def check(
     from altgrad_core.running.assembly.assemble import assemble
     from altgrad_core.running.assembly.resolve import resolve
 
-    source = load_manifest(manifest, set or (), flags=flags(device=device, steps=steps))
+    source = load_manifest(manifest, set or (), flags=flags(device=device, steps=steps, executor=executor))
     if "matrix" in source.data:
         from altgrad_core.experiments.matrix.cells import Matrix
+        from altgrad_core.experiments.workers.choice import executor_spec
 
+        executor_spec(source, installed())
         _check_cells(Matrix(source, installed(), most=max_cells), out, table=table, as_json=json)
         return
     if table:

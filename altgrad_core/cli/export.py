@@ -30,5 +30,10 @@ def export(
     run = assemble(resolve(load_manifest(directory.resolved), installed()))
     step, files, _ = newest
     run.restore(files)
-    run.plan.export(out)
+    try:
+        run.plan.export(out)
+    except OSError as error:
+        raise RunError(
+            f"{out}: cannot be written: {error.strerror}; free some space, or choose another place"
+        ) from error
     print(f"{out}: {out.stat().st_size:,} bytes, the model of {run.name} at step {step}")

@@ -7,21 +7,26 @@ from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
-from pydantic.fields import FieldInfo
-from pydantic_core import to_jsonable_python
 
+from altgrad_core.cli.names import complete_kind
 from altgrad_core.cli.options import JsonOption
+from altgrad_core.cli.terminal import say
 from altgrad_core.errors import ManifestError
 
 if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
     from altgrad_core.contracts.options import Options
     from altgrad_core.registry.registry import Registry
 
 SLOW_SECONDS = 0.5
+CORE = "altgrad"  # the distribution whose name needs not be told
 
 
 def list_plugins(
-    kind: Annotated[str | None, typer.Option(help="Only this kind, such as format or monitor.")] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="Only this kind, and what each of it is.", autocompletion=complete_kind)
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """List every installed format, optimizer, monitor, intervention, model, layer, data set and tracker."""
@@ -34,8 +39,10 @@ def list_plugins(
     rows = plugin_rows(installed(), wanted)
     if json:
         print(json_module.dumps(rows, indent=2))
-    else:
-        _print_table(rows)
+        return
+    _print_table(rows) if wanted else _print_overview(rows)
+    for row in (row for row in rows if row["status"] == "broken"):
+        _print_broken(row)
 
 
 def plugin_rows(registry: Registry, kind: str | None) -> list[dict[str, Any]]:
@@ -90,6 +97,8 @@ def _spelled(annotation: Any) -> str:
 
 
 def _default(field: FieldInfo) -> dict[str, Any]:
+    from pydantic_core import to_jsonable_python
+
     return {"required": True} if field.is_required() else {"default": to_jsonable_python(field.default)}
 
 
@@ -116,6 +125,36 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
             f"[bold]{shown}[/]", f"[cyan]{row['name']}[/]", f"{row['distribution']} {row['version']}", summary
         )
     console.print(table)
-    for row in (row for row in rows if row["status"] == "broken"):
-        source = f"{row['distribution']} {row['version']} ({row['plugin']})"
-        console.print(f"[red]broken[/] {escape(source)}: {escape(row['reason'])}", highlight=False, soft_wrap=True)
+
+
+def _print_overview(rows: list[dict[str, Any]]) -> None:
+    """The names of every kind; those of other distributions with where they are from."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from altgrad_core.cli.console import Console
+
+    console = Console()
+    table = Table("kind", "names", box=None, pad_edge=False)
+    sound = [row for row in rows if row["status"] == "ok"]
+    for kind in dict.fromkeys(row["kind"] for row in sound):
+        own = [row for row in sound if row["kind"] == kind]
+        names = [f"[cyan]{row['name']}[/]{escape(_origin(row))}" for row in own]
+        table.add_row(f"[bold]{kind}[/] ({len(own)})", ", ".join(names))
+    console.print(table)
+    for row in (row for row in sound if "warning" in row):
+        console.print(f"[yellow]{escape(row['name'])}: {escape(row['warning'])}[/]", highlight=False)
+    say("\naltgrad list-plugins --kind KIND tells what each is; altgrad show NAME tells its options")
+
+
+def _origin(row: dict[str, Any]) -> str:
+    return "" if row["distribution"] == CORE else f" ({row['distribution']} {row['version']})"
+
+
+def _print_broken(row: dict[str, Any]) -> None:
+    from rich.markup import escape
+
+    from altgrad_core.cli.console import Console
+
+    source = f"{row['distribution']} {row['version']} ({row['plugin']})"
+    Console().print(f"[red]broken[/] {escape(source)}: {escape(row['reason'])}", highlight=False, soft_wrap=True)

@@ -10,21 +10,25 @@ from typing import Annotated
 
 import typer
 
+from altgrad_core.cli.advise import advise
 from altgrad_core.cli.check import check
 from altgrad_core.cli.diagnose import diagnose
+from altgrad_core.cli.evaluate import evaluate
 from altgrad_core.cli.export import export
 from altgrad_core.cli.init import init
 from altgrad_core.cli.list_plugins import list_plugins
+from altgrad_core.cli.new_plugin import new_plugin
 from altgrad_core.cli.report import report
 from altgrad_core.cli.resume import resume
 from altgrad_core.cli.run import run
+from altgrad_core.cli.runs import runs
 from altgrad_core.cli.schema import schema
+from altgrad_core.cli.serve import serve
 from altgrad_core.cli.show import show
 from altgrad_core.cli.terminal import say
 from altgrad_core.cli.track import track
 from altgrad_core.cli.train_tokenizer import train_tokenizer
 from altgrad_core.errors import AltgradError, RunError
-from altgrad_core.records.tracker_thread import is_any_stuck
 from altgrad_core.text import printable
 
 app = typer.Typer(
@@ -34,7 +38,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (init, run, resume, check, export, diagnose, report, list_plugins, show, track, schema, train_tokenizer):
+for command in (
+    init, run, resume, check, evaluate, advise, runs, diagnose, report, serve, track, export, show, list_plugins, new_plugin, schema,
+    train_tokenizer,
+):  # fmt: skip
     app.command(command.__name__.replace("_", "-"))(command)
 
 
@@ -78,13 +85,20 @@ def _obey() -> None:
     except OSError as error:
         say(f"altgrad: {error.filename or 'output'}: {error.strerror}", err=True)
         sys.exit(1)
+    except MemoryError:
+        say("altgrad: out of memory; free some, raise the limit (ulimit -v), or use a smaller model or batch", err=True)
+        sys.exit(1)
+    except ImportError as error:
+        say(f"altgrad: a library cannot be loaded: {error}; is it whole, and is there enough memory?", err=True)
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
 
 
 def _leave_the_stuck(end: SystemExit) -> None:
     """End at once where a tracker hangs, for the interpreter would wait for whatever it has started."""
-    if is_any_stuck():
+    threads = sys.modules.get("altgrad_core.records.tracker_thread")  # without it there was no tracker
+    if threads is not None and threads.is_any_stuck():
         with suppress(OSError, ValueError):
             sys.stdout.flush()
             sys.stderr.flush()

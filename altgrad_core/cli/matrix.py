@@ -23,7 +23,8 @@ from altgrad_core.contracts.executor import Executor
 from altgrad_core.contracts.layer import PRODUCT
 from altgrad_core.experiments.evidence.power import POWER, detectable
 from altgrad_core.experiments.matrix.cell import Cell
-from altgrad_core.experiments.matrix.cells import SEED, Matrix, directory_of, endings_in
+from altgrad_core.experiments.matrix.cells import SEED, Matrix
+from altgrad_core.experiments.matrix.endings import directory_of, endings_in
 from altgrad_core.experiments.matrix.estimate import estimate
 from altgrad_core.experiments.matrix.plan import plan_of
 from altgrad_core.experiments.report.text import as_text, plain_line

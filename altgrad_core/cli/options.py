@@ -7,12 +7,22 @@ from typing import Annotated
 
 import typer
 
+from altgrad_core.cli.names import complete_setting
+
 ManifestArgument = Annotated[Path, typer.Argument(help="A manifest: TOML, or JSON or YAML of the same schema.")]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change one key, such as optimizer.lr=0.01. Repeatable."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change one key, such as optimizer.lr=0.01. Repeatable.",
+        autocompletion=complete_setting,
+    ),
 ]
 DeviceOption = Annotated[str | None, typer.Option(help="auto, cpu or cuda.")]
+ExecutorOption = Annotated[
+    str | None, typer.Option(help="Where the cells of a matrix are trained: one of `list-plugins --kind executor`.")
+]
 OutOption = Annotated[Path | None, typer.Option(help="The run directory itself; runs/NAME by default.")]
 StepsOption = Annotated[int | None, typer.Option(help="Train only so many steps.")]
 MaxCellsOption = Annotated[int, typer.Option("--max-cells", min=1, help="The most cells that a matrix may have.")]

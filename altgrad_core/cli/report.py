@@ -14,22 +14,39 @@ from altgrad_core.cli.options import JsonOption
 def report(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="The directory of a study, or of a single run.")],
     out: Annotated[Path | None, typer.Option(help="Where to write the report; DIR itself by default.")] = None,
+    figures: Annotated[
+        str | None, typer.Option(metavar="KIND", help="Figures for a paper as well, in figures: pdf, png, svg or eps.")
+    ] = None,
+    width: Annotated[str | None, typer.Option(help="Their width, such as 3.3in or 84mm.")] = None,
     json: JsonOption = False,
 ) -> None:
     """Write what a study answers, with its evidence, as one page that opens anywhere, with figures and tables beside it."""
     from altgrad_core.cli.matrix import print_written
-    from altgrad_core.experiments.report.write import write_report
+    from altgrad_core.cli.terminal import say
+    from altgrad_core.errors import ManifestError
+    from altgrad_core.experiments.load import load
+    from altgrad_core.experiments.paper import KINDS, inches, write_paper_figures
+    from altgrad_core.experiments.report.write import FIGURES, write_report
 
+    if figures is not None and figures not in KINDS:
+        raise ManifestError(f"--figures {figures}: no such kind; one of {', '.join(KINDS)}")
+    if width is not None and figures is None:
+        raise ManifestError("--width: is that of figures for a paper; add --figures pdf")
+    wide = None if width is None else inches(width)
     written = write_report(directory, out)
+    place = (directory if out is None else out) / FIGURES
+    paper = [] if figures is None else write_paper_figures(load(directory).plot, place, kind=figures, width=wide)
     if json:
         told = {
             "answer": written.sentence,
             "cautions": written.cautions,
             "page": str(written.page),
             "markdown": str(written.markdown),
-            "figures": [str(path) for path in written.figures],
+            "figures": [str(path) for path in (*written.figures, *paper)],
             "tables": [str(path) for path in written.tables],
         }
         print(json_module.dumps(told))
         return
     print_written(written)
+    for path in paper:
+        say(f"figure: {path}")

@@ -16,6 +16,9 @@ from altgrad_core.cli.options import JsonOption, ProcessesOption, unshown
 def resume(
     run_dir: Annotated[Path, typer.Argument(help="The directory of the run.")],
     strict: Annotated[bool, typer.Option("--strict", help="Refuse where versions, threads or device differ.")] = False,
+    no_imports: Annotated[
+        bool, typer.Option("--no-imports", help="Refuse import paths in the manifest: the run is from somebody else.")
+    ] = False,
     processes: ProcessesOption = 1,
     json: JsonOption = False,
 ) -> None:
@@ -23,8 +26,10 @@ def resume(
     from altgrad_core.cli.progress import watching
     from altgrad_core.cli.summary import print_outcome
     from altgrad_core.errors import ManifestError
+    from altgrad_core.manifest.load import load_manifest
     from altgrad_core.records.directory import CELLS, RunDirectory
     from altgrad_core.registry.registry import installed
+    from altgrad_core.running.assembly.import_path import refuse_imports
     from altgrad_core.running.parallel.launch import is_launched, launch
     from altgrad_core.running.parallel.processes import join
     from altgrad_core.running.session.session import resume as continue_run
@@ -34,6 +39,8 @@ def resume(
             f"{run_dir}: is a study of many runs; continue it with: altgrad run MANIFEST --out {run_dir} "
             f"(the manifest it was begun with is named in {run_dir / CELLS})"
         )
+    if no_imports and RunDirectory(run_dir).is_begun:
+        refuse_imports(load_manifest(RunDirectory(run_dir).resolved))
     if processes > 1 and not is_launched():
         raise typer.Exit(launch(sys.argv[1:], processes))
     # the link may point elsewhere before the run ends

@@ -12,6 +12,7 @@ import typer
 from altgrad_core.cli.options import (
     MOST_CELLS,
     DeviceOption,
+    ExecutorOption,
     JsonOption,
     ManifestArgument,
     MaxCellsOption,
@@ -43,9 +44,7 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Assemble, print the plan, take no step.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete a run that is in the directory.")] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Train so many cells of a matrix at a time.")] = 1,
-    executor: Annotated[
-        str | None, typer.Option(help="Where the cells of a matrix are trained: one of `list-plugins --kind executor`.")
-    ] = None,
+    executor: ExecutorOption = None,
     max_cells: MaxCellsOption = MOST_CELLS,
     processes: ProcessesOption = 1,
     json: JsonOption = False,
@@ -112,10 +111,11 @@ def _run_cells(
     """Train every cell of a matrix, or tell which there are."""
     from altgrad_core.cli.matrix import print_cells, run_matrix
     from altgrad_core.experiments.matrix.cells import Matrix
-    from altgrad_core.experiments.workers.choice import executor_of
+    from altgrad_core.experiments.workers.choice import executor_of, executor_spec
     from altgrad_core.records.directory import default_directory
     from altgrad_core.registry.registry import installed
 
+    executor_spec(source, installed())
     matrix = Matrix(source, installed(), most=max_cells)
     if dry_run:
         print_cells(matrix, as_json=as_json)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from altgrad_core.cli.list_plugins import options_of
+from altgrad_core.cli.names import complete_plugin
 from altgrad_core.cli.options import JsonOption
 from altgrad_core.cli.terminal import say
 
@@ -18,16 +19,32 @@ if TYPE_CHECKING:
     from altgrad_core.registry.registry import Entry
 
 MOST_ROWS = 256
+BARS = " \u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"  # from no value to the most, in a column
+WIDTH = 72
 COLUMNS = 8
 
 
 def show(
-    name: Annotated[str, typer.Argument(help="A format, such as e4m3; or any other plugin, such as manifold-adamw.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A format, such as e4m3; or any other plugin, such as manifold-adamw.", autocompletion=complete_plugin
+        ),
+    ],
+    other: Annotated[
+        str | None, typer.Argument(help="Another format, to compare the two.", autocompletion=complete_plugin)
+    ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Show the facts of a format and the value of each of its codes; of anything else, what it is and its options."""
+    """Show the facts of a format and the value of each of its codes, or two formats side by side; of anything else, its options."""
     from altgrad_core.registry.registry import installed
 
+    if other is not None:
+        formats = [installed().get("format", each) for each in (name, other)]
+        both = [format_facts(each) for each in formats]
+        print(json_module.dumps(both)) if json else _print_both(formats, both)
+        return
+    _refuse_unknown(name)
     others = [entry for entry in installed() if entry.name == name.lower() and entry.kind != "format"]
     if others and name.lower() not in installed().names("format"):
         _show_options(others[0], as_json=json)
@@ -39,6 +56,19 @@ def show(
         print(json_module.dumps({**facts, "table": table}, indent=None))
     else:
         _print_facts(found, facts)
+
+
+def _refuse_unknown(name: str) -> None:
+    """Guess at a name among all kinds; a format is looked for first."""
+    from difflib import get_close_matches
+
+    from altgrad_core.errors import PluginError
+    from altgrad_core.registry.registry import installed
+
+    known = {entry.name: entry.kind for entry in reversed(list(installed()))}
+    near = get_close_matches(name.lower(), known, n=1, cutoff=0.6)
+    if name.lower() not in known and near and known[near[0]] != "format":
+        raise PluginError(f'nothing is called "{name}"; did you mean the {known[near[0]]} "{near[0]}"?')
 
 
 def _show_options(entry: Entry, *, as_json: bool) -> None:
@@ -78,6 +108,35 @@ def _spelled(value: float) -> float | str:
     return value if math.isfinite(value) else repr(value)
 
 
+def _print_both(formats: list[Format], facts: list[dict[str, Any]]) -> None:
+    """The facts of two formats side by side, and the number line of each."""
+    from rich.table import Table
+
+    from altgrad_core.cli.console import Console
+
+    console = Console()
+    table = Table("", *(format.name for format in formats), box=None, pad_edge=False)
+    for key in dict.fromkeys(key for each in facts for key in each):
+        if key not in ("name", "sha256"):
+            table.add_row(key.replace("_", " "), *(str(each.get(key, "-")) for each in facts))
+    console.print(table)
+    for format in (each for each in formats if not each.is_identity):
+        console.print(f"\n{format.name}\n{number_line(format, WIDTH)}", highlight=False)
+
+
+def number_line(format: Format, width: int) -> str:
+    """How densely the values lie from the lowest to the highest, in `width` columns of equal range, and both ends."""
+    values = format.grid.values
+    low, high = values[0], values[-1]
+    counts = [0] * width
+    for value in values:
+        counts[min(width - 1, int((value - low) / (high - low) * width))] += 1
+    most = max(counts)
+    bars = "".join(BARS[-(-count * (len(BARS) - 1) // most)] for count in counts)
+    ends = f"{low:g}".ljust(width - len(f"{high:g}")) + f"{high:g}"
+    return f"{bars}\n{ends}"
+
+
 def _print_facts(format: Format, facts: dict[str, Any]) -> None:
     from rich.table import Table
 
@@ -92,6 +151,7 @@ def _print_facts(format: Format, facts: dict[str, Any]) -> None:
     console.print(listed)
     if format.is_identity:
         return
+    console.print(f"\n{number_line(format, WIDTH)}", highlight=False)
     if len(format.table) > MOST_ROWS:
         console.print(f"\n{len(format.table)} codes; altgrad show {format.name} --json prints them all")
         return

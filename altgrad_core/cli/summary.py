@@ -14,7 +14,7 @@ from altgrad_core.cli.terminal import say
 from altgrad_core.errors import RunError
 from altgrad_core.records.directory import RunDirectory
 from altgrad_core.records.files import read_json
-from altgrad_core.running.session.session import Outcome
+from altgrad_core.running.session.outcome import Outcome
 
 
 def print_outcome(outcome: Outcome, *, as_json: bool) -> None:

@@ -7,13 +7,19 @@ from typing import Annotated
 
 import typer
 
+from altgrad_core.cli.names import complete_tracker
 from altgrad_core.cli.options import JsonOption
 from altgrad_core.cli.terminal import say
 
 
 def track(
     run_dir: Annotated[Path, typer.Argument(help="The directory of a run, or of a study: then every cell of it.")],
-    to: Annotated[str, typer.Option(help="A tracker, such as one of `altgrad list-plugins --kind tracker`.")],
+    to: Annotated[
+        str,
+        typer.Option(
+            help="A tracker, such as one of `altgrad list-plugins --kind tracker`.", autocompletion=complete_tracker
+        ),
+    ],
     set: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="An option of the tracker, such as mode=offline. Repeatable."),

@@ -16,9 +16,7 @@ from altgrad_core.errors import AltgradError, ManifestError
 from altgrad_core.manifest.lines import Location
 from altgrad_core.manifest.load import ManifestFile
 from altgrad_core.manifest.merge import dotted
-from altgrad_core.numerics import rounding, tiling
 
-_PATTERNS = {tiling.GRANULARITY: tiling.EXAMPLES, rounding.ROUNDING: rounding.EXPECTED}
 _SHAPES = {
     "list_type": "an array ([...], or for tables [[{key}]])",
     "model_type": "a table ({{ ... }}, or [{key}])",
@@ -128,8 +126,7 @@ def _message(details: ErrorDetails, table: type[BaseModel], location: Location, 
 
 def _expected(details: ErrorDetails) -> str:
     if details["type"] == "string_pattern_mismatch":
-        pattern = details["ctx"]["pattern"]
-        return _PATTERNS.get(pattern, f"text that matches {pattern}")
+        return f"text that matches {details['ctx']['pattern']}"
     if (told := _SHAPES.get(details["type"])) is not None:
         table = ".".join(part for part in details["loc"] if isinstance(part, str))
         return told.format(key=table, **details.get("ctx", {}))

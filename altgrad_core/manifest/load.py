@@ -12,6 +12,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import tomlkit
+
 from altgrad_core.errors import ManifestError
 from altgrad_core.files import is_pipe, read_piped, read_whole
 from altgrad_core.manifest.lines import Location, key_lines, line_of
@@ -22,6 +24,7 @@ MOST_LEVELS, MOST_VALUES = 100, 100_000
 MOST_BYTES = 1 << 20
 MOST_SECONDS = 10.0
 """How large a manifest is at most, and how long one that comes through a pipe is waited for."""
+Lines = list[tuple[Path, dict[Location, int]]]
 _HINT = "a manifest is a TOML file with at least [run], [model], [data] and [optimizer]"
 
 
@@ -69,12 +72,32 @@ def load_manifest(path: Path, settings: Iterable[str] = (), *, flags: Mapping[st
         ManifestError: a file is missing, unreadable, binary, empty, not in its format, or extends itself.
     """
     data, text, lines = _follow(path, ())
+    return _with_settings(path, text, data, lines, settings, flags or {})
+
+
+def manifest_of(tables: Mapping[str, Any], settings: Iterable[str] = ()) -> ManifestFile:
+    """A manifest that is given as tables, with `key=value` settings applied.
+
+    Raises:
+        ManifestError: a value is none that a manifest can have, or a setting is no `key=value`.
+    """
+    data = copy.deepcopy(dict(tables))
+    _spell_out(data)
+    loaded = _with_settings(Path("manifest"), "", data, [], settings, {})
+    return replace(loaded, text=tomlkit.dumps(data))
+
+
+def _with_settings(
+    path: Path, text: str, data: Data, lines: Lines, settings: Iterable[str], flags: Mapping[str, str]
+) -> ManifestFile:
+    """What was read, with the settings of the command line."""
     given: dict[Location, str] = {}
-    for option, setting in [("--set", setting) for setting in settings] + list((flags or {}).items()):
+    for option, setting in [("--set", setting) for setting in settings] + list(flags.items()):
         location, value = _parse_setting(setting)
         if (missing := assign(data, location, value)) is not None:
             raise ManifestError(f"--set {setting}: the manifest has no {dotted(missing)}")
         given[location] = option
+    _spell_out(data)
     loaded = ManifestFile(path, text, data, tuple(lines), given)
     try:
         _refuse_unusable(loaded, data, ())
@@ -107,7 +130,7 @@ def with_tables(source: ManifestFile, option: str, **tables: Any) -> ManifestFil
     return replace(source, data={**source.data, **tables}, settings=settings)
 
 
-def _follow(path: Path, trail: tuple[Path, ...]) -> tuple[Data, str, list[tuple[Path, dict[Location, int]]]]:
+def _follow(path: Path, trail: tuple[Path, ...]) -> tuple[Data, str, Lines]:
     try:
         real = path.resolve()
     except ValueError:
@@ -121,6 +144,7 @@ def _follow(path: Path, trail: tuple[Path, ...]) -> tuple[Data, str, list[tuple[
         raise ManifestError(f"{path}: more than {DEEPEST} files extend each other")
     text = _read(path, trail)
     data = _parse(path, text)
+    _spell_out(data)
     lines = [(path, key_lines(text) if path.suffix not in _PARSERS else {})]
     base = data.pop("extends", None)
     if base is None:
@@ -131,6 +155,16 @@ def _follow(path: Path, trail: tuple[Path, ...]) -> tuple[Data, str, list[tuple[
         raise ManifestError(f"{path}: extends: expected the path of a manifest, got {base!r}")
     inherited, _, more = _follow(path.parent / base, (*trail, real))
     return laid_over(inherited, data), text, lines + more
+
+
+def _spell_out(data: Data) -> None:
+    """Write `weight = "e4m3"` of a rule as the table `{ format = "e4m3" }` that it stands for."""
+    rules = data.get("recipe")
+    for rule in rules if isinstance(rules, list) else ():
+        if isinstance(rule, dict):
+            rule |= {
+                role: {"format": told} for role, told in rule.items() if role != "layers" and isinstance(told, str)
+            }
 
 
 def _read(path: Path, trail: tuple[Path, ...]) -> str:

@@ -19,13 +19,12 @@ from pydantic import (
 
 from altgrad_core.contracts.actions import ROLES
 from altgrad_core.contracts.options import Table
+from altgrad_core.manifest.names import GranularityName, RoundingName
 from altgrad_core.manifest.search_schema import SearchTable
 from altgrad_core.numerics.minifloat import Specials, Subnormals
 from altgrad_core.numerics.overflow import Overflow
 from altgrad_core.numerics.quantizer import Nonfinite, StraightThrough
-from altgrad_core.numerics.rounding import ROUNDING
 from altgrad_core.numerics.scaling import ScaleFormat, ScaleRounding, ScalingName
-from altgrad_core.numerics.tiling import GRANULARITY
 from altgrad_core.text import unusable_name
 
 
@@ -148,16 +147,22 @@ class QuantizerTable(Table):
     """How one operand is quantized."""
 
     format: FormatChoice = Field(description="the name of a format, or a table of its facts")
-    rounding: str = Field(default="nearest-even", pattern=ROUNDING)
+    rounding: RoundingName = "nearest-even"
     scaling: ScalingName = "amax"
     scale_rounding: ScaleRounding = "up"
-    granularity: str = Field(default="tensor", pattern=GRANULARITY)
+    granularity: GranularityName = "tensor"
     scale_format: ScaleFormat = "fp32"
     history: PositiveInt = 16
     margin: int = Field(default=0, ge=-126, le=126)
     overflow: Overflow = "saturate"
     straight_through: StraightThrough = "identity"
     nonfinite: Nonfinite = "auto"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_a_name(cls, told: Any) -> Any:
+        """The name of a format alone stands for a table of it."""
+        return {"format": told} if isinstance(told, str) else told
 
 
 class RecipeTable(Table):
@@ -205,6 +210,12 @@ class MatrixTable(OpenTable):
     checkpoints: Literal["last", "all", "none"] = "last"
     baseline: str | None = None
     margin: PositiveFloat | None = None
+
+
+class RecipeFile(Table):
+    """The recipe of a file that may hold nothing else."""
+
+    recipe: list[RecipeTable]
 
 
 class Manifest(Table):

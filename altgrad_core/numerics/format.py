@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from altgrad_core.errors import FormatError
+from altgrad_core.numerics.format_html import format_html
 from altgrad_core.numerics.grid import Grid
 
 MOST_BITS = 16
@@ -83,6 +84,12 @@ class Format(ABC):
 
     def __repr__(self) -> str:
         return f"<format {self.name}>"
+
+    def _repr_html_(self) -> str:
+        if self.is_identity:
+            return format_html(self.facts(), ())
+        derived = {"values": len(self.grid), "largest": self.largest, "smallest positive": self.smallest_positive}
+        return format_html({**self.facts(), **derived}, self.grid.values)
 
 
 class Float32(Format):

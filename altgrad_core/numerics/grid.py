@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from altgrad_core.errors import FormatError
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Grid:
     """Rungs of a format, from the lowest to the highest.
 
@@ -46,6 +46,9 @@ class Grid:
         values = tuple(sorted(lowest_code))
         origin = values.index(0.0) if 0.0 in lowest_code else 0
         return cls(values, tuple(lowest_code[v] for v in values), origin, negative_zero)
+
+    def __repr__(self) -> str:
+        return f"<grid of {len(self)} values from {self.lowest:g} to {self.highest:g}>"
 
     def __len__(self) -> int:
         return len(self.values)

@@ -12,8 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from altgrad_core.numerics.backends import choose
-from altgrad_core.numerics.backends.case import Case
+from altgrad_core.numerics.backends import choose_for
 from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.quantizer import Quantizer, check_own_scale
 from altgrad_core.numerics.tally import Quantized, Tally
@@ -49,18 +48,7 @@ def quantize(x: Tensor, how: Quantizer, *, scale: Tensor | None = None, key: int
 )
 def _quantize(x: Tensor, how: str, scale: Tensor | None, key: int | None) -> Parts:
     quantizer = _KNOWN[how]
-    grids, tiling = (quantizer.target,), quantizer.tiling
-    case = Case(
-        "quantize",
-        x.device.type,
-        x.dtype,
-        x.is_contiguous(),
-        grids,
-        quantizer.rounding,
-        quantizer.nonfinite,
-        tiling,
-    )
-    done: Quantized = choose(case).quantize(x, quantizer, scale=scale, key=key)
+    done: Quantized = choose_for("quantize", x, quantizer).quantize(x, quantizer, scale=scale, key=key)
     assert done.tally is not None
     counts = [torch.as_tensor(count, dtype=torch.int64, device=x.device) for count in done.tally[2:]]
     own = done.scale.clone() if done.scale is scale else done.scale  # torch takes no input for an output

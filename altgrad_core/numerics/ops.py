@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from altgrad_core.errors import FormatError
-from altgrad_core.numerics.backends import choose
+from altgrad_core.numerics.backends import choose, choose_for
 from altgrad_core.numerics.backends.case import WHOLE, Case, Operation
 from altgrad_core.numerics.checks import check_codes, check_out, check_values
 from altgrad_core.numerics.format import Format
@@ -51,7 +52,7 @@ def quantize(
         check_key(key)
     if torch.compiler.is_compiling() and out is None:
         return library().quantize(x, how, scale=scale, key=key)
-    done: Quantized = _backend("quantize", x, how).quantize(x, how, scale=scale, key=key, out=out)
+    done: Quantized = choose_for("quantize", x, how).quantize(x, how, scale=scale, key=key, out=out)
     return done
 
 
@@ -83,11 +84,17 @@ def fake_quantize(
     if torch.compiler.is_compiling() and out is None and not is_identity:
         check_values("quantize", x)
         return library().fake_quantize(x, format, *facts, key=key)
-    how = Quantizer(format, *facts) if isinstance(format, Format) else format
+    how = _quantizer(format, *facts) if isinstance(format, Format) else format
     check_own_scale(how)
     done = quantize(x, how, key=key, out=out)
     values: Tensor = StraightThroughRound.apply(x, done.values, how.clip_bound(x, done.scale))
     return values
+
+
+@lru_cache(maxsize=256)
+def _quantizer(format: Format, *facts: Any) -> Quantizer:
+    """The same one for the same facts, so that it knows its backends."""
+    return Quantizer(format, *facts)
 
 
 def encode(
@@ -127,7 +134,7 @@ def encode(
     if how.mode.random_bits:
         check_key(key)
     how = Quantizer(target, how.rounding, "none", how.overflow)
-    nans = _backend("encode", x, how).encode(x, how, scale=divisor, key=key, out=out)
+    nans = choose_for("encode", x, how).encode(x, how, scale=divisor, key=key, out=out)
     if nans and target.nan_code is None:
         raise FormatError(f'encode: {nans} NaN among {x.numel()} values, and "{target.name}" has no NaN code')
     return out
@@ -182,7 +189,7 @@ def amax(x: Tensor, tiling: Tiling = WHOLE) -> Tensor:
 
 def scale_of(amax: Tensor, how: Quantizer) -> Tensor:
     """The scales for the largest magnitudes `amax` of the tiles of one tensor, float32, of the shape of `amax`."""
-    found: Tensor = _backend("scale", amax, how).scale(amax, how)
+    found: Tensor = choose_for("scale", amax, how).scale(amax, how)
     return found
 
 
@@ -215,11 +222,6 @@ def _on_grid(operation: Operation, x: Tensor, format: Format, scale: Tensor) -> 
     backend = choose(Case(operation, x.device.type, x.dtype, x.is_contiguous(), (format,)))
     found: Tensor = getattr(backend, operation)(x, format, scale)
     return found
-
-
-def _backend(operation: Operation, x: Tensor, how: Quantizer) -> Any:
-    device, grids = x.device.type, (how.target,)
-    return choose(Case(operation, device, x.dtype, x.is_contiguous(), grids, how.rounding, how.nonfinite, how.tiling))
 
 
 def library() -> ModuleType:

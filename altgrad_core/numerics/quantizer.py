@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from altgrad_core.errors import FormatError
@@ -75,6 +76,11 @@ class Quantizer:
     def tiling(self) -> Tiling:
         """Which elements share a scale."""
         return self.scale_rule.tiling
+
+    @cached_property
+    def choices(self) -> dict[tuple[object, ...], str]:
+        """The backend of each operation and kind of tensor that came so far; `backends.choose_for` keeps it here."""
+        return {}
 
     def clip_bound(self, x: Tensor, scale: Tensor) -> Tensor | None:
         """The magnitude above which a clipped straight-through gradient is zero; None where it is not clipped."""

@@ -50,8 +50,16 @@ MODES: dict[str, Mode] = {
 }
 ROUNDINGS = tuple(MODES)
 FEW_BITS = r"stochastic:(?:[1-9]|1[0-9]|2[0-3])"  # stochastic with that many random bits
-ROUNDING = f"^(?:{'|'.join(MODES)}|{FEW_BITS})$"
-EXPECTED = f"{', '.join(MODES)}, or stochastic:N with N random bits, 1 to {FRACTION_BITS - 1}"
+
+
+def pattern() -> str:
+    """A regular expression of all names of roundings."""
+    return f"^(?:{'|'.join(map(re.escape, MODES))}|{FEW_BITS})$"
+
+
+def expected() -> str:
+    """The names of roundings, as a sentence lists them."""
+    return f"{', '.join(MODES)}, or stochastic:N with N random bits, 1 to {FRACTION_BITS - 1}"
 
 
 def mode_of(rounding: str) -> Mode:
@@ -64,7 +72,7 @@ def mode_of(rounding: str) -> Mode:
         return MODES[rounding]
     if re.fullmatch(FEW_BITS, rounding):
         return Mode(random_bits=int(rounding.removeprefix("stochastic:")))
-    raise FormatError(f'no rounding "{rounding}"; one of {EXPECTED}')
+    raise FormatError(f'no rounding "{rounding}"; one of {expected()}')
 
 
 def round_to_index(x: Tensor, grid: Grid, *, rounding: str = "nearest-even", key: int | None = None) -> Tensor:

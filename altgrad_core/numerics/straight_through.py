@@ -180,7 +180,14 @@ def as_it_is(x: Tensor) -> Rounded:
 
 
 def _where(passes: Tensor | None, gradient: Tensor) -> Tensor:
-    return gradient if passes is None else gradient.where(passes, 0.0)
+    """A gradient where it passes, zero elsewhere; one of some rows alone stays one of these rows."""
+    if passes is None:
+        return gradient
+    if gradient.layout is not torch.sparse_coo:
+        return gradient.where(passes, 0.0)
+    indices, values = gradient._indices(), gradient._values()
+    kept = values.where(passes[tuple(indices)], 0.0)
+    return torch.sparse_coo_tensor(indices, kept, gradient.shape, is_coalesced=gradient.is_coalesced())
 
 
 def _members(x: Any, dimension: int | None, size: int) -> Sequence[Any]:

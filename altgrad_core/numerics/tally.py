@@ -44,3 +44,10 @@ class Quantized(NamedTuple):
     values: Tensor
     scale: Tensor
     tally: Tally | None
+
+    def with_infinities(self, x: Tensor) -> Quantized:
+        """The same with the infinities of `x`, of which these are the values."""
+        import torch
+
+        has_none = self.tally is None or (isinstance(self.tally.infinite, int) and self.tally.infinite == 0)
+        return self if has_none else self._replace(values=torch.where(x.isinf(), x, self.values))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -12,8 +13,7 @@ from altgrad_core.errors import FormatError
 if TYPE_CHECKING:
     from torch import Tensor
 
-GRANULARITY = r"^(tensor|row|column|block:[1-9][0-9]{0,8}|tile:[1-9][0-9]{0,8}x[1-9][0-9]{0,8})$"
-EXAMPLES = "tensor, row, column, block:N, tile:RxC, such as block:32, tile:128x128"
+SIZE = "[1-9][0-9]{0,8}"
 
 
 @dataclass(frozen=True)
@@ -35,30 +35,20 @@ class Tiling:
     @classmethod
     @lru_cache(maxsize=256)
     def of(cls, granularity: str) -> Tiling:
-        """The tiling with this name: `tensor`, `row`, `column`, `block:N` (1 by N) or `tile:RxC`.
+        """The tiling with this name: one of `TILINGS`, with numbers in place of its capital letters.
 
         Raises:
             FormatError: there is none.
         """
-        if not re.fullmatch(GRANULARITY, granularity):
-            raise FormatError(f'no granularity "{granularity}"; one of {EXAMPLES}')
-        kind, _, sizes = granularity.partition(":")
-        match kind:
-            case "tensor":
-                return cls(None, None, whole=True)
-            case "row":
-                return cls(1, None)
-            case "column":
-                return cls(None, 1)
-            case "block":
-                return cls(1, int(sizes))
-        rows, _, columns = sizes.partition("x")
-        return cls(int(rows), int(columns))
+        for name, make in TILINGS.items():
+            if re.fullmatch(_pattern(name), granularity):
+                return make(*map(int, re.findall(SIZE, granularity.partition(":")[2])))
+        raise FormatError(f'no granularity "{granularity}"; one of {expected()}')
 
     @property
     def is_of_rows(self) -> bool:
-        """Whether no tile is of more than one row."""
-        return self.rows == 1
+        """Whether no tile is of more than one row; a subclass has tiles of its own."""
+        return type(self) is Tiling and self.rows == 1
 
     def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of the scales of a tensor of this shape: () for one scale."""
@@ -114,3 +104,28 @@ class Tiling:
         rows = 1 if len(shape) == 1 else shape[-2] if self.rows is None else self.rows
         columns = shape[-1] if self.columns is None else self.columns
         return max(rows, 1), max(columns, 1)
+
+
+TILINGS: dict[str, Callable[..., Tiling]] = {
+    "tensor": lambda: Tiling(None, None, whole=True),
+    "row": lambda: Tiling(1, None),
+    "column": lambda: Tiling(None, 1),
+    "block:N": lambda columns: Tiling(1, columns),
+    "tile:RxC": Tiling,
+}
+"""What makes the tiling of each name; capital letters after the colon stand for whole numbers, its arguments."""
+
+
+def pattern() -> str:
+    """A regular expression of all names of tilings."""
+    return f"^(?:{'|'.join(map(_pattern, TILINGS))})$"
+
+
+def expected() -> str:
+    """The names of tilings, as a sentence lists them."""
+    return f"{', '.join(TILINGS)}, such as block:32, tile:128x128"
+
+
+def _pattern(name: str) -> str:
+    kind, colon, sizes = name.partition(":")
+    return re.escape(kind) + colon + re.sub("[A-Z]", SIZE, sizes)

@@ -11,12 +11,15 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
-from importlib.metadata import EntryPoint, entry_points
+from difflib import get_close_matches
+from functools import lru_cache
+from importlib.metadata import Distribution, EntryPoint, entry_points
 from types import FrameType
 from typing import Any
 
 import pluggy
 
+import altgrad_core
 from altgrad_core.contracts import hookspecs
 from altgrad_core.contracts.plugin import PROJECT
 from altgrad_core.errors import AltgradError, PluginError, reason_of
@@ -83,11 +86,19 @@ def _order(point: EntryPoint) -> tuple[bool, str, str]:
 
 
 def _distribution(point: EntryPoint) -> str:
-    return (point.dist.name if point.dist else None) or "unknown"  # a half-removed distribution has no name
+    return _metadata(point.dist)[0]
+
+
+@lru_cache(maxsize=1024)
+def _metadata(distribution: Distribution | None) -> tuple[str, str]:
+    """The name and version, read from the disk once; a half-removed distribution has none."""
+    if distribution is None:
+        return "unknown", "unknown"
+    return distribution.name or "unknown", distribution.version or "unknown"
 
 
 def _load(point: EntryPoint, interrupts: Sequence[int]) -> Plugin:
-    version = (point.dist.version if point.dist else None) or "unknown"
+    version = _metadata(point.dist)[1]
     had_torch, start = "torch" in sys.modules, time.perf_counter()
     offers: tuple[Offer, ...] = ()
     broken, changed = None, list[str]()
@@ -101,6 +112,7 @@ def _load(point: EntryPoint, interrupts: Sequence[int]) -> Plugin:
             warnings.simplefilter("ignore", UserWarning)  # pydantic's, of a field that shadows: told as a missing name
             if point.pattern.match(point.value) is None:
                 raise PluginError(f'the entry point "{point.value}" is not of the form "module" or "module:attribute"')
+            _refuse_another_version(point)
             offers = tuple(_offers_of(point.load()))
     except BaseException as error:  # a plugin is code of a plugin: whatever it raises is its own failure
         if interrupts:
@@ -120,11 +132,32 @@ def _load(point: EntryPoint, interrupts: Sequence[int]) -> Plugin:
     )
 
 
+def _refuse_another_version(point: EntryPoint) -> None:
+    """A plugin that was made for other versions of AltGrad is not run: what it needs may be missing or mean another thing."""
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    for text in (point.dist.requires or ()) if point.dist else ():
+        try:
+            needed = Requirement(text)
+        except InvalidRequirement:
+            continue  # of whatever package; an installer has seen it
+        if needed.name != CORE_DISTRIBUTION or (
+            needed.marker is not None and not needed.marker.evaluate({"extra": ""})
+        ):
+            continue
+        here = altgrad_core.__version__
+        if not needed.specifier.contains(here, prereleases=True):
+            raise PluginError(
+                f"needs {CORE_DISTRIBUTION} {needed.specifier}, and this is {here}; install a version that fits"
+            )
+
+
 def _offers_of(module: object) -> Iterator[Offer]:
     """What one plugin offers, every item checked."""
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(hookspecs)
     manager.register(module)
+    _refuse_unknown_hooks(module)
     manager.check_pending()
     implemented = manager.get_hookcallers(module) or []
     if not implemented:
@@ -137,6 +170,18 @@ def _offers_of(module: object) -> Iterator[Offer]:
                 raise TypeError(f"{caller.name} returned {items!r}; expected an iterable: yield each item")
             for item in items:
                 yield Offer(kind.name, kind.check(item), item)
+
+
+def _refuse_unknown_hooks(module: object) -> None:
+    """A function marked as a hook that there is not."""
+    hooks = [kind.hook for kind in KINDS.values()]
+    for name in dir(module):
+        marked = getattr(getattr(module, name), f"{PROJECT}_impl", None)
+        if marked is not None and (marked.get("specname") or name) not in hooks:
+            asked = marked.get("specname") or name
+            near = get_close_matches(asked, hooks, n=1)
+            guess = f'did you mean "{near[0]}"?' if near else f"there is {', '.join(hooks)}"
+            raise PluginError(f"unknown hook '{asked}'; {guess}")
 
 
 def _reason(error: BaseException) -> str:

@@ -39,6 +39,7 @@ class RunSummary:
         evaluations: step -> validation loss.
         readings: reading -> layer -> its mean over the run.
         facts: reading -> what its monitor declared of it.
+        blocks: the losses of the validation blocks at the last step.
         broke: the record of what broke first.
         problem: what was damaged and left out, in words.
     """
@@ -47,6 +48,7 @@ class RunSummary:
     evaluations: dict[int, float] = field(default_factory=dict)
     readings: dict[str, dict[str, Mean]] = field(default_factory=dict)
     facts: dict[str, Reading] = field(default_factory=dict)
+    blocks: tuple[float, ...] = ()
     broke: dict[str, Any] | None = None
     problem: str | None = None
 
@@ -67,6 +69,8 @@ class RunSummary:
             self.losses[record["step"]] = number(record["loss"])
         elif kind == "evaluation":
             self.evaluations[record["step"]] = number(record["loss"])
+        elif kind == "blocks":
+            self.blocks = tuple(number(loss) for loss in record["losses"])
         elif kind == "reading":
             layers = self.readings.setdefault(record["reading"], {})
             for layer, value in record["values"].items():

@@ -19,7 +19,6 @@ TYPES = {
     torch.uint8: "*u8", torch.float64: "*fp64",
 }  # fmt: skip
 DIVISIBLE = [["tt.divisibility", 16]]
-OVERHEAD = re.compile(r"NOP|BRA|EXIT|BSSY|BSYNC|WARPSYNC|CALL|RET|BAR")
 
 
 class Compiled(NamedTuple):
@@ -79,11 +78,12 @@ def compile_for(launch: Launch, capability: int) -> Compiled:
         place = (launch.kernel.arg_names.index(name),)
         if isinstance(value, torch.Tensor):
             signature[name], attributes[place] = TYPES[value.dtype], DIVISIBLE
-        elif value == 1 and isinstance(value, int):
+        elif value == 1 and isinstance(value, int) and not launch.kernel.params[place[0]].do_not_specialize:
             signature[name], constants[name] = "constexpr", 1
         else:
             signature[name] = "fp32" if isinstance(value, float) else "i32" if abs(value) < 2**31 else "i64"
-            attributes |= {place: DIVISIBLE} if isinstance(value, int) and value % 16 == 0 else {}
+            is_free = not launch.kernel.params[place[0]].do_not_specialize and isinstance(value, int)
+            attributes |= {place: DIVISIBLE} if is_free and value % 16 == 0 else {}
     ordered = {name: signature[name] for name in launch.kernel.arg_names}
     source = ASTSource(launch.kernel, ordered, constants, attributes)
     made = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)

@@ -21,6 +21,7 @@ FREE = (
     "aten.empty",
     "aten.new_empty",
     "aten.detach",
+    "aten._unsafe_view",
     "aten.lift_fresh",
     "aten.set_",
     "aten.is_same_size",
@@ -69,14 +70,14 @@ class _Operations(TorchDispatchMode):
         name, kwargs = str(func), kwargs or {}
         if name.startswith("aten._local_scalar_dense") and args[0].is_meta:
             self._log.waits[name] += 1
-            return torch.zeros((), dtype=args[0].dtype).item()
+            return torch.ones((), dtype=args[0].dtype).item()
         if (
             name.startswith("aten._to_copy")
             and args[0].is_meta
             and torch.device(kwargs.get("device") or DEVICE).type == "cpu"
         ):
             self._log.waits[name] += 1
-            return torch.zeros(args[0].shape, dtype=kwargs.get("dtype") or args[0].dtype)
+            return torch.ones(args[0].shape, dtype=kwargs.get("dtype") or args[0].dtype)
         result = func(*args, **kwargs)
         if not (_is_view(func) or name.startswith(FREE)) and _is_on_device((args, kwargs, result)):
             self._log.operations[name] += 1
@@ -96,7 +97,7 @@ def _is_on_device(values: Any) -> bool:
 def counted() -> Iterator[Log]:
     """Write down what is launched for tensors of the device `meta`, which stands for a CUDA device.
 
-    They have shapes and types and no numbers: what is read from one is 0.
+    They have shapes and types and no numbers: what is read from one is 1.
     """
     log = Log()
 

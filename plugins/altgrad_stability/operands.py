@@ -75,7 +75,8 @@ class Stability(Monitor):
     def _report(self, seen: list[tuple[OperandFacts, Tally]]) -> Readings:
         from altgrad_stability.tallies import headroom, plain
 
-        readings: dict[str, dict[str, float]] = {name: {} for name in self.readings()}
+        roles = dict.fromkeys(facts.role for facts, _ in seen)
+        readings: dict[str, dict[str, float]] = {f"{role}-{name}": {} for role in roles for name in STATISTICS}
         table = plain([[*tally[1:], facts.scale.max()] for facts, tally in seen])
         for (facts, tally), (amax, overflow, underflow, nan, infinite, scale) in zip(seen, table, strict=True):
             found = {
@@ -91,4 +92,4 @@ class Stability(Monitor):
             for statistic, number in found.items():
                 if number is not None:
                     readings[f"{facts.role}-{statistic}"][facts.path] = number
-        return {name: values for name, values in readings.items() if values}  # roles that no rule quantizes have none
+        return readings

@@ -7,6 +7,7 @@ import os
 import platform
 import sysconfig
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from altgrad_core import ManifestError
@@ -17,7 +18,7 @@ LEAST_CHARACTERS = 1_000_000
 
 
 def read_python_docs(library: Path | None = None) -> tuple[str, str]:
-    """The Python it is from, and the text.
+    """The Python it is from, and the text; read once in a process, for a Python does not change while it runs.
 
     It depends on the version of Python and on how it was packaged, not on what is installed into it. Documents stand
     in the order of the SHA-256 of their names, so that every part of the text is a mixture; repetitions are dropped.
@@ -25,7 +26,11 @@ def read_python_docs(library: Path | None = None) -> tuple[str, str]:
     Raises:
         ManifestError: this Python came without the sources of its library.
     """
-    library = library or Path(sysconfig.get_path("stdlib"))
+    return _read(library or Path(sysconfig.get_path("stdlib")))
+
+
+@lru_cache(maxsize=1)
+def _read(library: Path) -> tuple[str, str]:
     documents = sorted([*_topics(), *_modules(library)], key=lambda document: _digest(document[0]))
     pieces = dict.fromkeys(piece for _, pieces in documents for piece in pieces if piece)
     text = "\n\n".join(pieces)

@@ -68,6 +68,8 @@ class EventFile:
             ) from None
         self._event, self._session, self._summary = Event, SessionLog, Summary
         self._scalar, self._text = scalar, text
+        if directory.is_symlink():
+            raise PluginError(f"{directory}: is a symbolic link, and nothing is written through a link; remove it")
         directory.mkdir(parents=True, exist_ok=True)
         before = len(list(directory.iterdir()))  # earlier parts of a resumed run, or replays of it
         path = directory / f"events.out.tfevents.{int(time.time()):010d}.{platform.node()}.{os.getpid()}.{before}"

@@ -17,12 +17,13 @@ ROOT = Path(__file__).parents[2]
 CORE = ROOT / "altgrad_core"
 PLUGINS = sorted(path.parent for path in (ROOT / "plugins").glob("*/__init__.py"))
 HEAVY = {
-    "torch", "numpy", "numba", "wandb", "tiktoken", "safetensors", "tensorboard", "scipy", "matplotlib", "jinja2", "datasets", "tokenizers", "pyarrow", "pandas", "transformers", "lightning", "accelerate", "peft",
+    "torch", "numpy", "numba", "wandb", "tiktoken", "safetensors", "tensorboard", "scipy", "matplotlib", "jinja2", "datasets", "tokenizers", "pyarrow", "pandas", "transformers", "lightning", "accelerate", "peft", "dash", "plotly", "flask",
+    "werkzeug",
 }  # fmt: skip
 
 LEVELS = (
     ("errors", "text", "files"), ("numerics",), ("contracts",), ("registry", "manifest", "records"), ("results",),
-    ("running",), ("experiments", "testing", "integrations"), ("cli",), ("__main__",),
+    ("running",), ("experiments", "testing", "integrations"), ("dashboard",), ("cli",), ("__main__",),
 )  # fmt: skip
 MAY_IMPORT = {
     name: {lower for below in LEVELS[:level] for lower in below} for level, names in enumerate(LEVELS) for name in names

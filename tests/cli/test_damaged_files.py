@@ -97,12 +97,16 @@ def tried(unfinished: Path, folder: Path, altgrad: Callable[..., Said], chance: 
     return refused
 
 
-def test_every_file_of_a_run_may_be_damaged(unfinished: Path, tmp_path: Path, altgrad: Callable[..., Said]) -> None:
+def test_every_file_of_a_run_may_be_damaged(
+    unfinished: Path, tmp_path: Path, altgrad: Callable[..., Said], record_property: Callable[[str, int], None]
+) -> None:
     assert tried(unfinished, tmp_path, altgrad, random.Random(1), 24) > 0
+    record_property("tried", 24)
 
 
 @pytest.mark.slow
 def test_every_file_of_a_run_may_be_damaged_often(
-    unfinished: Path, tmp_path: Path, altgrad: Callable[..., Said]
+    unfinished: Path, tmp_path: Path, altgrad: Callable[..., Said], record_property: Callable[[str, int], None]
 ) -> None:
     assert tried(unfinished, tmp_path, altgrad, random.Random(2), 400) > 0
+    record_property("tried", 400)

@@ -70,10 +70,16 @@ def tried(
         shutil.rmtree(copy)
 
 
-def test_every_file_of_a_study_may_be_damaged(study: Path, tmp_path: Path, altgrad: Callable[..., Said]) -> None:
+def test_every_file_of_a_study_may_be_damaged(
+    study: Path, tmp_path: Path, altgrad: Callable[..., Said], record_property: Callable[[str, int], None]
+) -> None:
     tried(study, tmp_path, altgrad, random.Random(1), 6, continue_every=3)
+    record_property("tried", 6)
 
 
 @pytest.mark.slow
-def test_every_file_of_a_study_may_be_damaged_often(study: Path, tmp_path: Path, altgrad: Callable[..., Said]) -> None:
+def test_every_file_of_a_study_may_be_damaged_often(
+    study: Path, tmp_path: Path, altgrad: Callable[..., Said], record_property: Callable[[str, int], None]
+) -> None:
     tried(study, tmp_path, altgrad, random.Random(2), 120)
+    record_property("tried", 120)

@@ -10,7 +10,8 @@ import pytest
 
 from altgrad_core import ManifestError
 from altgrad_core.experiments.matrix.cell import Cell, identity_of
-from altgrad_core.experiments.matrix.cells import Matrix, endings_in
+from altgrad_core.experiments.matrix.cells import Matrix
+from altgrad_core.experiments.matrix.endings import endings_in
 from altgrad_core.experiments.matrix.estimate import covering, seconds_of_a_step
 from altgrad_core.experiments.matrix.plan import plan_of
 from altgrad_core.manifest.load import load_manifest

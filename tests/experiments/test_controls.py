@@ -67,7 +67,7 @@ def test_arms_that_differ_in_one_key_are_contrasted(study: Read, made: Any) -> N
     assert (one.key, one.one, one.other, one.sign) == ("rounding", "nearest-even", "stochastic", 1)
     assert one.differences == pytest.approx((0.10, 0.12, 0.11))
     assert (other.differences, other.sign) == ((0.0, 0.0, 0.0), 0)
-    assert contrast_sentences(Analysis(study(cells, place="again")).contrasts) == (
+    assert contrast_sentences(Analysis(study(cells, place="again")).contrasts, "nats per token") == (
         "Rounding, stochastic against nearest-even: stochastic is better in e4m3 with adamw (0.11 nats per token, 95 % "
         "interval 0.1 to 0.12, 3 seeds); no difference is shown in e5m2 with adamw (0 nats per token, 95 % interval 0 to "
         "0, 3 seeds).",
@@ -85,7 +85,7 @@ def test_options_of_one_optimizer_are_contrasted(study: Read, made: Any) -> None
         ("precondition", "rungs", "gradient", ()),
         ("precondition", "off", "gradient", ()),
     ]
-    assert contrast_sentences(Analysis(study(cells, place="again")).contrasts)[:2] == (
+    assert contrast_sentences(Analysis(study(cells, place="again")).contrasts, "nats per token")[:2] == (
         "Precondition, off against rungs: no difference is shown in e4m3 with manifold-adamw (-0.2 nats per token, 1 seed).",
         "Precondition, gradient against rungs: no pair has ended in e4m3 with manifold-adamw.",
     )

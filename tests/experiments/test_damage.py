@@ -72,7 +72,10 @@ def test_a_damaged_study_is_told_of_as_far_as_it_can_be_read(
     assert answer(analysis).sentence.endswith(".")
     assert answer(analysis, PERPLEXITY).sentence.endswith(".")
     assert [table.name for table in tables(analysis) if as_csv(table)] == [table.name for table in tables(analysis)]
-    assert all(told.endswith(".") for told in (*contrast_sentences(analysis.contrasts), *recipe_sentences(analysis)))
+    assert all(
+        told.endswith(".")
+        for told in (*contrast_sentences(analysis.contrasts, "nats per token"), *recipe_sentences(analysis))
+    )
 
 
 def test_what_is_wrong_with_the_list_of_cells_is_the_first_caution(write: Callable[..., Path], made: Any) -> None:

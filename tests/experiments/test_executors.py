@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from altgrad_core.contracts import hookspecs
-from altgrad_core.experiments.matrix.cells import Matrix, directory_of
+from altgrad_core.experiments.matrix.cells import Matrix
+from altgrad_core.experiments.matrix.endings import directory_of
 from altgrad_core.experiments.workers.choice import executor_of
 from altgrad_core.experiments.workers.scheduler import train_cells
 from altgrad_core.manifest.load import load_manifest
@@ -61,3 +62,18 @@ def test_a_single_run_has_no_executor(tiny: Path, tmp_path: Path, altgrad: Calla
     told = altgrad("run", tiny, "--executor", "local", "--out", tmp_path / "out")
     assert told.code == 2
     assert "executor: trains the cells of a study; this manifest has no [matrix]" in told.err
+
+
+@pytest.mark.parametrize("command", [("check",), ("run", "--dry-run")])
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--executor", "locale"), '--executor: executor.use: no executor "locale"; did you mean "local"?'),
+        (("--set", 'executor={use="local", speed=3}'), 'executor.speed: local has no option "speed"'),
+    ],
+)
+def test_an_executor_is_looked_up_before_anything_is_trained(
+    command: tuple[str, ...], options: tuple[str, ...], said: str, tmp_path: Path, altgrad: Callable[..., Said]
+) -> None:
+    told = altgrad(*command, written(tmp_path, TWO), *options)
+    assert told.code == 2 and said in told.err

@@ -51,7 +51,9 @@ def test_a_control_of_named_variants_says_what_they_set(write: Write, made: Any)
     study = Study.read(with_points(write(cells), lambda i, cell: cell["point"].update(variant=names[i])))
     assert [result.variant for result in study.results] == names
     assert study.variants == {"near": "rounding=nearest-even", "chance": "rounding=stochastic"}
-    assert contrast_sentences(Analysis(study).contrasts)[0].startswith("Rounding, stochastic against nearest-even: ")
+    assert contrast_sentences(Analysis(study).contrasts, "nats per token")[0].startswith(
+        "Rounding, stochastic against nearest-even: "
+    )
 
 
 def test_a_planned_cell_is_what_its_manifest_in_the_plan_says(write: Write, made: Any) -> None:

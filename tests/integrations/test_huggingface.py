@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import altgrad_core as ag
-from altgrad_core.records.record import read_records
+from altgrad_core.results.lines import RecordReader
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("accelerate")
@@ -80,7 +80,7 @@ def test_a_resumed_trainer_gives_the_same_bits(tmp_path: Path) -> None:
     for (name, one), two in zip(whole.model.state_dict().items(), again.model.state_dict().values(), strict=True):
         assert torch.equal(one, two), name
     one, two = (tmp_path / path / "altgrad" / "records.jsonl" for path in ("whole", "short/whole"))
-    assert list(read_records(one)) == list(read_records(two))
+    assert list(RecordReader(one)) == list(RecordReader(two))
 
 
 def test_nothing_of_it_is_imported_with_the_library() -> None:

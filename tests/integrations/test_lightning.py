@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import altgrad_core as ag
-from altgrad_core.records.record import read_records
+from altgrad_core.results.lines import RecordReader
 
 lightning = pytest.importorskip("lightning.pytorch")
 RULE = ag.Rule(
@@ -111,4 +111,4 @@ def test_a_resumed_fit_gives_the_same_bits(tmp_path: Path) -> None:
     for (name, one), two in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
         assert torch.equal(one, two), name
     one, two = (tmp_path / path / "altgrad" / "records.jsonl" for path in ("whole", "short"))
-    assert list(read_records(one)) == list(read_records(two))
+    assert list(RecordReader(one)) == list(RecordReader(two))

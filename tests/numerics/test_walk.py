@@ -121,15 +121,15 @@ def test_results_depend_neither_on_threads_nor_on_the_other_elements(per_row: bo
     threads = torch.get_num_threads()
     for number in (1, 2, 3):
         torch.set_num_threads(number)
-        walked, hopped = weight.clone(), weight.clone()
+        walked, jumped = weight.clone(), weight.clone()
         counts = walk(walked, r, Geometry.of(format, scale), gradient=r)
-        hops = stochastic_walk(hopped, r, Geometry.of(format, scale), gradient=r, key=5)
-        found.append((walked, hopped, counts, hops))
+        jumps = stochastic_walk(jumped, r, Geometry.of(format, scale), gradient=r, key=5)
+        found.append((walked, jumped, counts, jumps))
     torch.set_num_threads(threads)
     assert found[0][2].updates == count
-    for walked, hopped, counts, hops in found[1:]:
-        assert torch.equal(walked, found[0][0]) and torch.equal(hopped, found[0][1])
-        assert (counts, hops) == found[0][2:]
+    for walked, jumped, counts, jumps in found[1:]:
+        assert torch.equal(walked, found[0][0]) and torch.equal(jumped, found[0][1])
+        assert (counts, jumps) == found[0][2:]
     part = weight[300:301, 5:900].clone()
     walk(part, r[300:301, 5:900], Geometry.of(format, 2.0**-5), gradient=part)
     assert torch.equal(part, found[0][0][300:301, 5:900])
@@ -262,9 +262,9 @@ def test_cuda_moves_as_the_cpu_does(name: str) -> None:
     r, found = directions(weight), []
     for device in ("cpu", "cuda"):
         geometry = Geometry.of(format, torch.tensor(2.0**-7, device=device))
-        walked, hopped, turns = (weight.to(device, copy=True) for _ in range(3))
+        walked, jumped, turns = (weight.to(device, copy=True) for _ in range(3))
         walk(walked, turns.copy_(r), geometry, gradient=turns, decay=0.01)
-        stochastic_walk(hopped, turns, geometry, gradient=turns, key=5)
-        found.append((geometry.position(walked).cpu(), hopped.cpu()))
+        stochastic_walk(jumped, turns, geometry, gradient=turns, key=5)
+        found.append((geometry.position(walked).cpu(), jumped.cpu()))
     torch.testing.assert_close(found[0][0], found[1][0], rtol=1e-6, atol=1e-4)
     assert torch.equal(found[0][1], found[1][1])

@@ -32,12 +32,13 @@ def install(site: Path) -> Iterator[Install]:
     """Install a plugin: `install("my-plugin", source)`; its module and its entry point have the name with underscores."""
     before = set(sys.modules)
 
-    def put(name: str, source: str, *, version: str = "1.2") -> Path:
+    def put(name: str, source: str, *, version: str = "1.2", needs: str = "") -> Path:
         module = name.replace("-", "_")
         (site / f"{module}.py").write_text(dedent(source))
         metadata = site / f"{module}-{version}.dist-info"
         metadata.mkdir()
-        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        requires = f"Requires-Dist: {needs}\n" if needs else ""
+        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{requires}")
         (metadata / "entry_points.txt").write_text(f"[altgrad]\n{module} = {module}\n")
         installed.cache_clear()
         return site / f"{module}.py"

@@ -66,7 +66,7 @@ BROKEN = {
     ),
     "unknown hook": (
         FORMAT + "\n    @hookimpl\n    def altgrad_format():\n        yield named('x')",
-        "unknown hook 'altgrad_format' in plugin",
+        "unknown hook 'altgrad_format'; did you mean \"altgrad_formats\"?",
     ),
     "raising hook": (
         FORMAT + "\n    @hookimpl\n    def altgrad_formats():\n        yield named('x')\n        raise KeyError('y')",
@@ -188,9 +188,9 @@ def test_the_listing_shows_broken_plugins(install: Callable[..., Path], altgrad:
     assert (
         "broken sad-plugin 1.2 (sad_plugin): ModuleNotFoundError: No module named 'no_such_module_anywhere'" in said.out
     )
-    assert [line.split()[:3] for line in said.out.splitlines() if "thirds" in line] == [
-        ["thirds", "good-plugin", "1.2"]
-    ]
+    assert "thirds (good-plugin 1.2)" in " ".join(said.out.split())
+    listed = altgrad("list-plugins", "--kind", "format").out.splitlines()
+    assert [line.split()[:3] for line in listed if "thirds" in line] == [["thirds", "good-plugin", "1.2"]]
 
 
 def test_the_listing_as_json_shows_broken_plugins(install: Callable[..., Path], altgrad: Callable[..., Any]) -> None:

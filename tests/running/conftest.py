@@ -20,7 +20,8 @@ from altgrad_core.records.record import Record
 from altgrad_core.registry.registry import Registry, installed
 from altgrad_core.results.lines import RecordReader
 from altgrad_core.running.assembly.resolve import resolve
-from altgrad_core.running.session.session import Outcome, begin, resume
+from altgrad_core.running.session.outcome import Outcome
+from altgrad_core.running.session.session import begin, resume
 from altgrad_core.running.state.checkpoint import checkpoint_steps
 
 SHORT = """

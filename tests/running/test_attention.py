@@ -145,6 +145,17 @@ def test_inference_mode_and_copies_give_what_evaluation_gives() -> None:
     assert torch.equal(torch.func.functional_call(model, {}, tuple(x)), expected)
 
 
+def test_compiled_attention_gives_the_bits_of_the_eager_one() -> None:
+    model = Caller(is_causal=True, enable_gqa=True)
+    ag.quantize_model(model, [ROUNDED])
+    compiled = torch.compile(copy.deepcopy(model), backend="eager", fullgraph=True)
+    x, again = operands(heads=4), operands(heads=4)
+    model(*x).square().sum().backward()
+    compiled(*again).square().sum().backward()
+    for one, other in zip(x, again, strict=True):
+        assert torch.equal(one.grad, other.grad)  # type: ignore[arg-type]
+
+
 def test_rows_of_values_are_those_that_the_product_sums_over() -> None:
     """O = P V sums over keys: each column of V has a scale of its own."""
     model, x = Caller(), operands()

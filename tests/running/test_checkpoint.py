@@ -51,7 +51,9 @@ def _places(real: Path, count: int) -> list[tuple[Path, int]]:
     return fixed + [(f := files[i % len(files)], choose.randrange(f.stat().st_size)) for i in range(count - len(fixed))]
 
 
-def test_two_hundred_flipped_bits_are_noticed(real: Path, tmp_path: Path) -> None:
+def test_two_hundred_flipped_bits_are_noticed(
+    real: Path, tmp_path: Path, record_property: Callable[[str, int], None]
+) -> None:
     copy = Path(shutil.copytree(real, tmp_path / "step-20"))
     choose = random.Random(6)
     for file, place in _places(real, 200):
@@ -62,9 +64,12 @@ def test_two_hundred_flipped_bits_are_noticed(real: Path, tmp_path: Path) -> Non
             read_checkpoint(copy)
         shutil.copyfile(file, copy / file.name)
     assert read_checkpoint(copy)
+    record_property("tried", 200)
 
 
-def test_two_hundred_truncations_are_noticed(real: Path, tmp_path: Path) -> None:
+def test_two_hundred_truncations_are_noticed(
+    real: Path, tmp_path: Path, record_property: Callable[[str, int], None]
+) -> None:
     copy = Path(shutil.copytree(real, tmp_path / "step-20"))
     for file, place in _places(real, 200):
         os.truncate(copy / file.name, place)
@@ -74,6 +79,7 @@ def test_two_hundred_truncations_are_noticed(real: Path, tmp_path: Path) -> None
             read_checkpoint(copy)
         shutil.copyfile(file, copy / file.name)
     assert read_checkpoint(copy)
+    record_property("tried", 200)
 
 
 def test_every_missing_longer_or_unreadable_file_is_noticed(real: Path, tmp_path: Path) -> None:

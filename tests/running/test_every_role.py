@@ -80,3 +80,19 @@ def test_run_and_check_warn_of_a_star_that_covers_little(
         with pytest.warns(UserWarning, match=r'layers = "\*" covers .* of the matrices of this model') as caught:
             altgrad(command[0], tiny, *settings, *command[1:])
         assert "not rnn: a recurrent layer" in str(caught[0].message)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "kept"),
+    [('{ use = "sgd", momentum = 0.0 }', "sgd keeps nothing"), ('{ use = "grid" }', "grid keeps velocity, broken")],
+)
+def test_an_optimizer_without_moments_is_refused_before_the_first_step(
+    optimizer: str, kept: str, altgrad: Callable[..., Any], tiny: Path
+) -> None:
+    tiny.write_text(tiny.read_text() + '[[recipe]]\nlayers = "blocks.*"\nmoment = { format = "e4m3" }\n')
+    said = altgrad("check", tiny, "--set", f"optimizer={optimizer}")
+    assert said.code == 2
+    assert said.err.endswith(
+        "recipe: the recipe quantizes the moment and second_moment of blocks.0.attn.c_proj, which optimizers keep as "
+        f"exp_avg or momentum_buffer or exp_avg_sq or square_avg or max_exp_avg_sq; {kept}\n"
+    )

@@ -130,3 +130,30 @@ def test_the_model_of_a_run_is_exported(altgrad: Callable[..., Said], tmp_path: 
         assert file.get_tensor("blocks.0.mlp.fc.weight").dtype == torch.float8_e4m3fn
     missing = altgrad("export", tmp_path / "nowhere", "--out", tmp_path / "x")
     assert missing.code == 2 and "no run has been started here" in missing.err
+
+
+@pytest.mark.parametrize(
+    ("granularity", "layout"),
+    [
+        ("tensor", {"strategy": "tensor"}),
+        ("row", {"strategy": "channel"}),
+        ("tile:4x4", {"strategy": "block", "block_structure": [4, 4]}),
+    ],
+)
+def test_compressed_tensors_reads_weights_of_e4m3(granularity: str, layout: dict[str, Any], tmp_path: Path) -> None:
+    pytest.importorskip("compressed_tensors")
+    from compressed_tensors.compressors import BaseCompressor
+    from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
+
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 12))
+    plan = ag.quantize_model(
+        model, [ag.Rule("*", weight=ag.Quantizer("e4m3", scaling=ag.Scaling(granularity=granularity)))]
+    )
+    plan.export(tmp_path / "model.safetensors")
+    with safe_open(tmp_path / "model.safetensors", framework="pt") as file:
+        stored = {name: file.get_tensor(f"0.{name}") for name in ("weight", "weight_scale")}
+    scheme = QuantizationScheme(targets=["Linear"], weights=QuantizationArgs(num_bits=8, type="float", **layout))
+    reader = BaseCompressor.get_value_from_registry("float-quantized")
+    plan.remove(bake=True)
+    assert torch.equal(reader.decompress(stored, scheme)["weight"].float(), model[0].weight)

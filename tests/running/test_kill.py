@@ -30,23 +30,27 @@ def _killed_in_forks(runs: Runs, *, kills: int, seed: int) -> dict[str, Any]:
     return counted
 
 
-def test_fifty_kills_at_random_times_change_nothing(runs: Runs) -> None:
+def test_fifty_kills_at_random_times_change_nothing(runs: Runs, record_property: Callable[[str, int], None]) -> None:
     counted = _killed_in_forks(runs, kills=50, seed=1)
     assert (counted["kills"], counted["differences"]) == (50, 0)
+    record_property("tried", 50)
     assert counted["runs"] >= 1
     assert counted["fell"]["between"] + counted["fell"]["in a checkpoint"] >= 25
 
 
 @pytest.mark.slow
-def test_five_hundred_kills_at_random_times_change_nothing(runs: Runs) -> None:
+def test_five_hundred_kills_at_random_times_change_nothing(
+    runs: Runs, record_property: Callable[[str, int], None]
+) -> None:
     counted = _killed_in_forks(runs, kills=500, seed=2)
     assert (counted["kills"], counted["differences"]) == (500, 0)
+    record_property("tried", 500)
     assert counted["fell"]["in a checkpoint"] >= 20
 
 
 @pytest.mark.parametrize("kills", [6, pytest.param(20, marks=pytest.mark.slow)])
 def test_the_command_line_killed_and_resumed_until_it_is_done_leaves_the_same_run(
-    kills: int, runs: Runs, process: Callable[..., Process]
+    kills: int, runs: Runs, process: Callable[..., Process], record_property: Callable[[str, int], None]
 ) -> None:
     choose, manifest, directory = random.Random(kills), runs.manifest(*LONGER), runs.folder / "run"
     codes = []
@@ -57,6 +61,7 @@ def test_the_command_line_killed_and_resumed_until_it_is_done_leaves_the_same_ru
         one.send(signal.SIGKILL)
         codes.append(one.end())
     assert codes[:3] == [-signal.SIGKILL] * 3
+    record_property("tried", len(codes))
     assert process("resume", directory).end() == 0
     assert max(record["step"] for record in runs.clock() if record["kind"] == "resumed") > 0
     runs.text = manifest.read_text()

@@ -208,3 +208,17 @@ def test_what_cannot_be_quantized_says_why(module: nn.Module, why: str) -> None:
     model = nn.ModuleDict({"strange": module, "plain": nn.Linear(2, 2)})
     plan = ag.quantize_model(model, [ag.Rule("plain", weight=E4M3)])
     assert next(part.why for part in plan.coverage().uncovered if part.path == "strange") == why
+
+
+def test_clipped_gradients_of_a_table_may_be_sparse() -> None:
+    tables = [torch.nn.Embedding(6, 4, sparse=sparse) for sparse in (False, True)]
+    clipped = ag.Quantizer("e4m3", straight_through="clipped", scaling=ag.Scaling("none"))
+    for table in tables:
+        with torch.no_grad():
+            table.weight.copy_(torch.arange(24.0).view(6, 4) * 40)  # the last rows are beyond 448
+        model = nn.Sequential(table)
+        ag.quantize_model(model, [ag.Rule("0", weight=clipped)])
+        model(torch.tensor([1, 5, 1, 2])).sum().backward()
+    dense, sparse = (table.weight.grad for table in tables)
+    assert sparse.is_sparse and torch.equal(sparse.to_dense(), dense)
+    assert dense[1].tolist() == [2.0] * 4 and dense[5].tolist() == [0.0] * 4

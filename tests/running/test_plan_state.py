@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -95,6 +96,36 @@ def test_a_forgotten_step_is_said_once() -> None:
         "the weight of 0 changed 3 times, and plan.step() was not called: call it after every optimizer.step(), or "
         "plan.attach(optimizer) once. Until then delayed scaling keeps no history and noise repeats."
     ]
+
+
+def _trained_by_lbfgs(model: nn.Module, plan: Any) -> None:
+    plan.attach(optimizer := torch.optim.LBFGS(model.parameters(), lr=0.1, max_iter=6))
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = model(torch.ones(2, 8)).square().mean()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)  # which changes the weights six times
+
+
+def _averaged(model: nn.Module, plan: Any) -> None:
+    averaged = torch.optim.swa_utils.AveragedModel(model)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(6):
+        train(model, optimizer, 1, after=plan.step)
+        averaged.update_parameters(model)
+        averaged(torch.ones(2, 8))
+
+
+@pytest.mark.parametrize("use", [_trained_by_lbfgs, _averaged])
+def test_no_step_is_missed_where_none_is_forgotten(use: Callable[..., None]) -> None:
+    model = network()
+    plan = ag.quantize_model(model, [ag.Rule("*", weight=ag.Quantizer("e4m3"))])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        use(model, plan)
 
 
 def test_operands_that_the_first_step_did_not_round_are_said_once() -> None:

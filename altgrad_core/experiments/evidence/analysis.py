@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from altgrad_core.contracts.reading import Chart, Reading
 from altgrad_core.experiments.evidence.arms import Arm, arms_of
+from altgrad_core.experiments.evidence.blocks import Sampled, sampled
 from altgrad_core.experiments.evidence.controls import (
     Contrast,
     Sameness,
@@ -19,7 +21,9 @@ from altgrad_core.experiments.evidence.effects import LOSS, PERPLEXITY, Effect, 
 from altgrad_core.experiments.evidence.facts import format_facts_of, readings_of, references_of, twins_of
 from altgrad_core.experiments.evidence.interactions import Interaction, interactions_of
 from altgrad_core.experiments.evidence.layers import LayerMean, layer_means_of
+from altgrad_core.experiments.evidence.rate_sensitivity import rate_sensitivity
 from altgrad_core.experiments.evidence.thresholds import Threshold, thresholds_of
+from altgrad_core.experiments.evidence.variance import Pooled, Share, pooled, shares
 from altgrad_core.experiments.study.study import Study
 
 
@@ -59,6 +63,52 @@ class Analysis:
         A format benefits more than others only where such a contrast shows it.
         """
         return [c for c in self.interactions if c.optimizer == optimizer and c.other in self.references]
+
+    @cached_property
+    def variance(self) -> tuple[Share, ...] | None:
+        """What the losses at the chosen rates vary with; None where no complete design is left."""
+        formats = set(self.study.formats())
+        by_optimizer: dict[tuple[str, str], list[Arm]] = {}
+        for arm in self.arms:
+            by_optimizer.setdefault((arm.optimizer, arm.variant), []).append(arm)
+        whole = [arm for own in by_optimizer.values() if {arm.format for arm in own} == formats for arm in own]
+        losses: dict[tuple[str, ...], float] = {
+            (a.format, a.optimizer, a.variant, str(seed)): loss for a in whole for seed, loss in a.losses.items()
+        }
+        return shares(losses, ("format", "optimizer", "variant", "seed"))
+
+    @cached_property
+    def pooled(self) -> tuple[tuple[str, str, Pooled], ...]:
+        """Of every optimizer and variant, its gains in several formats, pooled."""
+        gains: dict[tuple[str, str], dict[str, dict[int, float]]] = {}
+        for effect in self.effects:
+            own = gains.setdefault((effect.optimizer, effect.variant), {})
+            own[effect.format] = dict(zip(effect.seeds, effect.differences, strict=True))
+        found = ((*place, pooled(own)) for place, own in gains.items())
+        return tuple((optimizer, variant, own) for optimizer, variant, own in found if own is not None)
+
+    @cached_property
+    def sensitivities(self) -> tuple[tuple[Arm, float], ...]:
+        """How much the loss of every arm depends on its rate, where the loss of having learned nothing is known."""
+        if (initial := self.study.initial_loss) is None:
+            return ()
+        found = []
+        for arm in self.arms:
+            losses = {point.rate: math.inf if point.mean is None else point.mean for point in arm.tried}
+            if (value := rate_sensitivity(losses, initial=initial)) is not None:
+                found.append((arm, value))
+        return tuple(found)
+
+    @cached_property
+    def sampled(self) -> tuple[Sampled, ...]:
+        """Effects with the choice of the validation text in their interval, where runs recorded its blocks."""
+        by_place = {(r.format, r.optimizer, r.variant, r.rate, r.seed): r for r in self.study.results if r.has_ended}
+
+        def blocks(arm: Arm, rate: float, seed: int) -> tuple[float, ...]:
+            result = by_place.get((arm.format, arm.optimizer, arm.variant, rate, seed))
+            return () if result is None else result.run_summary.blocks
+
+        return tuple(own for effect in self.effects if (own := sampled(effect, blocks)) is not None)
 
     @cached_property
     def contrasts(self) -> tuple[Contrast, ...]:

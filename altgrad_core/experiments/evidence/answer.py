@@ -15,7 +15,7 @@ from altgrad_core.experiments.evidence.arms import FEWEST_SEEDS, Arm
 from altgrad_core.experiments.evidence.cautions import cautions
 from altgrad_core.experiments.evidence.effects import LOSS, PERPLEXITY, Effect, in_metric
 from altgrad_core.experiments.evidence.overview import leader, overview
-from altgrad_core.experiments.evidence.refusals import UNITS, one_refusal, refusal, what_was_seen
+from altgrad_core.experiments.evidence.refusals import one_refusal, refusal, unit_of, what_was_seen
 from altgrad_core.experiments.evidence.statistics import agreed_sign, bootstrap_interval, student_interval
 from altgrad_core.experiments.study.study import Study
 from altgrad_core.experiments.study.wording import few, listed, sentence, size, span
@@ -120,7 +120,7 @@ def _ranking(analysis: Analysis, optimizer: str, able: Sequence[Effect], metric:
     if best.verdict == "helps":
         who = f"format {names} benefits" if len(alike) == 1 else f"formats {names}, with identical effects, benefit"
         text = f"{who} most from {optimizer}: {amount(study, best, metric)}"
-        apart = _apart(best, others[0], metric) if others else ""
+        apart = _apart(study, best, others[0], metric) if others else ""
         return sentence(f"{text}{apart}. {_verdicts(able)}")
     if all(effect.verdict == "hurts" for effect in able):
         text = f"the optimizer {optimizer} hurts in every format ranked, least in {names}"
@@ -140,14 +140,14 @@ def _single(study: Study, optimizer: str, effect: Effect, metric: str) -> str:
     return sentence(text + by_student(effect.interval, effect.student))
 
 
-def _apart(best: Effect, other: Effect, metric: str) -> str:
+def _apart(study: Study, best: Effect, other: Effect, metric: str) -> str:
     """Whether the data separate the first from the second: the difference of their effects, seed by seed."""
     gains = dict(zip(other.seeds, other.differences, strict=True))
     differences = [gain - gains[seed] for seed, gain in zip(best.seeds, best.differences, strict=True) if seed in gains]
     interval, student = bootstrap_interval(differences), student_interval(differences)
     if len(differences) < FEWEST_SEEDS or interval is None or student is None:
         return f"; whether that is more than in the runner-up, {other.format}, cannot be told: too few seeds in common"
-    told = f"{size(interval.mean)}{UNITS[metric][1]} more, 95 % interval {span(interval)}"
+    told = f"{size(interval.mean)}{unit_of(study, metric)[1]} more, 95 % interval {span(interval)}"
     if agreed_sign(len(differences), interval, student) == 1:
         return f", and more than in the runner-up, {other.format} ({told})"
     return f"; the data do not separate it from the runner-up, {other.format} ({told}){by_student(interval, student)}"
@@ -176,7 +176,7 @@ def _beside(analysis: Analysis, shown: Sequence[Effect], metric: str) -> list[st
     chosen = [arm for arm in of_wide if arm.variant in variants] or of_wide
     first = {name: next((arm for arm in chosen if arm.format == name), None) for name in wide}
     told = [f"{name} {_level(arm, metric)}" for name, arm in first.items() if arm is not None]
-    what, unit = UNITS[metric]
+    what, unit = unit_of(analysis.study, metric)
     what = f"{what} (of the mean loss)" if metric == PERPLEXITY else what
     return [sentence(f"for reference, {what} with {baseline}: {listed(told)}{unit}")] if told else []
 
@@ -189,7 +189,7 @@ def _level(arm: Arm, metric: str) -> str:
 
 def _without_comparison(analysis: Analysis, metric: str) -> str:
     """What single arms reached, where there is nothing to compare them with."""
-    what, unit = UNITS[metric]
+    what, unit = unit_of(analysis.study, metric)
     everything = [arm for arm in analysis.arms if arm.of]
     told = [f"{arm.label} {_level(arm, metric) if arm.losses else 'diverged'}" for arm in everything]
     optimizers = dict.fromkeys(arm.optimizer for arm in everything)

@@ -140,22 +140,22 @@ def _contrast(key: str, arm: Arm, other: Arm, parts: _Parts, others: _Parts, def
     return Contrast(key, *names, (arm, other), values, bootstrap_interval(values), student_interval(values))
 
 
-def contrast_sentences(contrasts: Sequence[Contrast]) -> tuple[str, ...]:
+def contrast_sentences(contrasts: Sequence[Contrast], unit: str) -> tuple[str, ...]:
     """A sentence for every two values of a key: where the second is better, where worse, where neither can be told."""
     found: dict[tuple[str, str, str], list[Contrast]] = {}
     for contrast in contrasts:
         found.setdefault((contrast.key, contrast.one, contrast.other), []).append(contrast)
     return tuple(
-        sentence(f"{key}, {other} against {one}: {'; '.join(_told(other, members))}")
+        sentence(f"{key}, {other} against {one}: {'; '.join(_told(other, members, unit))}")
         for (key, one, other), members in found.items()
     )
 
 
-def _told(other: str, members: Sequence[Contrast]) -> Iterator[str]:
+def _told(other: str, members: Sequence[Contrast], unit: str) -> Iterator[str]:
     for sign, verb in ((1, f"{other} is better"), (-1, f"{other} is worse")):
-        if shown := [f"{_place(c)} ({_by(c)})" for c in members if c.sign == sign]:
+        if shown := [f"{_place(c)} ({_by(c, unit)})" for c in members if c.sign == sign]:
             yield f"{verb} {few(shown)}"
-    if unclear := [f"{_place(c)} ({_by(c)})" for c in members if c.sign == 0 and c.differences]:
+    if unclear := [f"{_place(c)} ({_by(c, unit)})" for c in members if c.sign == 0 and c.differences]:
         yield f"no difference is shown {few(unclear)}"
     if silent := [_place(c) for c in members if not c.differences]:
         yield f"no pair has ended {few(silent)}"
@@ -165,9 +165,9 @@ def _place(contrast: Contrast) -> str:
     return f"in {contrast.arms[0].format} with {contrast.arms[0].optimizer.partition(' (')[0]}"
 
 
-def _by(contrast: Contrast) -> str:
+def _by(contrast: Contrast, unit: str) -> str:
     mean = sum(contrast.differences) / len(contrast.differences)
-    told = f"{size(mean)} nats per token"
+    told = f"{size(mean)} {unit}"
     if contrast.interval is not None:
         told += f", 95 % interval {span(contrast.interval)}"
     return f"{told}, {count(len(contrast.differences), 'seed')}"

@@ -24,7 +24,7 @@ def recipe_sentences(analysis: Analysis) -> tuple[str, ...]:
         ordered = sorted(members, key=_mean)
         if len(ordered) > 1 and _is_mixed(study, ordered):
             told = [f"{_recipe(arm)} {_mean(arm):.4g} ({count(len(arm.losses), 'seed')})" for arm in ordered]
-            found.append(sentence(f"with {optimizer}, nats per token by recipe: {few(told)}; {_lead(*ordered[:2])}"))
+            found.append(sentence(f"with {optimizer}, {study.unit} by recipe: {few(told)}; {_lead(*ordered[:2])}"))
     return tuple(found)
 
 

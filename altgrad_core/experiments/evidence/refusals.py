@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from altgrad_core.experiments.evidence.arms import FEWEST_RATES, FEWEST_SEEDS
-from altgrad_core.experiments.evidence.effects import LOSS, PERPLEXITY, Effect
+from altgrad_core.experiments.evidence.effects import LOSS, Effect
 from altgrad_core.experiments.study.study import Study
 from altgrad_core.experiments.study.wording import few, listed, sentence, size
 
 NOTHING = 1e-9  # what adding up floats in another order may leave
-UNITS = {LOSS: ("validation loss", " nats per token"), PERPLEXITY: ("perplexity", "")}
+
+
+def unit_of(study: Study, metric: str) -> tuple[str, str]:
+    """What `loss` or `perplexity` is called, and its unit after a space."""
+    return ("validation loss", f" {study.unit}") if metric == LOSS else ("perplexity", "")
 
 
 def refusal(every: Sequence[Effect]) -> str:
@@ -40,7 +44,7 @@ def one_refusal(study: Study, optimizer: str, asked: Sequence[Effect], metric: s
 
 def plain(study: Study, effect: Effect, metric: str) -> str:
     """The effect without an interval."""
-    what, unit = UNITS[metric]
+    what, unit = unit_of(study, metric)
     mean = effect.mean or 0.0
     if abs(mean) < NOTHING:
         return f"the same {what}"

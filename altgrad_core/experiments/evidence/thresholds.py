@@ -12,7 +12,7 @@ from altgrad_core.results.ending import Ending
 
 @dataclass(frozen=True)
 class Threshold:
-    """What one seed tells of where an arm ceases to train.
+    """What one seed tells of where an arm stops training.
 
     Attributes:
         seed: the one with which most rates were tried.

@@ -76,6 +76,7 @@ class Pooled:
         weight: how much of a format's own difference from the mean is kept, from 0 (formats cannot be told apart) to 1.
         p: that formats differ as much as seen by chance alone (F test).
         gains: by format, the pooled estimate.
+        raw: by format, its own mean.
         seeds: how many all formats share.
     """
 
@@ -83,6 +84,7 @@ class Pooled:
     weight: float
     p: float
     gains: Mapping[str, float]
+    raw: Mapping[str, float]
     seeds: int
 
 
@@ -112,8 +114,9 @@ def pooled(gains: Mapping[str, Mapping[int, float]]) -> Pooled | None:
     freedom = (formats - 1) * (count - 1)
     within = math.fsum(value**2 for value in noise) / freedom
     if within == 0:
-        return Pooled(mean, 1.0 if between else 0.0, 0.0 if between else 1.0, by_format, count)
+        return Pooled(mean, 1.0 if between else 0.0, 0.0 if between else 1.0, by_format, by_format, count)
     ratio = between / within
     weight = max(0.0, 1.0 - 1.0 / ratio) if ratio else 0.0
     p = float(stats.f.sf(ratio, formats - 1, freedom))
-    return Pooled(mean, weight, p, {name: mean + weight * (value - mean) for name, value in by_format.items()}, count)
+    moved = {name: mean + weight * (value - mean) for name, value in by_format.items()}
+    return Pooled(mean, weight, p, moved, by_format, count)

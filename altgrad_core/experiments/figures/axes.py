@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LOSS = "validation loss (nats per token)"
+LOSS = "validation loss"
+PER_TOKEN = "nats per token"
+"""The unit of a loss whose exponential is a perplexity."""
 LARGEST = 1e100  # beyond it differences and squares may no longer be finite
 Limits = tuple[float, float]
 

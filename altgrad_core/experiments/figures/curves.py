@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from altgrad_core.experiments.figures.axes import LOSS, Limits, can_be_drawn, legend_below, perplexity_beside
+from altgrad_core.experiments.figures.axes import LOSS, PER_TOKEN, Limits, can_be_drawn, legend_below, perplexity_beside
 from altgrad_core.experiments.figures.canvas import Painter, draw, shortened
 from altgrad_core.experiments.figures.palette import INK, colours_of, dashes_of
 
@@ -82,7 +82,7 @@ def curves_painter(
         axes.set_xlabel("step")
         axes.set_ylabel(axis)
         axes.grid()
-        if axis.endswith("(nats per token)"):
+        if axis.endswith(f"({PER_TOKEN})"):
             perplexity_beside(axes)
         legend_below(figure, entries, columns=2)
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from altgrad_core.experiments.figures.canvas import draw, shortened
+from altgrad_core.experiments.figures.canvas import Painter, draw, shortened
 from altgrad_core.experiments.figures.palette import COLOURS, INK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+
+BINS = 96
 
 
 @dataclass(frozen=True)
@@ -29,9 +32,25 @@ class Occupied:
     edges: Sequence[float]
     density: Sequence[float]
 
+    @classmethod
+    def of(cls, rungs: Sequence[float], weights: Any, *, bins: int = BINS) -> Occupied:
+        """Of weights that are divided by their scale.
 
-def number_line(found: Occupied, *, title: str, name: str, label: str) -> str:
-    """The SVG of one format: rungs as strokes, weights under them; below, the share of weights on every rung."""
+        Args:
+            rungs: the values of the format, ascending.
+            weights: an array of finite numbers, at least one.
+        """
+        import numpy as np
+
+        values, grid = np.asarray(weights, dtype=np.float64).ravel(), np.asarray(rungs, dtype=np.float64)
+        between = (grid[1:] + grid[:-1]) / 2
+        counts = np.bincount(np.searchsorted(between, values), minlength=len(grid))
+        density, edges = np.histogram(values, bins=bins)
+        return cls(grid.tolist(), counts.tolist(), edges.tolist(), density.tolist())
+
+
+def number_line_painter(found: Occupied, *, title: str) -> Painter:
+    """Draws rungs as strokes, the weights under them; below, the share of weights on every rung."""
 
     def paint(figure: Figure) -> None:
         strip, weights, codes = figure.subplots(3, 1, height_ratios=(1, 2.6, 2.2))
@@ -41,7 +60,13 @@ def number_line(found: Occupied, *, title: str, name: str, label: str) -> str:
         weights.sharex(strip)
         _codes(codes, found)
 
-    return draw(paint, width=350, height=280, name=name, label=label)
+    return Painter(paint, 350, 280)
+
+
+def number_line(found: Occupied, *, title: str, name: str, label: str) -> str:
+    """The SVG of one format, see `number_line_painter`."""
+    painter = number_line_painter(found, title=title)
+    return draw(painter.paint, width=painter.width, height=painter.height, name=name, label=label)
 
 
 def _strokes(axes: Axes, found: Occupied) -> None:

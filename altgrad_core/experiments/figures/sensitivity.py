@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from altgrad_core.experiments.figures.axes import (
     LOSS,
+    PER_TOKEN,
     Limits,
     can_be_drawn,
     legend_below,
@@ -75,8 +76,9 @@ def sensitivity(
     title: str,
     name: str,
     label: str,
+    unit: str = PER_TOKEN,
 ) -> str:
-    """The SVG of one panel."""
+    """The SVG of one panel; `unit` is that of the losses."""
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
@@ -92,9 +94,10 @@ def sensitivity(
         log_ticks(axes, [tried.rate for sweep in sweeps for tried in sweep.tried])
         axes.set_title(shortened(title, 40), loc="left", fontweight="bold")
         axes.set_xlabel("learning rate (unit of each optimizer)")
-        axes.set_ylabel(LOSS)
+        axes.set_ylabel(f"{LOSS} ({unit})")
         axes.grid()
-        perplexity_beside(axes)
+        if unit == PER_TOKEN:
+            perplexity_beside(axes)
         legend_below(figure, entries, columns=2)
 
     rows = (len(sweeps) + len(levels) + 1) // 2

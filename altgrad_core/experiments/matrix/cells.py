@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-from altgrad_core.errors import ManifestError, RunError
+from altgrad_core.errors import ManifestError
 from altgrad_core.experiments.matrix.cell import Cell, Setting, cell_of, with_setting
 from altgrad_core.experiments.matrix.search import (
     MOST_STEPS,
@@ -27,8 +26,6 @@ from altgrad_core.manifest.matrix import Label, points, too_many
 from altgrad_core.manifest.merge import dotted, location_of, value_at
 from altgrad_core.manifest.schema import MatrixTable
 from altgrad_core.manifest.search_schema import SearchTable
-from altgrad_core.records.directory import RunDirectory
-from altgrad_core.records.files import read_json
 from altgrad_core.registry.registry import Registry
 from altgrad_core.results.ending import Ending
 
@@ -187,40 +184,6 @@ class Matrix:
                 pair = f"{_described(twin.labels)} and {_described(cell.labels)}"
                 message = f"two cells are one and the same run: {pair}; leave one out"
                 raise self._error((), message)
-
-
-def ending_of(directory: RunDirectory) -> Ending | None:
-    """How the cell in a directory ended; None where it has not."""
-    if not directory.is_finished:
-        return None
-    try:
-        summary = read_json(directory.summary)
-    except (OSError, RunError):
-        return None  # damaged: whoever continues the run says so
-    return Ending.of(summary) if "validation_loss" in summary else None
-
-
-def endings_in(
-    matrix: Matrix, study: Path, *, known: Endings | None = None, apart_from: Set[str] = frozenset()
-) -> dict[str, Ending]:
-    """How every cell that ended did, and those that a search added because of that.
-
-    Args:
-        known: endings that need not be looked up.
-        apart_from: cells whose endings do not count.
-    """
-    endings = dict(known or {})
-    while True:
-        unknown = [c for c in matrix.cells(endings) if c.name not in endings and c.name not in apart_from]
-        fresh = {cell.name: found for cell in unknown if (found := ending_of(directory_of(cell, study))) is not None}
-        if not fresh:
-            return endings
-        endings |= fresh
-
-
-def directory_of(cell: Cell, study: Path) -> RunDirectory:
-    """Where a cell runs."""
-    return RunDirectory(study / cell.name)
 
 
 def _described(labels: Mapping[str, Label]) -> str:

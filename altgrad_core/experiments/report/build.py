@@ -14,6 +14,7 @@ from altgrad_core.experiments.report.sections.layers import layers_section
 from altgrad_core.experiments.report.sections.lines import lines_section
 from altgrad_core.experiments.report.sections.losses import losses_section
 from altgrad_core.experiments.report.sections.provenance import provenance_section
+from altgrad_core.experiments.report.sections.statistics import statistics_section
 from altgrad_core.experiments.report.sections.summary import summary_blocks
 from altgrad_core.experiments.report.sections.why import why_section
 from altgrad_core.experiments.report.view import View
@@ -23,6 +24,7 @@ from altgrad_core.experiments.study.wording import count
 SECTIONS = (
     answers_section,
     effects_section,
+    statistics_section,
     losses_section,
     layers_section,
     failures_section,

@@ -14,7 +14,6 @@ from altgrad_core.numerics.minifloat import Minifloat
 from altgrad_core.records.directory import RunDirectory
 from altgrad_core.running.state.checkpoint import checkpoint_steps, read_checkpoint
 
-BINS = 96
 MOST_BITS = 10  # beyond them the rungs are too many to be drawn one by one
 FACTS = ("exponent_bits", "mantissa_bits", "bias", "specials", "subnormals", "signed", "name")
 
@@ -118,23 +117,16 @@ def _grouped(
 def _seen(format: Rungs, step: int, model: bytes, layers: Layers) -> Seen:
     import numpy as np
 
-    name, rungs = format[0], np.array(format[1])
-    between = (rungs[1:] + rungs[:-1]) / 2
-    counts, present = np.zeros(len(rungs), dtype=np.int64), 0
-    scaled = []
-    for weight in _scaled(model, layers):
-        counts += np.bincount(np.searchsorted(between, weight), minlength=len(rungs))
-        present += 1
-        scaled.append(weight)
-    if not scaled or counts.sum() == 0:
+    name, rungs = format
+    scaled = list(_scaled(model, layers))
+    if not any(weight.size for weight in scaled):
         raise Unseen(f"the checkpoint of step {step} holds no finite weight in {name}")
-    density, edges = np.histogram(np.concatenate(scaled), bins=BINS)
+    occupied = Occupied.of(rungs, np.concatenate(scaled))
+    counts = np.array(occupied.counts)
     shares = counts[counts > 0] / counts.sum()
-    return Seen(
-        name, step, present, int(counts.sum()), int(np.count_nonzero(counts)), len(rungs),
-        max(0.0, float(-(shares * np.log2(shares)).sum())),
-        Occupied(rungs.tolist(), counts.tolist(), edges.tolist(), density.tolist()),
-    )  # fmt: skip
+    entropy = max(0.0, float(-(shares * np.log2(shares)).sum()))
+    used = int(np.count_nonzero(counts))
+    return Seen(name, step, len(scaled), int(counts.sum()), used, len(rungs), entropy, occupied)
 
 
 def _scaled(model: bytes, layers: Layers) -> Iterator[Any]:

@@ -78,6 +78,11 @@ def _write(place: Path, files: Mapping[str, bytes]) -> None:
     """The page comes last, so that it never shows what is not there."""
     for name, content in files.items():
         path = place / name
+        if path.parent != place and path.parent.is_symlink():
+            raise RunError(
+                f"{path.parent}: is a symbolic link to {path.parent.readlink()}, and nothing is written through a link; "
+                "remove it, or choose another place with --out"
+            )
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, content)

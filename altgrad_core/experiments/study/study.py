@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from altgrad_core.experiments.study.labels import UNKNOWN, Defaults, Labels, labels_of
 from altgrad_core.experiments.study.reading import Planned, Reader
@@ -43,6 +44,22 @@ class Study:
     def optimizers(self) -> tuple[str, ...]:
         """The optimizer labels in order of appearance."""
         return tuple(dict.fromkeys(result.optimizer for result in self.results))
+
+    @property
+    def unit(self) -> str:
+        """The unit of the losses."""
+        units = dict.fromkeys(str(unit) for task in self._tasks if (unit := task.get("unit")))
+        return " or ".join(units) or "nats per token"
+
+    @property
+    def initial_loss(self) -> float | None:
+        """The loss of a model that has learned nothing; None where cells differ in it, or it is not recorded."""
+        found = {float(loss) for task in self._tasks if isinstance(loss := task.get("initial_loss"), int | float)}
+        return found.pop() if len(found) == 1 else None
+
+    @property
+    def _tasks(self) -> list[Mapping[str, Any]]:
+        return [task for result in self.results if isinstance(task := result.summary.get("task"), Mapping)]
 
     def seeds(self) -> tuple[int, ...]:
         """The seeds in order of appearance."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from altgrad_core.contracts.executor import Executor
+from altgrad_core.contracts.executor import Executor, ExecutorSpec
 from altgrad_core.experiments.workers.processes import WorkerProcesses
 from altgrad_core.manifest.explain import validated
 from altgrad_core.manifest.load import ManifestFile
@@ -18,8 +18,18 @@ def executor_of(source: ManifestFile, registry: Registry, *, jobs: int) -> Execu
         ManifestError: `[executor]` names none that is installed, or has a bad option.
         PluginError: what it connects to is not there.
     """
+    spec = executor_spec(source, registry)
+    return WorkerProcesses(jobs) if spec is None else spec.build(jobs)
+
+
+def executor_spec(source: ManifestFile, registry: Registry) -> ExecutorSpec | None:
+    """The executor that a manifest names, with its options, connected to nothing yet; None where it names none.
+
+    Raises:
+        ManifestError: `[executor]` names none that is installed, or has a bad option.
+    """
     if "executor" not in source.data:
-        return WorkerProcesses(jobs)
+        return None
     table = validated(UseTable, source.data["executor"], source, ("executor",))
-    executor: Executor = Finder(source, registry).options("executor", table, ("executor",)).build(jobs)
-    return executor
+    spec: ExecutorSpec = Finder(source, registry).options("executor", table, ("executor",))
+    return spec

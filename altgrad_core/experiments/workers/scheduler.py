@@ -15,7 +15,8 @@ from typing import Any
 from altgrad_core.contracts.executor import Executor, Job
 from altgrad_core.errors import ManifestError, RunError
 from altgrad_core.experiments.matrix.cell import Cell
-from altgrad_core.experiments.matrix.cells import Matrix, directory_of, endings_in
+from altgrad_core.experiments.matrix.cells import Matrix
+from altgrad_core.experiments.matrix.endings import directory_of, endings_in
 from altgrad_core.experiments.matrix.plan import plan_of
 from altgrad_core.experiments.workers.board import Board
 from altgrad_core.records.directory import CELLS, RunDirectory, mark_latest

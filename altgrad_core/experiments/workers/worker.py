@@ -30,7 +30,8 @@ from altgrad_core.records.record import Record, encode_record
 from altgrad_core.records.tracker_thread import is_any_stuck
 from altgrad_core.registry.registry import Registry, installed
 from altgrad_core.running.assembly.resolve import resolve
-from altgrad_core.running.session.session import Outcome, begin, resume
+from altgrad_core.running.session.outcome import Outcome
+from altgrad_core.running.session.session import begin, resume
 from altgrad_core.running.state.checkpoint import checkpoint_steps
 
 Tell = Callable[[Mapping[str, Any]], None]

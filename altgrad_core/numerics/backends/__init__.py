@@ -6,26 +6,42 @@ import warnings
 from functools import lru_cache
 from importlib import import_module
 from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
-from altgrad_core.numerics.backends.case import Case
+from altgrad_core.numerics.backends.case import Case, Operation
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from altgrad_core.numerics.quantizer import Quantizer
 
 ORDER = ("numba", "triton", "inductor", "reference")  # the last one supports everything
 
 
-def choose(case: Case) -> ModuleType:
+def choose(case: Case) -> Any:
     """The backend for a case: a module that has its operation as a function.
 
     A backend says in its function `supports(case)` what it has. What it does not name goes on to the next.
     """
-    return _chosen(case, ORDER)
+    return load(_chosen(case, ORDER))
+
+
+def choose_for(operation: Operation, x: Tensor, how: Quantizer) -> Any:
+    """The backend for what a quantizer does with a tensor; the quantizer keeps its name for others of this kind."""
+    kind = (operation, x.device.type, x.dtype, x.is_contiguous(), ORDER)
+    name = how.choices.get(kind)
+    if name is None:
+        case = Case(*kind[:4], (how.target,), how.rounding, how.nonfinite, how.tiling)
+        name = how.choices[kind] = _chosen(case, ORDER)
+    return load(name)
 
 
 @lru_cache(maxsize=4096)
-def _chosen(case: Case, order: tuple[str, ...]) -> ModuleType:
+def _chosen(case: Case, order: tuple[str, ...]) -> str:
     for name in order:
         backend = load(name)
         if backend is not None and backend.supports(case):
-            return backend
+            return name
     raise LookupError(f"no backend of {order} supports {case}")
 
 

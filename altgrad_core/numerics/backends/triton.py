@@ -139,7 +139,7 @@ def adam_walk(
     from altgrad_core.numerics.triton import run_walk
 
     moments, trail = (state["exp_avg"], state["exp_avg_sq"]), state.get("bit_position")
-    if not run_walk.fits(weight, *moments, trail):
+    if not run_walk.fits(gradient, weight, *moments, trail):
         return reference.adam_walk(weight, gradient, state, path, step, betas=betas, eps=eps)
     state["step"] += 1
     rungs, numbers = run_walk.adam_step(float(state["step"]), step.rungs, betas, eps)
@@ -150,7 +150,7 @@ def walk(weight: Tensor, gradient: Tensor, direction: Tensor, path: Path, step: 
     """See `walk.walk`."""
     from altgrad_core.numerics.triton import run_walk
 
-    if not run_walk.fits(weight, direction, trail):
+    if not run_walk.fits(gradient, weight, direction, trail):
         return reference.walk(weight, gradient, direction, path, step, trail=trail)
     return run_walk.walk(weight, gradient, (direction,), path, step, trail=trail, adam=None)
 
@@ -161,7 +161,7 @@ def stochastic_walk(
     """See `walk.stochastic_walk`."""
     from altgrad_core.numerics.triton import run_walk
 
-    if not run_walk.fits(weight, direction, trail):
+    if not run_walk.fits(gradient, weight, direction, trail):
         return reference.stochastic_walk(weight, gradient, direction, path, step, trail=trail, key=key)
     return run_walk.stochastic_walk(weight, gradient, direction, path, step, trail=trail, key=key)
 
@@ -170,6 +170,6 @@ def update_velocity(velocity: Tensor, gradient: Tensor, momentum: float) -> Tens
     """See `walk.update_velocity`."""
     from altgrad_core.numerics.triton import run_walk
 
-    if not run_walk.fits(velocity):
+    if not run_walk.fits(gradient, velocity):
         return reference.update_velocity(velocity, gradient, momentum)
     return run_walk.update_velocity(velocity, gradient, momentum)

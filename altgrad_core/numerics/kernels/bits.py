@@ -14,6 +14,7 @@ import numba
 import numpy as np
 
 from altgrad_core.numerics.kernels.facts import NEVER
+from altgrad_core.numerics.kernels.keeping import kept_where_possible
 
 BLOCK = 4096  # elements between two sums of the 32-bit counters: what fits in the first-level cache
 HALF = 1  # `HALF`: bfloat16 in and out, rounded on the way out
@@ -29,7 +30,7 @@ def _compiler(**more):
         numba.njit(cache=True, **options)(_compiler)  # looks for the place; nothing is compiled
     except RuntimeError:
         return numba.njit(**options)
-    return numba.njit(cache=True, **options)
+    return lambda function: kept_where_possible(numba.njit(cache=True, **options)(function))
 
 
 compiled = _compiler()

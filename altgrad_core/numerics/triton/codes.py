@@ -46,7 +46,7 @@ def codes_of(bits, scaled, words, values, edges, codes, R: tl.constexpr):
     return tl.where(is_nan, tl.load(codes + (R.rungs + 3)), code), is_nan
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["low_key", "high_key"])
 def encode_pass(x, out, scale, counts, values, edges, codes, n, low_key, high_key, R: tl.constexpr, BIG: tl.constexpr):
     """The codes of x / scale into `out`, and how many are NaN into `counts[3]`; a program takes a group of random words.
 

@@ -118,20 +118,34 @@ def is_plain(top, factor, R: tl.constexpr, POWER: tl.constexpr, EXACT: tl.conste
 @triton.jit
 def careful(to, item, factor, words, inside, values, edges, counts, R: tl.constexpr):
     """Round, store and count what may be infinite or NaN, at any scale, or rounded once more as it is stored."""
+    top, beyond, special = rounded_carefully(to, item, factor, words, inside, values, edges, R, False)
+    count_all(counts, top, beyond, special)
+
+
+@triton.jit
+def rounded_carefully(to, item, factor, words, inside, values, edges, R: tl.constexpr, POWER: tl.constexpr):
+    """Round and store, and what `count_all` counts of each value."""
     bits = bits_of(item)
-    scaled = as_bits(tl.div_rn(as_float(bits), factor))
+    scaled = divided(bits, factor, POWER)
     product, over, is_zero = round_scaled(bits, scaled, factor, words, values, edges, R)
     raw = bits & MAGNITUDE
     is_nan, is_infinite = (raw > INFINITY) & inside, (raw == INFINITY) & inside
     product = with_nonfinite(product, bits, factor, R)
     tl.store(to, tl.where(is_nan, item, kept_nan(product, item)), mask=inside)
-    is_number = (scaled & MAGNITUDE) <= INFINITY
-    top = total_max(tl.where(inside & (raw < INFINITY), raw, 0))
-    under = is_zero & (raw > 0) & is_number & inside
-    count_finite(counts, top, total(under))
-    count(counts, 1, total(over & is_number & inside))
-    count(counts, 3, total(is_nan))
-    count(counts, 4, total(is_infinite))
+    is_number = ((scaled & MAGNITUDE) <= INFINITY) & inside
+    beyond = (over & is_number).to(tl.int32) + (is_zero & (raw > 0) & is_number).to(tl.int32) * 65536
+    special = is_nan.to(tl.int32) + is_infinite.to(tl.int32) * 65536
+    return tl.where(inside & (raw < INFINITY), raw, 0), beyond, special
+
+
+@triton.jit
+def count_all(counts, top, beyond, special):
+    """Count: bits of finite magnitudes; overflows, and times 65536 underflows; NaNs, and times 65536 infinities."""
+    beyond, special = tl.sum(tl.ravel(beyond), axis=0), tl.sum(tl.ravel(special), axis=0)
+    count_finite(counts, tl.max(tl.ravel(top), axis=0), beyond >> 16)
+    count(counts, 1, beyond & 0xFFFF)
+    count(counts, 3, special & 0xFFFF)
+    count(counts, 4, special >> 16)
 
 
 @triton.jit
@@ -145,12 +159,6 @@ def kept_nan(bits, item):
 def total(flags):
     """How many are true, int32."""
     return tl.sum(tl.ravel(flags.to(tl.int32)), axis=0)
-
-
-@triton.jit
-def total_max(numbers):
-    """The largest of all."""
-    return tl.max(tl.ravel(numbers), axis=0)
 
 
 @triton.jit
@@ -176,10 +184,10 @@ def group_words(group, low_key, high_key):
     )  # fmt: skip
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["low_key", "high_key"])
 def stochastic_pass(
     x, out, scale, counts, values, edges, n, low_key, high_key, columns, rows, across, down,
-    R: tl.constexpr, S: tl.constexpr, TILED: tl.constexpr, TILE_ROWS: tl.constexpr, TILE_COLUMNS: tl.constexpr, BIG: tl.constexpr,
+    R: tl.constexpr, S: tl.constexpr, POWER: tl.constexpr, TILED: tl.constexpr, TILE_ROWS: tl.constexpr, TILE_COLUMNS: tl.constexpr, BIG: tl.constexpr,
 ):  # fmt: skip
     """As `quantize_pass`, by chance: each program takes one group of random words (see `numerics.random`).
 
@@ -194,6 +202,7 @@ def stochastic_pass(
     a, b, c, d = group_words(start, low_key, high_key)
     if not TILED:
         factor = own_scale(scale, counts, S)
+    top, beyond, special = tl.zeros_like(lane), tl.zeros_like(lane), tl.zeros_like(lane)
     for word in tl.static_range(4):
         at = start * GROUP_OF + word * COUNTERS + lane
         inside = at < n
@@ -202,4 +211,6 @@ def stochastic_pass(
             tile = tile_of(at, columns, rows, across, TILE_ROWS, TILE_COLUMNS, down)
             factor = tl.load(scale + tile, mask=inside, other=1.0)
         item = tl.load(x + at, mask=inside, other=0)
-        careful(out + at, item, factor, drawn, inside, values, edges, counts, R)
+        found = rounded_carefully(out + at, item, factor, drawn, inside, values, edges, R, POWER)
+        top, beyond, special = tl.maximum(top, found[0]), beyond + found[1], special + found[2]
+    count_all(counts, top, beyond, special)

@@ -93,14 +93,12 @@ def _whole(x: Tensor, values: Tensor, counts: Counts, how: Quantizer, given: Ten
     scale = torch.empty((), dtype=torch.float32, device=x.device) if given is None else on_device(given, x)
     size = x.numel()
     tensors = (cells_of(x), cells_of(values), scale, counts.cells, plan.values, plan.edges, size)
-    constants: dict[str, Any] = {"R": plan.rounding, "S": plan.rule, "BIG": size > MOST}
+    constants: dict[str, Any] = {"R": plan.rounding, "S": plan.rule, "POWER": is_power, "BIG": size > MOST}
     if plan.rounding.random_bits:
         _draw(x, tensors, key, constants, None)
     else:
         exact = plan.is_exact(x, is_power=is_power)
-        launch(
-            flat.quantize_pass, -(-size // BLOCK), x, *tensors, POWER=is_power, EXACT=exact, BLOCK=BLOCK, **constants
-        )
+        launch(flat.quantize_pass, -(-size // BLOCK), x, *tensors, EXACT=exact, BLOCK=BLOCK, **constants)
     return scale if given is None else given
 
 
@@ -120,7 +118,11 @@ def _tiled(x: Tensor, values: Tensor, counts: Counts, how: Quantizer, given: Ten
     size = x.numel()
     tensors = (cells_of(x), cells_of(values), scale.contiguous(), counts.cells, plan.values, plan.edges, size)
     _draw(
-        x, tensors, key, {"R": plan.rounding, "S": Rule("given"), "BIG": size > MOST}, Extent.of(tuple(x.shape), tiling)
+        x,
+        tensors,
+        key,
+        {"R": plan.rounding, "S": Rule("given"), "POWER": False, "BIG": size > MOST},
+        Extent.of(tuple(x.shape), tiling),
     )
     return scale if given is None else given
 

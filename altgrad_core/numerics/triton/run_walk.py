@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -46,7 +46,7 @@ def walk(
     each = _scales(path.scale, weight)
     rungs, factor = _number(step.rungs, weight, torch.float32)
     rest = (each, rungs, counts.cells, size, factor, float(step.bound), float(step.keep), *map(float, numbers))
-    traits: dict[str, object] = {
+    traits: dict[str, Any] = {
         "LINE": line_of(path.line),
         "R": line_of(path.format),
         "KIND": kind,
@@ -68,7 +68,7 @@ def stochastic_walk(
     plain = (*_three(factor), min(step.bound, MOST_RUNGS), float(step.keep), float(step.momentum or 0.0))
     numbers = (*plain, as_int32(key), as_int32(key >> 32))
     kind = "direction" if step.momentum is None else "velocity"
-    traits: dict[str, object] = {
+    traits: dict[str, Any] = {
         "R": line_of(path.format),
         "KIND": kind,
         "DECAYS": step.keep != 1,
@@ -96,10 +96,12 @@ def update_velocity(velocity: Tensor, gradient: Tensor, momentum: float) -> Tens
     return squares.sum().sqrt()
 
 
-def fits(*tensors: Tensor | None) -> bool:
-    """Whether these can be updated in place: contiguous, float32 or, for a trail, int32, and not empty."""
+def fits(gradient: Tensor, *tensors: Tensor | None) -> bool:
+    """Whether the kernels take a gradient of this type, and can update the others in place, none of which is empty."""
     kinds = (torch.float32, torch.int32)
-    return all(x is None or (x.is_contiguous() and x.dtype in kinds and x.numel() > 0) for x in tensors)
+    return gradient.dtype == torch.float32 and all(
+        x is None or (x.is_contiguous() and x.dtype in kinds and x.numel() > 0) for x in tensors
+    )
 
 
 def _flat(*tensors: Tensor) -> tuple[Tensor, ...]:

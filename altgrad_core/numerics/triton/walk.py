@@ -110,7 +110,7 @@ def count_gradients(gradient, inside, counts):
     count(counts, 2, tl.sum((inside & sound & (gradient != 0)).to(tl.int32), axis=0))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["low_key", "high_key"])
 def stochastic_walk_pass(
     w, g, m, trail, scales, rungs, counts, n, upper, middle, lower, bound, keep, beta1, low_key, high_key,
     ON_DEVICE: tl.constexpr, R: tl.constexpr, KIND: tl.constexpr, DECAYS: tl.constexpr, COUNTED: tl.constexpr, APIECE: tl.constexpr, BIG: tl.constexpr,

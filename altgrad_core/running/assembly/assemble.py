@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 
 from torch import nn
 from torch.optim import Optimizer
@@ -15,11 +14,11 @@ from altgrad_core.running.assembly.data_and_model import build_batches, build_da
 from altgrad_core.running.assembly.environment import choose_device, prepare, reset_defaults
 from altgrad_core.running.assembly.groups import Share, shares
 from altgrad_core.running.assembly.library import build, layer_kinds
+from altgrad_core.running.assembly.moments import missing_moments
 from altgrad_core.running.assembly.plausibility import unseen_layers
 from altgrad_core.running.assembly.resolved import Resolved
 from altgrad_core.running.assembly.run import Run
 from altgrad_core.running.model.layers import layers_of
-from altgrad_core.running.model.param import Param
 from altgrad_core.running.model.plan import Plan
 from altgrad_core.running.model.recipe import unmatched, unselected
 from altgrad_core.running.model.view import watched_weights
@@ -44,7 +43,7 @@ def assemble(resolved: Resolved, processes: Processes = ALONE) -> Run:
     plan = located(resolved, ("recipe",), lambda: _plan(resolved, model))
     if processes.rank == 0 and (problem := plan.thin_coverage()) is not None:
         warnings.warn(problem, stacklevel=2)
-    optimizer = _build_optimizer(resolved, plan.params())
+    optimizer = _build_optimizer(resolved, plan)
     plan.round_moments_of(optimizer)
     reset_defaults()
     return Run(
@@ -71,11 +70,16 @@ def _plan(resolved: Resolved, model: nn.Module) -> Plan:
     )
 
 
-def _build_optimizer(resolved: Resolved, params: Sequence[Param]) -> Optimizer:
+def _build_optimizer(resolved: Resolved, plan: Plan) -> Optimizer:
+    params = plan.params()
     for index, group in enumerate(resolved.groups):
         if (problem := group.problem(params)) is not None:
             raise resolved.error(("optimizer", "group", index, "layers"), problem)
-    return chained([_build_share(resolved, share) for share in shares(resolved.optimizer, resolved.groups, params)])
+    parts = shares(resolved.optimizer, resolved.groups, params)
+    built = chained([_build_share(resolved, share) for share in parts])
+    if (problem := missing_moments(plan, parts)) is not None:
+        raise resolved.error(("recipe",), problem)
+    return built
 
 
 def _build_share(resolved: Resolved, share: Share) -> Optimizer:

@@ -11,10 +11,10 @@ from altgrad_core.contracts.model import ModelSpec
 from altgrad_core.contracts.optimizer import OptimizerSpec
 from altgrad_core.contracts.options import Options
 from altgrad_core.errors import AltgradError, FormatError, ManifestError, reason_of
-from altgrad_core.manifest.explain import problem_at, validated
+from altgrad_core.manifest.explain import Problems, problem_at, validated
 from altgrad_core.manifest.lines import Location
 from altgrad_core.manifest.load import ManifestFile
-from altgrad_core.manifest.schema import InlineFormat, Manifest, OptimizerTable, QuantizerTable, UseTable
+from altgrad_core.manifest.schema import InlineFormat, OptimizerTable, QuantizerTable, RecipeTable, UseTable
 from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.minifloat import Minifloat
 from altgrad_core.numerics.quantizer import Quantizer
@@ -124,17 +124,19 @@ class Finder:
             for index, group in enumerate(table.group)
         )
 
-    def rules(self, manifest: Manifest) -> tuple[Rule, ...]:
-        """The rules of the recipe, with their formats."""
-        rules = []
-        for index, table in enumerate(manifest.recipe):
-            quantizers = {
-                role: self._quantizer(q, ("recipe", index, role))
-                for role in ROLES
-                if (q := getattr(table, role)) is not None
-            }
-            rules.append(Rule(table.layers, **quantizers))
-        return tuple(rules)
+    def rule(self, table: RecipeTable, index: int) -> Rule:
+        """A rule of the recipe, with its formats.
+
+        Raises:
+            ManifestError: a line for each quantizer that cannot be.
+        """
+        quantizers, problems = {}, Problems()
+        for role in ROLES:
+            if (choice := getattr(table, role)) is not None:
+                with problems.noted():
+                    quantizers[role] = self._quantizer(choice, ("recipe", index, role))
+        problems.refuse()
+        return Rule(table.layers, **quantizers)
 
     def _quantizer(self, table: QuantizerTable, location: Location) -> Quantizer:
         return Quantizer(

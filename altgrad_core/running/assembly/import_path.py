@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import difflib
 import sys
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from altgrad_core.errors import PluginError, reason_of
+from altgrad_core.errors import ManifestError, PluginError, reason_of
+from altgrad_core.manifest.explain import problem_at
+from altgrad_core.manifest.lines import Location
+from altgrad_core.manifest.load import ManifestFile
 
 
 def imported(use: str) -> Any:
@@ -30,3 +34,28 @@ def imported(use: str) -> Any:
     except BaseException as error:  # a module of a user: whatever it raises is its own failure
         guess = f'; did you mean "{module_name}:{near[0]}"?' if near else ""
         raise PluginError(f'cannot import "{use}": {reason_of(error)}{guess}') from None
+
+
+def refuse_imports(source: ManifestFile) -> None:
+    """Refuse a manifest that names an import path anywhere; nothing is imported to find out.
+
+    Raises:
+        ManifestError: a line for every one.
+    """
+    found = [
+        problem_at(source, location, f'"{use}" would be imported, and --no-imports forbids it; look at the code first')
+        for location, use in _uses(source.data, ())
+        if ":" in use
+    ]
+    if found:
+        raise ManifestError("\n".join(found))
+
+
+def _uses(value: Any, location: Location) -> Iterator[tuple[Location, str]]:
+    """Every `use`, and where it stands."""
+    if isinstance(value, list):
+        value = dict(enumerate(value))
+    for key, inner in value.items() if isinstance(value, dict) else ():
+        if key == "use" and isinstance(inner, str):
+            yield (*location, key), inner
+        yield from _uses(inner, (*location, key))

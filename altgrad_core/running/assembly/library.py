@@ -67,7 +67,7 @@ def quantize_model(
     kinds = layer_kinds(installed())
     plan = Plan(
         model,
-        [_with_formats(rule) for rule in rules],
+        [with_formats(rule) for rule in rules],
         kinds=kinds,
         find=load_format,
         seed=seed,
@@ -143,7 +143,8 @@ def build(spec: OptimizerSpec, params: Sequence[Param]) -> Optimizer:
     return make_copyable(optimizer)
 
 
-def _with_formats(rule: Rule) -> Rule:
+def with_formats(rule: Rule) -> Rule:
+    """The rule with the installed formats in the place of their names."""
     quantizers = {role: _with_format(q) for role in ROLES if (q := getattr(rule, role)) is not None}
     return Rule(rule.layers, **quantizers)
 

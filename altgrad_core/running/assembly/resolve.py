@@ -17,6 +17,7 @@ from altgrad_core.registry.registry import Registry, suggestion
 from altgrad_core.running.assembly.finder import Finder
 from altgrad_core.running.assembly.plausibility import contradictions
 from altgrad_core.running.assembly.resolved import Resolved
+from altgrad_core.running.assembly.tables import Tables
 
 
 def resolve(source: ManifestFile, registry: Registry) -> Resolved:
@@ -26,11 +27,14 @@ def resolve(source: ManifestFile, registry: Registry) -> Resolved:
         ManifestError: an unknown name, a bad option, an intervention that reads what nothing reports, what can
             never come about.
     """
-    manifest = validated(Manifest, source.data, source)
     find, problems = Finder(source, registry), Problems()
-    if manifest.executor is not None:
-        raise find.error(("executor",), "trains the cells of a study; this manifest has no [matrix]")
-    parts = _parts(find, manifest, problems)
+    with problems.noted():
+        manifest = validated(Manifest, source.data, source)
+    if source.data.get("executor") is not None:
+        problems.found.append(
+            str(find.error(("executor",), "trains the cells of a study; this manifest has no [matrix]"))
+        )
+    parts = _parts(find, Tables.of(source.data), problems)
     problems.refuse()
     resolved = Resolved(source=source, manifest=manifest, registry=registry, plugins=(), **parts)
     for index, intervention in enumerate(resolved.interventions):
@@ -58,23 +62,32 @@ def resolve(source: ManifestFile, registry: Registry) -> Resolved:
     return replace(resolved, plugins=tuple(find.used.values()))
 
 
-def _parts(find: Finder, manifest: Manifest, problems: Problems) -> dict[str, Any]:
+def _parts(find: Finder, tables: Tables, problems: Problems) -> dict[str, Any]:
     """Everything that the tables of a manifest name; what is wrong with any of them goes to `problems`."""
     parts: dict[str, Any] = {}
-    with problems.noted():
-        parts["model"] = find.model(manifest.model)
-    with problems.noted():
-        parts["data"] = find.options("dataset", manifest.data, ("data",))
-    with problems.noted():
-        parts["optimizer"] = find.optimizer(manifest.optimizer, ("optimizer",))
-        parts["groups"] = find.groups(manifest.optimizer)
-    with problems.noted():
-        parts["rules"] = find.rules(manifest)
+    if tables.model is not None:
+        with problems.noted():
+            parts["model"] = find.model(tables.model)
+    if tables.data is not None:
+        with problems.noted():
+            parts["data"] = find.options("dataset", tables.data, ("data",))
+    if tables.optimizer is not None:
+        with problems.noted():
+            parts["optimizer"] = find.optimizer(tables.optimizer, ("optimizer",))
+        with problems.noted():
+            parts["groups"] = find.groups(tables.optimizer)
+    rules = []
+    for index, rule in enumerate(tables.recipe):
+        if rule is not None:
+            with problems.noted():
+                rules.append(find.rule(rule, index))
+    parts["rules"] = tuple(rules)
     for kind in ("monitor", "intervention", "tracker"):
         members = []
-        for index, table in enumerate(getattr(manifest, kind)):
-            with problems.noted():
-                members.append(find.options(kind, table, (kind, index)))
+        for index, table in enumerate(getattr(tables, kind)):
+            if table is not None:
+                with problems.noted():
+                    members.append(find.options(kind, table, (kind, index)))
         parts[f"{kind}s"] = tuple(members)
     return parts
 

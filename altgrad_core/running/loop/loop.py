@@ -14,6 +14,7 @@ from altgrad_core.contracts.events import Backpropagated, Began, Ended, Evaluate
 from altgrad_core.errors import AltgradError, RunError
 from altgrad_core.numerics.random import derive_key
 from altgrad_core.records.sinks import Sink
+from altgrad_core.running.assembly.environment import seed_generator
 from altgrad_core.running.assembly.run import Run
 from altgrad_core.running.loop.apply import Ruled, apply, clip_gradients
 from altgrad_core.running.loop.dispatch import Decision, Dispatch
@@ -127,7 +128,7 @@ class Loop:
 
     def _micro_loss(self, step: int, micro_batch: int) -> torch.Tensor:
         """The share of one micro-batch in the loss of its step; the same whenever it is called."""
-        torch.manual_seed(self._key("forward", step, micro_batch))
+        seed_generator(self.run.device, self._key("forward", step, micro_batch))
         return self._loss(*self.run.batches.train(step, micro_batch)) / self.run.settings.data.accumulate
 
     def _loss(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -153,7 +154,7 @@ class Loop:
         clip_norm = self.run.settings.optimizer.clip_norm
         if clip_norm is not None:
             clip_gradients(self.run, clip_norm)
-        torch.manual_seed(self._key("optimizer", step))
+        seed_generator(self.run.device, self._key("optimizer", step))
         with self.run.freezing.in_force():
             self.run.optimizer.step()
         return self.dispatch.emit(Updated(step, view, loss, rate), {"learning-rate": rate})

@@ -87,7 +87,7 @@ def checksum(tensor: Tensor) -> int:
     flat = values.contiguous().flatten()
     if flat.device.type != "cpu":
         flat = _column_sums(flat).cpu()
-    return zlib.crc32(flat.view(torch.uint8).numpy())
+    return zlib.crc32(flat.view(torch.uint8).numpy().data)
 
 
 def _column_sums(flat: Tensor) -> Tensor:

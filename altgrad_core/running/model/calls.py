@@ -19,11 +19,15 @@ class Calls:
         self._count, self._next = 0, -1
         self._inputs: dict[Fingerprint, list[int]] = {}
 
-    def new(self, x: Tensor, at: object) -> int:
-        """The number of a new call with input `x`, from 0; `at` names the micro-batch of a step."""
+    def new(self, x: Tensor | None, at: object) -> int:
+        """The number of a new call with input `x`, from 0; `at` names the micro-batch of a step.
+
+        Where `x` is None the call is never repeated: to tell inputs apart takes a pass over each, and waits for its device.
+        """
         if at != self._at:
             self._at, self._count, self._inputs = at, 0, {}
-        self._inputs.setdefault(fingerprint(x), []).append(self._count)
+        if x is not None:
+            self._inputs.setdefault(fingerprint(x), []).append(self._count)
         self._count += 1
         return self._count - 1
 

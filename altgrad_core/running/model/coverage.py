@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 import torch
@@ -59,6 +60,18 @@ class Coverage:
         lines += [f"  not {part.path or 'the model itself'}: {part.why}" for part in self.uncovered[:MOST_LISTED]]
         more = len(self.uncovered) - MOST_LISTED
         return "\n".join([*lines, *([f"  and {more} more"] if more > 0 else [])])
+
+    def _repr_html_(self) -> str:
+        """A table of what is not quantized, for notebooks."""
+        products = "" if self.multiply_adds is None else f" and {self.multiply_adds:.1%} of multiply-adds"
+        head = "<tr><th>not quantized</th><th>why</th><th>parameters</th><th>multiply-adds</th></tr>"
+        rows = [
+            f"<tr><td>{escape(part.path) or 'the model itself'}</td><td>{escape(part.why)}</td>"
+            f"<td>{part.parameters:,}</td><td>{part.multiply_adds:,}</td></tr>"
+            for part in self.uncovered
+        ]
+        table = f"<table>{head}{''.join(rows)}</table>" if rows else ""
+        return f"<p>quantized: {self.parameters:.1%} of parameters{products}</p>{table}"
 
 
 def coverage(

@@ -11,10 +11,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from altgrad_core.contracts.actions import MOMENTS, Role
 from altgrad_core.numerics.quantizer import Quantizer
+from altgrad_core.numerics.random import derive_key
 from altgrad_core.numerics.tally import Quantized, Tally
 
 MOST_CHANGES = 3
+ONCE_A_STEP: tuple[Role, ...] = ("weight", *MOMENTS)
+"""The roles that every process and micro-batch rounds alike."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +32,11 @@ class Passed:
     done: Quantized
 
     def serves(self, x: Tensor, how: Quantizer, scale: Tensor | None) -> bool:
-        """Whether rounding `x` would give the same again."""
+        """Whether rounding `x` would give the same again; elsewhere than on the CPU scales are not waited for to compare them."""
         is_same = self.x() is x and self.version == version_of(x) and self.how == how
         if scale is None or self.scale is None:
             return is_same and scale is self.scale
-        return is_same and torch.equal(self.scale, scale)
+        return is_same and (scale is self.scale or (scale.device.type == "cpu" and torch.equal(self.scale, scale)))
 
 
 def identity_of(x: Tensor) -> tuple[int, int | None, int]:
@@ -94,7 +98,9 @@ class Moment:
     replica: int = 0
     passed: Passed | None = None
     changes: dict[str, tuple[object, int]] = field(default_factory=dict)
+    is_calibrating: bool = False  # in evaluation, operands remember what they see, as in training
     is_forgotten: bool = False  # that a step is over; said once
+    is_excused: bool = False  # from being told so: an optimizer is attached, or this is a copy, which nobody need step
 
     def notice_weight(self, path: str, weight: Tensor) -> None:
         """A weight is rounded that was changed, or in a new step; one that changes on and on within a step is warned of."""
@@ -102,7 +108,7 @@ class Moment:
         place = (self.step, tensor, memory)
         before, changes = self.changes.get(path, (None, 0))
         self.changes[path] = place, changes + 1 if before == place else 0
-        if self.changes[path][1] >= MOST_CHANGES and not self.is_forgotten:
+        if self.changes[path][1] >= MOST_CHANGES and not (self.is_forgotten or self.is_excused):
             self.is_forgotten = True
             warnings.warn(
                 f"the weight of {path} changed {MOST_CHANGES} times, and plan.step() was not called: call it after every "
@@ -110,5 +116,13 @@ class Moment:
                 stacklevel=2,
             )
 
+    def key(self, kind: str, path: str, role: str, *, call: int, is_once: bool) -> int:
+        """What names the random bits of a pass; `is_once`: of what every micro-batch and replica rounds alike."""
+        later: tuple[str | int, ...] = ("call", call) if call else ()  # the first call has the key of the micro-batch
+        if self.replica and not is_once:  # replicas see other micro-batches
+            later = (*later, "replica", self.replica)
+        micro_batch = 0 if is_once else self.micro_batch
+        return derive_key(self.seed, kind, self.phase, path, role, self.step, micro_batch, *later)
+
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "passed": None}
+        return {**self.__dict__, "passed": None, "is_excused": True}

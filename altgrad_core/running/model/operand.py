@@ -11,38 +11,29 @@ from weakref import ref
 import torch
 from torch import Tensor
 
-from altgrad_core.contracts.actions import GRADIENTS, MOMENTS, Role
+from altgrad_core.contracts.actions import GRADIENTS, Role
 from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.geometry import Geometry
 from altgrad_core.numerics.ops import amax, quantize, scale_of
 from altgrad_core.numerics.quantizer import Quantizer
-from altgrad_core.numerics.random import derive_key
 from altgrad_core.numerics.straight_through import Rounded, Rounds
 from altgrad_core.numerics.tally import Quantized, Tally
+from altgrad_core.numerics.traced import TracedOperand
 from altgrad_core.running.model.calls import Calls, is_recomputing
 from altgrad_core.running.model.layout import PLAIN, Layout
-from altgrad_core.running.model.moment import Moment, Passed, Seen, identity_of, together
-
-ONCE_A_STEP: tuple[Role, ...] = ("weight", *MOMENTS)
-"""The roles that every process and micro-batch rounds alike."""
+from altgrad_core.running.model.moment import ONCE_A_STEP, Moment, Passed, Seen, identity_of, together
 
 
-class Operand:
+class Operand(TracedOperand):
     """Quantizes one operand, at training time remembering what delayed scaling and monitors need.
 
     In evaluation (`training=False`) it reads the history and writes nothing.
     """
 
     def __init__(
-        self,
-        path: str,
-        role: Role,
-        quantizer: Quantizer,
-        moment: Moment,
-        device: torch.device,
-        *,
-        layout: Layout = PLAIN,
+        self, path: str, role: Role, quantizer: Quantizer, moment: Moment, device: torch.device, layout: Layout = PLAIN
     ) -> None:
+        super().__init__()
         self.path, self.role, self.quantizer, self.layout = path, role, quantizer, layout
         self.scale = torch.ones((), dtype=torch.float32, device=device)
         self.tally: Tally | None = None
@@ -54,14 +45,21 @@ class Operand:
         self._shape: torch.Size = torch.Size()  # of the last tensor, in rows
         self._like = torch.empty(0, device="meta")  # of its shape
         self._history = torch.zeros(0, dtype=torch.float32, device=device)
-        self._pending: Tensor | None = None
+        self.pending: Tensor | None = None
         self._calls = Calls()
+        self._ahead: tuple[Tensor | None, Quantizer | None, Tensor | None] = (None, None, None)
         self._latest: object = None  # the state of the weight that was counted last
 
     @property
     def format(self) -> Format:
         """The format in force."""
         return self.quantizer.target
+
+    def rounded(self, x: Tensor, *, training: bool) -> Rounded:
+        """What an eager pass makes of a tensor, and remembers of it."""
+        if self.role == "weight":
+            return self.rounds_once(x, training=training)(x)
+        return self._round(x.detach(), training=training)
 
     def rounds(self, *, training: bool) -> Rounds:
         """What rounds a tensor of this pass."""
@@ -103,7 +101,7 @@ class Operand:
             self.is_used = True
             self._remember(x, done)
         if self.role in GRADIENTS and self.quantizer.nonfinite == "auto":  # loss scalers and guards need to see these
-            return done._replace(values=_with_infinities(done, x.detach()))
+            return done.with_infinities(x.detach())
         return done
 
     def _call(self, x: Tensor, is_repeated: bool) -> int:
@@ -113,14 +111,21 @@ class Operand:
         if is_repeated:
             return self._calls.repeated(x)
         now = self._moment
-        return self._calls.new(x, (now.phase, now.step, now.micro_batch))
+        input = None if self.role in GRADIENTS else x  # a backward pass is not recomputed
+        return self._calls.new(input, (now.phase, now.step, now.micro_batch))
 
     def _given_scale(self) -> Tensor | None:
         """The scale that does not depend on the tensor: a fixed one, or that of earlier steps."""
         if self._is_fixed:
             return self.scale
-        looks_back = self.quantizer.scale_rule.kind == "delayed" and len(self._history) > 0
-        return scale_of(self._history.max(), self.quantizer) if looks_back else None
+        if not self._looks_back():
+            return None
+        history, how, scale = self._ahead
+        is_known = history is self._history and how is self.quantizer and scale is not None
+        return scale if is_known else scale_of(self._history.max(), self.quantizer)
+
+    def _looks_back(self) -> bool:
+        return self.quantizer.scale_rule.kind == "delayed" and len(self._history) > 0
 
     def _rounded(self, x: Tensor, scale: Tensor | None, key: int | None) -> Quantized:
         """Round a tensor, or take what another layer made of the same activation."""
@@ -137,7 +142,7 @@ class Operand:
 
     def _can_be_shared(self, x: Tensor) -> bool:
         """Whether every change of `x` is seen: the graph needs it unchanged. Other memory may be written to unseen."""
-        return x.grad_fn is not None and x.device.type == "cpu" and self.layout.is_plain and not x.is_inference()
+        return x.grad_fn is not None and self.layout.is_plain and not x.is_inference()
 
     def _in_rows(self, x: Tensor, scale: Tensor | None, key: int | None, how: Quantizer) -> Quantized:
         """Round a tensor, whose rows and blocks run along the dimensions that its product sums over."""
@@ -178,12 +183,21 @@ class Operand:
             self._amax = amax(rows, self.quantizer.tiling)
             self.scale = scale_of(self._amax, self.quantizer)
 
-    def advance(self) -> None:
-        """An optimizer step is over: its largest amax becomes one entry of the history, unless nothing was seen."""
-        if self._pending is not None and bool(self._pending > 0):
+    def advance(self, *, is_informed: bool) -> Tensor | None:
+        """An optimizer step is over: its largest amax becomes one entry of the history, unless it is 0: nothing was seen.
+
+        Returns:
+            The history, where the next scale follows from it.
+        """
+        if self.pending is not None and is_informed:
             kept = self._history[max(0, len(self._history) + 1 - self.quantizer.scale_rule.history) :]
-            self._history = torch.cat([kept.to(self._pending.device), self._pending.reshape(1)])
-        self._pending = None
+            self._history = torch.cat([kept.to(self.pending.device), self.pending.reshape(1)])
+        self.pending = None
+        return self._history if self._looks_back() and not self._is_fixed else None
+
+    def expect(self, scale: Tensor) -> None:
+        """The scale that follows from the history and quantizer in force, made in advance together with others."""
+        self._ahead = (self._history, self.quantizer, scale)
 
     @property
     def is_seen(self) -> bool:
@@ -192,14 +206,14 @@ class Operand:
 
     def seen(self) -> Seen | None:
         """What was seen in the training passes of this step; None: nothing was."""
-        own = (self.tally, self._pending, self.scale, self._amax, self._shape, self._like.shape)
+        own = (self.tally, self.pending, self.scale, self._amax, self._shape, self._like.shape)
         return Seen(*own) if self.is_seen else None
 
     def take(self, parts: Sequence[Seen | None]) -> None:
         """Take over what all processes saw in this step, each its part of the micro-batches, in their order."""
         if (whole := together(parts, once=self.role in ONCE_A_STEP)) is not None:
             self.is_used, self._seen_step, self._tally_step = True, self._moment.step, self._moment.step
-            self.tally, self._pending, self.scale, self._amax, self._shape, like = whole
+            self.tally, self.pending, self.scale, self._amax, self._shape, like = whole
             self._like = torch.empty(like, device="meta")
 
     def take_reduced(self, tally: Tally | None, pending: Tensor) -> None:
@@ -207,19 +221,17 @@ class Operand:
         if tally is not None:
             self.is_used, self._seen_step, self._tally_step = True, self._moment.step, self._moment.step
             self.tally = tally
-        if self._pending is not None or bool(pending >= 0):
-            self._pending = pending
+        if self.pending is not None or bool(pending >= 0):
+            self.pending = pending
 
     def switch(self, format: Format) -> None:
         """Use another format, at the scale of the last amax until the next pass; the history stays valid."""
-        self.quantizer = replace(self.quantizer, format=format)
-        self._latest = None
+        self.quantizer, self._latest = replace(self.quantizer, format=format), None
         self.scale = self._fixed_scale() if self._is_fixed else scale_of(self._amax, self.quantizer)
 
     def fix_scale(self) -> None:
         """See `Geometry.fix_scale`."""
-        self._is_fixed, self.scale = True, self._fixed_scale()
-        self._latest = None
+        self._is_fixed, self.scale, self._latest = True, self._fixed_scale(), None
 
     def state_dict(self, *, tensors: bool = False) -> dict[str, Any]:
         """The format in force, the scale, the history and the last counts, as plain data.
@@ -278,7 +290,7 @@ class Operand:
             self._tally_step = self._moment.step
         if is_delayed:  # the identity keeps a history too, for a later switch
             seen = amax(x) if tally is None else tally.amax
-            self._pending = seen if self._pending is None else torch.maximum(self._pending, seen)
+            self.pending = seen if self.pending is None else torch.maximum(self.pending, seen)
 
     def _notice_shape(self, x: Tensor) -> Tensor:
         """Keep the shape of the tensor; its rows."""
@@ -291,21 +303,8 @@ class Operand:
     def _key(self, call: int = 0) -> int | None:
         if not self.quantizer.mode.random_bits:
             return None
-        now = self._moment
-        micro_batch = 0 if self.role in ONCE_A_STEP else now.micro_batch  # a weight is rounded once a step
-        later: tuple[str | int, ...] = ("call", call) if call else ()  # the first call has the key of the micro-batch
-        if (
-            now.replica and self.role not in ONCE_A_STEP
-        ):  # replicas see other micro-batches, and round one and the same weight
-            later = (*later, "replica", now.replica)
-        return derive_key(now.seed, "rounding", now.phase, self.path, self.role, now.step, micro_batch, *later)
+        return self._moment.key("rounding", self.path, self.role, call=call, is_once=self.role in ONCE_A_STEP)
 
 
 def _plain(x: Tensor, tensors: bool) -> Any:
     return x.detach().cpu().clone() if tensors and x.ndim else x.tolist()
-
-
-def _with_infinities(done: Quantized, x: Tensor) -> Tensor:
-    """The rounded values, with the infinities of `x` where it has some."""
-    has_none = done.tally is None or (isinstance(done.tally.infinite, int) and done.tally.infinite == 0)
-    return done.values if has_none else torch.where(x.isinf(), x, done.values)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -43,22 +43,25 @@ def round_moments(
         if other is not own:
             _check_alike(path, own, other)
         elif not _round(own, state):
-            raise ManifestError(_lacks(path, own, state, type(optimizer).__name__))
+            raise ManifestError(without_moments(path, list(own), state, type(optimizer).__name__))
 
 
 def _is_trained(weight: Tensor, optimizer: Optimizer) -> bool:
     return weight.grad is not None and any(weight is p for group in optimizer.param_groups for p in group["params"])
 
 
-def _round(own: Mapping[Role, Operand], state: dict[str, Any]) -> bool:
+def _round(own: Mapping[Role, Operand], state: Mapping[str, Any]) -> bool:
     """Round what there is of these roles; whether there is any."""
-    found = False
-    for role, operand in own.items():
-        tensor = next((x for name in NAMES[role] if isinstance(x := state.get(name), Tensor)), None)
-        if tensor is not None:
-            found = True
-            tensor.copy_(operand.rounds(training=True)(tensor)[0])
-    return found
+    found = moments_in(state, list(own))
+    for role, tensor in found.items():
+        tensor.copy_(own[role].rounds(training=True)(tensor)[0])
+    return bool(found)
+
+
+def moments_in(state: Mapping[str, Any], roles: Sequence[Role]) -> dict[Role, Tensor]:
+    """The moments of these roles in the state of one parameter."""
+    named = {role: [state[name] for name in NAMES[role] if isinstance(state.get(name), Tensor)] for role in roles}
+    return {role: tensors[0] for role, tensors in named.items() if tensors}
 
 
 def _check_alike(path: str, own: Mapping[Role, Operand], other: Mapping[Role, Operand]) -> None:
@@ -67,7 +70,8 @@ def _check_alike(path: str, own: Mapping[Role, Operand], other: Mapping[Role, Op
         raise ManifestError(f"{first} and {path} share one weight, but their rules quantize its moments differently")
 
 
-def _lacks(path: str, own: Mapping[Role, Operand], state: Mapping[str, Any], name: str) -> str:
-    asked, names = " and ".join(own), " or ".join(name for role in own for name in NAMES[role])
-    kept = ", ".join(key for key, value in state.items() if value is not None)
-    return f"the recipe quantizes the {asked} of {path}, which optimizers keep as {names}; {name} keeps {kept or 'nothing'}"
+def without_moments(path: str, roles: Sequence[Role], state: Mapping[str, Any], optimizer: str) -> str:
+    """What is said where the state of the weight of a layer has no moment of any listed role."""
+    asked, names = " and ".join(roles), " or ".join(name for role in roles for name in NAMES[role])
+    kept = ", ".join(key for key, value in state.items() if value is not None) or "nothing"
+    return f"the recipe quantizes the {asked} of {path}, which optimizers keep as {names}; {optimizer} keeps {kept}"

@@ -20,6 +20,7 @@ from altgrad_core.numerics.geometry import Geometry
 from altgrad_core.numerics.quantizer import Quantizer
 from altgrad_core.running.model.coverage import Coverage, coverage
 from altgrad_core.running.model.fused_paths import close_fused_paths, reopen_fused_paths
+from altgrad_core.running.model.history import advance
 from altgrad_core.running.model.layers import Layer, attach, detach, layers_of, quantized_modules, refuse_quantized
 from altgrad_core.running.model.layout import Layout
 from altgrad_core.running.model.moment import Moment
@@ -54,7 +55,7 @@ class Plan:
         seed: int = 0,
         replicas: Callable[[], ProcessGroup | None] = lambda: None,
     ) -> None:
-        self.model, self.moment, self._find, self._kinds = model, Moment(seed), find, tuple(kinds)
+        self.model, self.moment, self._find, self.kinds = model, Moment(seed), find, tuple(kinds)
         refuse_quantized(model)
         self.known = layers_of(model, kinds)
         self.layers = {
@@ -69,8 +70,7 @@ class Plan:
                 attach(self.known[path], operands, self.moment)
         close_fused_paths(model)
         self._measure()
-        self._is_checked = self._is_told = False
-        self._replicas = replicas
+        self._replicas, self._is_checked, self._is_told = replicas, False, False
         self._place_among_replicas()
         self._has_star = any(rule.layers.strip() == "*" for rule in rules)
 
@@ -110,8 +110,10 @@ class Plan:
                 leaves no trace. Without, only parameters are.
         """
         weights = {path: "weight" in own for path, own in self.layers.items() if not own.keys() <= set(MOMENTS)}
-        example = (args, kwargs) if args or kwargs else None
-        return coverage(self.model, self.known, weights, self._kinds, example)
+        return coverage(self.model, self.known, weights, self.kinds, (args, kwargs) if args or kwargs else None)
+
+    def _repr_html_(self) -> str:
+        return self.coverage()._repr_html_()
 
     def thin_coverage(self) -> str | None:
         """What to warn of, where a rule says `*` and yet less than half of the matrices is quantized."""
@@ -146,6 +148,7 @@ class Plan:
 
     def attach(self, optimizer: Optimizer) -> None:
         """From now on every step of `optimizer`, or of the one that it wraps, rounds its moments and calls `step()`."""
+        self.moment.is_excused = True
         stepped = plain_optimizer(optimizer)
         self.round_moments_of(stepped)
         stepped.register_step_post_hook(self._after_step)
@@ -172,8 +175,7 @@ class Plan:
             warnings.warn(problem, stacklevel=2)
         if (group := self._place_among_replicas()) is not None and (operands := list(self.operands())):
             reduce_seen(operands, group)
-        for operand in self.operands():
-            operand.advance()
+        advance(list(self.operands()))
         self.moment.step, self.moment.passed = self.moment.step + 1, None
 
     def switch(

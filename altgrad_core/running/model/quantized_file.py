@@ -31,6 +31,7 @@ from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.ops import decode, encode
 from altgrad_core.numerics.quantizer import Quantizer
 from altgrad_core.numerics.scaling import Scaling
+from altgrad_core.records.files import write_whole
 from altgrad_core.running.model.layers import Layer
 from altgrad_core.running.model.operand import Operand
 
@@ -93,7 +94,7 @@ def write_quantized(path: Path, model: nn.Module, weights: list[Evaluated], plan
             "dtype": str(weight.parameter.dtype).removeprefix("torch."),
         }
     told = {"version": VERSION, "weights": facts, "aliases": aliases, **plan}
-    path.write_bytes(save(tensors, metadata={"altgrad": json.dumps(told)}))
+    write_whole(path, save(tensors, metadata={"altgrad": json.dumps(told)}))
 
 
 def _coded(weight: Evaluated) -> tuple[Tensor, Tensor]:

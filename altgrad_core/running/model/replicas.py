@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from altgrad_core.numerics.tally import Tally
+from altgrad_core.running.model.moment import ONCE_A_STEP
 from altgrad_core.running.model.operand import Operand
 
 if TYPE_CHECKING:
@@ -30,8 +31,8 @@ def group_of(given: ProcessGroup | None) -> ProcessGroup | None:
 def reduce_seen(operands: Sequence[Operand], group: ProcessGroup) -> None:
     """Give every replica what the operands of all have seen in this step, in two collectives.
 
-    The largest magnitudes are the maximum over replicas, so that delayed scales are the same; counts are sums. A weight is the same
-    in every replica, and so are its counts.
+    The largest magnitudes are the maximum over replicas, so that delayed scales are the same; counts are sums. A weight and
+    its moments are the same in every replica, and so are their counts.
     """
     from torch.distributed import ReduceOp
 
@@ -66,7 +67,7 @@ def _tally(operand: Operand, amax: Tensor, numbers: Sequence[int]) -> Tally | No
     replicas, *counts = numbers
     if not replicas:
         return None
-    if operand.role == "weight":
+    if operand.role in ONCE_A_STEP:
         counts = [count // replicas for count in counts]
     elements, *others = counts
     return Tally(elements, amax, *others)

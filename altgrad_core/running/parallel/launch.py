@@ -9,7 +9,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -63,11 +62,18 @@ def _start(
         PARENT: str(line),
     }
     command = [sys.executable, "-m", "altgrad_core", *arguments]
-    start = partial(subprocess.Popen, command, env=environment, start_new_session=True, pass_fds=(line,))
     if rank == 0:
-        return start()
+        return subprocess.Popen(command, env=environment, start_new_session=True, pass_fds=(line,))
     with said.open("wb") as file:
-        return start(stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+        return subprocess.Popen(
+            command,
+            env=environment,
+            start_new_session=True,
+            pass_fds=(line,),
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+        )
 
 
 class _passing_on:

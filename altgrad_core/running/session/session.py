@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import tomlkit
 
@@ -33,7 +32,6 @@ from altgrad_core.running.parallel.processes import ALONE, Processes
 from altgrad_core.running.session.branch import Parent, adopt
 from altgrad_core.running.session.crash import crashed, diagnosed, report_crash, report_failure
 from altgrad_core.running.session.describe import (
-    SUMMARY_KEYS,
     began,
     ended,
     reading_facts,
@@ -42,6 +40,7 @@ from altgrad_core.running.session.describe import (
     summary,
 )
 from altgrad_core.running.session.follow import follow, meet
+from altgrad_core.running.session.outcome import Outcome, already, exit_code_of, outcome_of
 from altgrad_core.running.session.track import connect, run_facts
 
 Show = Callable[[Record], None]
@@ -54,26 +53,6 @@ class Audience:
     show: Show
     trackers: list[TrackerThread]
     warnings: list[str]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a command that begins or continues a run leaves.
-
-    Attributes:
-        exit_code: as the command line returns it.
-        is_earlier: the run had ended before this command.
-    """
-
-    directory: Path
-    ending: Ending
-    exit_code: int
-    is_earlier: bool = False
-
-    @property
-    def status(self) -> str:
-        """That of the ending; of a run that had ended before, with `already` in front of it."""
-        return f"already {self.ending.status}" if self.is_earlier else self.ending.status
 
 
 def begin(
@@ -100,7 +79,7 @@ def begin(
     with processes.leading(), directory, _explained(directory):
         if not overwrite:
             if directory.is_finished and directory.is_begun and read_whole(directory.resolved) == described:
-                return _already(directory)
+                return already(directory)
             directory.refuse_to_overwrite()
         run = assemble(resolved, processes)
         if parent is not None:
@@ -130,7 +109,7 @@ def resume(
         raise ManifestError(f"{directory.path}: no run has been started here; start one with: altgrad run MANIFEST")
     if directory.is_finished:
         with directory, _explained(directory):
-            return _already(directory)
+            return already(directory)
     directory.refuse_links()
     with _explained(directory):
         described = read_whole(directory.resolved)
@@ -142,7 +121,7 @@ def resume(
         return _follow(assemble(resolved, processes), directory)
     with processes.leading(), directory, _explained(directory):
         if directory.is_finished:  # by another command, in between
-            return _already(directory)
+            return already(directory)
         run = assemble(resolved, processes)
         before = read_json(directory.environment) if directory.environment.exists() else {}
         changes = differences(before, describe_environment(run.device, run.resolved.plugins))
@@ -158,22 +137,7 @@ def _follow(run: Run, directory: RunDirectory) -> Outcome:
     status, interrupted = follow(run)
     if status is None:  # the first process says why
         return Outcome(directory.path, Ending("not begun"), 0)
-    return Outcome(directory.path, Ending(status), interrupted if status == "interrupted" else _exit_code(status))
-
-
-def _already(directory: RunDirectory) -> Outcome:
-    """The outcome of a run that ended before this command."""
-    told = read_json(directory.summary)
-    if not told.keys() >= SUMMARY_KEYS:
-        raise RunError(f"{directory.summary}: is damaged: it lacks {', '.join(sorted(SUMMARY_KEYS - told.keys()))}")
-    return _outcome(directory, told, is_earlier=True)
-
-
-def _outcome(directory: RunDirectory, summary: Mapping[str, Any], *, is_earlier: bool = False) -> Outcome:
-    """The outcome of a run that has a summary."""
-    ending = Ending.of(summary)
-    assert ending is not None
-    return Outcome(directory.path, ending, _exit_code(ending.status), is_earlier)
+    return Outcome(directory.path, Ending(status), interrupted if status == "interrupted" else exit_code_of(status))
 
 
 @contextmanager
@@ -253,8 +217,4 @@ def _finish(run: Run, directory: RunDirectory, records: Records, status: str, *,
     records.sync()
     told = summary(run, status, seconds=seconds)
     write_json(directory.summary, told)
-    return _outcome(directory, told)
-
-
-def _exit_code(status: str) -> int:
-    return 0 if status == "finished" else 4
+    return outcome_of(directory, told)

@@ -233,7 +233,7 @@ def test_formats_that_are_one_grid_must_be_the_same_and_a_difference_is_a_cautio
 def test_a_cell_without_a_checkpoint_is_named_where_its_weights_would_be(report: Report, made: Any) -> None:
     cell = made()
     lines = section(report([cell]).page, "lines")
-    assert lines == f"7 Number lines and code use e4m3: there is no checkpoint (looked at {cell.name})."
+    assert lines == f"8 Number lines and code use e4m3: there is no checkpoint (looked at {cell.name})."
 
 
 def test_weights_of_a_checkpoint_are_shown_on_their_number_line(

@@ -7,6 +7,7 @@ import math
 from altgrad_core.experiments.evidence.answer import answer
 from altgrad_core.experiments.evidence.arms import Arm
 from altgrad_core.experiments.evidence.effects import PERPLEXITY
+from altgrad_core.experiments.figures.axes import PER_TOKEN
 from altgrad_core.experiments.report.blocks import Block, Section, Text, table_of
 from altgrad_core.experiments.report.view import View, mean
 
@@ -17,7 +18,8 @@ MOST_LOSS = 500.0  # whose perplexity is still a float
 def answers_section(view: View) -> Section:
     """The answer by validation loss and by perplexity, and what every arm reached."""
     by_loss, told = answer(view.analysis), answer(view.analysis, PERPLEXITY)
-    by_perplexity = told.sentence.removeprefix(told.refusal).strip()
+    is_per_token = view.study.unit == PER_TOKEN  # the exponential of another loss is no perplexity
+    by_perplexity = told.sentence.removeprefix(told.refusal).strip() if is_per_token else ""
     blocks: list[Block] = [Text(by_loss.sentence)]
     if by_perplexity:
         blocks.append(Text(f"By perplexity, the exponential of the loss, run by run: {by_perplexity}"))
@@ -27,6 +29,7 @@ def answers_section(view: View) -> Section:
 
 def _reached(view: View) -> Block:
     beside = next((arm for arm in _wide(view) if arm.losses), None)
+    is_per_token = view.study.unit == PER_TOKEN
     than = [] if beside is None else [f"above {beside.format}"]
     columns = (
         "format",
@@ -37,13 +40,14 @@ def _reached(view: View) -> Block:
         "seeds",
         "validation loss",
         *than,
-        "perplexity",
+        *(["perplexity"] if is_per_token else []),
         "diverged",
     )
-    rows = [_row(arm, beside) for arm in view.arms]
+    rows = [_row(arm, beside, is_per_token=is_per_token) for arm in view.arms]
+    perplexity = "the perplexity of that mean, its exponential, " if is_per_token else ""
     told = (
-        "Every format and optimizer at its chosen rate: the mean over seeds of the validation loss (nats per token), the "
-        "perplexity of that mean, its exponential, and how many of the runs at that rate diverged."
+        f"Every format and optimizer at its chosen rate: the mean over seeds of the validation loss ({view.study.unit}), "
+        f"{perplexity}and how many of the runs at that rate diverged."
     )
     if beside is not None:
         told += (
@@ -58,13 +62,13 @@ def _wide(view: View) -> list[Arm]:
     return sorted(wide, key=lambda arm: (arm.optimizer != view.study.baseline, arm.format != "bf16"))
 
 
-def _row(arm: Arm, beside: Arm | None) -> tuple[object, ...]:
+def _row(arm: Arm, beside: Arm | None, *, is_per_token: bool) -> tuple[object, ...]:
     loss = mean(arm.losses.values())
     rate = None if arm.rate is None else f"{arm.rate:g}"
-    perplexity = None if loss is None or loss > MOST_LOSS else f"{math.exp(loss):.3f}"
+    perplexity = [None if loss is None or loss > MOST_LOSS else f"{math.exp(loss):.3f}"] if is_per_token else []
     above = [] if beside is None else [_above(arm, beside)]
     return (
-        arm.format, arm.variant, arm.optimizer, rate, len(arm.tried), len(arm.losses), loss, *above, perplexity,
+        arm.format, arm.variant, arm.optimizer, rate, len(arm.tried), len(arm.losses), loss, *above, *perplexity,
         f"{arm.diverged} of {arm.of}",
     )  # fmt: skip
 

@@ -23,8 +23,8 @@ def controls_section(view: View) -> Section:
     """References, runs that must be the same, and every two arms that differ in one key."""
     found = view.analysis.contrasts
     blocks: list[Block] = [*_references(view), *_same(view)]
-    blocks += [Text(text) for text in contrast_sentences(found)]
-    blocks += [_table(found)] if found else []
+    blocks += [Text(text) for text in contrast_sentences(found, view.study.unit)]
+    blocks += [_table(found, view.study.unit)] if found else []
     keys = {contrast.key.rpartition(".")[2] for contrast in found}
     if missing := [f"{what} ({key})" for key, what in KEYS if key not in keys]:
         gap = f"No cells differ in one of these keys alone, so there is no comparison of {listed(missing)}: add an axis over it."
@@ -69,8 +69,8 @@ def _same(view: View) -> list[Block]:
     ]
 
 
-def _table(found: tuple[Contrast, ...]) -> Block:
-    columns = ("key", "format", "optimizer", "one", "other", "pairs", "other gains (nats per token)", "95 % interval")
+def _table(found: tuple[Contrast, ...], unit: str) -> Block:
+    columns = ("key", "format", "optimizer", "one", "other", "pairs", "other gains", "95 % interval")
     rows = [
         (
             contrast.key, contrast.arms[0].format, contrast.arms[0].optimizer, contrast.one, contrast.other,
@@ -79,7 +79,7 @@ def _table(found: tuple[Contrast, ...]) -> Block:
         )
         for contrast in found
     ]  # fmt: skip
-    return table_of(columns, rows, "Arms that differ in one key, each at its rate, paired by seed.")
+    return table_of(columns, rows, f"Arms that differ in one key, each at its rate, paired by seed; in {unit}.")
 
 
 def _rate(rate: float | None) -> str | None:

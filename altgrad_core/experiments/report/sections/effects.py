@@ -14,7 +14,7 @@ from altgrad_core.experiments.study.wording import count
 
 NAME, TITLE = "effects", "Effect against the baseline"
 COLUMNS = (
-    "format", "variant", "optimizer", "pairs", "effect (nats per token)", "95 % interval (BCa)", "95 % interval (t)",
+    "format", "variant", "optimizer", "pairs", "effect", "95 % interval (BCa)", "95 % interval (t)",
     "p", "p corrected", "verdict", "caution",
 )  # fmt: skip
 
@@ -29,7 +29,7 @@ def effects_section(view: View) -> Section:
     if silent := [effect for effect in found if not effect.differences]:
         names = ", ".join(f"{effect.optimizer} in {effect.format}" for effect in silent)
         blocks.append(Text(f"No pair of runs ended for {names}, so there is no effect to show.", "gap"))
-    blocks.append(_table(found))
+    blocks.append(_table(found, view.study.unit))
     return Section(NAME, TITLE, tuple(blocks))
 
 
@@ -56,7 +56,7 @@ def _why_none(view: View) -> str:
 
 def forest_axis(view: View) -> str:
     """What the forest plot shows."""
-    return f"loss of {view.study.baseline} less its own, nats per token (right of 0: it helps)"
+    return f"loss of {view.study.baseline} less its own, {view.study.unit} (right of 0: it helps)"
 
 
 def forest_rows(view: View) -> list[ForestRow]:
@@ -121,7 +121,7 @@ def _both(effect: Effect) -> list[Arm]:
     return [arm for arm in (effect.arm, effect.against) if arm is not None]
 
 
-def _table(found: Sequence[Effect]) -> Grid:
+def _table(found: Sequence[Effect], unit: str) -> Grid:
     is_said = all(effect.lacks for effect in found)  # by the first sentence of the page
     rows = [
         (
@@ -131,7 +131,9 @@ def _table(found: Sequence[Effect]) -> Grid:
         )
         for effect in found
     ]  # fmt: skip
-    return table_of(COLUMNS, rows, "Effects: the baseline's loss less the optimizer's; above zero it helps.")
+    return table_of(
+        COLUMNS, rows, f"Effects: the baseline's loss less the optimizer's, in {unit}; above zero it helps."
+    )
 
 
 def _signed(value: float | None) -> str | None:

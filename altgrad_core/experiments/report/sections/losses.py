@@ -17,7 +17,7 @@ from altgrad_core.experiments.study.wording import count, few
 NAME, TITLE = "losses", "Loss curves and learning rates"
 FEWEST_EVALUATIONS = 4
 MOST_POINTS = 60
-TRAINING = "training loss (nats per token)"
+TRAINING = "training loss"
 
 
 def losses_section(view: View) -> Section:
@@ -35,7 +35,7 @@ def _curves(view: View) -> list[Block]:
     if not drawn:
         return [Text("No cell at a chosen rate has ended, so there is no curve to show.", "gap")]
     limits = limits_of([curve for _, curves in drawn for curve in curves])
-    axis = LOSS if evaluated else TRAINING
+    axis = f"{LOSS if evaluated else TRAINING} ({view.study.unit})"
     panels = []
     for number, (place, curves) in enumerate(drawn, 1):
         name, alt = file_name("curves", number, place.title), _curves_alt(place, curves, axis)
@@ -136,7 +136,16 @@ def _sweeps(view: View) -> list[Block]:
     panels = []
     for number, (place, sweeps, levels) in enumerate(drawn, 1):
         name, alt = file_name("rates", number, place.title), _sweeps_alt(place, sweeps)
-        svg = sensitivity(sweeps, levels, limits=limits, colours=view.colours, title=place.title, name=name, label=alt)
+        svg = sensitivity(
+            sweeps,
+            levels,
+            limits=limits,
+            colours=view.colours,
+            title=place.title,
+            name=name,
+            label=alt,
+            unit=view.study.unit,
+        )
         panels.append(Panel(name, svg, alt))
     return [Gallery(tuple(panels), _sweeps_caption([sweep for _, sweeps, _ in drawn for sweep in sweeps]))]
 

@@ -23,7 +23,7 @@ def summary_blocks(view: View) -> tuple[Block, ...]:
     if (gallery := forest_block(view)) is not None:
         blocks.append(gallery)
     if found := view.analysis.interactions:
-        blocks.append(_contrasts(found))
+        blocks.append(_contrasts(found, view.study.unit))
     if any(arm.of for arm in view.arms):
         blocks.append(answer_table(view))
     return tuple(blocks)
@@ -34,7 +34,7 @@ def answer_table(view: View) -> Grid:
     by_arm = {(e.format, e.optimizer, e.variant): e for e in view.effects}
     rows = [_row(view, arm, by_arm.get((arm.format, arm.optimizer, arm.variant))) for arm in view.arms if arm.of]
     columns = ("format", "variant", "optimizer", "rate", "loss", "effect", "95 % interval", "verdict", "detectable")
-    told = "Validation loss in nats per token at the chosen rate, mean over seeds."
+    told = f"Validation loss in {view.study.unit} at the chosen rate, mean over seeds."
     if by_arm:
         told += (
             f" Effect: what the optimizer gains over {view.study.baseline}, seed by seed; above zero it helps. Detectable: "
@@ -68,14 +68,14 @@ def _verdict(view: View, effect: Effect) -> str:
     return effect.verdict
 
 
-def _contrasts(found: Sequence[Interaction]) -> Grid:
+def _contrasts(found: Sequence[Interaction], unit: str) -> Grid:
     """Which format benefits more, directly."""
     columns = ("optimizer", "variant", "gain in", "less gain in", "difference", "95 % interval", "verdict", "p", "seeds", "detectable")  # fmt: skip
     rows = [_contrast(contrast) for contrast in found[:MOST_CONTRASTS]]
     more = len(found) - MOST_CONTRASTS
     told = (
         "Contrasts: what an optimizer gains over the baseline in one format less what it gains in another, seed by seed, in "
-        "nats per token. p: exact paired permutation test, corrected for all contrasts (Holm)."
+        f"{unit}. p: exact paired permutation test, corrected for all contrasts (Holm)."
     )
     margin = found[0].margin
     told += f" Equivalent: two one-sided t tests against the margin of the manifest, {margin:g}." if margin else ""

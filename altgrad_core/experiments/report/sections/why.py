@@ -18,7 +18,6 @@ from altgrad_core.experiments.study.wording import count, few, sentence
 NAME, TITLE = "why", "Why: effect against what was seen"
 MOST_CAUSES = 12
 FEWEST_FORMATS = 5
-Y = "effect (nats per token)"
 
 
 class Cause(NamedTuple):
@@ -106,7 +105,7 @@ def _scatters(view: View, seen: Sequence[Cause]) -> Gallery:
         name = file_name(NAME, number, cause.reading)
         alt = f"Effect against {cause.what} of the baseline, {len(cause.dots)} pairs: {_told(cause)}."
         svg = scatter(
-            cause.dots, x=f"{cause.what}, of {view.study.baseline}", y=Y, note=_told(cause), colours=view.colours,
+            cause.dots, x=f"{cause.what}, of {view.study.baseline}", y=f"effect ({view.study.unit})", note=_told(cause), colours=view.colours,
             name=name, label=alt,
         )  # fmt: skip
         panels.append(Panel(name, svg, alt))

@@ -1,0 +1,113 @@
+"""`altgrad evaluate TARGET --recipe FILE`: the loss of a model under recipes, without training."""
+
+from __future__ import annotations
+
+import csv as csv_module
+import io
+import json as json_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from altgrad_core.cli.options import JsonOption, SetOption
+
+if TYPE_CHECKING:
+    from altgrad_core.running.evaluation.subject import Measured
+
+TargetArgument = Annotated[
+    Path,
+    typer.Argument(metavar="TARGET", help="The directory of a run, or a manifest whose [model] is evaluated as built."),
+]
+BatchesOption = Annotated[int, typer.Option(min=1, help="Validation batches, at most.")]
+CalibrateOption = Annotated[int, typer.Option(min=1, help="Training batches that delayed scaling looks back on.")]
+
+
+def evaluate(
+    target: TargetArgument,
+    recipe: Annotated[
+        list[Path] | None,
+        typer.Option("--recipe", help="A file with [[recipe]] tables. Repeatable; the recipe of TARGET by default."),
+    ] = None,
+    set: SetOption = None,
+    batches: BatchesOption = 20,
+    calibrate: CalibrateOption = 8,
+    layers: Annotated[bool, typer.Option("--layers", help="Print the errors of every layer too.")] = False,
+    csv: Annotated[Path | None, typer.Option(help="Write the table, with every layer, to this file.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Measure TARGET unquantized and under every recipe, without training: loss, metrics, bits, errors of layers."""
+    from altgrad_core.errors import ManifestError
+    from altgrad_core.records.record import encode_record
+    from altgrad_core.registry.registry import installed
+    from altgrad_core.running.evaluation.targets import recipe_of
+    from altgrad_core.running.evaluation.targets import target as find
+
+    subject, own = find(target, installed(), settings=set or (), batches=batches, calibrate=calibrate)
+    recipes = {_name(path, recipe or []): recipe_of(path, installed()) for path in recipe or []}
+    if not recipes and not own:
+        raise ManifestError(f"{target}: has no recipe of its own; name one or several with --recipe FILE")
+    found = [subject.plain()]
+    found += [subject.measure(name, rules, errors=True) for name, rules in recipes.items() or [("its own", own)]]
+    if csv is not None:
+        _write(csv, _csv(found))
+    if json:
+        print(json_module.dumps(json_module.loads(encode_record({"recipes": [m.plain() for m in found]})), indent=2))
+        return
+    print_measured(found, unit=subject.task.unit, layers=layers)
+
+
+def _name(path: Path, all_of_them: list[Path]) -> str:
+    """The stem of a file, or its path where another has the same stem."""
+    return path.stem if [other.stem for other in all_of_them].count(path.stem) == 1 else str(path)
+
+
+def print_measured(found: list[Measured], *, unit: str, layers: bool = False) -> None:
+    """The table of losses, and of the errors of layers."""
+    from rich.table import Table
+
+    from altgrad_core.cli.console import Console
+
+    console, metrics = Console(), list(found[0].metrics)
+    table = Table("recipe", "bits", f"loss ({unit})", "above unquantized", *metrics, box=None, pad_edge=False)
+    for one in found:
+        told = [f"{one.metrics[name]:.4f}" for name in metrics]
+        table.add_row(one.name, f"{one.bits:.2f}", f"{one.loss:.4f}", f"{one.loss - found[0].loss:+.4f}", *told)
+    console.print(table)
+    worst = [(one, max(one.layers, key=lambda layer: layer.output or 0.0)) for one in found if one.layers]
+    for one, layer in worst if not layers else []:
+        console.print(
+            f"{one.name}: the output of {layer.layer} is off the most, by {_share(layer.output)}", highlight=False
+        )
+    for one, _ in worst if layers else []:
+        table = Table(f"layer ({one.name})", "error of the weight", "error of the output", box=None, pad_edge=False)
+        for layer in one.layers:
+            table.add_row(layer.layer, _share(layer.weight), _share(layer.output))
+        console.print("", table, sep="\n")
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2%}"
+
+
+def _csv(found: list[Measured]) -> str:
+    """One row for each recipe, with an empty layer, and one for each of its layers."""
+    text = io.StringIO()
+    metrics = list(found[0].metrics)
+    writer = csv_module.writer(text, lineterminator="\n")
+    writer.writerow(["recipe", "layer", "bits", "loss", *metrics, "weight_error", "output_error"])
+    for one in found:
+        writer.writerow([one.name, "", one.bits, one.loss, *one.metrics.values(), "", ""])
+        for layer in one.layers:
+            writer.writerow([one.name, layer.layer, "", "", *("" for _ in metrics), layer.weight, layer.output])
+    return text.getvalue()
+
+
+def _write(path: Path, text: str) -> None:
+    from altgrad_core.errors import RunError
+    from altgrad_core.records.files import write_whole
+
+    try:
+        write_whole(path, text.encode())
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written: {error.strerror}") from None

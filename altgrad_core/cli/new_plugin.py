@@ -1,0 +1,39 @@
+"""`altgrad new-plugin KIND NAME`: the package of a plugin, with its test, to begin with."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from altgrad_core.cli.terminal import say
+
+
+def new_plugin(
+    kind: Annotated[str, typer.Argument(help="What it offers, such as format, optimizer or monitor.")],
+    name: Annotated[str, typer.Argument(help="By which a manifest will name it, such as my-format.")],
+    out: Annotated[Path | None, typer.Option(help="The new directory; altgrad-NAME by default.")] = None,
+) -> None:
+    """Write the package of a new plugin: working code, a test of the laws of its kind, a manifest that uses it, a README."""
+    from altgrad_core.cli.scaffold import package_of
+    from altgrad_core.errors import ManifestError
+    from altgrad_core.registry.kinds import KINDS
+    from altgrad_core.registry.registry import installed
+
+    if kind not in KINDS:
+        raise ManifestError(f'KIND: no kind of plugin "{kind}"; one of {", ".join(KINDS)}')
+    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or len(name) > 60:
+        wanted = f"expected lower-case letters, digits and hyphens, such as my-{kind}"
+        raise ManifestError(f'NAME: "{name}" is no name of a plugin; {wanted}')
+    if name in installed().names(kind):
+        raise ManifestError(f'NAME: the {kind} "{name}" is installed already; choose another name')
+    directory = Path(f"altgrad-{name}") if out is None else out
+    if directory.exists():
+        raise ManifestError(f"{directory}: exists already; choose another directory with --out, or remove it")
+    for path, text in package_of(kind, name).items():
+        (directory / path).parent.mkdir(parents=True, exist_ok=True)
+        (directory / path).write_text(text)
+    say(f"{directory}: a plugin with the {kind} {name}; continue with:")
+    say(f'cd {directory} && pip install -e ".[testing]" && pytest')

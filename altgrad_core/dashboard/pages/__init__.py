@@ -1,0 +1,1 @@
+"""One file for each kind of page: what it has, and how it is brought up to date."""

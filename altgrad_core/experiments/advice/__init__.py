@@ -1,0 +1,1 @@
+"""Advice on recipes, as a file and a page."""

@@ -1,0 +1,47 @@
+"""Where the cells of a matrix are, and how those that ended did."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from pathlib import Path
+
+from altgrad_core.errors import RunError
+from altgrad_core.experiments.matrix.cell import Cell
+from altgrad_core.experiments.matrix.cells import Endings, Matrix
+from altgrad_core.records.directory import RunDirectory
+from altgrad_core.records.files import read_json
+from altgrad_core.results.ending import Ending
+
+
+def ending_of(directory: RunDirectory) -> Ending | None:
+    """How the cell in a directory ended; None where it has not."""
+    if not directory.is_finished:
+        return None
+    try:
+        summary = read_json(directory.summary)
+    except (OSError, RunError):
+        return None  # damaged: whoever continues the run says so
+    return Ending.of(summary) if "validation_loss" in summary else None
+
+
+def endings_in(
+    matrix: Matrix, study: Path, *, known: Endings | None = None, apart_from: Set[str] = frozenset()
+) -> dict[str, Ending]:
+    """How every cell that ended did, and those that a search added because of that.
+
+    Args:
+        known: endings that need not be looked up.
+        apart_from: cells whose endings do not count.
+    """
+    endings = dict(known or {})
+    while True:
+        unknown = [c for c in matrix.cells(endings) if c.name not in endings and c.name not in apart_from]
+        fresh = {cell.name: found for cell in unknown if (found := ending_of(directory_of(cell, study))) is not None}
+        if not fresh:
+            return endings
+        endings |= fresh
+
+
+def directory_of(cell: Cell, study: Path) -> RunDirectory:
+    """Where a cell runs."""
+    return RunDirectory(study / cell.name)

@@ -1,0 +1,189 @@
+"""Operands as torch.compile sees them: `altgrad::round_operand`, one opaque operation, and its gradients.
+
+An operand has a tensor of two numbers: its own, by which the operation finds it and calls it, so that scales, histories,
+counts and noise are those of an eager call; and that of its calls. The operation writes to this tensor: so torch neither
+drops, merges nor reorders its calls, and layers that are compiled one by one share a graph.
+"""
+
+from __future__ import annotations
+
+import itertools
+from abc import ABC, abstractmethod
+from typing import Any, NamedTuple
+from weakref import WeakValueDictionary
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from altgrad_core.errors import FormatError
+from altgrad_core.numerics.quantizer import Quantizer
+from altgrad_core.numerics.straight_through import Rounded
+
+
+class Traced(NamedTuple):
+    """An operand within a graph.
+
+    Attributes:
+        state: its number in this process and that of its calls, int64 of shape (2,), on the CPU.
+        clips: whether its gradient passes only where no value overflowed.
+        training: whether the operand remembers what it sees.
+    """
+
+    state: Tensor
+    clips: bool
+    training: bool
+
+
+class TracedOperand(ABC):
+    """An operand that the operation finds by its number in this process; a copy has a number of its own."""
+
+    quantizer: Quantizer
+
+    def __init__(self) -> None:
+        self._know()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._know()
+
+    def _know(self) -> None:
+        number = next(_NUMBERS)
+        _OPERANDS[number] = self
+        self._state = torch.tensor([number, 0], device="cpu")
+
+    def traced(self, *, training: bool) -> Traced:
+        """This operand within a graph."""
+        return Traced(self._state, self.quantizer.straight_through == "clipped", training)
+
+    @abstractmethod
+    def rounded(self, x: Tensor, *, training: bool) -> Rounded:
+        """The values of `x`, and where a gradient passes."""
+
+
+_NUMBERS = itertools.count()
+_OPERANDS: WeakValueDictionary[int, TracedOperand] = WeakValueDictionary()  # a number is never used twice
+
+
+@torch.library.custom_op(
+    "altgrad::round_operand",
+    mutates_args=("state",),
+    schema="(Tensor x, Tensor(a!) state, bool clips, bool training) -> (Tensor, Tensor)",
+)
+def _round_operand(x: Tensor, state: Tensor, clips: bool, training: bool) -> tuple[Tensor, Tensor]:
+    """The values, and where a gradient passes: of no elements where it passes everywhere."""
+    number, _ = state.tolist()
+    operand = _OPERANDS.get(number)
+    if operand is None:
+        raise FormatError(
+            f"altgrad::round_operand: operand {number} does not exist in this process; compile the model where it was "
+            "quantized, and export it in evaluation mode"
+        )
+    state[1] += 1
+    values, passes = operand.rounded(x, training=training)
+    values = values.contiguous()
+    if values.data_ptr() == x.data_ptr():
+        values = values.clone()  # torch takes no input for an output
+    return values, x.new_empty(0, dtype=torch.bool) if passes is None else passes.contiguous()
+
+
+@_round_operand.register_fake
+def _(x: Tensor, state: Tensor, clips: bool, training: bool) -> tuple[Tensor, Tensor]:
+    passes = x.new_empty(x.shape if clips else (0,), dtype=torch.bool)
+    return torch.empty_like(x, memory_format=torch.contiguous_format), passes
+
+
+def _rounded(x: Tensor, how: Traced) -> tuple[Tensor, Tensor]:
+    values, passes = torch.ops.altgrad.round_operand(x, *how)
+    return values, passes
+
+
+class _Round(torch.autograd.Function):
+    """Forward: the rounded values. Backward: the gradient as it comes, where it passes."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, state: Tensor, clips: bool, training: bool) -> Tensor:
+        values, passes = _rounded(x, Traced(state, clips, training))
+        ctx.clips = clips
+        ctx.save_for_backward(passes)
+        return values
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        (passes,) = ctx.saved_tensors
+        return (gradient.where(passes, 0.0) if ctx.clips else gradient), None, None, None
+
+
+class _RoundGradient(torch.autograd.Function):
+    """Forward: x itself. Backward: the rounded gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, state: Tensor, clips: bool, training: bool) -> Tensor:
+        ctx.how = state, clips, training
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        return _rounded(gradient, Traced(*ctx.how))[0], None, None, None
+
+
+class _Product(torch.autograd.Function):
+    """y = x W^T + b, for rounded x and W; as that of `straight_through`, but W is kept, not rounded again."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        state: Tensor,
+        clips: bool,
+        training: bool,
+    ) -> Tensor:
+        ctx.how = state, clips, training
+        ctx.types = x.dtype, weight.dtype, None if bias is None else bias.dtype
+        ctx.save_for_backward(x, weight)
+        return functional.linear(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        to_x, to_weight, to_bias = None, None, None
+        lines = gradient.reshape(-1, gradient.shape[-1])
+        if ctx.needs_input_grad[2]:
+            to_bias = lines.sum(dim=0).to(ctx.types[2])
+        rounded = _rounded(gradient, Traced(*ctx.how))[0]
+        x, weight = x.to(gradient.dtype), weight.to(gradient.dtype)  # autocast multiplied in a type of its own
+        if ctx.needs_input_grad[0]:
+            to_x = (rounded @ weight).to(ctx.types[0])
+        if ctx.needs_input_grad[1]:
+            to_weight = (rounded.reshape(lines.shape).t() @ x.reshape(-1, x.shape[-1])).to(ctx.types[1])
+        return to_x, to_weight, to_bias, None, None, None
+
+
+def round_straight(x: Tensor, how: Traced | None) -> Tensor:
+    """The rounded `x`; the gradient passes straight through."""
+    if how is None:
+        return x
+    found: Tensor = _Round.apply(x, *how)
+    return found
+
+
+def round_gradient(x: Tensor, how: Traced | None) -> Tensor:
+    """`x` itself; its gradient is rounded."""
+    if how is None:
+        return x
+    same: Tensor = _RoundGradient.apply(x, *how)
+    return same
+
+
+def quantized_linear(
+    x: Tensor, weight: Tensor, bias: Tensor | None, hows: tuple[Traced | None, Traced | None, Traced | None]
+) -> Tensor:
+    """As `straight_through.quantized_linear`; `hows` of x, the weight and the gradient of the result."""
+    how_x, how_weight, how_gradient = hows
+    x, weight = round_straight(x, how_x), round_straight(weight, how_weight)
+    if how_gradient is None:
+        return functional.linear(x, weight, bias)
+    y: Tensor = _Product.apply(x, weight, bias, *how_gradient)
+    return y

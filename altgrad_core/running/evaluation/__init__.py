@@ -1,0 +1,1 @@
+"""Models evaluated under recipes, without training."""

@@ -1,0 +1,92 @@
+"""What the command line can evaluate: the newest checkpoint of a run, or the model that a manifest builds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from altgrad_core.errors import ManifestError, RunError
+from altgrad_core.manifest.explain import validated
+from altgrad_core.manifest.load import ManifestFile, load_manifest
+from altgrad_core.manifest.schema import RecipeFile
+from altgrad_core.records.directory import CELLS, RunDirectory
+from altgrad_core.registry.registry import Registry
+from altgrad_core.running.assembly.assemble import assemble
+from altgrad_core.running.assembly.finder import Finder
+from altgrad_core.running.assembly.library import layer_kinds
+from altgrad_core.running.assembly.resolve import resolve
+from altgrad_core.running.assembly.run import Run
+from altgrad_core.running.evaluation.subject import Batch, Subject
+from altgrad_core.running.model.recipe import Rule
+from altgrad_core.running.session.describe import refuse_script
+from altgrad_core.running.state.checkpoint import newest_checkpoint
+
+
+def target(
+    path: Path, registry: Registry, *, settings: Iterable[str] = (), batches: int, calibrate: int
+) -> tuple[Subject, Sequence[Rule]]:
+    """The model of a run at its newest checkpoint, or that of a manifest as it is built; and its own recipe.
+
+    Args:
+        settings: `key=value`, for the manifest.
+        batches: of the validation split, at most.
+        calibrate: batches of the training split.
+
+    Raises:
+        ManifestError: there is neither a run nor a manifest, or it cannot be assembled.
+        RunError: the run has no whole checkpoint.
+    """
+    directory = RunDirectory(path)
+    if (path / CELLS).exists():
+        raise ManifestError(f"{path}: is a study of many runs; name one of them")
+    if path.is_dir() and not directory.is_begun:
+        raise ManifestError(
+            f"{path}: no run is here; expected the directory of a run, or a manifest, whose [model] can name the "
+            "directory of a pretrained model"
+        )
+    source = load_manifest(directory.resolved if path.is_dir() else path, settings)
+    if path.is_dir():
+        refuse_script(source.data, path)
+    if "matrix" in source.data:
+        raise ManifestError(f"{path}: has a [matrix]; expected a manifest of one run")
+    run = assemble(resolve(source, registry))
+    if path.is_dir():
+        _restore(run, directory)
+    run.plan.remove()
+    return _subject(run, registry, batches=batches, calibrate=calibrate), run.resolved.rules
+
+
+def _restore(run: Run, directory: RunDirectory) -> None:
+    newest = newest_checkpoint(directory.checkpoints)
+    if newest is None:
+        raise RunError(f"{directory.path}: has no whole checkpoint to evaluate")
+    run.restore(newest[1])
+
+
+def _subject(run: Run, registry: Registry, *, batches: int, calibrate: int) -> Subject:
+    def moved(batch: Batch) -> Batch:
+        return batch[0].to(run.device), batch[1].to(run.device)
+
+    return Subject(
+        model=run.model,
+        task=run.data.task,
+        calibration=[moved(run.batches.train(step, 0)) for step in range(1, calibrate + 1)],
+        validation=[moved(batch) for batch in run.batches.validation(batches)],
+        kinds=layer_kinds(registry),
+        find=lambda name: registry.get("format", name),
+        seed=run.resolved.manifest.run.seed,
+    )
+
+
+def recipe_of(path: Path, registry: Registry) -> tuple[Rule, ...]:
+    """The rules of a file with `[[recipe]]` tables: a whole manifest, or these alone.
+
+    Raises:
+        ManifestError: it has none, or they are wrong.
+    """
+    source: ManifestFile = load_manifest(path)
+    if not source.data.get("recipe"):
+        raise ManifestError(f"{path}: has no [[recipe]]")
+    tables = validated(RecipeFile, {"recipe": source.data["recipe"]}, source)
+    find = Finder(source, registry)
+    return tuple(find.rule(table, index) for index, table in enumerate(tables.recipe))

@@ -1,0 +1,144 @@
+"""How often a CUDA device would be asked to do something: launches and waits of quantizing, of layers and of a step.
+
+    python benchmarks/launches.py [--layers 12] [--width 768] [--names]
+
+Needs no GPU: tensors have no numbers, and launches are written down instead of being made. An operation of torch counts as
+one launch; views and allocations as none. A wait is a number that the host reads from the device. A GPU takes some 5 microseconds
+to be asked, whatever for: 1,000 launches are 5 ms.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from altgrad_nanogpt import NanoGPT
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+import altgrad_core as ag
+from altgrad_core.testing.launches import Log, counted
+
+DEVICE = "meta"
+VOCABULARY, LENGTH, BATCH = 50_304, 1024, 8
+
+
+class Count(NamedTuple):
+    """What something took, and the most launches it is to take."""
+
+    log: Log
+    most: int | None
+
+
+def count(run: Callable[[], Any], *, warm: int = 1, most: int | None = None) -> Count:
+    """Of one call, after some that fill caches and histories."""
+    with counted():
+        for _ in range(warm):
+            run()
+    with counted() as log:
+        run()
+    return Count(log, most)
+
+
+def quantizing() -> Iterator[tuple[str, Count]]:
+    """One tensor of 1024 by 768."""
+    x, given = torch.empty(1024, 768, device=DEVICE), torch.empty((), device=DEVICE)
+    e4m3 = ag.load_format("e4m3")
+    hows: dict[str, tuple[ag.Quantizer, torch.Tensor | None, int]] = {
+        "quantize, no scaling": (ag.Quantizer(e4m3, scaling="none"), None, 1),
+        "quantize, a scale of earlier steps": (ag.Quantizer(e4m3, scaling="delayed"), given, 1),
+        "quantize, amax": (ag.Quantizer(e4m3), None, 2),
+        "quantize, amax, stochastic": (ag.Quantizer(e4m3, "stochastic"), None, 2),
+        "quantize, rows": (ag.Quantizer(e4m3, scaling=ag.Scaling(granularity="row")), None, 1),
+        "quantize, blocks of 32": (ag.Quantizer(e4m3, scaling=ag.Scaling(granularity="block:32")), None, 1),
+        "quantize, tiles of 128x128": (ag.Quantizer(e4m3, scaling=ag.Scaling(granularity="tile:128x128")), None, 1),
+    }
+    for name, (how, scale, most) in hows.items():
+        yield name, count(lambda how=how, scale=scale: ag.quantize(x, how, scale=scale, key=1), most=most)  # type: ignore[misc]
+
+
+def rule() -> ag.Rule:
+    """All three operands of the layers of the blocks, as the study has them."""
+    e4m3, e5m2 = ag.load_format("e4m3"), ag.load_format("e5m2")
+    return ag.Rule(
+        layers="*",
+        weight=ag.Quantizer(e4m3),
+        activation=ag.Quantizer(e4m3, scaling="delayed"),
+        gradient=ag.Quantizer(e5m2, "stochastic", "delayed"),
+    )
+
+
+def linear() -> Count:
+    """Forward and backward of one quantized linear layer."""
+    layer = nn.Sequential(nn.Linear(768, 768, bias=False, device=DEVICE))
+    plan = ag.quantize_model(layer, [rule()])
+    x = torch.empty(64, 768, device=DEVICE, requires_grad=True)
+    gradient = torch.empty(64, 768, device=DEVICE)
+
+    def run() -> None:
+        layer(x).backward(gradient)
+        layer[0].weight.grad = x.grad = None
+
+    with counted():
+        for _ in range(3):
+            run()
+            plan.step()
+    return count(run, warm=0, most=12)
+
+
+def moves() -> Iterator[tuple[str, Count]]:
+    """One optimizer step of one weight."""
+    weight, gradient, direction = (torch.empty(768, 768, device=DEVICE) for _ in range(3))
+    grid, state = ag.Geometry.of(ag.load_format("e4m3"), torch.empty((), device=DEVICE)), {}
+    ag.begin_moments(state, weight)
+    adam = {"rungs": 0.1, "betas": (0.9, 0.95), "eps": 1e-8}
+    yield "adam_walk", count(lambda: ag.adam_walk(weight, gradient, state, grid, **adam), most=1)
+    many = {"gradient": gradient, "rungs": 0.1, "momentum": 0.9}
+    yield "walk", count(lambda: ag.walk(weight, direction, grid, **many), most=1)
+    yield "stochastic_walk", count(lambda: ag.stochastic_walk(weight, direction, grid, key=1, **many), most=1)
+
+
+def step(layers: int, width: int) -> Count:
+    """Forward, backward and update of a GPT whose blocks are quantized, and the end of the step."""
+    with torch.device(DEVICE):
+        model = NanoGPT(n_layer=layers, n_head=max(1, width // 64), n_embd=width, block_size=LENGTH).build(VOCABULARY)
+    plan = ag.quantize_model(model, [rule()._replace(layers="blocks.*") if hasattr(rule(), "_replace") else rule()])
+    optimizer = ag.build_optimizer("manifold-adamw", params=plan.params(), lr=0.01)
+    tokens = torch.zeros(BATCH, LENGTH, dtype=torch.int64, device=DEVICE)
+
+    def run() -> None:
+        cross_entropy(model(tokens).flatten(0, 1), tokens.flatten()).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        plan.step()
+
+    return count(run, warm=2, most=1500 if layers == 12 else None)
+
+
+def rows(layers: int, width: int) -> Iterator[tuple[str, Count]]:
+    """All of the table."""
+    yield from quantizing()
+    yield "a quantized linear layer, forward and backward", linear()
+    yield from moves()
+    yield f"a step of a GPT of {layers} layers, {width} wide", step(layers, width)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--layers", type=int, default=12)
+    parser.add_argument("--width", type=int, default=768)
+    parser.add_argument("--names", action="store_true", help="of what is launched in the step")
+    wanted = parser.parse_args()
+    print("| | launches | of them AltGrad's kernels | goal | waits |\n|---|---|---|---|---|")
+    for name, (log, most) in rows(wanted.layers, wanted.width):
+        print(
+            f"| {name} | {log.launches} | {len(log.kernels)} | {most or ''} | {sum(log.waits.values())} |", flush=True
+        )
+    if wanted.names:
+        print("\n".join(["", *log.lines(), *(f"wait {name}: {times}" for name, times in log.waits.items())]))
+
+
+if __name__ == "__main__":
+    main()

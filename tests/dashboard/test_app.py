@@ -1,0 +1,49 @@
+"""The server: who may ask it, what it refuses before it starts, and that it serves everything itself."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("dash")
+
+from altgrad_core.dashboard.app import build_app
+from altgrad_core.dashboard.sources import Sources
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Any:
+    return build_app(Sources(tmp_path)).server.test_client()
+
+
+def test_everything_a_page_needs_comes_from_this_server(client: Any) -> None:
+    page = client.get("/", headers={"Host": "127.0.0.1:1"})
+    sources = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert len(sources) > 5 and all(source.startswith("/") and not source.startswith("//") for source in sources)
+    assert "default-src 'self'" in page.headers["Content-Security-Policy"]
+    assert '"disable_version_check":true' in page.text
+
+
+@pytest.mark.parametrize(("host", "code"), [("localhost:80", 200), ("127.0.0.1", 200), ("evil.example", 403)])
+def test_a_page_under_another_name_is_refused(client: Any, host: str, code: int) -> None:
+    assert client.get("/", headers={"Host": host}).status_code == code
+
+
+def test_a_missing_directory_is_refused(tmp_path: Path, altgrad: Callable[..., Any]) -> None:
+    said = altgrad("serve", tmp_path / "none")
+    assert said.code == 2
+    assert said.err == f"altgrad: {tmp_path}/none: is not a directory; expected one that has runs or studies below it\n"
+
+
+def test_a_port_that_is_taken_is_refused(tmp_path: Path, altgrad: Callable[..., Any]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        said = altgrad("serve", tmp_path, "--port", port)
+    assert (said.code, said.err) == (
+        1, f"altgrad: --port {port}: Address already in use; choose another one, or 0 for any that is free\n",
+    )  # fmt: skip

@@ -1,0 +1,69 @@
+"""How often a CUDA device would be asked to do something, counted without one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import altgrad_core as ag
+
+pytest.importorskip("triton")
+from altgrad_core.testing.launches import counted
+
+E4M3 = ag.load_format("e4m3")
+
+
+def launches(run) -> int:
+    with counted():
+        run()
+    with counted() as log:
+        run()
+    assert not log.waits
+    return log.launches
+
+
+@pytest.mark.parametrize(
+    ("scaling", "most"),
+    [("none", 1), ("amax", 2), (ag.Scaling(granularity="row"), 1), (ag.Scaling(granularity="tile:8x8"), 1)],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_quantizing_is_one_launch_and_two_where_a_tensor_takes_its_amax(scaling, most, dtype):
+    x = torch.empty(64, 96, dtype=dtype, device="meta")
+    assert launches(lambda: ag.quantize(x, ag.Quantizer(E4M3, scaling=scaling))) == most
+
+
+def test_a_given_scale_and_chance_take_no_launch_of_their_own():
+    x, scale = torch.empty(64, 96, device="meta"), torch.empty((), device="meta")
+    assert launches(lambda: ag.quantize(x, ag.Quantizer(E4M3, "stochastic"), scale=scale, key=3)) == 1
+
+
+def test_a_weight_moves_in_one_launch():
+    weight, gradient, direction = (torch.empty(64, 96, device="meta") for _ in range(3))
+    grid, state = ag.Geometry.of(E4M3, torch.empty((), device="meta")), {}
+    ag.begin_moments(state, weight)
+    adam = {"rungs": 0.1, "betas": (0.9, 0.95), "eps": 1e-8}
+    assert launches(lambda: ag.adam_walk(weight, gradient, state, grid, **adam)) == 1
+    assert launches(lambda: ag.walk(weight, direction, grid, gradient=gradient, momentum=0.9)) == 1
+    assert launches(lambda: ag.stochastic_walk(weight, direction, grid, gradient=gradient, key=1)) == 1
+
+
+def test_a_linear_layer_takes_at_most_twelve_launches_and_waits_for_nothing():
+    layer = torch.nn.Sequential(torch.nn.Linear(32, 16, bias=False, device="meta"))
+    inner = ag.Quantizer(E4M3, scaling="delayed")
+    gradient = ag.Quantizer(ag.load_format("e5m2"), "stochastic", "delayed")
+    rule = ag.Rule(layers="*", weight=ag.Quantizer(E4M3), activation=inner, gradient=gradient)
+    plan = ag.quantize_model(layer, [rule])
+    x = torch.empty(64, 32, device="meta", requires_grad=True)
+
+    def run():
+        layer(x).backward(torch.empty(64, 16, device="meta"))
+        layer[0].weight.grad = x.grad = None
+
+    with counted() as log:
+        for _ in range(2):
+            run()
+            plan.step()
+    assert sum(log.waits.values()) == 2, "one for each step"
+    with counted() as log:
+        run()
+    assert log.launches <= 12 and not log.waits

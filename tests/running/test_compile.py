@@ -1,0 +1,182 @@
+"""Quantized models under torch.compile and torch.export: one graph, and the same bits as without it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch._dynamo.utils import counters
+
+import altgrad_core as ag
+from altgrad_core.running.model.operand import Operand
+from altgrad_core.running.model.plan import Plan
+
+STEPS = 50
+
+
+@pytest.fixture(autouse=True)
+def _fresh():
+    torch._dynamo.reset()
+    counters.clear()
+    yield
+    torch._dynamo.reset()
+
+
+class Small(nn.Module):
+    """Two layers, the first of which is called three times, twice with the same input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(6, 6), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second((self.first(x) + self.first(x)).relu() + self.first(x.relu()))
+
+
+def quantized(model: nn.Module, rounding: str = "nearest-even", straight_through: str = "identity") -> Plan:
+    def how(format: str) -> ag.Quantizer:
+        return ag.Quantizer(format, rounding, "delayed", straight_through=straight_through)
+
+    return ag.quantize_model(model, [ag.Rule("*", weight=how("e4m3"), activation=how("e4m3"), gradient=how("e5m2"))])
+
+
+def trained(plan: Plan, call: Callable[[Tensor], Tensor], *, steps: int) -> list[Tensor]:
+    """All weights after every step."""
+    generator = torch.Generator().manual_seed(1)
+    optimizer = torch.optim.SGD(plan.model.parameters(), lr=0.01)
+    weights = []
+    for _ in range(steps):
+        for _ in range(2):  # micro-batches
+            call(torch.randn(4, 6, generator=generator)).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        plan.step()
+        weights += [parameter.detach().clone() for parameter in plan.model.parameters()]
+    return weights
+
+
+def check_same(monkeypatch, backend: str, rounding: str, straight_through: str) -> None:
+    """Every rounded operand, weight and state of `STEPS` steps in one graph equals that of eager steps."""
+    seen: dict[Operand, list[Tensor]] = {}
+    quantize = Operand._quantize
+
+    def watched(self, x, training):
+        done = quantize(self, x, training)
+        if training:
+            seen.setdefault(self, []).append(done.values.clone())
+        return done
+
+    monkeypatch.setattr(Operand, "_quantize", watched)
+    torch.manual_seed(0)
+    model = Small()
+    plans = [quantized(m, rounding, straight_through) for m in (model, copy.deepcopy(model))]
+    compiled = torch.compile(plans[0].model, backend=backend, fullgraph=True)
+    weights = [trained(plans[0], compiled, steps=STEPS), trained(plans[1], plans[1].model, steps=STEPS)]
+    assert all(map(torch.equal, *weights)) and all(w.isfinite().all() for w in weights[0])
+    assert plans[0].state_dict() == plans[1].state_dict()
+    for one, two in zip(*(plan.operands() for plan in plans), strict=True):
+        assert len(seen[one]) == len(seen[two]) > STEPS or one.role == "weight"
+        assert all(map(torch.equal, seen[one], seen[two]))
+    assert counters["stats"]["unique_graphs"] == 1 and not counters["graph_break"]
+
+
+@pytest.mark.parametrize(("rounding", "straight_through"), [("nearest-even", "identity"), ("stochastic", "clipped")])
+def test_a_compiled_model_is_one_graph_with_the_bits_of_eager_steps(monkeypatch, rounding, straight_through):
+    check_same(monkeypatch, "aot_eager", rounding, straight_through)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rounding", ["nearest-even", "stochastic"])
+def test_inductor_gives_the_bits_of_eager_steps(monkeypatch, rounding):
+    check_same(monkeypatch, "inductor", rounding, "clipped")
+
+
+LAYERS = {
+    "conv": (lambda: nn.Conv1d(3, 4, 2), (2, 3, 5)),
+    "transposed": (lambda: nn.ConvTranspose1d(3, 4, 2), (2, 3, 5)),
+    "bilinear": (lambda: Twice(nn.Bilinear(4, 4, 3)), (2, 4)),
+    "attention": (lambda: Attends(), (2, 5, 8)),
+}
+
+
+class Twice(nn.Module):
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x, x.relu())
+
+
+class Attends(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.attention(x, x, x, need_weights=False)[0]
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_every_kind_of_layer_is_one_graph(kind):
+    make, shape = LAYERS[kind]
+    torch.manual_seed(0)
+    models = [nn.Sequential(make())]
+    models.append(copy.deepcopy(models[0]))
+    plans = [quantized(model) for model in models]
+    compiled = torch.compile(models[0], backend="aot_eager", fullgraph=True)
+    x = torch.randn(shape)
+    for call in (compiled, models[1]):
+        call(x).square().sum().backward()
+    for one, two in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        torch.testing.assert_close(one.grad, two.grad)
+    assert [o.tally.elements for o in plans[0].operands()] == [o.tally.elements for o in plans[1].operands()]
+
+
+def test_layers_compiled_one_by_one_share_their_graphs():
+    model = nn.Sequential(*(nn.Linear(6, 6) for _ in range(12)))
+    plan = quantized(model)
+    for layer in model:
+        layer.compile(backend="aot_eager", fullgraph=True)
+    model(torch.randn(4, 6)).sum().backward()
+    assert all(operand.is_used for operand in plan.operands())
+    assert counters["stats"]["unique_graphs"] <= 3
+
+
+def test_a_copy_of_a_compiled_model_counts_by_itself():
+    model = Small()
+    plan = quantized(model)
+    other = copy.deepcopy(plan)
+    torch.compile(other.model, backend="aot_eager", fullgraph=True)(torch.ones(4, 6)).sum().backward()
+    assert all(operand.is_used for operand in other.operands())
+    assert not any(operand.is_used for operand in plan.operands())
+
+
+def test_backward_passes_may_come_in_any_order():
+    model = Small()
+    quantized(model)
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    x = torch.randn(4, 6)
+    gradients = []
+    for order in (1, -1):
+        model.zero_grad()
+        for y in [compiled(x), compiled(x)][::order]:
+            y.sum().backward()
+        gradients.append(model.first.weight.grad.clone())
+    assert torch.equal(*gradients)
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_an_exported_model_gives_what_an_evaluation_gives(strict):
+    torch.manual_seed(0)
+    model, x = Small(), torch.randn(4, 6)
+    plan = quantized(model)
+    trained(plan, model, steps=2)
+    exported = torch.export.export(model.eval(), (x,), strict=strict).module()
+    before = plan.state_dict()
+    for other in (x, 100 * x):
+        assert torch.equal(exported(other), model(other))
+    assert plan.state_dict() == before
