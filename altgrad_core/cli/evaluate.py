@@ -48,7 +48,7 @@ def evaluate(
     if not recipes and not own:
         raise ManifestError(f"{target}: has no recipe of its own; name one or several with --recipe FILE")
     found = [subject.plain()]
-    found += [subject.measure(name, rules, errors=True) for name, rules in (recipes or {"its own": own}).items()]
+    found += [subject.measure(name, rules, errors=True) for name, rules in recipes.items() or [("its own", own)]]
     if csv is not None:
         _write(csv, _csv(found))
     if json:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 
 def complete_plugin(incomplete: str) -> list[str]:
@@ -30,7 +34,12 @@ def complete_setting(incomplete: str) -> list[str]:
     """The keys that every manifest has, whatever plugins it names, such as `run.steps=`."""
     from altgrad_core.manifest.schema import DataTable, OptimizerTable, RunTable, UseTable
 
-    tables = {"run": RunTable, "model": UseTable, "data": DataTable, "optimizer": OptimizerTable}
+    tables: dict[str, type[BaseModel]] = {
+        "run": RunTable,
+        "model": UseTable,
+        "data": DataTable,
+        "optimizer": OptimizerTable,
+    }
     keys = [f"{name}.{key}=" for name, table in tables.items() for key in table.model_fields if key != "group"]
     return _that_begin(incomplete, [*keys, "optimizer.lr="])
 

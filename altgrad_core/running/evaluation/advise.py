@@ -164,7 +164,8 @@ def difference(one: Sequence[float], other: Sequence[float]) -> tuple[float, flo
 
 def rules_of(chosen: Chosen) -> list[Rule]:
     """A rule for every layer."""
-    return [Rule(literal(path), **roles) for path, roles in chosen.items()]
+    named: dict[str, dict[str, Any]] = {path: {str(r): q for r, q in roles.items()} for path, roles in chosen.items()}
+    return [Rule(literal(path), **roles) for path, roles in named.items()]
 
 
 def _measured(

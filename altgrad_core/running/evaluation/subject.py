@@ -16,6 +16,7 @@ from altgrad_core.contracts.task import Task
 from altgrad_core.numerics.format import Format
 from altgrad_core.running.evaluation.errors import LayerError, layer_errors, outputs_of
 from altgrad_core.running.model.bits import UNQUANTIZED, mean_bits
+from altgrad_core.running.model.history import advance
 from altgrad_core.running.model.layers import Layer, layers_of, refuse_quantized
 from altgrad_core.running.model.plan import Plan
 from altgrad_core.running.model.recipe import Rule
@@ -117,8 +118,7 @@ class Subject:
                     outputs_of(self.model, inputs)
                 finally:
                     plan.moment.is_calibrating = False
-                for operand in plan.operands():
-                    operand.advance()
+                advance(list(plan.operands()))
                 plan.moment.step, plan.moment.passed = plan.moment.step + 1, None
 
     @torch.no_grad()
@@ -135,7 +135,8 @@ class Subject:
 
 def forward(rules: Sequence[Rule]) -> list[Rule]:
     """The rules without what only training rounds; those that name nothing else are left out."""
-    kept = [replace(rule, **dict.fromkeys((*GRADIENTS, *MOMENTS))) for rule in rules]
+    dropped: dict[str, Any] = dict.fromkeys((*GRADIENTS, *MOMENTS))
+    kept = [replace(rule, **dropped) for rule in rules]
     return [rule for rule in kept if any(getattr(rule, role) is not None for role in ROLES)]
 
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from altgrad_core.numerics.tally import Tally
-from altgrad_core.running.model.operand import ONCE_A_STEP, Operand
+from altgrad_core.running.model.moment import ONCE_A_STEP
+from altgrad_core.running.model.operand import Operand
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
