@@ -23,6 +23,8 @@ def step_of(group: Mapping[str, Any]) -> str:
     """What the step of a resolved optimizer table is called: `AdamW`, `RMS`, `shuffled`, `E4M3 line` or `own line`."""
     if group["use"] == "adamw":
         return "AdamW"
+    if group["use"] == "adamw-relative":
+        return "AdamW, relative"
     if group["spacing"] != "own":
         assert group["geometry"] == "e4m3", group
         return CONTROLS[group["spacing"]]
