@@ -42,7 +42,7 @@ def serve(directory: Path, *, port: int, began: Callable[[str], None]) -> None:
     except OSError as error:
         raise RunError(f"--port {port}: {error.strerror}; choose another one, or 0 for any that is free") from None
     server = make_server(HOST, port, app.server, threaded=True, fd=listening.detach())
-    began(f"http://{HOST}:{server.server_port}/")
+    began(f"http://{HOST}:{server.port}/")
     try:
         server.serve_forever()
     except KeyboardInterrupt:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 
@@ -33,6 +35,19 @@ class Tally(NamedTuple):
 
         counts = (mine + theirs for mine, theirs in zip(self[2:], other[2:], strict=True))
         return Tally(self.elements + other.elements, torch.maximum(self.amax, other.amax), *counts)
+
+    def plain(self) -> list[float | int]:
+        """The amax, then the counts, as numbers."""
+        return [float(self.amax), *(int(count) for count in (self.elements, *self[2:]))]
+
+    @classmethod
+    def of_plain(cls, numbers: Sequence[float | int], device: torch.device) -> Tally:
+        """What `plain` returned, with the amax on a device."""
+        import torch
+
+        amax, elements, overflow, underflow, nan, infinite = numbers
+        counts = (int(count) for count in (overflow, underflow, nan, infinite))
+        return cls(int(elements), torch.tensor(amax, dtype=torch.float32, device=device), *counts)
 
 
 class Quantized(NamedTuple):

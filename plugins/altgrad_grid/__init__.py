@@ -42,18 +42,15 @@ class Grid(OptimizerSpec):
 
     def build(self, groups: list[dict[str, Any]], geometry: Mapping[Tensor, Geometry]) -> Optimizer:
         """A `GridOptimizer`; weights with a geometry and all others stand in groups of their own."""
-        from altgrad_grid.optimizer import GridOptimizer
+        from altgrad_grid.optimizer import GridOptimizer, Variant
 
         return GridOptimizer(
             self.split(groups, geometry, lr=self.plain_lr, weight_decay=0.01),
             geometry=geometry,
+            variant=Variant(self.rung_clip, self.master, self.normalize, self.bit_position),
             lr=self.lr,
             momentum=self.momentum,
-            rung_clip=self.rung_clip,
-            master=self.master,
-            normalize=self.normalize,
             weight_decay=self.weight_decay,
-            bit_position=self.bit_position,
         )
 
 

@@ -4,12 +4,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from altgrad_core import Geometry, Moved, SplitOptimizer, stochastic_walk, update_velocity, walk
+
+
+@dataclass(frozen=True)
+class Variant:
+    """How a velocity becomes rungs.
+
+    Attributes:
+        rung_clip: the most rungs in one step.
+        normalize: `rms`: divide the velocity by its root mean square over the tensor.
+        bit_position: keep in `state[p]["bit_position"]` by how many rungs each weight has gone in all (int32).
+    """
+
+    rung_clip: float = 10.0
+    master: str = "fp32"
+    normalize: str = "none"
+    bit_position: bool = False
+
+
+PLAIN = Variant()
 
 
 class GridOptimizer(SplitOptimizer):
@@ -28,7 +48,6 @@ class GridOptimizer(SplitOptimizer):
         geometry: the live grid of every other parameter.
         weight_decay: w *= 1 - weight_decay * lr / initial_lr before the step, of a master; without one it is added to
             the move as a fraction of a rung, and rounded with it.
-        bit_position: keep in `state[p]["bit_position"]` by how many rungs each weight has gone in all (int32).
     """
 
     def __init__(
@@ -36,26 +55,26 @@ class GridOptimizer(SplitOptimizer):
         params: Any,
         *,
         geometry: Mapping[Tensor, Geometry],
+        variant: Variant = PLAIN,
         lr: float = 6.0,
         momentum: float = 0.9,
-        rung_clip: float = 10.0,
-        master: str = "fp32",
-        normalize: str = "none",
         weight_decay: float = 1e-4,
-        bit_position: bool = False,
     ) -> None:
         self.geometry, self.moved = dict(geometry), dict[Tensor, Moved]()
-        self.rung_clip, self.master, self.normalize = rung_clip, master, normalize
-        self.bit_position = bit_position
+        self.variant = variant
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
         for group in self.param_groups:
-            if master == "none" and not group["plain"]:
+            if variant.master == "none" and not group["plain"]:
                 for parameter in group["params"]:
                     self._settle(parameter)
 
     def move(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
         """A walk, or without a master a stochastic walk, of each."""
-        keys = torch.randint(2**62, (len(parameters),)).tolist() if self.master == "none" else [0] * len(parameters)
+        keys = (
+            torch.randint(2**62, (len(parameters),)).tolist()
+            if self.variant.master == "none"
+            else [0] * len(parameters)
+        )
         for parameter, key in zip(parameters, keys, strict=True):
             self._move(group, parameter, key)
 
@@ -71,9 +90,9 @@ class GridOptimizer(SplitOptimizer):
         state: dict[str, Any] = self.state[parameter]
         if not state:
             state["velocity"] = torch.zeros_like(parameter)
-            for count in ("broken", "ended") if self.master == "none" else ("broken",):
+            for count in ("broken", "ended") if self.variant.master == "none" else ("broken",):
                 state[count] = torch.zeros((), dtype=torch.int64, device=parameter.device)
-            if self.bit_position:
+            if self.variant.bit_position:
                 state["bit_position"] = torch.zeros_like(parameter, dtype=torch.int32)
         return state
 
@@ -81,18 +100,18 @@ class GridOptimizer(SplitOptimizer):
         state, geometry, gradient = self._begin(parameter), self.geometry[parameter], parameter.grad
         assert gradient is not None
         velocity, rate, rungs = state["velocity"], group["momentum"], group["lr"]
-        if self.normalize == "rms":
+        if self.variant.normalize == "rms":
             norm = update_velocity(velocity, gradient, rate)
             rate, rungs = None, _per_norm(rungs * math.sqrt(velocity.numel()), norm)
         options = {
             "gradient": gradient,
             "rungs": rungs,
             "momentum": rate,
-            "bound": self.rung_clip,
+            "bound": self.variant.rung_clip,
             "decay": group["weight_decay"] * group["lr"] / group["initial_lr"],
             "trail": state.get("bit_position"),
         }
-        if self.master == "fp32":
+        if self.variant.master == "fp32":
             moved = walk(parameter, velocity, geometry, **options)
         else:
             moved = stochastic_walk(parameter, velocity, geometry, key=key, **options)

@@ -29,7 +29,7 @@ class ManifoldAdamW(OptimizerSpec):
         spacing: of `rungs`. `own`: that of the weight. The others are controls, all with a straight step. `shuffled`:
             the spacings of a tensor in another, fixed order. `rms`: their root mean square, one for the whole tensor.
             `initial`: those of the weights at the first step.
-        floor: so many binades below the top of the grid, the spacing ceases to shrink; without it, where the format's
+        floor: binades below the top of the grid, from which on the spacing no longer shrinks; without it, where the format's
             subnormals begin.
         fused: torch's fused step, where AdamW is taken: faster, and other last bits.
         bit_position: keep by how many rungs each weight has gone in all, four bytes a weight.
@@ -75,6 +75,7 @@ class ManifoldAdamW(OptimizerSpec):
         from altgrad_core import load_format
         from altgrad_manifold.lines import lines_of
         from altgrad_manifold.optimizer import ManifoldAdamW as Walker
+        from altgrad_manifold.optimizer import Variant
 
         if self.geometry is not None:
             geometry = lines_of(load_format(self.geometry), groups, geometry)
@@ -85,18 +86,20 @@ class ManifoldAdamW(OptimizerSpec):
         return Walker(
             self.split(groups, geometry, lr=plain_lr, weight_decay=plain_decay),
             geometry=geometry,
+            variant=Variant(
+                precondition=self.precondition,
+                walk=self.walk,
+                moments=self.moments,
+                spacing=self.spacing,
+                lr_unit=self.lr_unit,
+                floor=self.floor,
+                bit_position=self.bit_position,
+            ),
             lr=self.lr,
             betas=(self.beta1, self.beta2),
             eps=self.eps,
             weight_decay=decay if decay is not None else 1e-4 if in_rungs else 0.01,
-            precondition=self.precondition,
-            walk=self.walk,
-            moments=self.moments,
-            spacing=self.spacing,
-            floor=self.floor,
-            bit_position=self.bit_position,
             fused=self.fused or None,
-            lr_unit=self.lr_unit,
         )
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 import pytest
 import torch
 from altgrad_grid import Grid
-from altgrad_grid.optimizer import GridOptimizer
+from altgrad_grid.optimizer import GridOptimizer, Variant
 from torch import Tensor, nn
 
 from altgrad_core import Geometry, Plan, Quantizer, Rule, Scaling, build_optimizer, load_format, quantize_model
@@ -17,10 +18,16 @@ from altgrad_core.testing.tiny import bits, tiny_run, train
 EIGHT = ("e0m7", "e1m6", "e2m5", "e3m4", "e4m3", "e5m2", "e6m1", "e7m0")
 
 
+def grid_optimizer(parameters: Any, *, geometry: Any, **options: Any) -> GridOptimizer:
+    """The optimizer, from options of both kinds: those of the variant and all others."""
+    variant = {name: options.pop(name) for name in [f.name for f in fields(Variant)] if name in options}
+    return GridOptimizer(parameters, geometry=geometry, variant=Variant(**variant), **options)
+
+
 def optimizer_of(parameter: nn.Parameter, *, format: str, scale: float = 1.0, **options: Any) -> GridOptimizer:
     """Without decay, unless options say otherwise."""
     geometry = {parameter: Geometry.of(load_format(format), scale)}
-    return GridOptimizer([parameter], geometry=geometry, **{"weight_decay": 0.0, **options})
+    return grid_optimizer([parameter], geometry=geometry, **{"weight_decay": 0.0, **options})
 
 
 def step(parameter: nn.Parameter, optimizer: GridOptimizer, gradient: Tensor) -> Tensor:

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 import pytest
 import torch
 from altgrad_manifold import ManifoldAdamW
 from altgrad_manifold.optimizer import ManifoldAdamW as Walker
+from altgrad_manifold.optimizer import Variant
 from torch import Tensor, nn
 
 from altgrad_core import Geometry, Quantizer, Rule, build_optimizer, load_format, quantize_model
 from altgrad_core.testing.tiny import bits, tiny_run, train
 
 EIGHT = ("e0m7", "e1m6", "e2m5", "e3m4", "e4m3", "e5m2", "e6m1", "e7m0")
+
+
+def walker(parameters: Any, *, geometry: Any, **options: Any) -> Walker:
+    """The optimizer, from options of both kinds: those of the variant and all others."""
+    variant = {name: options.pop(name) for name in [f.name for f in fields(Variant)] if name in options}
+    return Walker(parameters, geometry=geometry, variant=Variant(**variant), **options)
 
 
 def random_gradients(like: Tensor, *, steps: int, seed: int = 1) -> list[Tensor]:
@@ -28,7 +36,7 @@ def walk(weight: Tensor, gradients: list[Tensor], *, format: str, scale: float =
     parameter = nn.Parameter(weight.clone())
     settings = {"lr": 0.3, "lr_unit": "rungs", "weight_decay": 0.0, **options}
     geometry = {parameter: Geometry.of(load_format(format), scale)}
-    optimizer = Walker([parameter], geometry=geometry, **settings)
+    optimizer = walker([parameter], geometry=geometry, **settings)
     for gradient in gradients:
         parameter.grad = gradient.clone()
         optimizer.step()
@@ -72,7 +80,7 @@ def test_off_is_torchs_fused_step_where_that_is_asked_for() -> None:
     ours, theirs = nn.Parameter(weight.clone()), nn.Parameter(weight.clone())
     geometry = {ours: Geometry.of(load_format("e4m3"))}
     options = {"lr": 1e-3, "weight_decay": 0.1, "fused": True}
-    mine = Walker([ours], geometry=geometry, precondition="off", **options)
+    mine = walker([ours], geometry=geometry, precondition="off", **options)
     other = torch.optim.AdamW([theirs], **options)
     for gradient in random_gradients(weight, steps=5):
         for parameter, optimizer in ((ours, mine), (theirs, other)):
@@ -85,7 +93,7 @@ def test_off_is_torchs_fused_step_where_that_is_asked_for() -> None:
 def test_a_weight_whose_gradient_is_no_number_stays_and_is_counted(options: dict[str, Any]) -> None:
     parameter = nn.Parameter(torch.ones(3))
     geometry = {parameter: Geometry.of(load_format("e4m3"))}
-    optimizer = Walker([parameter], geometry=geometry, weight_decay=0.1, **options)
+    optimizer = walker([parameter], geometry=geometry, weight_decay=0.1, **options)
     for _ in range(2):
         parameter.grad = torch.tensor([1.0, float("nan"), -float("inf")])
         optimizer.step()
@@ -107,7 +115,7 @@ def test_the_bit_position_is_the_sum_of_all_changes_of_rungs(
     weight = weights_of(load_format(format))
     parameter = nn.Parameter(weight.clone())
     geometry = Geometry.of(load_format(format))
-    optimizer = Walker([parameter], geometry={parameter: geometry}, walk=mode, bit_position=True, weight_decay=0.01)
+    optimizer = walker([parameter], geometry={parameter: geometry}, walk=mode, bit_position=True, weight_decay=0.01)
     for gradient in random_gradients(weight, steps=4):
         before = geometry.rung(parameter)
         parameter.grad = gradient
@@ -121,7 +129,7 @@ def test_the_bit_position_is_the_sum_of_all_changes_of_rungs(
 def test_a_bit_position_beyond_float32_survives_its_state_dict() -> None:
     parameter = nn.Parameter(torch.ones(2))
     geometry = {parameter: Geometry.of(load_format("e4m3"))}
-    one, other = (Walker([parameter], geometry=geometry, bit_position=True) for _ in range(2))
+    one, other = (walker([parameter], geometry=geometry, bit_position=True) for _ in range(2))
     parameter.grad = torch.ones(2)
     one.step()
     one.state[parameter]["bit_position"] += 2**24 + 1
@@ -225,7 +233,7 @@ def test_gradient_is_adamw_of_the_gradient_times_the_spacing() -> None:
 def test_decay_is_a_fraction_per_step_that_follows_the_schedule() -> None:
     parameter = nn.Parameter(torch.tensor([1.0, -3.0]))
     geometry = {parameter: Geometry.of(load_format("e4m3"))}
-    optimizer = Walker([parameter], geometry=geometry, lr=5.0, weight_decay=0.25)
+    optimizer = walker([parameter], geometry=geometry, lr=5.0, weight_decay=0.25)
     for factor in (1.0, 0.5):
         optimizer.param_groups[0]["lr"] = 5.0 * factor
         parameter.grad = torch.zeros(2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from altgrad_manifold import ManifoldAdamW
 from altgrad_manifold.lines import lines_of
 from altgrad_manifold.optimizer import ManifoldAdamW as Walker
+from altgrad_manifold.optimizer import Variant
 from altgrad_manifold.spacings import shuffled
 from pydantic import ValidationError
 from torch import Tensor, nn
@@ -21,6 +23,12 @@ from altgrad_core.testing.tiny import bits, tiny_run, train
 
 E4M3 = load_format("e4m3")
 ONCE: dict[str, Any] = {"lr": 0.5, "lr_unit": "rungs", "weight_decay": 0.0}
+
+
+def walker(parameters: Any, *, geometry: Any, **options: Any) -> Walker:
+    """The optimizer, from options of both kinds: those of the variant and all others."""
+    variant = {name: options.pop(name) for name in [f.name for f in fields(Variant)] if name in options}
+    return Walker(parameters, geometry=geometry, variant=Variant(**variant), **options)
 
 
 def weights() -> Tensor:
@@ -37,7 +45,7 @@ def after(weight: Tensor, geometry: Geometry | None, *, steps: int = 3, **option
     """A matrix after some steps by the same random gradients, on this line or on that of E4M3 laid over it."""
     parameter = nn.Parameter(weight.clone())
     line = lines_of(E4M3, [{"params": [parameter]}], {}) if geometry is None else {parameter: geometry}
-    optimizer = Walker([parameter], geometry=line, **{**ONCE, **options})
+    optimizer = walker([parameter], geometry=line, **{**ONCE, **options})
     generator = torch.Generator().manual_seed(1)
     for _ in range(steps):
         parameter.grad = torch.randn(weight.shape, generator=generator)
@@ -100,7 +108,7 @@ def test_on_the_uniform_line_of_e0m7_an_unquantized_matrix_takes_adamws_steps() 
     weight = weights()
     parameter, reference = nn.Parameter(weight.clone()), nn.Parameter(weight.clone())
     line = lines_of(load_format("e0m7"), [{"params": [parameter]}], {})
-    ours = Walker([parameter], geometry=line, lr=0.3, lr_unit="rungs", weight_decay=0.0)
+    ours = walker([parameter], geometry=line, lr=0.3, lr_unit="rungs", weight_decay=0.0)
     theirs = torch.optim.AdamW([reference], lr=0.3 * 2 / 128, weight_decay=0.0)  # 1.2 needs a scale of 2
     generator = torch.Generator().manual_seed(1)
     for _ in range(20):
@@ -158,7 +166,7 @@ def test_one_spacing_of_a_uniform_grid_is_the_own_one() -> None:
 )
 def test_a_step_is_the_rate_times_the_direction_times_the_spacing(control: str, spacings: list[float]) -> None:
     parameter = nn.Parameter(torch.tensor([[0.3, 1.5, 5.0]]))  # at which e4m3 has spacings of 2^-5, 2^-3 and 2^-1
-    optimizer = Walker([parameter], geometry={parameter: Geometry.of(E4M3)}, spacing=control, **ONCE)
+    optimizer = walker([parameter], geometry={parameter: Geometry.of(E4M3)}, spacing=control, **ONCE)
     parameter.grad = torch.tensor([[1.0, -1.0, 1.0]])
     optimizer.step()
     expected = [0.3 - 0.5 * spacings[0], 1.5 + 0.5 * spacings[1], 5.0 - 0.5 * spacings[2]]
@@ -167,7 +175,7 @@ def test_a_step_is_the_rate_times_the_direction_times_the_spacing(control: str, 
 
 def test_initial_spacings_stay_when_weights_and_scale_move() -> None:
     parameter = nn.Parameter(torch.tensor([[1.0, 448.0]]))
-    optimizer = Walker([parameter], geometry=lines_of(E4M3, [{"params": [parameter]}], {}), spacing="initial", **ONCE)
+    optimizer = walker([parameter], geometry=lines_of(E4M3, [{"params": [parameter]}], {}), spacing="initial", **ONCE)
     for value in (1.0, 100.0):  # the spacing at 100 is 8, that at 1 is 1/8
         parameter.data.copy_(torch.tensor([[value, 448.0 * value]]))
         parameter.grad = torch.tensor([[1.0, 0.0]])

@@ -100,7 +100,7 @@ def test_an_activation_is_rounded_once_for_all_layers_that_read_it(
     model = ThreeReaders()
     how = Quantizer("e4m3", rounding=rounding, scaling=scaling)
     plan = quantize_model(model, [Rule("*", activation=how, weight=Quantizer("e5m2"))])
-    calls, place = [], "altgrad_core.running.model.operand.quantize"
+    calls, place = [], "altgrad_core.running.model.layout.quantize"
     monkeypatch.setattr(place, lambda *args, **named: calls.append(1) or quantize(*args, **named))
     for _ in range(3):
         x = torch.randn(4, 8, requires_grad=True)

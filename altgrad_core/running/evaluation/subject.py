@@ -16,6 +16,7 @@ from altgrad_core.contracts.task import Task
 from altgrad_core.numerics.format import Format
 from altgrad_core.running.evaluation.errors import LayerError, layer_errors, outputs_of
 from altgrad_core.running.model.bits import UNQUANTIZED, mean_bits
+from altgrad_core.running.model.history import advance
 from altgrad_core.running.model.layers import Layer, layers_of, refuse_quantized
 from altgrad_core.running.model.plan import Plan
 from altgrad_core.running.model.recipe import Rule
@@ -117,8 +118,7 @@ class Subject:
                     outputs_of(self.model, inputs)
                 finally:
                     plan.moment.is_calibrating = False
-                for operand in plan.operands():
-                    operand.advance()
+                advance(list(plan.operands()))
                 plan.moment.step, plan.moment.passed = plan.moment.step + 1, None
 
     @torch.no_grad()

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from altgrad_core.numerics.ops import quantize
+from altgrad_core.numerics.quantizer import Quantizer
+from altgrad_core.numerics.tally import Quantized
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,22 @@ class Layout:
             return rows
         return torch.movedim(rows.reshape(self._moved(x).shape), self._last, self.contracted)
 
+    def quantized(self, x: Tensor, how: Quantizer, scale: Tensor | None, key: int | None) -> Quantized:
+        """`x` rounded, with rows and blocks along the dimensions that its product sums over."""
+        x = x.detach()
+        if self.is_plain or how.tiling.whole:
+            return quantize(x, how, scale=scale, key=key)
+        done = quantize(self.rows(x), how, scale=scale, key=key)
+        return done._replace(values=self.back(done.values, x))
+
+    def passes(self, x: Tensor, scale: Tensor, how: Quantizer) -> Tensor | None:
+        """Where a gradient of `x` passes straight through; None: everywhere."""
+        if how.straight_through == "identity":
+            return None
+        rows = self.rows(x.detach())
+        bound = how.clip_bound(rows, scale)
+        return None if bound is None else self.back(rows.abs() <= bound, x)
+
     @property
     def _last(self) -> tuple[int, ...]:
         return tuple(range(-len(self.contracted), 0))
@@ -45,3 +66,8 @@ class Layout:
 
 
 PLAIN = Layout()
+
+
+def plain(x: Tensor, *, tensors: bool) -> Any:
+    """A tensor as numbers; with `tensors`, one that has dimensions stays a tensor."""
+    return x.detach().cpu().clone() if tensors and x.ndim else x.tolist()

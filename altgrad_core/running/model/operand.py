@@ -14,13 +14,13 @@ from torch import Tensor
 from altgrad_core.contracts.actions import GRADIENTS, Role
 from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.geometry import Geometry
-from altgrad_core.numerics.ops import amax, quantize, scale_of
+from altgrad_core.numerics.ops import amax, scale_of
 from altgrad_core.numerics.quantizer import Quantizer
 from altgrad_core.numerics.straight_through import Rounded, Rounds
 from altgrad_core.numerics.tally import Quantized, Tally
 from altgrad_core.numerics.traced import TracedOperand
 from altgrad_core.running.model.calls import Calls, is_recomputing
-from altgrad_core.running.model.layout import PLAIN, Layout
+from altgrad_core.running.model.layout import PLAIN, Layout, plain
 from altgrad_core.running.model.moment import ONCE_A_STEP, Moment, Passed, Seen, identity_of, together
 
 
@@ -37,16 +37,14 @@ class Operand(TracedOperand):
         self.path, self.role, self.quantizer, self.layout = path, role, quantizer, layout
         self.scale = torch.ones((), dtype=torch.float32, device=device)
         self.tally: Tally | None = None
-        self.is_used = False
-        self.geometry = Geometry(self)
+        self.is_used, self.geometry = False, Geometry(self)
         self._moment, self._tally_step, self._seen_step = moment, -1, -1
-        self._is_fixed = False
+        self._is_fixed, self._calls = False, Calls()
         self._amax = torch.zeros((), dtype=torch.float32, device=device)
         self._shape: torch.Size = torch.Size()  # of the last tensor, in rows
         self._like = torch.empty(0, device="meta")  # of its shape
         self._history = torch.zeros(0, dtype=torch.float32, device=device)
         self.pending: Tensor | None = None
-        self._calls = Calls()
         self._ahead: tuple[Tensor | None, Quantizer | None, Tensor | None] = (None, None, None)
         self._latest: object = None  # the state of the weight that was counted last
 
@@ -84,15 +82,15 @@ class Operand(TracedOperand):
         how, key = self.quantizer, self._key()
 
         def rounds(weight: Tensor) -> Rounded:
-            done = self._in_rows(weight, taken[0], key, how) if taken else self._quantize(weight, notices)
+            done = self.layout.quantized(weight, how, taken[0], key) if taken else self._quantize(weight, notices)
             taken[:] = [done.scale]
-            return done.values, self._passes(weight, done.scale, how)
+            return done.values, self.layout.passes(weight, done.scale, how)
 
         return rounds
 
     def _round(self, x: Tensor, *, training: bool) -> Rounded:
         done = self._quantize(x, training)
-        return done.values, self._passes(x, done.scale, self.quantizer)
+        return done.values, self.layout.passes(x, done.scale, self.quantizer)
 
     def _quantize(self, x: Tensor, training: bool) -> Quantized:
         is_repeated = training and self.role not in ONCE_A_STEP + GRADIENTS and is_recomputing()
@@ -135,7 +133,7 @@ class Operand(TracedOperand):
             return passed.done
         if self.role in GRADIENTS:
             self._moment.passed = None  # free its memory for the backward pass
-        done = self._in_rows(x, scale, key, how)
+        done = self.layout.quantized(x, how, scale, key)
         if is_shared:
             self._moment.passed = Passed(ref(x), x._version, how, scale, done)
         return done
@@ -143,21 +141,6 @@ class Operand(TracedOperand):
     def _can_be_shared(self, x: Tensor) -> bool:
         """Whether every change of `x` is seen: the graph needs it unchanged. Other memory may be written to unseen."""
         return x.grad_fn is not None and self.layout.is_plain and not x.is_inference()
-
-    def _in_rows(self, x: Tensor, scale: Tensor | None, key: int | None, how: Quantizer) -> Quantized:
-        """Round a tensor, whose rows and blocks run along the dimensions that its product sums over."""
-        x = x.detach()
-        if self.layout.is_plain or how.tiling.whole:
-            return quantize(x, how, scale=scale, key=key)
-        done = quantize(self.layout.rows(x), how, scale=scale, key=key)
-        return done._replace(values=self.layout.back(done.values, x))
-
-    def _passes(self, x: Tensor, scale: Tensor, how: Quantizer) -> Tensor | None:
-        if how.straight_through == "identity":
-            return None
-        rows = self.layout.rows(x.detach())
-        bound = how.clip_bound(rows, scale)
-        return None if bound is None else self.layout.back(rows.abs() <= bound, x)
 
     @property
     def scales(self) -> Tensor:
@@ -241,13 +224,11 @@ class Operand(TracedOperand):
         is_kept = self.role in ONCE_A_STEP or self.scale.ndim == 0
         return {
             "format": self.format.facts(),
-            "scale": _plain(self.scale, tensors) if is_kept else 1.0,
+            "scale": plain(self.scale, tensors=tensors) if is_kept else 1.0,
             "is_fixed": self._is_fixed,
-            "amax": _plain(self._amax, tensors) if is_kept else 0.0,
+            "amax": plain(self._amax, tensors=tensors) if is_kept else 0.0,
             "history": self._history.tolist(),
-            "tally": None
-            if self.tally is None
-            else [float(self.tally.amax), *(int(n) for n in (self.tally[0], *self.tally[2:]))],
+            "tally": None if self.tally is None else self.tally.plain(),
         }
 
     def load_state_dict(self, state: dict[str, Any], format: Format) -> None:
@@ -258,8 +239,7 @@ class Operand(TracedOperand):
         self._amax = torch.as_tensor(state["amax"], dtype=torch.float32, device=device)
         self._is_fixed, self._history = state["is_fixed"], self._history.new_tensor(state["history"])
         if state["tally"] is not None:
-            amax, elements, *counts = state["tally"]
-            self.tally = Tally(elements, self.scale.new_tensor(amax), *counts)
+            self.tally = Tally.of_plain(state["tally"], device)
 
     def adopt(self, state: dict[str, Any]) -> None:
         """Take over the history of another run's operand, and a fixed scale of the same format."""
@@ -301,10 +281,5 @@ class Operand(TracedOperand):
         return rows
 
     def _key(self, call: int = 0) -> int | None:
-        if not self.quantizer.mode.random_bits:
-            return None
-        return self._moment.key("rounding", self.path, self.role, call=call, is_once=self.role in ONCE_A_STEP)
-
-
-def _plain(x: Tensor, tensors: bool) -> Any:
-    return x.detach().cpu().clone() if tensors and x.ndim else x.tolist()
+        is_once, needed = self.role in ONCE_A_STEP, self.quantizer.mode.random_bits
+        return self._moment.key("rounding", self.path, self.role, call=call, is_once=is_once) if needed else None
