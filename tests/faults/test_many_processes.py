@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from altgrad_core.records.record import read_records
+from altgrad_core.results.lines import RecordReader
 from altgrad_core.running.state.checkpoint import checkpoint_steps, read_checkpoint
 from tests.conftest import TINY
 from tests.experiments.test_executor import _children, cells_of, start, written
@@ -50,7 +50,7 @@ def test_commands_on_one_study_that_are_killed_finish_each_cell_once(
     last.communicate(timeout=400)
     assert last.returncode == 0
     for cell in cells_of(out):
-        kinds = [record["kind"] for record in read_records(out / cell["name"] / "records.jsonl")]
+        kinds = [record["kind"] for record in RecordReader(out / cell["name"] / "records.jsonl")]
         assert (kinds.count("began"), kinds.count("ended"), kinds.count("step")) == (1, 1, 40)
     record_property("tried", kills)
 
