@@ -72,6 +72,7 @@ def test_brushing_an_axis_leaves_its_cells_and_a_button_brings_the_others_back(
 ) -> None:
     page.goto(f"{serve(root)}study?at=study")
     page.wait_for_function("document.querySelectorAll('#cells tbody tr').length == 12", timeout=WAIT)
+    page.locator("#study-cells .axis-title", has_text="loss").first.wait_for(timeout=WAIT)
     names = page.locator("#study-cells .axis-title").all_text_contents()
     axis = page.locator("#study-cells .axis-brush .background").nth(names.index("loss")).bounding_box()
     x, top, bottom = axis["x"] + axis["width"] / 2, axis["y"], axis["y"] + axis["height"]
