@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -40,7 +41,8 @@ def serve(directory: Path, *, port: int, began: Callable[[str], None]) -> None:
     try:
         listening = socket.create_server((HOST, port))
     except OSError as error:
-        raise RunError(f"--port {port}: {error.strerror}; choose another one, or 0 for any that is free") from None
+        reason = os.strerror(error.errno or 0)
+        raise RunError(f"--port {port}: {reason}; choose another one, or 0 for any that is free") from None
     server = make_server(HOST, port, app.server, threaded=True, fd=listening.detach())
     began(f"http://{HOST}:{server.port}/")
     try:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 
@@ -47,3 +51,16 @@ def test_a_port_that_is_taken_is_refused(tmp_path: Path, altgrad: Callable[..., 
     assert (said.code, said.err) == (
         1, f"altgrad: --port {port}: Address already in use; choose another one, or 0 for any that is free\n",
     )  # fmt: skip
+
+
+def test_the_address_that_is_told_answers_and_an_interrupt_ends_the_server(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "altgrad_core", "serve", str(tmp_path), "--port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        found = re.search(r"http://127\.0\.0\.1:\d+/", process.stderr.readline())
+        assert found is not None
+        with urlopen(found[0], timeout=20) as page:
+            assert page.status == 200
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == 0
+        assert process.stderr.read() == ""
