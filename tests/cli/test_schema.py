@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 TABLES = {"dataset": "data", "model": "model", "optimizer": "optimizer", "executor": "executor"}
 REQUIRED = {  # options without a default
     "text-files": {"paths": ["a.txt"]},
+    "labelled-text": {"files": ["a.parquet"], "validation_files": ["b.parquet"], "labels": 3},
     "clip-layers": {"max_norm": 1},
     "clip-partition": {"format": "e5m2"},
     "replay": {"records": "records.jsonl"},

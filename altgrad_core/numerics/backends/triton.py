@@ -49,7 +49,8 @@ def supports(case: Case) -> bool:
         return False
     if case.operation in MOVES and not (case.is_contiguous and all(map(arithmetic_facts, case.grids))):
         return False
-    return facts.knows(case.rounding) and is_usable()
+    is_known = facts.knows(case.rounding) and type(case.tiling) is Tiling  # a subclass has shapes of its own
+    return is_known and is_usable()
 
 
 @lru_cache(maxsize=1)
