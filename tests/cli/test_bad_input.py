@@ -14,6 +14,7 @@ from altgrad_core import load_format
 from altgrad_core.registry.registry import installed
 
 LAYERS = "wte, wpe, blocks.0.attn.qkv, blocks.0.attn.c_proj, blocks.0.mlp.fc, blocks.0.mlp.c_proj, lm_head"
+WITH_ATTENTION = LAYERS.replace("blocks.0.attn.qkv", "blocks.0.attn, blocks.0.attn.qkv")
 OPTIMIZERS = ", ".join(installed().names("optimizer"))
 INTERVENTIONS = ", ".join(installed().names("intervention"))
 
@@ -43,8 +44,8 @@ INTERVENTIONS = ", ".join(installed().names("intervention"))
         ("recipe.0.weight.format={exponent_bits=9,mantissa_bits=9}",
          'recipe[0].weight.format: a format of 9 exponent and 9 mantissa bits has 19 bits in all; 2 to 16 are possible'),
         ("recipe.0.weight.format={exponent_bits=4}", "recipe[0].weight.format.mantissa_bits: missing; expected an integer"),
-        ("recipe.0.layers=block.*", f'recipe[0].layers: no layer matches "block.*"; the layers are: {LAYERS}'),
-        ("recipe.0.layers=lm_hed", f'recipe[0].layers: no layer matches "lm_hed"; did you mean "lm_head"? the layers are: {LAYERS}'),
+        ("recipe.0.layers=block.*", f'recipe[0].layers: no layer matches "block.*"; did you mean "blocks.0.attn"? the layers are: {WITH_ATTENTION}'),
+        ("recipe.0.layers=lm_hed", f'recipe[0].layers: no layer matches "lm_hed"; did you mean "lm_head"? the layers are: {WITH_ATTENTION}'),
         ("monitor.0.layers=q*", f'monitor[0].layers: no layer matches "q*"; the layers are: {LAYERS}'),
         ("intervention=[{use='widen-stalled'}]", "intervention[0].to: missing; expected text"),
         ("model.use=nowhere:make", 'model.use: cannot import "nowhere:make": ModuleNotFoundError: No module named \'nowhere\''),
@@ -207,11 +208,11 @@ def test_a_module_in_the_current_directory_is_found(
     ("settings", "said"),
     [
         (["recipe=3"], "recipe: expected an array ([...], or for tables [[recipe]]), got 3"),
-        (["recipe[0].weight='e4m3'"], 'recipe[0].weight: expected a table ({ ... }, or [recipe.weight]), got "e4m3"'),
+        (["recipe[0].weight=4"], 'recipe[0].weight: expected a table ({ ... }, or [recipe.weight]), got 4'),
         (["optimizer.schedule=cosine"], 'optimizer.schedule: expected a table ({ ... }, or [optimizer.schedule]), got "cosine"'),
         (["data={use='text-files', paths=[]}"], "data.paths: expected at least 1, got []"),
         (["model={use='my.models.make'}"],
-         'model.use: no model "my.models.make"; there is nanogpt, transformers; a function of your own is written "module:function"'),
+         'model.use: no model "my.models.make"; there is nanogpt, mlp, transformers; a function of your own is written "module:function"'),
     ],
 )  # fmt: skip
 def test_a_value_of_the_wrong_shape_is_answered_with_the_right_one(

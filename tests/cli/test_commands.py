@@ -37,7 +37,8 @@ def test_records_tell_the_run_in_order(altgrad: Callable[..., Any], tiny: Path, 
     altgrad("run", tiny, "--out", tmp_path / "run")
     records = list(RecordReader(tmp_path / "run" / "records.jsonl"))
     assert [r["kind"] for r in records if r["kind"] != "reading"] == [
-        "began", "step", "step", "step", "evaluation", "step", "step", "step", "evaluation", "ended",
+        "began", "step", "step", "step", "evaluation", "step", "step", "step", "evaluation",
+        "blocks", "ended",
     ]  # fmt: skip
     assert {(r["step"], r["reading"]) for r in records if r["kind"] == "reading"} == {
         *((step, name) for step in (2, 4, 6) for name in ("flips", "updates", "flip-rate", "stall-ratio")),

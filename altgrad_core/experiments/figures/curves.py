@@ -57,7 +57,7 @@ def loss_curves(
     title: str,
     name: str,
     label: str,
-    axis: str = LOSS,
+    axis: str = f"{LOSS} ({PER_TOKEN})",
 ) -> str:
     """The SVG of one panel, as `curves_painter` paints it."""
     painter = curves_painter(curves, limits=limits, colours=colours, title=title, axis=axis)
@@ -65,7 +65,7 @@ def loss_curves(
 
 
 def curves_painter(
-    curves: Sequence[Curve], *, limits: Limits, colours: dict[str, str], title: str, axis: str = LOSS
+    curves: Sequence[Curve], *, limits: Limits, colours: dict[str, str], title: str, axis: str = f"{LOSS} ({PER_TOKEN})"
 ) -> Painter:
     """What paints the curves, with a legend below."""
 

@@ -7,8 +7,10 @@ from typing import Any
 
 from torch.optim import Optimizer
 
+from altgrad_core.running.assembly.step_seed import MOMENT, seed_steps
+
 LEFT_OUT = ("_optimizer_", "_opt_called", "step")
-"""Hooks, and what a schedule puts on an optimizer: these belong to the original, as torch has it."""
+"""Hooks, and what a schedule puts on an optimizer: these belong to the original, as torch has it. Seeds of steps come along."""
 
 
 def make_copyable(optimizer: Optimizer) -> Optimizer:
@@ -21,8 +23,12 @@ def make_copyable(optimizer: Optimizer) -> Optimizer:
 
 def _reduced(optimizer: Optimizer) -> tuple[Any, ...]:
     state = {name: value for name, value in vars(optimizer).items() if not name.startswith(LEFT_OUT)}
-    return _empty, (type(optimizer),), state
+    return _copied, (type(optimizer), state)
 
 
-def _empty(cls: type[Optimizer]) -> Optimizer:
-    return cls.__new__(cls)
+def _copied(cls: type[Optimizer], state: dict[str, Any]) -> Optimizer:
+    optimizer = cls.__new__(cls)
+    optimizer.__setstate__(state)
+    if (moment := state.get(MOMENT)) is not None:
+        seed_steps(optimizer, moment)
+    return optimizer

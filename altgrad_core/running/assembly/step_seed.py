@@ -11,6 +11,9 @@ from torch.optim import Optimizer
 from altgrad_core.numerics.random import derive_key
 from altgrad_core.running.model.moment import Moment
 
+MOMENT = "_step_moment"
+"""The attribute of an optimizer that names the seeds of its steps."""
+
 
 def seed_steps(optimizer: Optimizer, moment: Moment) -> None:
     """Seed torch's generators for every step by the seed and the step of a plan, and put them back afterwards.
@@ -32,5 +35,6 @@ def seed_steps(optimizer: Optimizer, moment: Moment) -> None:
             else:
                 torch.cuda.set_rng_state(state, device)
 
+    setattr(optimizer, MOMENT, moment)
     optimizer.register_step_pre_hook(seed)
     optimizer.register_step_post_hook(restore)
