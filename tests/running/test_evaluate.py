@@ -166,3 +166,8 @@ def test_the_command_explains_mistakes(tmp_path: Path, tiny: Path, altgrad: Call
     assert told.code == 2 and "none.toml" in told.err
     (tmp_path / "none.toml").write_text("[run]\nsteps = 1\n")
     assert "none.toml: has no [[recipe]]" in altgrad("evaluate", tiny, "--recipe", tmp_path / "none.toml").err
+
+
+def test_the_help_shows_names_in_brackets(altgrad: Callable[..., Any]) -> None:
+    told = " ".join(altgrad("evaluate", "--help").out.replace("│", " ").split())
+    assert "whose [model] is" in told and "[[recipe]] tables" in told
