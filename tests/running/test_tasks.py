@@ -134,6 +134,17 @@ def test_examples_are_learned_through_the_command_line(
     assert altgrad("report", tmp_path / "runs" / "supervised").code == 0
 
 
+def test_examples_are_not_called_tokens(altgrad: Any, tmp_path: Path) -> None:
+    manifest, out = tmp_path / "digits.toml", tmp_path / "run"
+    manifest.write_text(SUPERVISED)
+    assert "steps of 32 examples" in " ".join(altgrad("check", manifest).out.split())
+    told = altgrad("run", manifest, "--out", out, "--steps", 6)
+    assert "examples/s" in told.err and "tokens" not in told.out + told.err
+    altgrad("report", out)
+    report = (out / "report.md").read_text()
+    assert "examples trained on" in report and "tokens trained on" not in report
+
+
 def test_a_model_of_numbers_and_data_of_tokens_do_not_go_together(altgrad: Any, tmp_path: Path) -> None:
     path = tmp_path / "supervised.toml"
     path.write_text(SUPERVISED)
