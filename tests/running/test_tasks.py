@@ -71,6 +71,14 @@ def test_labels_agree_with_scikit_learn(seed: int, batch: int) -> None:
     assert task.each(outputs, targets).mean() == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_counts_of_outputs_in_few_bits_are_exact(dtype: torch.dtype) -> None:
+    targets = torch.zeros(70_000, dtype=torch.int64)
+    targets[:259] = 1
+    task, outputs = OneOf(2), torch.tensor([1.0, 0.0], dtype=dtype).expand(70_000, 2)
+    assert task.tally(outputs, targets).tolist() == [69_741, 70_000]
+
+
 @given(SEEDS)
 def test_tallies_add_up_over_batches(seed: int) -> None:
     task, outputs, targets = AnyOf(3), random(seed, 8, 3), (random(seed + 1, 8, 3) > 0).long()
