@@ -100,7 +100,7 @@ def print_plan(run: Run, *, as_json: bool) -> None:
     console.print(f"\n{facts['coverage']}", highlight=False)
     console.print("", _group_table(facts["groups"]), sep="\n")
     console.print(
-        f"\n{facts['name']}: {facts['steps']} steps of {facts['tokens_per_step']} tokens "
+        f"\n{facts['name']}: {facts['steps']} steps of {facts['tokens_per_step']} {facts['counts']} "
         f"({facts['epochs']:.2f} epochs), {facts['parameters']:,} parameters, "
         f"{facts['optimizer']}, on {facts['device']}\n"
         f"monitors: {', '.join(facts['monitors']) or 'none'}; interventions: {', '.join(facts['interventions']) or 'none'}\n"
@@ -122,6 +122,8 @@ def _layer_table(layers: Mapping[str, Mapping[str, Any]], roles: Sequence[Role])
 
 def plan_facts(run: Run) -> dict[str, Any]:
     """The plan as plain data."""
+    from altgrad_core.running.session.describe import task_facts
+
     layers: dict[str, dict[str, Any]] = {}
     for path, layer in run.plan.known.items():
         if path not in run.plan.layers and (layer.weight is None or not layer.is_selected("*")):
@@ -135,6 +137,7 @@ def plan_facts(run: Run) -> dict[str, Any]:
         "name": run.name,
         "steps": run.steps,
         "tokens_per_step": run.batches.tokens_per_step,
+        "counts": task_facts(run.data.task)["counts"],
         "epochs": run.batches.epoch(run.steps),
         "parameters": run.parameters(),
         "vocabulary": run.data.vocabulary,

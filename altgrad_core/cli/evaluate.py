@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 TargetArgument = Annotated[
     Path,
-    typer.Argument(metavar="TARGET", help="The directory of a run, or a manifest whose [model] is evaluated as built."),
+    typer.Argument(
+        metavar="TARGET", help="The directory of a run, or a manifest whose \\[model] is evaluated as built."
+    ),
 ]
 BatchesOption = Annotated[int, typer.Option(min=1, help="Validation batches, at most.")]
 CalibrateOption = Annotated[int, typer.Option(min=1, help="Training batches that delayed scaling looks back on.")]
@@ -27,7 +29,9 @@ def evaluate(
     target: TargetArgument,
     recipe: Annotated[
         list[Path] | None,
-        typer.Option("--recipe", help="A file with [[recipe]] tables. Repeatable; the recipe of TARGET by default."),
+        typer.Option(
+            "--recipe", help="A file with \\[\\[recipe]] tables. Repeatable; the recipe of TARGET by default."
+        ),
     ] = None,
     set: SetOption = None,
     batches: BatchesOption = 20,

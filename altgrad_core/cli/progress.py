@@ -17,7 +17,7 @@ from altgrad_core.records.record import Record, number
 from altgrad_core.running.loop.signals import SIGNAL, write_line
 
 LINES = 20  # progress lines of a whole run on a pipe
-_BEFORE, _AFTER = ("step", "loss", "validation", "learning rate", "tokens/s"), ("time left",)
+_BEFORE, _AFTER = ("step", "loss", "validation", "learning rate"), ("time left",)
 MOST_READINGS = 3  # columns for what monitors report
 
 
@@ -26,7 +26,8 @@ class Standing:
 
     def __init__(self, steps: int | None) -> None:
         self.steps = steps
-        self.values: dict[str, str] = dict.fromkeys((*_BEFORE, *_AFTER), "-")
+        self._pace = "tokens/s"
+        self.values: dict[str, str] = dict.fromkeys((*_BEFORE, self._pace, *_AFTER), "-")
         self.signal: str | None = None
         self._facts: dict[str, Reading] = {}
         self._columns: tuple[str, ...] = ()
@@ -37,13 +38,14 @@ class Standing:
         kind = record["kind"]
         if kind in ("began", "resumed"):
             self.steps = record["steps"]
+            self._pace = f"{record['task']['counts']}/s" if "task" in record else self._pace
             self._choose(recorded_facts(record))
         elif kind == "step":
             self._take_step(record)
         elif kind == "evaluation":
             self.values["validation"] = f"{number(record['loss']):.4f}"
         elif kind == "clock":
-            self.values["tokens/s"] = f"{record['tokens_per_second']:,.0f}"
+            self.values[self._pace] = f"{record['tokens_per_second']:,.0f}"
         elif kind == SIGNAL:  # in a signal handler: nothing may be printed here
             self.signal = record["message"]
         elif kind == "reading" and record["reading"] in self._columns:
@@ -53,7 +55,7 @@ class Standing:
         """Columns for the first readings that have a limit, then for those that have a worse direction, then others."""
         ordered = sorted(facts.values(), key=lambda reading: (reading.limit is None, reading.worse is None))
         self._facts, self._columns = facts, tuple(reading.name for reading in ordered[:MOST_READINGS])
-        shown = (*_BEFORE, *self._columns, *_AFTER)
+        shown = (*_BEFORE, self._pace, *self._columns, *_AFTER)
         self.values = {name: self.values.get(name, "-") for name in shown}
 
     def _mean(self, record: Record) -> str:

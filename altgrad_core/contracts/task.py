@@ -125,8 +125,10 @@ class OneOf(Task):
 
     def tally(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """How many are right, of how many."""
+        import torch
+
         right = (outputs.argmax(-1) == targets).sum()
-        return outputs.new_tensor([float(right), len(targets)]).double()
+        return torch.tensor([float(right), len(targets)], dtype=torch.float64, device=outputs.device)
 
     def metrics(self, loss: float, tally: Tensor) -> dict[str, float]:
         """The accuracy."""

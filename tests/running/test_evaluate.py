@@ -133,6 +133,21 @@ def test_the_command_evaluates_a_run_under_recipes(tmp_path: Path, tiny: Path, a
     assert "blocks.0.mlp.fc" in altgrad("evaluate", tmp_path / "run", "--layers").out
 
 
+def test_the_recipe_of_a_run_has_the_formats_that_it_switched_to(
+    tmp_path: Path, tiny: Path, altgrad: Callable[..., Any]
+) -> None:
+    text = tiny.read_text().replace(', scaling = "delayed"', "")
+    tiny.write_text(
+        f'{text}\n[[intervention]]\nuse = "rule"\nreading = "loss"\nabove = 0.0\naction = "switch-format"\nto = "bf16"\n'
+    )
+    assert altgrad("run", tiny, "--out", tmp_path / "run").code == 0
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["switches"] > 0
+    _, of_manifest = json.loads(altgrad("evaluate", tiny, "--batches", 1, "--json").out)["recipes"]
+    _, own = json.loads(altgrad("evaluate", tmp_path / "run", "--batches", 1, "--json").out)["recipes"]
+    assert own["loss"] == summary["validation_loss"] and own["bits"] > of_manifest["bits"]
+
+
 def test_the_command_evaluates_the_model_of_a_manifest(tiny: Path, altgrad: Callable[..., Any]) -> None:
     told = altgrad("evaluate", tiny, "--batches", 2)
     assert told.code == 0 and "its own" in told.out
@@ -151,3 +166,8 @@ def test_the_command_explains_mistakes(tmp_path: Path, tiny: Path, altgrad: Call
     assert told.code == 2 and "none.toml" in told.err
     (tmp_path / "none.toml").write_text("[run]\nsteps = 1\n")
     assert "none.toml: has no [[recipe]]" in altgrad("evaluate", tiny, "--recipe", tmp_path / "none.toml").err
+
+
+def test_the_help_shows_names_in_brackets(altgrad: Callable[..., Any]) -> None:
+    told = " ".join(altgrad("evaluate", "--help").out.replace("│", " ").split())
+    assert "whose [model] is" in told and "[[recipe]] tables" in told

@@ -73,6 +73,14 @@ def test_labels_agree_with_scikit_learn(seed: int, batch: int) -> None:
     assert task.each(outputs, targets).mean() == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_counts_of_outputs_in_few_bits_are_exact(dtype: torch.dtype) -> None:
+    targets = torch.zeros(70_000, dtype=torch.int64)
+    targets[:259] = 1
+    task, outputs = OneOf(2), torch.tensor([1.0, 0.0], dtype=dtype).expand(70_000, 2)
+    assert task.tally(outputs, targets).tolist() == [69_741, 70_000]
+
+
 @given(SEEDS)
 def test_tallies_add_up_over_batches(seed: int) -> None:
     task, outputs, targets = AnyOf(3), random(seed, 8, 3), (random(seed + 1, 8, 3) > 0).long()
@@ -134,6 +142,17 @@ def test_examples_are_learned_through_the_command_line(
     shown = altgrad("run", path, *options, "--overwrite").out
     assert unit in shown and metric in shown and "per token" not in shown
     assert altgrad("report", tmp_path / "runs" / "supervised").code == 0
+
+
+def test_examples_are_not_called_tokens(altgrad: Any, tmp_path: Path) -> None:
+    manifest, out = tmp_path / "digits.toml", tmp_path / "run"
+    manifest.write_text(SUPERVISED)
+    assert "steps of 32 examples" in " ".join(altgrad("check", manifest).out.split())
+    told = altgrad("run", manifest, "--out", out, "--steps", 6)
+    assert "examples/s" in told.err and "tokens" not in told.out + told.err
+    altgrad("report", out)
+    report = (out / "report.md").read_text()
+    assert "examples trained on" in report and "tokens trained on" not in report
 
 
 def test_a_model_of_numbers_and_data_of_tokens_do_not_go_together(altgrad: Any, tmp_path: Path) -> None:

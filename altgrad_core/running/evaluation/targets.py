@@ -16,7 +16,8 @@ from altgrad_core.running.assembly.finder import Finder
 from altgrad_core.running.assembly.library import layer_kinds
 from altgrad_core.running.assembly.resolve import resolve
 from altgrad_core.running.assembly.run import Run
-from altgrad_core.running.evaluation.subject import Batch, Subject
+from altgrad_core.running.assembly.written import literal
+from altgrad_core.running.evaluation.subject import Batch, Subject, chosen_quantizers
 from altgrad_core.running.model.recipe import Rule
 from altgrad_core.running.session.describe import refuse_script
 from altgrad_core.running.state.checkpoint import newest_checkpoint
@@ -26,6 +27,8 @@ def target(
     path: Path, registry: Registry, *, settings: Iterable[str] = (), batches: int, calibrate: int
 ) -> tuple[Subject, Sequence[Rule]]:
     """The model of a run at its newest checkpoint, or that of a manifest as it is built; and its own recipe.
+
+    The recipe of a run has the formats in force at that checkpoint: interventions may have switched some.
 
     Args:
         settings: `key=value`, for the manifest.
@@ -50,17 +53,25 @@ def target(
     if "matrix" in source.data:
         raise ManifestError(f"{path}: has a [matrix]; expected a manifest of one run")
     run = assemble(resolve(source, registry))
+    rules = list(run.resolved.rules)
     if path.is_dir():
-        _restore(run, directory)
+        rules += _restore(run, directory)
     run.plan.remove()
-    return _subject(run, registry, batches=batches, calibrate=calibrate), run.resolved.rules
+    return _subject(run, registry, batches=batches, calibrate=calibrate), rules
 
 
-def _restore(run: Run, directory: RunDirectory) -> None:
+def _restore(run: Run, directory: RunDirectory) -> list[Rule]:
+    """Take over the newest checkpoint; the rules of what interventions have switched to other formats by then."""
     newest = newest_checkpoint(directory.checkpoints)
     if newest is None:
         raise RunError(f"{directory.path}: has no whole checkpoint to evaluate")
+    of_manifest = chosen_quantizers(run.plan)
     run.restore(newest[1])
+    switched = {
+        path: {role: how for role, how in roles.items() if how != of_manifest[path][role]}
+        for path, roles in chosen_quantizers(run.plan).items()
+    }
+    return [Rule(literal(path), **roles) for path, roles in switched.items() if roles]
 
 
 def _subject(run: Run, registry: Registry, *, batches: int, calibrate: int) -> Subject:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from altgrad_core.contracts.monitor import Monitor
+from altgrad_core.contracts.task import Task
 from altgrad_core.errors import ManifestError
 from altgrad_core.numerics.format import Format
 from altgrad_core.records.diagnosis import Diagnosis, as_markdown
@@ -143,17 +144,21 @@ def _format_facts(format: Format) -> dict[str, Any]:
 
 def _facts(run: Run) -> dict[str, Any]:
     """What does not change during a run, but for formats that are switched."""
-    task = run.data.task
     return {
         "parameters": run.parameters(),
         "data": run.data.facts,
-        "task": {
-            "name": task.name,
-            "unit": task.unit,
-            "counts": "tokens" if task.per_token else "examples",
-            "initial_loss": task.initial_loss,
-        },
+        "task": task_facts(run.data.task),
         "formats": format_facts(run.plan.operands()),
+    }
+
+
+def task_facts(task: Task) -> dict[str, Any]:
+    """What is recorded of a task; `counts` is what a step has so many of."""
+    return {
+        "name": task.name,
+        "unit": task.unit,
+        "counts": "tokens" if task.per_token else "examples",
+        "initial_loss": task.initial_loss,
     }
 
 

@@ -38,6 +38,7 @@ from altgrad_core.running.session.describe import (
     refuse_script,
     resolved_manifest,
     summary,
+    task_facts,
 )
 from altgrad_core.running.session.follow import follow, meet
 from altgrad_core.running.session.outcome import Outcome, already, exit_code_of, outcome_of
@@ -181,9 +182,8 @@ def _begin_or_restore(run: Run, saver: Saver, records: Records, signals: Signals
     """The loop, announced where the run is fresh."""
     restored = saver.restore() if resumed else None
     if resumed:
-        records.noticed(
-            {"kind": "resumed", "step": restored or 0, "steps": run.steps, "readings": reading_facts(run.monitors)}
-        )
+        facts = {"task": task_facts(run.data.task), "readings": reading_facts(run.monitors)}
+        records.noticed({"kind": "resumed", "step": restored or 0, "steps": run.steps, **facts})
     saver.check_room()
     if restored is not None:
         run.processes.from_first((run.files(), False))

@@ -78,7 +78,12 @@ def _data(results: Sequence[Result]) -> list[Block]:
     keys = dict.fromkeys(key for found in facts for key in found)
     rows = [(key.replace("_", " "), _tally(found.get(key) for found in facts)) for key in keys]
     rows.append(("parameters", _tally(result.summary.get("parameters") for result in results if result.summary)))
-    rows.append(("tokens trained on", _tally(result.summary.get("tokens") for result in results if result.summary)))
+    counted: dict[str, list[object]] = {}
+    for result in results:
+        if result.summary:
+            what = str(_table(result.summary.get("task")).get("counts", "tokens"))
+            counted.setdefault(what, []).append(result.summary.get("tokens"))
+    rows += [(f"{what} trained on", _tally(numbers)) for what, numbers in counted.items()]
     return [table_of(("data and model", "value (cells)"), rows)]
 
 
