@@ -17,6 +17,7 @@ from sklearn import metrics
 from altgrad_core import AnyOf, DataShape, ExampleData, Examples, ManifestError, NextToken, OneOf, Values
 from altgrad_core.registry.registry import installed
 from altgrad_core.running.data.example_batches import ExampleBatches
+from altgrad_core.running.loop.evaluate import shortened
 
 SUPERVISED = """
 [run]
@@ -71,6 +72,11 @@ def test_labels_agree_with_scikit_learn(seed: int, batch: int) -> None:
     expected = np.mean([metrics.log_loss(targets[:, i], outputs[:, i].sigmoid(), labels=[0, 1]) for i in range(4)])
     assert float(task.loss(outputs, targets)) == pytest.approx(expected, rel=1e-4)
     assert task.each(outputs, targets).mean() == pytest.approx(expected, rel=1e-4)
+
+
+def test_small_losses_of_examples_are_recorded_to_the_same_number_of_digits() -> None:
+    assert [shortened(loss) for loss in (4.12345678, 1.23456789e-9, math.inf)] == [4.123457, 1.234568e-9, math.inf]
+    assert math.isnan(shortened(math.nan))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

@@ -44,3 +44,8 @@ def evaluate(run: Run, step: int) -> Evaluation:
     loss /= sum(len(batch[0]) for batch in batches)
     tally = torch.tensor([own[2] for own in everything], dtype=torch.float64).sum(0)
     return Evaluation(loss, tuple(value for own in everything for value in own[1]), task.metrics(loss, tally))
+
+
+def shortened(loss: float) -> float:
+    """A loss to 7 significant digits, which are about those of float32: squared errors may be far below 1."""
+    return float(f"{loss:.7g}")

@@ -18,7 +18,7 @@ from altgrad_core.running.assembly.environment import seed_generator
 from altgrad_core.running.assembly.run import Run
 from altgrad_core.running.loop.apply import Ruled, apply, clip_gradients
 from altgrad_core.running.loop.dispatch import Decision, Dispatch
-from altgrad_core.running.loop.evaluate import evaluate
+from altgrad_core.running.loop.evaluate import evaluate, shortened
 from altgrad_core.running.loop.saver import Checkpoints
 from altgrad_core.running.loop.signals import Signals
 from altgrad_core.running.model.nonfinite import find_nonfinite
@@ -188,7 +188,7 @@ class Loop:
             run.progress.best_loss = found.loss if best is None else min(found.loss, best)
         self.records.happened({"kind": "evaluation", "step": step, "loss": found.loss, **found.metrics})
         if self._is_last(step):
-            self.records.happened({"kind": "blocks", "step": step, "losses": [round(loss, 6) for loss in found.each]})
+            self.records.happened({"kind": "blocks", "step": step, "losses": [shortened(loss) for loss in found.each]})
         self._emit(Evaluated(step, self._view(), found.loss), {"validation-loss": found.loss, **found.metrics})
 
     def _end(self) -> str:
