@@ -83,6 +83,27 @@ def test_noisy_moments_resume_bit_for_bit(scaling: str) -> None:
         assert torch.equal(one, again)
 
 
+def test_noisy_moments_alone_resume_from_what_the_model_and_the_optimizer_saved() -> None:
+    rule = ag.Rule("*", moment=ag.Quantizer("e4m3", "stochastic", scaling="delayed"))
+
+    def fresh() -> tuple[nn.Module, ag.Plan, torch.optim.Optimizer]:
+        net = model()
+        plan = ag.quantize_model(net, [rule])
+        optimizer = ag.build_optimizer("adamw", plan.params(), lr=0.01)
+        plan.attach(optimizer)
+        return net, plan, optimizer
+
+    whole = trained(range(1, 9), *fresh())
+    net, plan, optimizer = fresh()
+    trained(range(1, 5), net, plan, optimizer)
+    saved = copy.deepcopy((net.state_dict(), optimizer.state_dict()))
+    net, plan, optimizer = fresh()
+    net.load_state_dict(saved[0])
+    optimizer.load_state_dict(saved[1])
+    for one, again in zip(whole, trained(range(5, 9), net, plan, optimizer), strict=True):
+        assert torch.equal(one, again)
+
+
 def test_stochastic_moments_move_where_nearest_ones_stand_still() -> None:
     """0.999 v + 0.001 g^2 is less than half a step of e4m3 from v, so that v never changes to nearest."""
     found = {}
@@ -110,7 +131,7 @@ def test_momentum_is_a_moment_and_monitors_see_it() -> None:
     buffer = optimizer.state[net[0].weight]["momentum_buffer"]
     assert torch.equal(q(buffer, ag.Quantizer("e5m2")), buffer)
     tally = plan.layers["0"]["moment"].tally
-    assert tally is not None and tally.elements == 128 and type(net[0]) is nn.Linear
+    assert tally is not None and tally.elements == 128 and isinstance(net[0], nn.Linear)
 
 
 def test_an_optimizer_without_moments_is_an_error() -> None:

@@ -145,7 +145,7 @@ def _name(module: nn.Module) -> str:
 
 def _why(module: nn.Module, layer: Layer | None, kinds: Iterable[LayerSpec]) -> str:
     name = _name(module)
-    if layer is not None and not isinstance(module, QuantizedModule):
+    if layer is not None and not (isinstance(module, QuantizedModule) and not module.quantized.is_plain):
         return "no rule selects it" if layer.spec.in_star else f'{name} has to be named by a rule, "*" leaves it out'
     if layer is not None:
         return "no rule quantizes its weight"

@@ -109,6 +109,11 @@ class Quantized:
         for operands in self.products.values():
             yield from operands.values()
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether its forward pass is an ordinary one: only moments are quantized."""
+        return all(operands.keys() <= set(MOMENTS) for operands in self.products.values())
+
     def state_dict(self) -> dict[str, Any]:
         """The step, and what the operands remember, by product and role."""
         products = {
@@ -137,6 +142,8 @@ class QuantizedModule(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The quantized forward pass of its kind."""
+        if self.quantized.is_plain:
+            return type(self).plain.forward(self, *args, **kwargs)
         rounder = _TracedRounder if torch.compiler.is_compiling() else _Rounder
         remembers = self.training or self.quantized.moment.is_calibrating
         return self.quantized.spec.forward(self, rounder(self.quantized, remembers), *args, **kwargs)
@@ -169,7 +176,7 @@ class _Products:
 
     def is_rounded(self, *, product: str = "") -> bool:
         """See `Rounding.is_rounded`."""
-        return bool(self._products.get(product))
+        return not self._products.get(product, {}).keys() <= set(MOMENTS)
 
     def plain_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         """See `Rounding.plain_forward`."""

@@ -66,8 +66,7 @@ class Plan:
         for operand in self.operands():
             self._know(operand.format)
         for path, operands in self.layers.items():
-            if not operands.keys() <= set(MOMENTS):
-                attach(self.known[path], operands, self.moment)
+            attach(self.known[path], operands, self.moment)
         close_fused_paths(model)
         self._measure()
         self._replicas, self._is_checked, self._is_told = replicas, False, False
