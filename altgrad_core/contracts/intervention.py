@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from altgrad_core.contracts.actions import Action
 from altgrad_core.contracts.events import Backpropagated, Evaluated, Event, Updated
 from altgrad_core.contracts.options import Stateful
+from altgrad_core.contracts.task import METRICS
 
 RUN_READINGS: dict[str, type[Event]] = {
     "loss": Backpropagated,
@@ -16,11 +17,12 @@ RUN_READINGS: dict[str, type[Event]] = {
     "gradient-norm": Backpropagated,
     "learning-rate": Updated,
     "validation-loss": Evaluated,
-    "perplexity": Evaluated,
+    **dict.fromkeys(sorted(METRICS), Evaluated),
 }
-"""Readings that every run reports by itself, for the whole model (layer `"*"`), with the event they come from.
+"""Readings that runs report by themselves, for the whole model (layer `"*"`), with the event they come from.
 
-Losses are in nats per token; `relative-loss` is the training loss over ln(vocabulary), the loss of a uniform guess.
+Losses are in the unit of the task (nats per token where tokens are predicted); `relative-loss` is the training loss over that of a
+model that has learned nothing. Of the metrics (`perplexity`, `accuracy` and so on) a run reports those of its task.
 """
 
 
@@ -32,7 +34,7 @@ class Intervention(Stateful):
 
     Attributes:
         reads: the name of the reading it decides on: one of a monitor in the manifest, or of the run itself
-            (`loss`, `relative-loss`, `gradient-norm`, `learning-rate`, `validation-loss`, `perplexity`). A tuple for
+            (`loss`, `relative-loss`, `gradient-norm`, `learning-rate`, `validation-loss`, a metric of its task). A tuple for
             several: it is then asked once after every event that brings any of them.
         acts: the kinds of action it may yield.
         replays: whether it takes recorded actions again, by options `records` and `event`: the one of `--replay`.

@@ -20,6 +20,7 @@ class Task(ABC):
         name: recorded with the run.
         unit: of the loss.
         outputs: the last dimension of what the model returns.
+        measures: the names of its metrics, which interventions can read.
         per_token: whether the model returns outputs for every token, (batch, time, outputs), or for every example,
             (batch, outputs).
         initial_loss: about the loss of a model that has learned nothing.
@@ -27,6 +28,7 @@ class Task(ABC):
 
     name: ClassVar[str]
     unit: ClassVar[str]
+    measures: ClassVar[tuple[str, ...]] = ()
     per_token: ClassVar[bool] = False
 
     @property
@@ -63,6 +65,7 @@ class NextToken(Task):
     vocabulary: int
     name: ClassVar = "next-token"
     unit: ClassVar = "nats per token"
+    measures: ClassVar = ("perplexity",)
     per_token: ClassVar = True
 
     @property
@@ -100,6 +103,7 @@ class OneOf(Task):
     classes: int
     name: ClassVar = "one-of"
     unit: ClassVar = "nats"
+    measures: ClassVar = ("accuracy",)
 
     @property
     def outputs(self) -> int:
@@ -145,6 +149,7 @@ class AnyOf(Task):
     labels: int
     name: ClassVar = "any-of"
     unit: ClassVar = "nats per label"
+    measures: ClassVar = ("micro-f1", "macro-f1")
 
     @property
     def outputs(self) -> int:
@@ -198,6 +203,7 @@ class Values(Task):
     variance: float
     name: ClassVar = "values"
     unit: ClassVar = "squared error"
+    measures: ClassVar = ("explained-variance",)
 
     @property
     def outputs(self) -> int:
@@ -222,6 +228,10 @@ class Values(Task):
     def metrics(self, loss: float, tally: Tensor) -> dict[str, float]:
         """The share of the variance that is explained."""
         return {"explained-variance": 1 - loss / self.variance}
+
+
+METRICS = frozenset(name for task in (NextToken, OneOf, AnyOf, Values) for name in task.measures)
+"""The metrics of these tasks."""
 
 
 def perplexity_of(loss: float) -> float:

@@ -85,6 +85,9 @@ def examples_fit_their_task(pair: Pair) -> Iterator[str]:
         loss, each = data.task.loss(outputs, targets), data.task.each(outputs, targets)
         if not loss.isfinite() or tuple(each.shape) != (len(inputs),) or not torch.isclose(loss, each.mean().float()):
             yield f"The loss was {loss}, and by example {each.tolist()}, whose mean it should be."
+        measured = data.task.metrics(float(loss), data.task.tally(outputs, targets))
+        if set(measured) != set(data.task.measures):
+            yield f"Its metrics were {sorted(measured)}, and measures names {sorted(data.task.measures)}."
 
 
 def the_same_again(pair: Pair) -> Iterator[str]:

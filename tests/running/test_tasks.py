@@ -173,3 +173,30 @@ def test_a_model_without_build_for_says_so() -> None:
     spec = installed().get("model", "transformers")
     with pytest.raises(ManifestError, match="predicts tokens alone"):
         spec.model_construct().build_for(DataShape((5,), 3))
+
+
+def test_an_intervention_reads_the_metrics_of_the_task_and_no_others(altgrad: Any, tmp_path: Path) -> None:
+    path = tmp_path / "supervised.toml"
+    rule = """
+[[intervention]]
+use = "rule"
+reading = "accuracy"
+above = 0.1
+action = "stop"
+"""
+    path.write_text(SUPERVISED + rule)
+    assert altgrad("run", path, "--out", tmp_path / "run").code == 4
+    records = [json.loads(line) for line in (tmp_path / "run" / "records.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in records if record["kind"] == "action"] == [15]
+    path.write_text(SUPERVISED + rule.replace("accuracy", "perplexity"))
+    said = altgrad("check", path).err
+    assert 'rule reads "perplexity", which these data do not have; they have accuracy, and validation-loss' in said
+
+
+def test_targets_without_variance_are_refused(monkeypatch: pytest.MonkeyPatch, altgrad: Any, tmp_path: Path) -> None:
+    flat = Examples(np.zeros((4, 2), np.float32), np.zeros((4, 1), np.float32))
+    data = ExampleData(flat, flat, Values(1, 0.0))
+    monkeypatch.setattr(installed().get("dataset", "digits"), "build", lambda self: data)
+    path = tmp_path / "supervised.toml"
+    path.write_text(SUPERVISED)
+    assert "the loss of a model that has learned nothing is 0.0" in altgrad("check", path).err

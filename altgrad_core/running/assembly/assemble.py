@@ -10,7 +10,14 @@ from torch.optim import Optimizer
 from altgrad_core.errors import ManifestError
 from altgrad_core.manifest.lines import Location
 from altgrad_core.running.assembly.chained import chained
-from altgrad_core.running.assembly.data_and_model import build_batches, build_data, build_model, check_outputs, located
+from altgrad_core.running.assembly.data_and_model import (
+    build_batches,
+    build_data,
+    build_model,
+    check_metrics,
+    check_outputs,
+    located,
+)
 from altgrad_core.running.assembly.environment import choose_device, prepare, reset_defaults
 from altgrad_core.running.assembly.groups import Share, shares
 from altgrad_core.running.assembly.library import build, layer_kinds
@@ -36,6 +43,7 @@ def assemble(resolved: Resolved, processes: Processes = ALONE) -> Run:
     device = choose_device(manifest.run.device)
     prepare(device, threads=manifest.run.threads)
     data = build_data(resolved)
+    check_metrics(resolved, data.task)
     batches = build_batches(resolved, data)
     model = build_model(resolved, data).to(device)
     _check_patterns(resolved, model)

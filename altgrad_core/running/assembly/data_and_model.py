@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import nn
 
 from altgrad_core.contracts.dataset import ExampleData, TokenData
 from altgrad_core.contracts.model import ModelSpec
-from altgrad_core.contracts.task import Task
+from altgrad_core.contracts.task import METRICS, Task
 from altgrad_core.errors import AltgradError, ManifestError, PluginError, reason_of
 from altgrad_core.manifest.lines import Location
 from altgrad_core.numerics.random import derive_key
@@ -49,7 +50,7 @@ def build_data(resolved: Resolved) -> TokenData | ExampleData:
         raise
     except BaseException as error:  # as above
         raise resolved.error(("data",), reason_of(error)) from error
-    if (problem := _data_problem(data)) is not None:
+    if (problem := _data_problem(data) or _task_problem(data.task)) is not None:
         raise PluginError(f'data set "{resolved.data.name}": {problem}')
     return data
 
@@ -67,6 +68,12 @@ def _data_problem(data: object) -> str | None:
             return f"tokens are {tokens.dtype} of shape {tokens.shape}; expected integers of shape (tokens,)"
         if (problem := _token_problem(tokens, data.vocabulary)) is not None:
             return problem
+    return None
+
+
+def _task_problem(task: Task) -> str | None:
+    if not 0 < task.initial_loss < math.inf:
+        return f"the loss of a model that has learned nothing is {task.initial_loss}; expected a finite number above 0"
     return None
 
 
@@ -123,6 +130,22 @@ def build_model(resolved: Resolved, data: TokenData | ExampleData) -> nn.Module:
 
 def _built(spec: ModelSpec, data: TokenData | ExampleData) -> Any:
     return spec.build_for(data.shape) if isinstance(data, ExampleData) else spec.build(data.vocabulary)
+
+
+def check_metrics(resolved: Resolved, task: Task) -> None:
+    """What interventions read must be measured of these data; found here, nothing waits in vain.
+
+    Raises:
+        ManifestError: an intervention reads a metric of another task.
+    """
+    for index, intervention in enumerate(resolved.interventions):
+        for reads in intervention.wants():
+            if reads in METRICS and reads not in task.measures:
+                raise resolved.error(
+                    ("intervention", index),
+                    f'{type(intervention).name} reads "{reads}", which these data do not have; they have '
+                    f"{', '.join(task.measures) or 'no metric'}, and validation-loss",
+                )
 
 
 def check_outputs(resolved: Resolved, model: nn.Module, inputs: torch.Tensor, task: Task) -> None:
