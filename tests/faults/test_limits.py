@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 Start = Callable[..., "Fork"]
 NOBODY = 65534
 SLOW = {("report", "20 open files"), ("report", "64 MB of memory"), ("report", "files of 2 kB")}
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+PROGRAM = [folder for place in (Path(__file__), Path(sys.prefix, "bin")) for folder in place.resolve().parents]
+as_root = pytest.mark.skipif(
+    os.geteuid() != 0 or not all(folder.stat().st_mode & 0o005 == 0o005 for folder in PROGRAM),
+    reason="only root can become another user, and that one must be able to read the program",
+)
 
 
 def _limited(kind: int, amount: int) -> Callable[[], None]:
