@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 
 import numpy as np
 
@@ -18,10 +19,13 @@ def digits(*, validation_fraction: float, seed: int) -> ExampleData:
     Raises:
         ManifestError: scikit-learn is not installed.
     """
+    before = random.getstate()  # importing scikit-learn draws from the generator that everybody shares
     try:
         from sklearn.datasets import load_digits
     except ImportError:
         raise ManifestError('data.use: digits needs a package: pip install "altgrad[digits]"') from None
+    finally:
+        random.setstate(before)
     images, classes = load_digits(return_X_y=True)
     order = np.argsort(np.random.PCG64(seed).random_raw(len(images)), kind="stable")
     pixels, targets = (images[order] / BRIGHTEST).astype(np.float32), classes[order].astype(np.int64)
