@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from altgrad_core import ATTENTION, LayerSpec, Product, Rounding
-from altgrad_layers.dot_product import CONTRACTED, attend
+from altgrad_layers.attend import attend
+from altgrad_layers.dot_product import CONTRACTED
 from altgrad_layers.own_forward import computes_as, why_not
 
 if TYPE_CHECKING:

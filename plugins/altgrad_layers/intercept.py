@@ -8,7 +8,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 
 from altgrad_core import Rounding
-from altgrad_layers.dot_product import attention
+from altgrad_layers.attend import attention
 
 
 class Intercepting(TorchFunctionMode):

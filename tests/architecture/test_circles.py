@@ -40,6 +40,20 @@ def test_no_file_imports_in_a_circle() -> None:
     assert len(list(TopologicalSorter(GRAPH).static_order())) == len(MODULES)  # CycleError names the circle
 
 
+def test_no_file_of_a_plugin_imports_in_a_circle() -> None:
+    files = {f"{path.parent.name}.{path.stem}": path for path in sorted((ROOT / "plugins").rglob("*.py"))}
+    own = {name: path for name, path in files.items() if path.stem != "__init__"}  # that one hands names on
+    graph = {
+        name: {
+            node.module or ""
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.ImportFrom) and node.module in own
+        }
+        for name, path in own.items()
+    }
+    TopologicalSorter(graph).prepare()  # CycleError names the circle
+
+
 @pytest.mark.parametrize("package", ["altgrad_core", "altgrad_core.running", "altgrad_core.experiments"])
 def test_no_folder_imports_in_a_circle(package: str) -> None:
     def folder(module: str) -> str:

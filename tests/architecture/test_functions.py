@@ -13,7 +13,7 @@ MOST_PARAMETERS = 8
 LONGEST_MEDIAN, LONGEST_OF_NINE_IN_TEN = 7, 18  # lines
 EXCEPTIONS = {
     ("plugins/altgrad_layers/attention.py", "forward"): "those of torch.nn.MultiheadAttention.forward",
-    ("plugins/altgrad_layers/dot_product.py", "attention"): "those of torch's scaled_dot_product_attention",
+    ("plugins/altgrad_layers/attend.py", "attention"): "those of torch's scaled_dot_product_attention",
     ("altgrad_core/numerics/walk.py", "walk"): "one for each quantity of the formula",
     ("altgrad_core/numerics/walk.py", "stochastic_walk"): "one for each quantity of the formula",
     ("altgrad_core/experiments/figures/heat.py", "number_table"): "one for each text of the figure",
