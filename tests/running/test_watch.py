@@ -109,6 +109,8 @@ def test_commands_and_load_read_it(tmp_path: Path, altgrad: Callable[..., Any]) 
     (tmp_path / "own" / "summary.json").unlink()
     told = altgrad("resume", tmp_path / "own")
     assert told.code == 2 and "is the run of a training script, which alone can continue it" in told.err
+    asked = altgrad("evaluate", tmp_path / "own")
+    assert asked.code == 2 and "which alone can build its model: call altgrad_core.evaluate there" in asked.err
 
 
 def test_watching_moves_no_number(tmp_path: Path) -> None:

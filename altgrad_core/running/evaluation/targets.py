@@ -19,7 +19,7 @@ from altgrad_core.running.assembly.run import Run
 from altgrad_core.running.assembly.written import literal
 from altgrad_core.running.evaluation.subject import Batch, Subject, chosen_quantizers
 from altgrad_core.running.model.recipe import Rule
-from altgrad_core.running.session.describe import refuse_script
+from altgrad_core.running.session.describe import EVALUATE, refuse_script
 from altgrad_core.running.state.checkpoint import newest_checkpoint
 
 
@@ -49,7 +49,7 @@ def target(
         )
     source = load_manifest(directory.resolved if path.is_dir() else path, settings)
     if path.is_dir():
-        refuse_script(source.data, path)
+        refuse_script(source.data, path, EVALUATE)
     if "matrix" in source.data:
         raise ManifestError(f"{path}: has a [matrix]; expected a manifest of one run")
     run = assemble(resolve(source, registry))

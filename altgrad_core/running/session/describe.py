@@ -60,17 +60,21 @@ def resolved_manifest(resolved: Resolved) -> dict[str, Any]:
     return manifest
 
 
-def refuse_script(manifest: Mapping[str, Any], path: Path) -> None:
-    """Refuse to go on with the run of a training script.
+CONTINUE = "continue it: watch(..., resume=True), then watch.load_state_dict(what watch.state_dict() returned)"
+EVALUATE = "build its model: call altgrad_core.evaluate there"
+
+
+def refuse_script(manifest: Mapping[str, Any], path: Path, what: str = CONTINUE) -> None:
+    """Refuse what a manifest alone cannot do with the run of a training script.
+
+    Args:
+        what: that the script alone can do, and how.
 
     Raises:
         ManifestError: this is the manifest of one.
     """
     if SCRIPT in manifest:
-        raise ManifestError(
-            f"{path}: is the run of a training script, which alone can continue it: watch(..., resume=True), then "
-            "watch.load_state_dict(what watch.state_dict() returned)"
-        )
+        raise ManifestError(f"{path}: is the run of a training script, which alone can {what}")
 
 
 def began(run: Run) -> dict[str, Any]:

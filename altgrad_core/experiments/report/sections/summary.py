@@ -36,9 +36,10 @@ def answer_table(view: View) -> Grid:
     columns = ("format", "variant", "optimizer", "rate", "loss", "effect", "95 % interval", "verdict", "detectable")
     told = f"Validation loss in {view.study.unit} at the chosen rate, mean over seeds."
     if by_arm:
+        told += f" Effect: what the optimizer gains over {view.study.baseline}, seed by seed; above zero it helps."
+    if any(effect.detectable is not None for effect in by_arm.values()):
         told += (
-            f" Effect: what the optimizer gains over {view.study.baseline}, seed by seed; above zero it helps. Detectable: "
-            "the smallest true effect that so many seeds, scattered like these, show in 80 % of studies."
+            " Detectable: the smallest true effect that so many seeds, scattered like these, show in 80 % of studies."
         )
     return table_of(columns, rows, told)
 
