@@ -9,6 +9,7 @@ from typing import Any
 
 from altgrad_core.experiments.study.labels import UNKNOWN, Defaults, Labels, labels_of
 from altgrad_core.experiments.study.reading import Planned, Reader
+from altgrad_core.experiments.study.registration import Registration
 from altgrad_core.experiments.study.result import Result as Result
 from altgrad_core.experiments.study.variants import named
 from altgrad_core.experiments.study.wording import few
@@ -25,6 +26,7 @@ class Study:
         defaults: by optimizer, what its options are where a manifest does not set them.
         bits: the width of formats that were planned, by name.
         margin: the difference in loss that the manifest calls too small to matter, in nats per token.
+        registrations: what a confirmatory study declared, the first time and at each change; empty: exploratory.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Study:
     defaults: Defaults = field(default_factory=dict)
     bits: Mapping[str, int] = field(default_factory=dict)
     margin: float | None = None
+    registrations: tuple[Registration, ...] = ()
 
     def formats(self) -> tuple[str, ...]:
         """The format labels in order of appearance."""
@@ -75,9 +78,11 @@ class Study:
         reader = Reader(directory)
         plan = reader.listed()
         results, variants = _labelled([reader.result(cell) for cell in plan.cells], plan)
-        baseline = _baseline(plan.baseline, results, reader.problems)
+        baseline, registrations = _baseline(plan.baseline, results, reader.problems), reader.registrations(plan)
         problems = (*reader.problems, *_doubles(results))
-        return cls(plan.name, directory, results, baseline, problems, variants, plan.defaults, plan.bits, plan.margin)
+        return cls(
+            plan.name, directory, results, baseline, problems, variants, plan.defaults, plan.bits, plan.margin, registrations
+        )  # fmt: skip
 
 
 def _labelled(results: Sequence[Result], plan: Planned) -> tuple[tuple[Result, ...], dict[str, str]]:
