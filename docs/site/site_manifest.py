@@ -32,7 +32,9 @@ _BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusi
 
 def manifest_page() -> str:
     """Every table of a manifest with its keys, their types and defaults."""
-    defs = installed_schema()["$defs"]
+    schema = installed_schema()
+    defs, needed = schema["$defs"], schema["else"]["properties"]
+    defs["RunTable"]["required"] = needed["run"]["required"]  # of a manifest that extends no other
     parts = [
         "# Manifest keys\n\nMade from the schema by which manifests are checked; `altgrad schema` prints it. A table with `use`"
         " takes the options of that plugin as further keys.\n"
