@@ -23,6 +23,7 @@ TABLES = {
     "tracker": "[[tracker]]",
     "executor": "[executor]",
     "MatrixTable": "[matrix]",
+    "ConfirmsTable": "[matrix.confirms]",
     "SearchTable": "[matrix.search]",
     "RangeTable": "a range of matrix.search.ranges",
 }

@@ -14,6 +14,7 @@ import pytest
 
 import altgrad_core
 from altgrad_core.cli.main import app
+from altgrad_core.cli.schema import installed_schema
 from altgrad_core.manifest.schema import Manifest
 from altgrad_core.registry.kinds import KINDS
 from altgrad_core.registry.registry import installed
@@ -55,6 +56,8 @@ def test_the_page_of_manifests_has_every_table_and_key(site: ModuleType) -> None
     page = site.GENERATED["reference/manifest.md"]()
     tables = {title.strip("`[]") for title in headings(page, 2)}
     assert set(Manifest.model_fields) - tables == set()
+    own = {name for name in installed_schema()["$defs"] if "." not in name}  # with a dot, the options of a plugin
+    assert own == set(import_module("site_manifest").TABLES)
     run = page.partition("## `[run]`")[2].partition("\n## ")[0]
     assert "| `steps` | integer > 0 | required |" in run
     assert '| `device` | `"auto"` or `"cpu"` or `"cuda"` | `"auto"` |' in run
