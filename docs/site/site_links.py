@@ -19,6 +19,7 @@ ROOT_PAGES = {
 }
 """Files outside docs/ that the site has, by their path in the repository."""
 _FENCE = re.compile(r"(^```.*?^```\n?)", re.MULTILINE | re.DOTALL)
+_BADGE = re.compile(r"^!\[[^\]]*\]\(https:[^)]*\)\n", re.MULTILINE)
 _LINK = re.compile(r"(?P<image>!?)\[(?P<text>[^\]]*)\]\((?P<target>[^)\s#:]+)(?P<anchor>#[^)]*)?\)")
 
 
@@ -49,7 +50,7 @@ def repository() -> str | None:
 def with_links_of_the_site(markdown: str, page: str) -> str:
     """A document with its relative links as the site needs them.
 
-    A link to a file that the site does not have leads to the repository; where that has no known address, its text remains.
+    Images from elsewhere are left out: the site loads nothing from other servers. A link to a file that the site does not have leads to the repository; where that has no known address, its text remains.
 
     Args:
         markdown: the document as it is in the repository.
@@ -68,5 +69,5 @@ def with_links_of_the_site(markdown: str, page: str) -> str:
             return link["text"]
         return f"{link['image']}[{link['text']}]({target}{link['anchor'] or ''})"
 
-    parts = _FENCE.split(markdown)
+    parts = _FENCE.split(_BADGE.sub("", markdown))
     return "".join(part if part.startswith("```") else _LINK.sub(replaced, part) for part in parts)

@@ -57,7 +57,8 @@ def key_rows(schema: Schema) -> Iterator[str]:
     for key, told in schema["properties"].items():
         default = "required" if key in schema.get("required", ()) else _value(told.get("default"))
         meaning = " ".join(str(told.get("description", "")).split())
-        yield "| " + " | ".join(_cell(part) for part in (f"`{key}`", kind_of(told), default, meaning)) + " |"
+        kind = "a name" if key == "use" else kind_of(told)
+        yield "| " + " | ".join(_cell(part) for part in (f"`{key}`", kind, default, meaning)) + " |"
 
 
 def kind_of(told: Schema) -> str:
@@ -77,7 +78,7 @@ def kind_of(told: Schema) -> str:
     if told.get("type") == "array":
         return f"array of {kind_of(told.get('items') or {})}"
     bounds = [f"{sign} {told[key]:g}" for key, sign in _BOUNDS.items() if key in told]
-    return " ".join([str(told.get("type", "any value")), *bounds])
+    return " ".join([str(told.get("type", "any value")), ", ".join(bounds)]).strip()
 
 
 def _value(value: Any) -> str:

@@ -55,7 +55,8 @@ def _formats(entries: list[Any]) -> str:
 def _entry(entry: Any, schema: Any) -> str:
     about = cleandoc(entry.item.__doc__ or "").partition("\nOptions:\n")[0].partition("\nAttributes:\n")[0].strip()
     parts = [f"### {entry.name} {{ #{entry.kind}-{entry.name} }}\n", f"{about}\n"]
-    rows = [row for row in key_rows(schema) if not row.startswith("| `use`")] if schema else []
+    options = entry.item.model_fields if schema else ()  # not the keys that all plugins of a kind share
+    rows = [row for row in key_rows(schema) if row.split("`")[1] in options] if schema else []
     if rows:
         parts += ["| option | type | default | meaning |", "|---|---|---|---|", *rows, ""]
     return "\n".join(parts)

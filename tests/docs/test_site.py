@@ -58,8 +58,11 @@ def test_the_page_of_manifests_has_every_table_and_key(site: ModuleType) -> None
     assert set(Manifest.model_fields) - tables == set()
     own = {name for name in installed_schema()["$defs"] if "." not in name}  # with a dot, the options of a plugin
     assert own == set(import_module("site_manifest").TABLES)
+    assert [
+        line for line in page.splitlines() if line.endswith("|  |") and "`use`" not in line
+    ] == []  # all have a meaning
     run = page.partition("## `[run]`")[2].partition("\n## ")[0]
-    assert "| `steps` | integer > 0 | required |" in run
+    assert "| `steps` | integer > 0 | required | how many steps" in run
     assert '| `device` | `"auto"` or `"cpu"` or `"cuda"` | `"auto"` |' in run
 
 
