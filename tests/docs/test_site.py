@@ -48,6 +48,7 @@ def test_the_pages_tell_of_every_command_hook_plugin_reading_and_name(site: Modu
     assert all(f"\n| `{entry.name}` |" in pages["reference/plugins.md"] for entry in ours if entry.kind == "format")
     readings = {reading.name for entry in ours if entry.kind == "monitor" for reading in entry.item.declared()}
     assert set(re.findall(r"^\| `([\w-]+)`", pages["reference/readings.md"], flags=re.MULTILINE)) == readings
+    assert "1 - (flips among updates) / updates" in pages["reference/readings.md"]
     named = set(re.findall(r"^::: altgrad_core\.[\w.]+\.(\w+)$", pages["reference/api.md"], flags=re.MULTILINE))
     assert named == set(altgrad_core.__all__) - {"__version__"}
 
