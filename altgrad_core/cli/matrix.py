@@ -24,6 +24,7 @@ from altgrad_core.experiments.matrix.cells import SEED, Matrix
 from altgrad_core.experiments.matrix.endings import directory_of, endings_in
 from altgrad_core.experiments.matrix.estimate import estimate
 from altgrad_core.experiments.matrix.plan import plan_of
+from altgrad_core.experiments.matrix.registration import hash_of
 from altgrad_core.experiments.report.text import as_text, plain_line
 from altgrad_core.experiments.report.write import Written, write_report
 from altgrad_core.experiments.workers.scheduler import Tally, train_cells
@@ -103,6 +104,15 @@ def print_cells(matrix: Matrix, *, as_json: bool) -> None:
 def _devices(matrix: Matrix) -> set[str]:
     """The devices that cells ask for."""
     return {cell.run_table.device for cell in matrix.cells({})}
+
+
+def print_registration(matrix: Matrix) -> None:
+    """Whether the study confirms a hypothesis, and the hash by which its manifest can be published beforehand."""
+    if matrix.table.confirms is None:
+        say("exploratory: it declares no hypothesis (matrix.confirms)")
+    else:
+        say(f"confirmatory: {matrix.table.confirms.hypothesis}")
+        say(f"SHA-256 of the manifest: {hash_of(matrix)}")
 
 
 def print_power(matrix: Matrix) -> None:

@@ -19,6 +19,7 @@ from altgrad_core.experiments.matrix.cell import Cell
 from altgrad_core.experiments.matrix.cells import Matrix
 from altgrad_core.experiments.matrix.endings import directory_of, endings_in
 from altgrad_core.experiments.matrix.plan import plan_of
+from altgrad_core.experiments.matrix.registration import register
 from altgrad_core.experiments.workers.board import Board
 from altgrad_core.records.directory import CELLS, RunDirectory, mark_latest
 from altgrad_core.records.files import read_json, write_json, write_whole
@@ -151,6 +152,8 @@ class _Work:
         found = endings_in(self._matrix, self._study, known={**crashed, **self._endings}, apart_from=self._afresh)
         self._endings = {name: ending for name, ending in found.items() if name not in crashed}
         cells = self._matrix.cells(found)
+        if self._written is None:
+            register(self._matrix, self._study, ended=len(self._endings))
         if (names := [cell.name for cell in cells]) != self._written:
             write_json(self._study / CELLS, plan_of(self._matrix, cells))
             if self._written is not None and not self._signals.received:
