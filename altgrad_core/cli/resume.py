@@ -10,15 +10,13 @@ from typing import Annotated
 
 import typer
 
-from altgrad_core.cli.options import JsonOption, ProcessesOption, unshown
+from altgrad_core.cli.options import JsonOption, NoImportsOption, ProcessesOption, unshown
 
 
 def resume(
     run_dir: Annotated[Path, typer.Argument(help="The directory of the run.")],
     strict: Annotated[bool, typer.Option("--strict", help="Refuse where versions, threads or device differ.")] = False,
-    no_imports: Annotated[
-        bool, typer.Option("--no-imports", help="Refuse import paths in the manifest: the run is from somebody else.")
-    ] = False,
+    no_imports: NoImportsOption = False,
     processes: ProcessesOption = 1,
     json: JsonOption = False,
 ) -> None:
