@@ -188,6 +188,18 @@ class RecipeTable(Table):
         return self
 
 
+class ConfirmsTable(Table):
+    """`[matrix.confirms]`: what a confirmatory study sets out to test, declared before it is trained.
+
+    Attributes:
+        hypothesis: in words; what would be shown, and what would refute it.
+        analysis: which comparison decides, by which interval or test.
+    """
+
+    hypothesis: str = Field(min_length=1, max_length=2000)
+    analysis: str = Field(min_length=1, max_length=2000)
+
+
 class MatrixTable(OpenTable):
     """`[matrix]`: every combination of its axes is a cell; an axis is a key of the manifest with a list of values.
 
@@ -200,6 +212,7 @@ class MatrixTable(OpenTable):
         baseline: the optimizer that the report compares the others with; that of the first cell, by default.
         margin: a difference in validation loss, in nats per token, that is too small to matter: the report then tests
             whether effects are shown to be within it.
+        confirms: the hypothesis of a confirmatory study, which needs a margin; without it the study is exploratory.
     """
 
     zip: list[Annotated[list[str], Field(min_length=2)]] = []
@@ -210,6 +223,16 @@ class MatrixTable(OpenTable):
     checkpoints: Literal["last", "all", "none"] = "last"
     baseline: str | None = None
     margin: PositiveFloat | None = None
+    confirms: ConfirmsTable | None = None
+
+    @model_validator(mode="after")
+    def _declares_its_margin(self) -> MatrixTable:
+        if self.confirms is not None and self.margin is None:
+            raise ValueError(
+                "confirms declares a hypothesis without a margin; set margin, the difference in loss that is too small to "
+                "matter, such as margin = 0.005"
+            )
+        return self
 
 
 class RecipeFile(Table):

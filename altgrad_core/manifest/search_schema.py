@@ -52,6 +52,8 @@ class SearchTable(Table):
             All, by default.
         spacing: the factor between those that all seeds take; that of `factors`, by default. A smaller one tells optimizers
             apart that differ by less than a coarse grid of rates costs.
+        recentre: how many further rates all seeds take, at most, where their best one is the lowest or the highest of those
+            they took. With a `keep` of 2 or more, and not in a random search.
         bisections: how often the gap between the largest rate that did not diverge, and the smallest that did, is halved
             (on a logarithmic scale, with the first seed); 0 does not look for it.
     """
@@ -63,12 +65,18 @@ class SearchTable(Table):
     seed: NonNegativeInt = 0
     keep: PositiveInt | None = None
     spacing: float | None = Field(default=None, gt=1)
+    recentre: NonNegativeInt = 2
     bisections: NonNegativeInt = 0
 
     @property
     def tried(self) -> int:
         """How many rates or settings the first seed tries."""
         return len(self.factors) if self.samples is None else self.samples
+
+    @property
+    def further(self) -> int:
+        """How many rates all seeds may take beyond those that are kept."""
+        return self.recentre if (self.keep or 0) > 1 and self.samples is None else 0
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -92,6 +100,8 @@ class SearchTable(Table):
             raise ValueError("factors has one twice")
         if self.spacing is not None and self.keep is None:
             raise ValueError("spacing is that of the rates which `keep` asks for; set keep too, such as keep = 3")
+        if self.keep is None and "recentre" in self.model_fields_set:
+            raise ValueError("recentre goes beyond the rates which `keep` asks for; set keep too, such as keep = 3")
         return self
 
     @model_validator(mode="after")
@@ -102,7 +112,7 @@ class SearchTable(Table):
             )
         if self.samples is None:
             return self
-        if extra := sorted({"factors", "spacing", "bisections"} & self.model_fields_set):
+        if extra := sorted({"factors", "spacing", "recentre", "bisections"} & self.model_fields_set):
             raise ValueError(f"a random search (samples) has no {', '.join(extra)}; leave it out")
         if self.key not in self.ranges:
             raise ValueError(

@@ -9,7 +9,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import lru_cache
@@ -94,7 +94,15 @@ def _metadata(distribution: Distribution | None) -> tuple[str, str]:
     """The name and version, read from the disk once; a half-removed distribution has none."""
     if distribution is None:
         return "unknown", "unknown"
-    return distribution.name or "unknown", distribution.version or "unknown"
+    with suppress(FileNotFoundError):  # of importlib_metadata, which replaces Python's finder once a library imports it
+        return distribution.name or "unknown", distribution.version or "unknown"
+    return "unknown", "unknown"
+
+
+def _requirements(distribution: Distribution | None) -> list[str]:
+    with suppress(FileNotFoundError):
+        return list(distribution.requires or ()) if distribution else []
+    return []
 
 
 def _load(point: EntryPoint, interrupts: Sequence[int]) -> Plugin:
@@ -136,7 +144,7 @@ def _refuse_another_version(point: EntryPoint) -> None:
     """A plugin that was made for other versions of AltGrad is not run: what it needs may be missing or mean another thing."""
     from packaging.requirements import InvalidRequirement, Requirement
 
-    for text in (point.dist.requires or ()) if point.dist else ():
+    for text in _requirements(point.dist):
         try:
             needed = Requirement(text)
         except InvalidRequirement:

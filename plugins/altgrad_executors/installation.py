@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, entry_points, version
+from importlib.metadata import Distribution, PackageNotFoundError, entry_points, version
 
 PACKAGES = ("altgrad", "torch", "numpy", "numba", "safetensors")
 
 
 def installation() -> dict[str, str]:
     """The versions of the packages that numbers depend on, and of every plugin, by name."""
-    plugins = {f"plugin {p.name}": f"{p.dist.name} {p.dist.version}" for p in entry_points(group="altgrad") if p.dist}
+    plugins = {f"plugin {p.name}": _origin(p.dist) for p in entry_points(group="altgrad")}
     return {**{name: _version(name) for name in PACKAGES}, **plugins}
 
 
@@ -18,6 +18,13 @@ def differences(here: Mapping[str, str], there: Mapping[str, str]) -> list[str]:
     """What is another version there, or absent, one phrase each; plugins that are only there do not matter."""
     names = [name for name, wanted in here.items() if there.get(name, "absent") != wanted]
     return [f"{name} is {there.get(name, 'absent')} there and {here[name]} here" for name in names]
+
+
+def _origin(distribution: Distribution | None) -> str:
+    try:
+        return f"{distribution.name} {distribution.version}" if distribution else "unknown"
+    except FileNotFoundError:  # half removed, and read by importlib_metadata
+        return "unknown"
 
 
 def _version(name: str) -> str:

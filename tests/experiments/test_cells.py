@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -93,6 +94,35 @@ def test_finer_rates_around_the_best_are_taken_by_all_seeds(matrix: Make) -> Non
     fine = [(seed, rate) for seed in (1, 2) for rate in (0.005, 0.01, 0.02)]
     assert set(rates(study.cells(endings))) == {(1, 0.01), (1, 0.1), *fine}
     assert len(study.cells(endings)) == 7 <= study.bound()
+
+
+RECENTRED = "[matrix]\nrun.seed = [1, 2]\n[matrix.search]\nfactors = [0.1, 1, 10, 100]\nkeep = 2\n"
+
+
+def trained(study: Matrix, best: dict[int, float]) -> set[tuple[object, object]]:
+    """Train a study to its end where a loss grows with the square of the distance from a seed's best rate."""
+    endings: dict[str, Ending] = {}
+    while fresh := [cell for cell in study.cells(endings) if cell.name not in endings]:
+        for cell in fresh:
+            away = math.log10(float(cell.labels["optimizer.lr"]) / best[int(cell.labels["run.seed"])])
+            endings[cell.name] = Ending("finished", 2.0 + away**2)
+    assert len(endings) <= study.bound()
+    return {(seed, rate) for seed, rate in rates(study.cells(endings)) if seed == 2}
+
+
+def test_where_the_best_of_all_seeds_lies_at_an_end_all_take_rates_beyond_it(matrix: Make) -> None:
+    study = matrix(RECENTRED)
+    assert trained(study, {1: 0.01, 2: 1.2}) == {(2, 0.01), (2, 0.1), (2, 1.0)}, "the best lies within: no more"
+    assert trained(study, {1: 0.01, 2: 1e6}) == {(2, 0.01), (2, 0.1), (2, 1.0), (2, 10.0)}, "two more, and no more"
+    assert trained(study, {1: 10.0, 2: 1e6}) == {(2, 1.0), (2, 10.0), (2, 100.0), (2, 1000.0)}, "beyond those tried"
+    fine = matrix(RECENTRED.replace("keep = 2", "keep = 3\nspacing = 2.0"), name="fine.toml")
+    assert trained(fine, {1: 1.0, 2: 0.2}) == {(2, 0.25), (2, 0.5), (2, 1.0), (2, 2.0)}
+
+
+def test_no_rate_is_added_where_that_is_not_wanted(matrix: Make) -> None:
+    alone = {(2, 0.01), (2, 0.1)}
+    assert trained(matrix(RECENTRED + "recentre = 0\n"), {1: 0.01, 2: 1e6}) == alone
+    assert len(trained(matrix(RECENTRED.replace("keep = 2", "keep = 1"), name="one.toml"), {1: 0.01, 2: 1e6})) == 1
 
 
 def test_a_plain_grid_tries_all_with_all_seeds_at_once(matrix: Make) -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
+from statistics import fmean
 from typing import Any
 
 from altgrad_core.errors import ManifestError
@@ -13,6 +14,7 @@ from altgrad_core.experiments.matrix.cell import Cell, Setting, cell_of, with_se
 from altgrad_core.experiments.matrix.search import (
     MOST_STEPS,
     around_the_best,
+    beyond_the_best,
     drawn,
     neat,
     next_probe,
@@ -65,7 +67,9 @@ class Matrix:
         kept = rates if search.keep is None else min(search.keep, rates) if search.spacing is None else search.keep
         probes = search.bisections + MOST_STEPS if search.bisections else 0
         fresh = kept if search.spacing is not None else 0
-        return groups * (rates + fresh + probes) + (len(self._points) - groups) * kept
+        return (
+            groups * (rates + fresh + probes) + (len(self._points) - groups) * kept + len(self._points) * search.further
+        )
 
     @property
     def name(self) -> str:
@@ -129,8 +133,24 @@ class Matrix:
             else:
                 settings = {rate: settings[rate] for rate in the_best(losses, keep=search.keep)}
             yield from (self._cell(index, setting) for index in group for setting in settings.values())
+            yield from self._further(group, search, list(settings), list(first), endings)
         if search.bisections and all(ending.status != "crashed" for ending in ended.values()):
             yield from self._probes(pilot, search, list(first), ended, endings)
+
+    def _further(
+        self, group: tuple[int, ...], search: SearchTable, rates: list[float], tried: list[float], endings: Endings
+    ) -> Iterator[Cell]:
+        """More rates with all seeds, while their best one is at an end of those they took."""
+        for _ in range(search.further):
+            of_rate = {rate: [self._cell(index, ((search.key, rate),)) for index in group] for rate in rates}
+            if any(cell.name not in endings for cells in of_rate.values() for cell in cells):
+                return
+            losses = {rate: fmean(endings[cell.name].rank for cell in cells) for rate, cells in of_rate.items()}
+            rate = beyond_the_best(losses, tried=tried, spacing=search.spacing)
+            if rate is None:
+                return
+            yield from (self._cell(index, ((search.key, rate),)) for index in group)
+            rates.append(rate)
 
     def _settings(self, pilot: int, search: SearchTable) -> dict[float, Setting]:
         """By rate, in ascending order, what the first seed tries."""

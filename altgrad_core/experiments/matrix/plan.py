@@ -29,6 +29,7 @@ def plan_of(matrix: Matrix, cells: Sequence[Cell]) -> dict[str, Any]:
         "manifest": str(matrix.source.path.resolve()),
         "baseline": matrix.table.baseline,
         "margin": matrix.table.margin,
+        "confirms": matrix.table.confirms is not None,
         "optimizers": defaults,
         "formats": {name: bits for cell in cells for name, bits in _widths(cell.resolved)},
         "cells": [{**cell.told(), "labels": own._asdict()} for cell, own in zip(cells, labels, strict=True)],

@@ -35,6 +35,29 @@ def around_the_best(losses: Mapping[float, float], *, keep: int, spacing: float 
     return rates[first : first + keep]
 
 
+def beyond_the_best(losses: Mapping[float, float], *, tried: Sequence[float], spacing: float | None) -> float | None:
+    """The rate to add where the best one is the lowest or the highest of all; None where it has neighbours on both sides.
+
+    Args:
+        losses: by rate, the mean over all seeds; infinite where a run did not end well.
+        tried: the rates that one seed tried; the next of them is taken, where there is one.
+        spacing: the factor between the rates that all seeds take; without one they are among those tried, or go on in
+            the last step.
+    """
+    rates = sorted(losses)
+    if len(rates) < 2 or not any(math.isfinite(loss) for loss in losses.values()):
+        return None
+    best = min(rates, key=lambda rate: (losses[rate], rate))
+    if best not in (rates[0], rates[-1]):
+        return None
+    goes_up = best == rates[-1]
+    further = [rate for rate in tried if (rate > best if goes_up else rate < best)]
+    if spacing is None and further:
+        return min(further) if goes_up else max(further)
+    step = spacing or (rates[-1] / rates[-2] if goes_up else rates[1] / rates[0])
+    return neat(best * step if goes_up else best / step)
+
+
 def the_best(losses: Mapping[float, float], *, keep: int) -> list[float]:
     """So many keys of lowest loss, in ascending order; of equal losses the smaller keys."""
     return sorted(sorted(losses, key=lambda key: (losses[key], key))[:keep])

@@ -10,6 +10,7 @@ from typing import Any
 
 from altgrad_core.errors import ManifestError, RunError
 from altgrad_core.experiments.study.labels import Defaults, installed_defaults, is_manifest
+from altgrad_core.experiments.study.registration import FILE, Registration, read_registrations
 from altgrad_core.experiments.study.result import Result
 from altgrad_core.experiments.study.wording import count, few
 from altgrad_core.files import read_whole
@@ -31,6 +32,7 @@ class Planned:
         defaults: by optimizer, its options; those of what is installed where they were not recorded.
         bits: the width of formats, by name.
         margin: a difference in loss that is too small to matter, in nats per token.
+        confirms: whether the manifest declares a hypothesis.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Planned:
     defaults: Defaults
     bits: Mapping[str, int] = field(default_factory=dict)
     margin: float | None = None
+    confirms: bool = False
 
 
 @dataclass
@@ -60,7 +63,8 @@ class Reader:
             margin = plan.get("margin")
             is_margin = isinstance(margin, int | float) and not isinstance(margin, bool) and margin > 0
             wanted = _text(plan.get("baseline"))
-            return Planned(told, wanted, self._cells(plan), defaults, bits, float(margin or 0) if is_margin else None)
+            size = float(margin or 0) if is_margin else None
+            return Planned(told, wanted, self._cells(plan), defaults, bits, size, plan.get("confirms") is True)
         if _is_run(self.directory):
             return Planned(name, None, [{"name": "."}], {})
         studies = self._studies()
@@ -76,6 +80,18 @@ class Reader:
                 f"{self.directory}: {told} left out ({few(studies)}); see: altgrad report {self.directory / studies[0]}"
             )
         return Planned(name, None, [{"name": name} for name in found], installed_defaults())
+
+    def registrations(self, plan: Planned) -> tuple[Registration, ...]:
+        """What the study declared before it was trained."""
+        path, unknown = self.directory / FILE, "when the hypothesis was declared is not known"
+        try:
+            found = read_registrations(self.directory)
+        except (OSError, RunError):
+            self.problems.append(f"{path}: cannot be read; {unknown}")
+            return ()
+        if plan.confirms and not found:
+            self.problems.append(f"{path}: is missing; {unknown}")
+        return found
 
     def _plan(self) -> dict[str, Any] | None:
         path = self.directory / CELLS

@@ -14,10 +14,12 @@ from typing import Any
 
 from altgrad_core.contracts.executor import Executor, Job
 from altgrad_core.errors import ManifestError, RunError
+from altgrad_core.experiments.matrix.additions import additions
 from altgrad_core.experiments.matrix.cell import Cell
 from altgrad_core.experiments.matrix.cells import Matrix
 from altgrad_core.experiments.matrix.endings import directory_of, endings_in
 from altgrad_core.experiments.matrix.plan import plan_of
+from altgrad_core.experiments.matrix.registration import register
 from altgrad_core.experiments.workers.board import Board
 from altgrad_core.records.directory import CELLS, RunDirectory, mark_latest
 from altgrad_core.records.files import read_json, write_json, write_whole
@@ -106,7 +108,7 @@ class _Work:
         self._written: list[str] | None = None
         self._warned: set[str] = set()
         self._afresh: set[str] = set()
-        self.board = Board()
+        self.board = Board(most=matrix.bound())
         self._waiting = self._known()
         if overwrite:
             self._afresh = {
@@ -150,8 +152,13 @@ class _Work:
         found = endings_in(self._matrix, self._study, known={**crashed, **self._endings}, apart_from=self._afresh)
         self._endings = {name: ending for name, ending in found.items() if name not in crashed}
         cells = self._matrix.cells(found)
+        if self._written is None:
+            register(self._matrix, self._study, ended=len(self._endings))
         if (names := [cell.name for cell in cells]) != self._written:
             write_json(self._study / CELLS, plan_of(self._matrix, cells))
+            if self._written is not None and not self._signals.received:
+                for line in additions(self._matrix, cells, before=self._written):
+                    self._show(self.board, line)
             self._written = names
         taken = (
             {running.cell.name for running in self.board.running.values()}
@@ -204,6 +211,10 @@ class _Work:
             return
         if reply == "note":
             self._show(self.board, message["message"])
+            return
+        if reply == "doing":
+            self.board.running[job].doing = message["what"]
+            self._show(self.board, None)
             return
         cell = self.board.running[job].cell
         if reply == "step":

@@ -10,6 +10,7 @@ from altgrad_core.experiments.evidence.interactions import Interaction
 from altgrad_core.experiments.evidence.power import equivalence_p
 from altgrad_core.experiments.report.blocks import Block, Grid, table_of
 from altgrad_core.experiments.report.sections.effects import forest_block
+from altgrad_core.experiments.report.sections.registration import registration_blocks
 from altgrad_core.experiments.report.view import View, mean
 from altgrad_core.experiments.study.wording import count, decimals
 
@@ -18,8 +19,8 @@ MOST_CONTRASTS = 12
 
 
 def summary_blocks(view: View) -> tuple[Block, ...]:
-    """The forest plot where there are effects, contrasts where there are several formats, and the table."""
-    blocks: list[Block] = []
+    """What was declared, the forest plot where there are effects, contrasts of several formats, and the table."""
+    blocks: list[Block] = [*registration_blocks(view)]
     if (gallery := forest_block(view)) is not None:
         blocks.append(gallery)
     if found := view.analysis.interactions:
