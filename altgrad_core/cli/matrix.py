@@ -31,7 +31,7 @@ from altgrad_core.experiments.matrix.registration import hash_of
 from altgrad_core.experiments.report.text import as_text, plain_line
 from altgrad_core.experiments.report.write import Written, write_report
 from altgrad_core.experiments.workers.board import Board
-from altgrad_core.experiments.workers.scheduler import Tally, train_cells
+from altgrad_core.experiments.workers.scheduler import StudyOutcome, train_cells
 from altgrad_core.manifest.merge import dotted, location_of
 from altgrad_core.records.directory import RunDirectory
 from altgrad_core.running.assembly.environment import choose_device
@@ -191,7 +191,7 @@ def _more(matrix: Matrix) -> str:
     return ", and those that the search adds as they end" if adds else ""
 
 
-def _summary(matrix: Matrix, tally: Tally) -> str:
+def _summary(matrix: Matrix, tally: StudyOutcome) -> str:
     board = tally.board
     counts = Counter(board.ended) + Counter({"failed": len(tally.failed)})
     told = ", ".join(f"{count} {status}" for status, count in counts.items()) or "none ended"

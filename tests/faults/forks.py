@@ -22,7 +22,7 @@ class Fork:
     """A process that runs the command line, its output in a file.
 
     Attributes:
-        before: what it does first, such as setting limits; then the command finds the world as it left it.
+        before: what it does first, such as setting limits; then the command finds the environment as it left it.
     """
 
     arguments: tuple[object, ...]

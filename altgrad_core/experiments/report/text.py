@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from altgrad_core.experiments.report.blocks import Grid
+from altgrad_core.experiments.report.blocks import Table
 
 GAP = 2
 
 
-def as_text(grid: Grid) -> str:
+def as_text(grid: Table) -> str:
     """The columns and rows, each line as long as it must be."""
     lines = [[plain_line(cell) for cell in line] for line in (grid.columns, *grid.rows)]
     widths = [max(len(line[index]) for line in lines) for index in range(len(grid.columns))]
