@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from unittest import mock
 
 import pytest
 import torch
+
+if TYPE_CHECKING:
+    from tests.forks import Fork
 
 os.environ["OMP_NUM_THREADS"] = "1"  # for processes that tests start; several tests share the cores
 os.environ["COLUMNS"] = "200"
@@ -70,6 +76,9 @@ use = "stop-on-divergence"
 """
 
 
+QUICK = TINY.replace("steps = 6", "steps = 8")
+
+
 @dataclass(frozen=True)
 class Said:
     """What a command returned and printed."""
@@ -83,6 +92,15 @@ class Said:
 def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patient_lines() -> Iterator[None]:
+    """What takes a moment is told on a pipe after a second: not here, where machines are busy and lines are compared."""
+    from altgrad_core.cli import display
+
+    with mock.patch.object(display, "PATIENCE", 300.0):
+        yield
 
 
 @pytest.fixture
@@ -124,3 +142,50 @@ def altgrad_process() -> Callable[..., Said]:
         return Said(done.returncode, done.stdout, done.stderr)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of eight steps with checkpoints of the last two, to copy; what it needs is imported and compiled by now."""
+    from altgrad_core.manifest.load import load_manifest
+    from altgrad_core.records.directory import RunDirectory
+    from altgrad_core.registry.registry import installed
+    from altgrad_core.running.assembly.resolve import resolve
+    from altgrad_core.running.session.session import begin
+
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "quick.toml").write_text(QUICK)
+    resolved = resolve(load_manifest(folder / "quick.toml"), installed())
+    begin(resolved, RunDirectory(folder / "run"), overwrite=False, show=lambda record: None)
+    return folder / "run"
+
+
+@pytest.fixture
+def unfinished(finished: Path, tmp_path: Path) -> Path:
+    """A copy of that run which has lost its last checkpoint and its summary."""
+    run = tmp_path / "unfinished"
+    shutil.copytree(finished, run)
+    (run / "summary.json").unlink()
+    shutil.rmtree(run / "checkpoints" / "step-8")
+    return run
+
+
+@pytest.fixture
+def fork(finished: Path, tmp_path: Path) -> Iterator[Callable[..., Fork]]:
+    """Start the command line in a fork: `fork("report", directory)`. What still runs at the end is killed."""
+    from tests.forks import Fork
+
+    started: list[Fork] = []
+    numbers = itertools.count()
+
+    def start(*arguments: object, before: Callable[[], object] = lambda: None) -> Fork:
+        started.append(Fork(arguments, tmp_path / f"said-{next(numbers)}", before))
+        return started[-1]
+
+    yield start
+    for one in started:
+        try:
+            if not one.is_over():
+                one.end(kill_after=0)
+        except ChildProcessError:
+            continue  # its end was waited for

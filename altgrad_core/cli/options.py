@@ -40,7 +40,3 @@ def flags(*, device: str | None = None, steps: int | None = None, executor: str 
     given["--executor"] = None if executor is None else f'executor.use="{executor}"'
     given["--steps"] = None if steps is None else f"run.steps={steps}"
     return {option: setting for option, setting in given.items() if setting is not None}
-
-
-def unshown(record: object) -> None:
-    """Show a record to nobody: the first of several processes has the terminal."""

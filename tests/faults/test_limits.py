@@ -17,10 +17,10 @@ import pytest
 
 from altgrad_core.cli.main import main
 from tests.conftest import TINY
-from tests.faults.forks import files_in
+from tests.forks import files_in
 
 if TYPE_CHECKING:
-    from tests.faults.forks import Fork
+    from tests.forks import Fork
 
 Start = Callable[..., "Fork"]
 NOBODY = 65534

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.forks import files_in
+from tests.forks import files_in
 
 if TYPE_CHECKING:
-    from tests.faults.forks import Fork
+    from tests.forks import Fork
 
 Start = Callable[..., "Fork"]
 ESCAPE = "\x1b]0;owned\x07\x1b[2J"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -64,6 +65,14 @@ class Study:
         return found.pop() if len(found) == 1 else None
 
     @property
+    def reference_losses(self) -> dict[str, float]:
+        """By name, the losses of simple predictors on the validation split, the highest first; none where cells differ."""
+        found = [dict(_losses(data)) for r in self.results if isinstance(data := r.summary.get("data"), Mapping)]
+        if not found or any(losses != found[0] for losses in found):
+            return {}
+        return dict(sorted(found[0].items(), key=lambda item: -item[1]))
+
+    @property
     def _tasks(self) -> list[Mapping[str, Any]]:
         return [task for result in self.results if isinstance(task := result.summary.get("task"), Mapping)]
 
@@ -87,6 +96,13 @@ class Study:
             plan.name, directory, results, baseline, problems, variants, plan.defaults, plan.bits, plan.margin, registrations,
             plan.declared,
         )  # fmt: skip
+
+
+def _losses(data: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    references = data.get("reference_losses")
+    for name, loss in references.items() if isinstance(references, Mapping) else ():
+        if isinstance(loss, int | float) and math.isfinite(loss) and loss > 0:
+            yield str(name), float(loss)
 
 
 def _labelled(results: Sequence[Result], plan: Planned) -> tuple[tuple[Result, ...], dict[str, str]]:

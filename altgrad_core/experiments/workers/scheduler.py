@@ -14,6 +14,7 @@ from typing import Any
 
 from altgrad_core.contracts.executor import Executor, Job
 from altgrad_core.errors import ManifestError, RunError
+from altgrad_core.experiments.matrix.additions import additions
 from altgrad_core.experiments.matrix.cell import Cell
 from altgrad_core.experiments.matrix.cells import Matrix
 from altgrad_core.experiments.matrix.endings import directory_of, endings_in
@@ -107,7 +108,7 @@ class _Work:
         self._written: list[str] | None = None
         self._warned: set[str] = set()
         self._afresh: set[str] = set()
-        self.board = Board()
+        self.board = Board(most=matrix.bound())
         self._waiting = self._known()
         if overwrite:
             self._afresh = {
@@ -155,6 +156,9 @@ class _Work:
             register(self._matrix, self._study, ended=len(self._endings))
         if (names := [cell.name for cell in cells]) != self._written:
             write_json(self._study / CELLS, plan_of(self._matrix, cells))
+            if self._written is not None and not self._signals.received:
+                for line in additions(self._matrix, cells, before=self._written):
+                    self._show(self.board, line)
             self._written = names
         taken = (
             {running.cell.name for running in self.board.running.values()}
@@ -207,6 +211,10 @@ class _Work:
             return
         if reply == "note":
             self._show(self.board, message["message"])
+            return
+        if reply == "doing":
+            self.board.running[job].doing = message["what"]
+            self._show(self.board, None)
             return
         cell = self.board.running[job].cell
         if reply == "step":

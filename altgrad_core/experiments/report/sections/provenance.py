@@ -75,6 +75,7 @@ def _data(results: Sequence[Result]) -> list[Block]:
     facts = [_table(result.summary.get("data")) for result in results if result.summary]
     if not any(facts):
         return []
+    facts = [_flat(found) for found in facts]
     keys = dict.fromkeys(key for found in facts for key in found)
     rows = [(key.replace("_", " "), _tally(found.get(key) for found in facts)) for key in keys]
     rows.append(("parameters", _tally(result.summary.get("parameters") for result in results if result.summary)))
@@ -109,6 +110,13 @@ def _cells(results: Sequence[Result]) -> Block:
     ]  # fmt: skip
     told = "Every cell; the identity is the beginning of the SHA-256 of its resolved manifest."
     return table_of(columns, rows, told, folded=f"Every cell ({len(results)})")
+
+
+def _flat(facts: dict[str, object]) -> dict[str, object]:
+    """The losses of simple predictors as facts of their own."""
+    losses = _table(facts.get("reference_losses"))
+    rest = {key: value for key, value in facts.items() if key != "reference_losses"}
+    return {**rest, **{f"loss of a {name}": loss for name, loss in losses.items()}}
 
 
 def _table(value: object) -> dict[str, object]:
