@@ -91,6 +91,15 @@ def one_thread() -> Iterator[None]:
     yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def patient_lines() -> Iterator[None]:
+    """What takes a moment is told on a pipe after a second: not here, where machines are busy and lines are compared."""
+    from altgrad_core.cli import display
+
+    with mock.patch.object(display, "PATIENCE", 300.0):
+        yield
+
+
 @pytest.fixture
 def tiny(tmp_path: Path) -> Path:
     """A manifest that runs in a second or two."""
