@@ -30,6 +30,7 @@ class Grid(OptimizerSpec):
     """
 
     name: ClassVar = "grid"
+    plain_rate: ClassVar = "plain_lr"
 
     lr: PositiveFloat = 6.0
     momentum: float = Field(default=0.9, ge=0, lt=1)

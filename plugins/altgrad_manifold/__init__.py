@@ -41,6 +41,8 @@ class ManifoldAdamW(OptimizerSpec):
     """
 
     name: ClassVar = "manifold-adamw"
+    plain_rate: ClassVar = "plain_lr"
+    controls: ClassVar = {"precondition": "preconditioning off, by gradient and by rungs"}
 
     precondition: Literal["rungs", "gradient", "off"] = "rungs"
     walk: Literal["exact", "linear"] = "exact"
