@@ -41,6 +41,7 @@ class ManifoldAdamW(OptimizerSpec):
     """
 
     name: ClassVar = "manifold-adamw"
+    same_results: ClassVar = frozenset({"bit_position"})  # it only keeps a count
 
     precondition: Literal["rungs", "gradient", "off"] = "rungs"
     walk: Literal["exact", "linear"] = "exact"
