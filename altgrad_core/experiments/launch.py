@@ -62,7 +62,10 @@ def study(
     """Train every cell of a manifest with `[matrix]`. Cells that are finished already are kept.
 
     Args:
-        manifest, out, set, overwrite: as in `run`.
+        manifest: as in `run`.
+        out: as in `run`.
+        set: as in `run`.
+        overwrite: as in `run`.
         jobs: how many cells are trained at a time.
 
     Raises:

@@ -90,7 +90,9 @@ def markdown(table: Path) -> str:
             keys = (f"damage {weights}", f"gain {weights}", f"gain {weights} - gain fp32")
             damage, gain, more = (listed.get(key) for key in keys)
             cells = [interval(c) if c else "" for c in (damage, gain, more)]
-            lines.append(f"| {weights} | {mean(losses):.3f} | {' | '.join(cells)} | {f'{more.p:.3f}' if more else ''} |")
+            lines.append(
+                f"| {weights} | {mean(losses):.3f} | {' | '.join(cells)} | {f'{more.p:.3f}' if more else ''} |"
+            )
     return "\n".join(lines)
 
 
