@@ -25,15 +25,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # for processes that tests start; several t
 os.environ["COLUMNS"] = "200"
 os.environ["TRITON_INTERPRET"] = "1"  # before Triton is imported: its kernels run on tensors of the CPU
 
-TINY = """
-[run]
-name = "tiny"
-seed = 3
-steps = 6
-checkpoint_every = 2
-evaluate_every = 3
-evaluate_batches = 1
-
+TINY_MODEL = """
 [model]
 use = "nanogpt"
 n_layer = 1
@@ -46,6 +38,17 @@ use = "synthetic"
 vocabulary = 16
 tokens = 5000
 batch_size = 2
+"""
+TINY = f"""
+[run]
+name = "tiny"
+seed = 3
+steps = 6
+checkpoint_every = 2
+evaluate_every = 3
+evaluate_batches = 1
+
+{TINY_MODEL.strip()}
 
 [optimizer]
 use = "manifold-adamw"
@@ -53,9 +56,9 @@ lr = 0.1
 
 [[recipe]]
 layers = "blocks.*"
-weight = { format = "e4m3" }
-activation = { format = "e4m3", scaling = "delayed" }
-gradient = { format = "e5m2", rounding = "stochastic" }
+weight = {{ format = "e4m3" }}
+activation = {{ format = "e4m3", scaling = "delayed" }}
+gradient = {{ format = "e5m2", rounding = "stochastic" }}
 
 [[monitor]]
 use = "flips"
@@ -108,25 +111,27 @@ def tiny(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture
-def altgrad() -> Callable[..., Said]:
-    """Run the command line in this process: `altgrad("run", path)`."""
+def obey(*arguments: object) -> Said:
+    """Run the command line in this process: `obey("run", path)`."""
     from altgrad_core.cli.main import main
 
-    def run(*arguments: object) -> Said:
-        out, err, code = io.StringIO(), io.StringIO(), 0
-        with (
-            mock.patch.object(sys, "argv", ["altgrad", *map(str, arguments)]),
-            redirect_stdout(out),
-            redirect_stderr(err),
-        ):
-            try:
-                main()
-            except SystemExit as stop:
-                code = int(stop.code or 0) if not isinstance(stop.code, str) else 1
-        return Said(code, out.getvalue(), err.getvalue())
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with (
+        mock.patch.object(sys, "argv", ["altgrad", *map(str, arguments)]),
+        redirect_stdout(out),
+        redirect_stderr(err),
+    ):
+        try:
+            main()
+        except SystemExit as stop:
+            code = int(stop.code or 0) if not isinstance(stop.code, str) else 1
+    return Said(code, out.getvalue(), err.getvalue())
 
-    return run
+
+@pytest.fixture
+def altgrad() -> Callable[..., Said]:
+    """The command line in this process."""
+    return obey
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from altgrad_core.errors import ManifestError
 from altgrad_core.experiments.evidence.analysis import Analysis
 from altgrad_core.experiments.evidence.heading import heading
 from altgrad_core.experiments.plots import Plot
-from altgrad_core.experiments.report.blocks import Grid
+from altgrad_core.experiments.report.blocks import TextTable
 from altgrad_core.experiments.report.sections.summary import answer_table
 from altgrad_core.experiments.report.view import View
 
@@ -31,11 +31,11 @@ def loaded_html(analysis: Analysis) -> str:
     return said + _table(answer_table(View(analysis))) + curves
 
 
-def _table(grid: Grid) -> str:
-    if not grid.rows:
+def _table(table: TextTable) -> str:
+    if not table.rows:
         return ""
-    head = "".join(f"<th>{escape(column)}</th>" for column in grid.columns)
-    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in grid.rows)
+    head = "".join(f"<th>{escape(column)}</th>" for column in table.columns)
+    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in table.rows)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 

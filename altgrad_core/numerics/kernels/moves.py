@@ -102,7 +102,7 @@ def update_velocity(velocity: Tensor, gradient: Tensor, momentum: float) -> floa
 
 
 class Known(NamedTuple):
-    """What a kernel is told of a line and of the format whose rungs are counted.
+    """What a kernel needs of a line and of the format whose rungs are counted.
 
     Attributes:
         facts, own_facts: see `arrays.walk_facts`, of the line and of the format.

@@ -8,7 +8,7 @@ from altgrad_core.experiments.evidence.arms import Arm
 from altgrad_core.experiments.evidence.effects import Effect
 from altgrad_core.experiments.evidence.interactions import Interaction
 from altgrad_core.experiments.evidence.power import equivalence_p
-from altgrad_core.experiments.report.blocks import Block, Grid, table_of
+from altgrad_core.experiments.report.blocks import Block, TextTable, table_of
 from altgrad_core.experiments.report.sections.effects import forest_block
 from altgrad_core.experiments.report.sections.registration import registration_blocks
 from altgrad_core.experiments.report.view import View, mean
@@ -30,7 +30,7 @@ def summary_blocks(view: View) -> tuple[Block, ...]:
     return tuple(blocks)
 
 
-def answer_table(view: View) -> Grid:
+def answer_table(view: View) -> TextTable:
     """Every format and optimizer: rate, loss, and the effect with its interval and verdict."""
     by_arm = {(e.format, e.optimizer, e.variant): e for e in view.effects}
     rows = [_row(view, arm, by_arm.get((arm.format, arm.optimizer, arm.variant))) for arm in view.arms if arm.of]
@@ -70,7 +70,7 @@ def _verdict(view: View, effect: Effect) -> str:
     return effect.verdict
 
 
-def _contrasts(found: Sequence[Interaction], unit: str) -> Grid:
+def _contrasts(found: Sequence[Interaction], unit: str) -> TextTable:
     """Which format benefits more, directly."""
     columns = ("optimizer", "variant", "gain in", "less gain in", "difference", "95 % interval", "verdict", "p", "seeds", "detectable")  # fmt: skip
     rows = [_contrast(contrast) for contrast in found[:MOST_CONTRASTS]]
