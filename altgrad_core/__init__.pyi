@@ -222,6 +222,12 @@ from .numerics.random import (
 from .numerics.scaling import (
     Scaling as Scaling,
 )
+from .numerics.sharded import (
+    gathered as gathered,
+)
+from .numerics.sharded import (
+    sharded_as as sharded_as,
+)
 from .numerics.split_optimizer import (
     SplitOptimizer as SplitOptimizer,
 )

@@ -111,25 +111,27 @@ def tiny(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture
-def altgrad() -> Callable[..., Said]:
-    """Run the command line in this process: `altgrad("run", path)`."""
+def obey(*arguments: object) -> Said:
+    """Run the command line in this process: `obey("run", path)`."""
     from altgrad_core.cli.main import main
 
-    def run(*arguments: object) -> Said:
-        out, err, code = io.StringIO(), io.StringIO(), 0
-        with (
-            mock.patch.object(sys, "argv", ["altgrad", *map(str, arguments)]),
-            redirect_stdout(out),
-            redirect_stderr(err),
-        ):
-            try:
-                main()
-            except SystemExit as stop:
-                code = int(stop.code or 0) if not isinstance(stop.code, str) else 1
-        return Said(code, out.getvalue(), err.getvalue())
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with (
+        mock.patch.object(sys, "argv", ["altgrad", *map(str, arguments)]),
+        redirect_stdout(out),
+        redirect_stderr(err),
+    ):
+        try:
+            main()
+        except SystemExit as stop:
+            code = int(stop.code or 0) if not isinstance(stop.code, str) else 1
+    return Said(code, out.getvalue(), err.getvalue())
 
-    return run
+
+@pytest.fixture
+def altgrad() -> Callable[..., Said]:
+    """The command line in this process."""
+    return obey
 
 
 @pytest.fixture

@@ -29,6 +29,9 @@ MaxCellsOption = Annotated[int, typer.Option("--max-cells", min=1, help="The mos
 ProcessesOption = Annotated[
     int, typer.Option(min=1, help="Share the micro-batches of every step among so many processes of this machine.")
 ]
+NoImportsOption = Annotated[
+    bool, typer.Option("--no-imports", help="Refuse import paths in the manifest: the run is from somebody else.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 MOST_CELLS = 1000

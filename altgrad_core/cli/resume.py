@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from altgrad_core.cli.options import JsonOption, ProcessesOption
+from altgrad_core.cli.options import JsonOption, NoImportsOption, ProcessesOption
 
 if TYPE_CHECKING:
     from altgrad_core.cli.display import Display
@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 def resume(
     run_dir: Annotated[Path, typer.Argument(help="The directory of the run.")],
     strict: Annotated[bool, typer.Option("--strict", help="Refuse where versions, threads or device differ.")] = False,
-    no_imports: Annotated[
-        bool, typer.Option("--no-imports", help="Refuse import paths in the manifest: the run is from somebody else.")
-    ] = False,
+    no_imports: NoImportsOption = False,
     processes: ProcessesOption = 1,
     json: JsonOption = False,
 ) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.forks import Fork
     from tests.running.conftest import Runs
 
-LONGER = (("steps = 20", "steps = 300"), ("checkpoint_every = 3", "checkpoint_every = 50"))
+LONGER = (("steps = 20", "steps = 150"), ("checkpoint_every = 3", "checkpoint_every = 50"))
 CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
 SLOW_MODEL = """
 import time

@@ -132,7 +132,8 @@ def bits_of(x: Tensor, *, copy: bool = True) -> Array:
     flat = x.detach().contiguous().view(-1) if copy else x.view(-1)
     if flat.dtype == torch.float16:
         flat = flat.float()
-    return flat.view(torch.uint16 if flat.dtype == torch.bfloat16 else torch.int32).numpy()
+    bits = flat.view(torch.uint16 if flat.dtype == torch.bfloat16 else torch.int32)
+    return np.from_dlpack(bits)  # `.numpy()` would forbid FSDP to free the memory of a gathered weight
 
 
 def each_scale(scale: Tensor, x: Tensor) -> Array:
