@@ -222,6 +222,12 @@ from .numerics.random import (
 from .numerics.scaling import (
     Scaling as Scaling,
 )
+from .numerics.sharded import (
+    gathered as gathered,
+)
+from .numerics.sharded import (
+    sharded_as as sharded_as,
+)
 from .numerics.split_optimizer import (
     SplitOptimizer as SplitOptimizer,
 )
@@ -248,6 +254,9 @@ from .running.assembly.library import (
 )
 from .running.assembly.library import (
     quantize_model as quantize_model,
+)
+from .running.assembly.load_program import (
+    load_program as load_program,
 )
 from .running.assembly.load_quantized import (
     load_quantized as load_quantized,

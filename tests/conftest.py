@@ -25,15 +25,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # for processes that tests start; several t
 os.environ["COLUMNS"] = "200"
 os.environ["TRITON_INTERPRET"] = "1"  # before Triton is imported: its kernels run on tensors of the CPU
 
-TINY = """
-[run]
-name = "tiny"
-seed = 3
-steps = 6
-checkpoint_every = 2
-evaluate_every = 3
-evaluate_batches = 1
-
+TINY_MODEL = """
 [model]
 use = "nanogpt"
 n_layer = 1
@@ -46,6 +38,17 @@ use = "synthetic"
 vocabulary = 16
 tokens = 5000
 batch_size = 2
+"""
+TINY = f"""
+[run]
+name = "tiny"
+seed = 3
+steps = 6
+checkpoint_every = 2
+evaluate_every = 3
+evaluate_batches = 1
+
+{TINY_MODEL.strip()}
 
 [optimizer]
 use = "manifold-adamw"
@@ -53,9 +56,9 @@ lr = 0.1
 
 [[recipe]]
 layers = "blocks.*"
-weight = { format = "e4m3" }
-activation = { format = "e4m3", scaling = "delayed" }
-gradient = { format = "e5m2", rounding = "stochastic" }
+weight = {{ format = "e4m3" }}
+activation = {{ format = "e4m3", scaling = "delayed" }}
+gradient = {{ format = "e5m2", rounding = "stochastic" }}
 
 [[monitor]]
 use = "flips"
@@ -89,6 +92,15 @@ class Said:
 def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patient_lines() -> Iterator[None]:
+    """What takes a moment is told on a pipe after a second: not here, where machines are busy and lines are compared."""
+    from altgrad_core.cli import display
+
+    with mock.patch.object(display, "PATIENCE", 300.0):
+        yield
 
 
 @pytest.fixture

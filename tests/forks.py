@@ -29,7 +29,7 @@ class Fork:
 
     Attributes:
         folder: where its output is kept, as `out` and `err`.
-        before: what it does first, such as setting limits; then the command finds the world as it left it.
+        before: what it does first, such as setting limits; then the command finds the environment as it left it.
     """
 
     arguments: tuple[object, ...]

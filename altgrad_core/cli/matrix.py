@@ -27,7 +27,7 @@ from altgrad_core.experiments.matrix.plan import plan_of
 from altgrad_core.experiments.matrix.registration import hash_of
 from altgrad_core.experiments.report.text import as_text, plain_line
 from altgrad_core.experiments.report.write import Written, write_report
-from altgrad_core.experiments.workers.scheduler import Tally, train_cells
+from altgrad_core.experiments.workers.scheduler import StudyOutcome, train_cells
 from altgrad_core.manifest.merge import dotted, location_of
 from altgrad_core.records.directory import RunDirectory
 from altgrad_core.running.assembly.environment import choose_device
@@ -41,29 +41,29 @@ def run_matrix(
     """Train every cell; a function that prints what came of it, as JSON if asked, and returns the exit code."""
     for device in _devices(matrix):
         executor.check_device(device)
-    tally = train_cells(matrix, study, executor=executor, overwrite=overwrite, show=shown_on(display))
+    outcome = train_cells(matrix, study, executor=executor, overwrite=overwrite, show=shown_on(display))
     written = None
-    if tally.signal is None:
+    if outcome.signal is None:
         display.doing("drawing the report")
         written = write_report(study)
 
     def finish(as_json: bool) -> int:
-        _print_end(matrix, study, tally, written, as_json=as_json)
-        return tally.exit_code
+        _print_end(matrix, study, outcome, written, as_json=as_json)
+        return outcome.exit_code
 
     return finish
 
 
-def _print_end(matrix: Matrix, study: Path, tally: Tally, written: Written | None, *, as_json: bool) -> None:
-    if tally.signal is not None:
+def _print_end(matrix: Matrix, study: Path, outcome: StudyOutcome, written: Written | None, *, as_json: bool) -> None:
+    if outcome.signal is not None:
         say(f"saved; continue with: {_as_given(study)}", err=True)
-    for name, reason in tally.failed.items():
+    for name, reason in outcome.failed.items():
         say(f"failed: {name}: {reason}", err=True)
     if as_json:
-        told = {"ended": dict(tally.board.ended), "failed": tally.failed, "directory": str(study)}
-        print(json.dumps({**told, "cells": tally.board.cells, "report": str(written.page) if written else None}))
+        told = {"ended": dict(outcome.board.ended), "failed": outcome.failed, "directory": str(study)}
+        print(json.dumps({**told, "cells": outcome.board.cells, "report": str(written.page) if written else None}))
         return
-    say(_summary(matrix, tally))
+    say(_summary(matrix, outcome))
     print_written(written) if written else say(f"records: {study}")
 
 
@@ -199,8 +199,8 @@ def _more(matrix: Matrix) -> str:
     return ", and those that the search adds as they end" if adds else ""
 
 
-def _summary(matrix: Matrix, tally: Tally) -> str:
-    board = tally.board
-    counts = Counter(board.ended) + Counter({"failed": len(tally.failed)})
+def _summary(matrix: Matrix, outcome: StudyOutcome) -> str:
+    board = outcome.board
+    counts = Counter(board.ended) + Counter({"failed": len(outcome.failed)})
     told = ", ".join(f"{count} {status}" for status, count in counts.items()) or "none ended"
     return f"{matrix.name}: {board.cells} cells: {told}"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from altgrad_core.errors import FormatError
 from altgrad_core.numerics.format import Format
+from altgrad_core.numerics.sharded import is_sharded
 
 if TYPE_CHECKING:
     from torch import Tensor, dtype
@@ -70,6 +71,10 @@ def _check_dense(operation: str, what: str, x: Any) -> None:
         raise FormatError(
             f"{operation}: {what} is a {kind.__module__}.{kind.__qualname__}; expected a torch.Tensor, "
             f"as torch.as_tensor({what})"
+        )
+    if is_sharded(x):
+        raise FormatError(
+            f"{operation}: {what} is sharded over processes (a DTensor); gather it first, as {what}.full_tensor()"
         )
     if x.layout != torch.strided:
         raise FormatError(f"{operation}: {what} is of layout {x.layout}; expected a dense tensor, as {what}.to_dense()")

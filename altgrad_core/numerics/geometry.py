@@ -11,6 +11,7 @@ from altgrad_core.numerics import ops
 from altgrad_core.numerics.line import floored
 from altgrad_core.numerics.moves import Path
 from altgrad_core.numerics.rounding import grid_tensor
+from altgrad_core.numerics.sharded import is_sharded, own, part_of, placed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,10 +42,33 @@ class Fixed:
         """Nothing to do."""
 
 
+@dataclass(frozen=True)
+class Part:
+    """What a process sees of the source of a sharded tensor."""
+
+    whole: Source
+    like: Tensor
+
+    @property
+    def format(self) -> Format:
+        """That of all parts."""
+        return self.whole.format
+
+    @property
+    def scales(self) -> Tensor:
+        """Those of the elements of this part."""
+        return part_of(self.whole.scales, self.like)
+
+    def fix_scale(self) -> None:
+        """Of all parts."""
+        self.whole.fix_scale()
+
+
 class Geometry:
     """A live view of the grid of one tensor: the format's rungs times the scale of the last forward pass.
 
-    Rung 0 is zero; rungs count upwards and downwards from there. Positions are float64, values float32.
+    Rung 0 is zero; rungs count upwards and downwards from there. Positions are float64, values float32. Of a sharded
+    tensor, a DTensor, positions and values are sharded in the same way.
     """
 
     def __init__(self, source: Source, *, floor: int | None = None) -> None:
@@ -71,6 +95,10 @@ class Geometry:
         view = Geometry(self._source, floor=binades)
         _ = view.line
         return view
+
+    def part(self, like: Tensor) -> Geometry:
+        """The same view, of the elements that this process has of a sharded tensor."""
+        return Geometry(Part(self._source, like), floor=self._floor)
 
     @property
     def line(self) -> Format:
@@ -119,6 +147,8 @@ class Geometry:
 
     def rung(self, w: Tensor) -> Tensor:
         """The number of the nearest rung, ties to even; int32, of the shape of `w`."""
+        if is_sharded(w):
+            return placed(self.part(w).rung(own(w)), w)
         return ops.rung(w, self.format, self.scale)
 
     def position(self, w: Tensor) -> Tensor:
@@ -126,14 +156,20 @@ class Geometry:
 
         w / scale is taken in float64: where the scale is no power of two, its float32 quotient would be half an ulp off.
         """
+        if is_sharded(w):
+            return placed(self.part(w).position(own(w)), w)
         return ops.position(w, self.line, self.scale)
 
     def value(self, u: Tensor) -> Tensor:
         """The inverse of `position`, float32, of the shape of `u`."""
+        if is_sharded(u):
+            return placed(self.part(u).value(own(u)), u)
         return ops.value(u, self.line, self.scale)
 
     def spacing(self, w: Tensor) -> Tensor:
         """S(w): the width of the cell that holds w, on a grid point that of the cell away from zero; float32."""
+        if is_sharded(w):
+            return placed(self.part(w).spacing(own(w)), w)
         return ops.spacing(w, self.line, self.scale)
 
 

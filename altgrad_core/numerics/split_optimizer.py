@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from altgrad_core.numerics.adamw import adamw_step, begin_moments
+from altgrad_core.numerics.sharded import gathered
 
 ADAMW = {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01}
 """What plain groups take where they do not say otherwise."""
@@ -59,7 +60,7 @@ class SplitOptimizer(torch.optim.Optimizer, ABC):
     def add_count(state: dict[str, Any], name: str, count: int | Tensor) -> None:
         """Add to a count of the state, a tensor; where nothing was counted, on a CPU, this takes no time."""
         if not isinstance(count, int) or count:
-            state[name] += count
+            state[name] += count if isinstance(count, int) else gathered(count)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """As torch, but every tensor keeps its type."""

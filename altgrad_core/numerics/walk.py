@@ -1,7 +1,8 @@
 """Moving a weight along its grid, in place: by Adam's direction, by any direction, or by whole rungs.
 
 On a CPU each is one compiled pass; tensors of other devices or types, and formats that are no eXmY, take the same steps
-by tensor operations in float64.
+by tensor operations in float64. Of a sharded weight every process moves its own part, and the counts are those of all
+parts; a stochastic walk gathers the weight, for the random number of an element depends on its place in the whole.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from altgrad_core.numerics.backends.case import Case, Operation
 from altgrad_core.numerics.checks import check_values
 from altgrad_core.numerics.geometry import Geometry
 from altgrad_core.numerics.moves import Moved, Path, Step
+from altgrad_core.numerics.sharded import gathered, is_sharded, own, sharded_as, total
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,6 +40,11 @@ def adam_walk(
             one, takes in by how many rungs each element went.
         rungs: how many rungs a direction of 1 leads.
     """
+    if is_sharded(weight):
+        parts = {name: own(value) for name, value in state.items()}
+        view = geometry.part(weight)
+        options: dict[str, Any] = {"rungs": rungs, "betas": betas, "eps": eps, "decay": decay}
+        return _summed(adam_walk(own(weight), own(gradient), parts, view, **options), weight)
     path, step = geometry.path, Step(rungs, keep=_left(decay))
     backend = _backend("adam_walk", weight, path)
     moved: Moved = backend.adam_walk(weight, gradient, state, path, step, betas=betas, eps=eps)
@@ -65,6 +72,10 @@ def walk(
         momentum: the direction is a velocity, which first becomes `momentum` times itself plus the gradient, in place.
         trail: int32, of the shape of the weight; takes in by how many rungs each element went.
     """
+    if is_sharded(weight):
+        options: dict[str, Any] = {"rungs": rungs, "bound": bound, "decay": decay, "momentum": momentum}
+        parts, view = {"gradient": own(gradient), "trail": own(trail)}, geometry.part(weight)
+        return _summed(walk(own(weight), own(direction), view, **parts, **options), weight)
     path, step = geometry.path, Step(rungs, bound, _left(decay), momentum)
     moved: Moved = _backend("walk", weight, path).walk(weight, gradient, direction, path, step, trail=trail)
     return moved
@@ -88,6 +99,11 @@ def stochastic_walk(
     Args:
         key: names the stream of random numbers; the number of an element names its own.
     """
+    if is_sharded(weight):
+        return _gathered_walk(
+            (weight, direction, trail), geometry, gradient=gathered(gradient), key=key,
+            rungs=rungs, bound=bound, decay=decay, momentum=momentum,
+        )  # fmt: skip
     path, step = geometry.path._replace(line=geometry.format), Step(rungs, bound, _left(decay), momentum)
     backend = _backend("stochastic_walk", weight, path)
     moved: Moved = backend.stochastic_walk(weight, gradient, direction, path, step, trail=trail, key=key)
@@ -100,8 +116,36 @@ def update_velocity(velocity: Tensor, gradient: Tensor, momentum: float) -> floa
     Returns:
         The norm of the velocity: a number from the compiled path, elsewhere a tensor of shape ().
     """
+    if is_sharded(velocity):
+        import torch
+
+        part = torch.as_tensor(update_velocity(own(velocity), own(gradient), momentum), dtype=torch.float64)
+        return total(part.square(), velocity).sqrt()
     norm: float | Tensor = _backend("update_velocity", velocity).update_velocity(velocity, gradient, momentum)
     return norm
+
+
+def _gathered_walk(moving: tuple[Tensor, Tensor, Tensor | None], geometry: Geometry, **options: Any) -> Moved:
+    """A stochastic walk of a sharded weight, its direction and its trail: every process walks all, and keeps its own part."""
+    whole = [None if x is None else gathered(x) for x in moving]
+    weight, direction, trail = whole
+    assert weight is not None and direction is not None
+    moved = stochastic_walk(weight, direction, geometry, trail=trail, **options)
+    for x, values in zip(moving, whole, strict=True):
+        if x is not None and values is not None:
+            x.copy_(sharded_as(values, x))
+    return moved
+
+
+def _summed(part: Moved, weight: Tensor) -> Moved:
+    """The counts of all parts of a weight, in one collective."""
+    import torch
+
+    given = {name: count for name, count in part._asdict().items() if count is not None}
+    device = own(weight).device
+    counts = torch.stack([torch.as_tensor(n, dtype=torch.int64, device=device) for n in given.values()])
+    found = total(counts, weight)
+    return part._replace(**dict(zip(given, found.tolist() if device.type == "cpu" else found, strict=True)))
 
 
 def _left(decay: float) -> float:

@@ -10,6 +10,7 @@ from torch import Tensor
 from altgrad_baselines.madam import normalized_gradient
 from altgrad_baselines.on_grid import put
 from altgrad_baselines.own_step import OwnStep
+from altgrad_core import gathered
 
 
 class LNSMadam(OwnStep):
@@ -54,7 +55,7 @@ class LNSMadam(OwnStep):
 
     @torch.no_grad()
     def _settle(self, parameter: Tensor) -> None:
-        largest = torch.where(parameter.isfinite(), parameter, 0.0).abs().max()
+        largest = gathered(torch.where(parameter.isfinite(), parameter, 0.0).abs().max())
         top = 2 * torch.where(largest == 0, 1.0, largest)
         self.state[parameter]["top"] = top
         put(parameter, self._value(self._code(parameter, top), parameter.sign(), top), where=~parameter.isnan())

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from altgrad_baselines.own_step import OwnStep, finite
+from altgrad_core import gathered
 
 
 class Madam(OwnStep):
@@ -31,7 +32,8 @@ class Madam(OwnStep):
         for parameter in parameters:
             state = self.state[parameter]
             if "limit" not in state:
-                state["limit"] = (self.p_scale * parameter.double().square().mean().sqrt()).to(parameter.dtype)
+                rms = gathered(parameter.double().square().mean()).sqrt()
+                state["limit"] = (self.p_scale * rms).to(parameter.dtype)
             gradient = normalized_gradient(parameter, state, beta=self.beta, bound=self.g_bound)
             exponent = -group["lr"] * gradient * parameter.sign()
             stepped = (parameter * exponent.exp()).clamp(-state["limit"], state["limit"])

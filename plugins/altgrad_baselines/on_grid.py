@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from altgrad_core import Geometry
+from altgrad_core import Geometry, sharded_as
 
 
 def nearest(grid: Geometry, w: Tensor) -> Tensor:
@@ -21,7 +21,8 @@ def stochastic(grid: Geometry, w: Tensor, *, held: Tensor) -> Tensor:
     """
     position = grid.position(w)
     below = position.floor()
-    goes_up = torch.rand(w.shape, dtype=position.dtype, device=w.device) < position - below
+    chances = torch.rand(w.shape, dtype=position.dtype, device=w.device)
+    goes_up = sharded_as(chances, position) < position - below
     rung = torch.where(w == held, grid.rung(held), below + goes_up)
     return grid.value(rung.clamp(grid.lowest_rung, grid.highest_rung))
 

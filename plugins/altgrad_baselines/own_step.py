@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from altgrad_core import SplitOptimizer, adam_direction, begin_moments
+from altgrad_core import SplitOptimizer, adam_direction, begin_moments, gathered
 
 
 class OwnStep(SplitOptimizer):
@@ -28,5 +28,5 @@ class OwnStep(SplitOptimizer):
 def finite(gradient: Tensor, state: dict[str, Any]) -> Tensor:
     """Where a gradient is a finite number; the others are counted in `state["broken"]`."""
     whole = gradient.isfinite()
-    state["broken"] = state.get("broken", 0) + (~whole).sum()
+    state["broken"] = state.get("broken", 0) + gathered((~whole).sum())
     return whole

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from altgrad_core import Format, FormatError, Geometry, Quantizer, scale_of
+from altgrad_core import Format, FormatError, Geometry, Quantizer, gathered, scale_of
 
 
 def lines_of(
@@ -46,7 +46,7 @@ class Overlay:
         if self._own is not None and self._own.format == self.format:
             return self._own.scale
         magnitude = self._weight.detach().float().abs()
-        return scale_of(magnitude.where(magnitude.isfinite(), 0.0).amax(), self._quantizer)
+        return scale_of(gathered(magnitude.where(magnitude.isfinite(), 0.0).amax()), self._quantizer)
 
     def fix_scale(self) -> None:
         """Nothing lives on this line, so its scale is never fixed.

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from altgrad_core import Geometry, derive_key
+from altgrad_core import Geometry, derive_key, gathered, sharded_as
 
 
 def spacing_by(control: str, geometry: Geometry, weight: Tensor, state: dict[str, Any]) -> Tensor:
@@ -32,7 +32,8 @@ def spacing_by(control: str, geometry: Geometry, weight: Tensor, state: dict[str
 
 def shuffled(values: Tensor) -> Tensor:
     """The elements in another order, which depends on their number alone."""
-    return values.flatten()[_order(values.numel(), values.device)].view_as(values)
+    whole = gathered(values)
+    return sharded_as(whole.flatten()[_order(whole.numel(), whole.device)].view_as(whole), values)
 
 
 @lru_cache(maxsize=64)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from altgrad_core.errors import ManifestError, RunError
+from altgrad_core.experiments.study.declared import Declared
 from altgrad_core.experiments.study.labels import Defaults, installed_defaults, is_manifest
 from altgrad_core.experiments.study.registration import FILE, Registration, read_registrations
 from altgrad_core.experiments.study.result import Result
@@ -30,6 +31,7 @@ class Planned:
         baseline: the one that was asked for.
         cells: as they were planned.
         defaults: by optimizer, its options; those of what is installed where they were not recorded.
+        declared: what the optimizers declare of their options.
         bits: the width of formats, by name.
         margin: a difference in loss that is too small to matter, in nats per token.
         confirms: whether the manifest declares a hypothesis.
@@ -39,6 +41,7 @@ class Planned:
     baseline: str | None
     cells: list[dict[str, Any]]
     defaults: Defaults
+    declared: Declared = field(default_factory=Declared)
     bits: Mapping[str, int] = field(default_factory=dict)
     margin: float | None = None
     confirms: bool = False
@@ -64,7 +67,8 @@ class Reader:
             is_margin = isinstance(margin, int | float) and not isinstance(margin, bool) and margin > 0
             wanted = _text(plan.get("baseline"))
             size = float(margin or 0) if is_margin else None
-            return Planned(told, wanted, self._cells(plan), defaults, bits, size, plan.get("confirms") is True)
+            declared, confirms = Declared.read(plan.get("declared")), plan.get("confirms") is True
+            return Planned(told, wanted, self._cells(plan), defaults, declared, bits, size, confirms)
         if _is_run(self.directory):
             return Planned(name, None, [{"name": "."}], {})
         studies = self._studies()
@@ -79,7 +83,7 @@ class Reader:
             self.problems.append(
                 f"{self.directory}: {told} left out ({few(studies)}); see: altgrad report {self.directory / studies[0]}"
             )
-        return Planned(name, None, [{"name": name} for name in found], installed_defaults())
+        return Planned(name, None, [{"name": name} for name in found], installed_defaults(), Declared.installed())
 
     def registrations(self, plan: Planned) -> tuple[Registration, ...]:
         """What the study declared before it was trained."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from altgrad_core.experiments.study.declared import Declared
 from altgrad_core.experiments.study.labels import UNKNOWN, Defaults, Labels, labels_of
 from altgrad_core.experiments.study.reading import Planned, Reader
 from altgrad_core.experiments.study.registration import Registration
@@ -28,6 +29,7 @@ class Study:
         bits: the width of formats that were planned, by name.
         margin: the difference in loss that the manifest calls too small to matter, in nats per token.
         registrations: what a confirmatory study declared, the first time and at each change; empty: exploratory.
+        declared: what the optimizers declare of their options.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Study:
     bits: Mapping[str, int] = field(default_factory=dict)
     margin: float | None = None
     registrations: tuple[Registration, ...] = ()
+    declared: Declared = field(default_factory=Declared)
 
     def formats(self) -> tuple[str, ...]:
         """The format labels in order of appearance."""
@@ -90,7 +93,8 @@ class Study:
         baseline, registrations = _baseline(plan.baseline, results, reader.problems), reader.registrations(plan)
         problems = (*reader.problems, *_doubles(results))
         return cls(
-            plan.name, directory, results, baseline, problems, variants, plan.defaults, plan.bits, plan.margin, registrations
+            plan.name, directory, results, baseline, problems, variants, plan.defaults, plan.bits, plan.margin, registrations,
+            plan.declared,
         )  # fmt: skip
 
 

@@ -38,7 +38,7 @@ Message = tuple[int, Mapping[str, Any] | None]
 
 
 @dataclass(frozen=True)
-class Tally:
+class StudyOutcome:
     """How a command left a study.
 
     Attributes:
@@ -58,7 +58,7 @@ class Tally:
         return 3 if self.failed else 0
 
 
-def train_cells(matrix: Matrix, study: Path, *, executor: Executor, overwrite: bool, show: Show) -> Tally:
+def train_cells(matrix: Matrix, study: Path, *, executor: Executor, overwrite: bool, show: Show) -> StudyOutcome:
     """Train what is not finished yet, until nothing is left that this command can do.
 
     Raises:
@@ -77,7 +77,7 @@ def train_cells(matrix: Matrix, study: Path, *, executor: Executor, overwrite: b
     with Signals(lambda notice: None) as signals:  # the work shows it, on the display
         work = _Work(matrix, study, signals, executor=executor, overwrite=overwrite, show=show)
         work.see_through()
-    return Tally(work.board, work.board.failed, signals.received)
+    return StudyOutcome(work.board, work.board.failed, signals.received)
 
 
 def _refuse_another(matrix: Matrix, study: Path) -> None:

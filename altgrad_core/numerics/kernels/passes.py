@@ -1,4 +1,4 @@
-"""From a quantizer to one run of a kernel: the arrays it is told of, the kernel for its traits, its parts on threads."""
+"""From a quantizer to one run of a kernel: the arrays it needs, the kernel for its traits, its parts on threads."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def run(x: Array, out: Array, how: Quantizer, scheme: Scheme, key: int | None, *
 def _chosen(
     format: Format, rounding: str, overflow: str, half: int, apiece: int, codes: bool
 ) -> tuple[Callable[..., None], tuple[Any, ...], bool]:
-    """The kernel for these traits, what it is told of the format, and whether it wants a stream of random numbers."""
+    """The kernel for these traits, what it needs of the format, and whether it wants a stream of random numbers."""
     facts, by_chance = arithmetic_facts(format), rounding == "stochastic"
     keeps_zero = format.grid.negative_zero is not None
     if facts is None:
@@ -132,7 +132,8 @@ def bits_of(x: Tensor, *, copy: bool = True) -> Array:
     flat = x.detach().contiguous().view(-1) if copy else x.view(-1)
     if flat.dtype == torch.float16:
         flat = flat.float()
-    return flat.view(torch.uint16 if flat.dtype == torch.bfloat16 else torch.int32).numpy()
+    bits = flat.view(torch.uint16 if flat.dtype == torch.bfloat16 else torch.int32)
+    return np.from_dlpack(bits)  # `.numpy()` would forbid FSDP to free the memory of a gathered weight
 
 
 def each_scale(scale: Tensor, x: Tensor) -> Array:

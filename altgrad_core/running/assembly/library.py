@@ -25,6 +25,7 @@ from altgrad_core.running.assembly.chained import chained
 from altgrad_core.running.assembly.copying import make_copyable
 from altgrad_core.running.assembly.groups import Group, shares
 from altgrad_core.running.assembly.imported_optimizer import imported_optimizer
+from altgrad_core.running.assembly.sharded_trial import refuse_unshardable
 from altgrad_core.running.assembly.step_seed import seed_steps
 from altgrad_core.running.model.param import Param
 from altgrad_core.running.model.plan import Plan
@@ -135,6 +136,7 @@ def build(spec: OptimizerSpec, params: Sequence[Param]) -> Optimizer:
         {"params": [p for p in trained if p.dim() >= 2]},
         {"params": [p for p in trained if p.dim() < 2], "weight_decay": 0.0},
     ]
+    refuse_unshardable(spec, params)
     optimizer = spec.build([group for group in groups if group["params"]], geometry)
     if not isinstance(optimizer, Optimizer):
         raise PluginError(f'optimizer "{spec.name}": build returned {optimizer!r}; expected a torch.optim.Optimizer')

@@ -16,6 +16,7 @@ from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.geometry import Geometry
 from altgrad_core.numerics.ops import amax, scale_of
 from altgrad_core.numerics.quantizer import Quantizer
+from altgrad_core.numerics.sharded import gathered
 from altgrad_core.numerics.straight_through import Rounded, Rounds
 from altgrad_core.numerics.tally import Quantized, Tally
 from altgrad_core.numerics.traced import TracedOperand
@@ -157,7 +158,7 @@ class Operand(TracedOperand):
         scale = self.scale if self._is_fixed else scale
         return exported(x, self.quantizer, self.layout, scale=scale, key=self._exported_key())
 
-    @torch.compiler.assume_constant_result
+    @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
     def _exported_key(self) -> int | None:
         return self._key()
 
@@ -171,8 +172,11 @@ class Operand(TracedOperand):
         self._is_fixed, self.scale, self._latest = True, scale, None
 
     def measure(self, x: Tensor) -> None:
-        """Take the scale of `x` before any forward pass, so that the geometry is defined from the start."""
-        rows = self._notice_shape(x)
+        """Take the scale of `x` before any forward pass, so that the geometry is defined from the start.
+
+        A sharded weight is gathered, as forward passes gather it: its scales are those of the whole.
+        """
+        rows = self._notice_shape(gathered(x.detach()))
         if not self.format.is_identity:
             self._amax = amax(rows, self.quantizer.tiling)
             self.scale = scale_of(self._amax, self.quantizer)

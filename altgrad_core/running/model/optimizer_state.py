@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from altgrad_core.contracts.actions import MOMENTS, Role
 from altgrad_core.errors import ManifestError
+from altgrad_core.numerics.sharded import gathered, sharded_as
 from altgrad_core.running.model.operand import Operand
 
 NAMES: Mapping[Role, tuple[str, ...]] = {
@@ -54,7 +55,7 @@ def _round(own: Mapping[Role, Operand], state: Mapping[str, Any]) -> bool:
     """Round what there is of these roles; whether there is any."""
     found = moments_in(state, list(own))
     for role, tensor in found.items():
-        tensor.copy_(own[role].rounds(training=True)(tensor)[0])
+        tensor.copy_(sharded_as(own[role].rounds(training=True)(gathered(tensor))[0], tensor))
     return bool(found)
 
 

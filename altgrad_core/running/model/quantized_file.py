@@ -28,6 +28,7 @@ from altgrad_core.contracts.actions import Role
 from altgrad_core.errors import RunError
 from altgrad_core.numerics.ops import decode, encode
 from altgrad_core.numerics.quantizer import Quantizer
+from altgrad_core.numerics.sharded import is_sharded
 from altgrad_core.numerics.written import written_quantizer
 from altgrad_core.records.files import write_whole
 from altgrad_core.running.model.layers import Layer
@@ -49,9 +50,18 @@ class Evaluated(NamedTuple):
 def own_weights(
     model: nn.Module, known: Mapping[str, Layer], layers: Mapping[str, Mapping[Role, Operand]]
 ) -> list[Evaluated]:
-    """The quantized weights that only their own layers read."""
+    """The quantized weights that only their own layers read.
+
+    Raises:
+        RunError: parameters are sharded over processes.
+    """
     names: dict[Tensor, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
+        if is_sharded(parameter):
+            raise RunError(
+                f"{name} is sharded over processes (fully_shard), so it can be neither exported nor baked here; write it with "
+                "save_sharded of altgrad_core.integrations.sharded, and read that in one process"
+            )
         names.setdefault(parameter, []).append(name)
     found = []
     for path, operands in layers.items():

@@ -50,7 +50,7 @@ Show = Callable[[Record], None]
 
 @dataclass(frozen=True)
 class Audience:
-    """Who is told of a run: a person, trackers; and what is to be said once the records are open."""
+    """Who follows a run: a person, trackers; and what is shown once the records are open."""
 
     show: Show
     trackers: list[TrackerThread]

@@ -24,7 +24,7 @@ def compilation_told(tell: Callable[[str | None], None]) -> Iterator[None]:
     """While entered, tell when Numba compiles a kernel; one that is read from its cache is not told of."""
     from numba.core import event
 
-    class Compiling(event.Listener):  # type: ignore[misc]
+    class Compiling(event.Listener):
         depth = 0  # a kernel that calls another has it compiled first
 
         def on_start(self, event: Any) -> None:

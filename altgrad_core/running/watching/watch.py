@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from altgrad_core.contracts.events import Backpropagated, Began, Ended, Evaluated, Updated
 from altgrad_core.contracts.monitor import Monitor
 from altgrad_core.errors import ManifestError, RunError
+from altgrad_core.numerics.sharded import is_sharded
 from altgrad_core.records.directory import RunDirectory, default_directory
 from altgrad_core.registry.registry import installed
 from altgrad_core.running.loop.dispatch import Dispatch
@@ -88,9 +89,14 @@ class Watch:
         self._weights = watched_weights(script.model)
         if not self._weights:
             raise ManifestError("watch: the model has no layer with a weight matrix, so there is nothing to look at")
+        if sharded := [path for path, weight in self._weights.items() if is_sharded(weight)]:
+            raise ManifestError(
+                f"watch: the weight of {sharded[0]} is sharded over processes (fully_shard), and monitors look at whole weights; "
+                "watch a script with replicas (DistributedDataParallel), or none"
+            )
         self._script, self._steps_per_epoch, self._started = script, steps_per_epoch, time.perf_counter()
         self._told: dict[str, Any] = dict(NOTHING_TOLD)
-        self._taken: dict[str, Any] | None = None  # what is known of a step whose loss is not told yet
+        self._taken: dict[str, Any] | None = None  # what is known of a step whose loss is not known yet
         self._after: StepView | None = None
         self._losses: Sequence[Callable[[], Tensor]] = ()
         self._broke: dict[str, Any] | None = None
