@@ -30,14 +30,14 @@ def export(
     directory = RunDirectory(run_dir)
     if not directory.is_begun:
         raise ManifestError(f"{run_dir}: no run has been started here; start one with: altgrad run MANIFEST")
+    source = load_manifest(directory.resolved)
+    if no_imports:
+        refuse_imports(source)
     newest = newest_checkpoint(directory.checkpoints)
     if newest is None:
         raise RunError(f"{run_dir}: has no whole checkpoint to export")
     step, files, _ = newest
     refuse_another_manifest(directory, step, files)
-    source = load_manifest(directory.resolved)
-    if no_imports:
-        refuse_imports(source)
     run = assemble(resolve(source, installed()))
     run.restore(files)
     try:

@@ -31,6 +31,8 @@ from altgrad_core.cli.train_tokenizer import train_tokenizer
 from altgrad_core.errors import AltgradError, RunError
 from altgrad_core.text import printable
 
+NO_THREAD = "can't start new thread"  # what Python says where the limit of processes is reached
+
 app = typer.Typer(
     name="altgrad",
     help="Train in any 8-bit floating-point format, with weight updates that know its geometry, and see what happens.",
@@ -87,6 +89,11 @@ def _obey() -> None:
         sys.exit(1)
     except MemoryError:
         say("altgrad: out of memory; free some, raise the limit (ulimit -v), or use a smaller model or batch", err=True)
+        sys.exit(1)
+    except RuntimeError as error:
+        if NO_THREAD not in str(error):
+            raise
+        say("altgrad: no thread can be started; end other programs, or raise the limit (ulimit -u)", err=True)
         sys.exit(1)
     except ImportError as error:
         say(f"altgrad: a library cannot be loaded: {error}; is it whole, and is there enough memory?", err=True)

@@ -19,7 +19,7 @@ def new_plugin(
 ) -> None:
     """Write the package of a new plugin: working code, a test of the laws of its kind, a manifest that uses it, a README."""
     from altgrad_core.cli.scaffold import package_of
-    from altgrad_core.errors import ManifestError
+    from altgrad_core.errors import ManifestError, RunError
     from altgrad_core.registry.kinds import KINDS
     from altgrad_core.registry.registry import installed
 
@@ -37,8 +37,8 @@ def new_plugin(
         for path, text in package_of(kind, name).items():
             (directory / path).parent.mkdir(parents=True, exist_ok=True)
             (directory / path).write_text(text)
-    except OSError:
+    except OSError as error:
         shutil.rmtree(directory, ignore_errors=True)  # nothing was there before
-        raise
+        raise RunError(f"{directory}: cannot be written: {error.strerror}; choose another place with --out") from None
     say(f"{directory}: a plugin with the {kind} {name}; continue with:")
     say(f'cd {directory} && pip install -e ".[testing]" && pytest')

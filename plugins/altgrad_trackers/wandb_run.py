@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 from collections.abc import Mapping
@@ -66,6 +67,7 @@ def _begin(options: WandB, run: RunFacts, *, mode: str) -> tuple[Any, Any]:
     """The begun run, and the class of its tables."""
     if mode != "online":  # it would report errors and usage to its makers even then
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    logging.raiseExceptions = False  # on a full disk every line of its own log would be a traceback on stderr
     try:
         from wandb import Error, Settings, Table, init
     except ImportError as error:

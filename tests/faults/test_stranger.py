@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from altgrad_core.running.state.checkpoint import read_checkpoint
 from tests.forks import files_in
 
 if TYPE_CHECKING:
@@ -52,14 +53,21 @@ def _poison_checkpoint(run: Path, mark: Path) -> None:
     """A later checkpoint, well sealed, whose tensors are a pickle; and one that is a link."""
     step = run / "checkpoints" / "step-7"
     shutil.copytree(run / "checkpoints" / "step-6", step)
-    seal = json.loads((step / "checkpoint.json").read_text())
     content = pickle.dumps(Evil(mark))
-    for name in ("model.safetensors", "optimizer.safetensors", "optimizer.json"):
-        (step / name).write_bytes(content)
-        seal["files"][name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    (step / "checkpoint.json").write_text(json.dumps(seal))
+    _forge(step, dict.fromkeys(("model.safetensors", "optimizer.safetensors", "optimizer.json"), content))
     for name in ("model.pt", "state.pkl", "data.npy"):
         (run / name).write_bytes(content)
+
+
+def _forge(step: Path, contents: dict[str, bytes]) -> None:
+    """Put files in a checkpoint, and seal it so well that nothing is amiss."""
+    facts = json.loads((step / "checkpoint.json").read_text())["files"]
+    for name, content in contents.items():
+        (step / name).write_bytes(content)
+        facts[name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    (step / "checkpoint.json").write_text(json.dumps({"files": facts, "sha256": digest}))
+    read_checkpoint(step)
 
 
 def _poison_texts(run: Path) -> None:
@@ -149,8 +157,4 @@ def _seal_again(run: Path, resolved: str) -> None:
     for step in (run / "checkpoints").glob("step-*"):
         progress = json.loads((step / "progress.json").read_text())
         progress["manifest_sha256"] = hashlib.sha256(resolved.encode()).hexdigest()
-        content = json.dumps(progress).encode()
-        (step / "progress.json").write_bytes(content)
-        seal = json.loads((step / "checkpoint.json").read_text())
-        seal["files"]["progress.json"] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-        (step / "checkpoint.json").write_text(json.dumps(seal))
+        _forge(step, {"progress.json": json.dumps(progress).encode()})
