@@ -42,12 +42,14 @@ def adam_walk(
     """
     if is_sharded(weight):
         parts = {name: own(value) for name, value in state.items()}
-        view, options = geometry.part(weight), {"rungs": rungs, "betas": betas, "eps": eps, "decay": decay}
-        return _summed(adam_walk(own(weight), own(gradient), parts, view, **options), weight)
+        moved = adam_walk(
+            own(weight), own(gradient), parts, geometry.part(weight), rungs=rungs, betas=betas, eps=eps, decay=decay
+        )
+        return _summed(moved, weight)
     path, step = geometry.path, Step(rungs, keep=_left(decay))
     backend = _backend("adam_walk", weight, path)
-    moved: Moved = backend.adam_walk(weight, gradient, state, path, step, betas=betas, eps=eps)
-    return moved
+    found: Moved = backend.adam_walk(weight, gradient, state, path, step, betas=betas, eps=eps)
+    return found
 
 
 def walk(
@@ -72,12 +74,14 @@ def walk(
         trail: int32, of the shape of the weight; takes in by how many rungs each element went.
     """
     if is_sharded(weight):
-        options = {"gradient": own(gradient), "trail": own(trail), "rungs": rungs, "bound": bound}
-        view, left = geometry.part(weight), {"decay": decay, "momentum": momentum}
-        return _summed(walk(own(weight), own(direction), view, **options, **left), weight)
+        moved = walk(
+            own(weight), own(direction), geometry.part(weight), gradient=own(gradient),
+            rungs=rungs, bound=bound, decay=decay, momentum=momentum, trail=own(trail),
+        )  # fmt: skip
+        return _summed(moved, weight)
     path, step = geometry.path, Step(rungs, bound, _left(decay), momentum)
-    moved: Moved = _backend("walk", weight, path).walk(weight, gradient, direction, path, step, trail=trail)
-    return moved
+    found: Moved = _backend("walk", weight, path).walk(weight, gradient, direction, path, step, trail=trail)
+    return found
 
 
 def stochastic_walk(
