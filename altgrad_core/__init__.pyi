@@ -255,6 +255,9 @@ from .running.assembly.library import (
 from .running.assembly.library import (
     quantize_model as quantize_model,
 )
+from .running.assembly.load_program import (
+    load_program as load_program,
+)
 from .running.assembly.load_quantized import (
     load_quantized as load_quantized,
 )

@@ -1,4 +1,4 @@
-"""What can go wrong, as a user is told it: where, what came, what was expected, what to try."""
+"""What can go wrong, as a message to the user says it: where, what came, what was expected, what to try."""
 
 
 class AltgradError(Exception):

@@ -6,11 +6,13 @@ import errno
 import os
 import select
 import stat
+import sys
 import time
 from pathlib import Path
 from typing import BinaryIO
 
 NOT_REGULAR = "not a regular file"
+_FLAGS = ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY")  # Windows has the last one alone, others do not have it
 
 
 def open_regular(path: Path) -> BinaryIO:
@@ -20,7 +22,7 @@ def open_regular(path: Path) -> BinaryIO:
         OSError: there is no such file, or it is a pipe, a device, a socket.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(path, _reading())
     except OSError as error:
         if error.errno == errno.ENXIO:  # a socket, or a device that is not there
             raise OSError(errno.EINVAL, NOT_REGULAR, str(path)) from None
@@ -60,7 +62,7 @@ def read_piped(path: Path, *, most: int, seconds: float) -> bytes:
         OSError: it is no pipe, holds more than `most` bytes, or has not ended after `seconds`.
     """
     until, content = time.monotonic() + seconds, b""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    descriptor = os.open(path, _reading())
     try:
         while len(content) <= most:
             left = until - time.monotonic()
@@ -90,6 +92,13 @@ def is_pipe(path: Path) -> bool:
         return False
 
 
+def _reading() -> int:
+    """The flags to read bytes without waiting, as far as this system has them."""
+    return sum(getattr(os, flag, 0) for flag in _FLAGS) | os.O_RDONLY
+
+
 def memory() -> int:
-    """Bytes of the memory of this machine."""
+    """Bytes of the memory of this machine; without a limit where the system does not tell (Windows)."""
+    if not hasattr(os, "sysconf"):
+        return sys.maxsize
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

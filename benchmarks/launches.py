@@ -11,6 +11,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import torch
@@ -100,21 +103,34 @@ def moves() -> Iterator[tuple[str, Count]]:
     yield "stochastic_walk", count(lambda: ag.stochastic_walk(weight, direction, grid, key=1, **many), most=1)
 
 
-def step(layers: int, width: int) -> Count:
-    """Forward, backward and update of a GPT whose blocks are quantized, and the end of the step."""
+def step(layers: int, width: int, *monitors: str) -> Count:
+    """Forward, backward and update of a GPT whose blocks are quantized, and the end of a step that monitors look at."""
     with torch.device(DEVICE):
         model = NanoGPT(n_layer=layers, n_head=max(1, width // 64), n_embd=width, block_size=LENGTH).build(VOCABULARY)
-    plan = ag.quantize_model(model, [rule()._replace(layers="blocks.*") if hasattr(rule(), "_replace") else rule()])
+    plan = ag.quantize_model(model, [replace(rule(), layers="blocks.*")])
     optimizer = ag.build_optimizer("manifold-adamw", params=plan.params(), lr=0.01)
     tokens = torch.zeros(BATCH, LENGTH, dtype=torch.int64, device=DEVICE)
 
+    place = TemporaryDirectory(prefix="altgrad-")
+    watch = ag.watch(model, optimizer, monitors=monitors, every=1, out=Path(place.name, "w")) if monitors else None
+
     def run() -> None:
-        cross_entropy(model(tokens).flatten(0, 1), tokens.flatten()).backward()
+        loss = cross_entropy(model(tokens).flatten(0, 1), tokens.flatten())
+        loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        plan.step()
+        plan.step() if watch is None else watch.step(loss)
 
-    return count(run, warm=2, most=1500 if layers == 12 else None)
+    with place:
+        return count(
+            run, warm=5, most=None if monitors or layers != 12 else 1500
+        )  # contents are compared at the first looks
+
+
+def watched(layers: int, width: int) -> Iterator[tuple[str, Count]]:
+    """A step in which a monitor of the study looks at every layer, for each of them whose work its numbers do not decide."""
+    for name in ("flips", "stability", "quantization-error", "displacement", "code-use"):
+        yield f"the same, in which `{name}` looks", step(layers, width, name)
 
 
 def rows(layers: int, width: int) -> Iterator[tuple[str, Count]]:
@@ -123,6 +139,7 @@ def rows(layers: int, width: int) -> Iterator[tuple[str, Count]]:
     yield "a quantized linear layer, forward and backward", linear()
     yield from moves()
     yield f"a step of a GPT of {layers} layers, {width} wide", step(layers, width)
+    yield from watched(layers, width)
 
 
 def main() -> None:

@@ -83,6 +83,10 @@ def moves(format: ag.Format) -> Iterator[tuple[str, Case]]:
     yield "adam_walk", Case(lambda: ag.adam_walk(weight, gradient, state, grid, rungs=0.1, **betas), torch.float32)
     yield "walk", Case(lambda: ag.walk(weight, direction, grid, rungs=0.1, **many), torch.float32)
     yield "stochastic_walk", Case(lambda: ag.stochastic_walk(weight, direction, grid, key=1, **many), torch.float32)
+    for what in ("rung", "position", "spacing"):
+        yield what, Case(lambda what=what: getattr(grid, what)(weight), torch.float32)  # type: ignore[misc]
+    places = torch.empty(768, 768, dtype=torch.float64, device=DEVICE)
+    yield "value", Case(lambda: grid.value(places), torch.float32)
     yield "update_velocity", Case(lambda: ag.update_velocity(direction, gradient, 0.9), torch.float32)
 
 

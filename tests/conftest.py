@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from unittest import mock
 
 import pytest
 import torch
 
+if TYPE_CHECKING:
+    from tests.forks import Fork
+
 os.environ["OMP_NUM_THREADS"] = "1"  # for processes that tests start; several tests share the cores
 os.environ["COLUMNS"] = "200"
 os.environ["TRITON_INTERPRET"] = "1"  # before Triton is imported: its kernels run on tensors of the CPU
 
-TINY = """
-[run]
-name = "tiny"
-seed = 3
-steps = 6
-checkpoint_every = 2
-evaluate_every = 3
-evaluate_batches = 1
-
+TINY_MODEL = """
 [model]
 use = "nanogpt"
 n_layer = 1
@@ -40,6 +38,17 @@ use = "synthetic"
 vocabulary = 16
 tokens = 5000
 batch_size = 2
+"""
+TINY = f"""
+[run]
+name = "tiny"
+seed = 3
+steps = 6
+checkpoint_every = 2
+evaluate_every = 3
+evaluate_batches = 1
+
+{TINY_MODEL.strip()}
 
 [optimizer]
 use = "manifold-adamw"
@@ -47,9 +56,9 @@ lr = 0.1
 
 [[recipe]]
 layers = "blocks.*"
-weight = { format = "e4m3" }
-activation = { format = "e4m3", scaling = "delayed" }
-gradient = { format = "e5m2", rounding = "stochastic" }
+weight = {{ format = "e4m3" }}
+activation = {{ format = "e4m3", scaling = "delayed" }}
+gradient = {{ format = "e5m2", rounding = "stochastic" }}
 
 [[monitor]]
 use = "flips"
@@ -67,6 +76,9 @@ use = "stop-on-divergence"
 """
 
 
+QUICK = TINY.replace("steps = 6", "steps = 8")
+
+
 @dataclass(frozen=True)
 class Said:
     """What a command returned and printed."""
@@ -82,6 +94,15 @@ def one_thread() -> Iterator[None]:
     yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def patient_lines() -> Iterator[None]:
+    """What takes a moment is told on a pipe after a second: not here, where machines are busy and lines are compared."""
+    from altgrad_core.cli import display
+
+    with mock.patch.object(display, "PATIENCE", 300.0):
+        yield
+
+
 @pytest.fixture
 def tiny(tmp_path: Path) -> Path:
     """A manifest that runs in a second or two."""
@@ -90,25 +111,27 @@ def tiny(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture
-def altgrad() -> Callable[..., Said]:
-    """Run the command line in this process: `altgrad("run", path)`."""
+def obey(*arguments: object) -> Said:
+    """Run the command line in this process: `obey("run", path)`."""
     from altgrad_core.cli.main import main
 
-    def run(*arguments: object) -> Said:
-        out, err, code = io.StringIO(), io.StringIO(), 0
-        with (
-            mock.patch.object(sys, "argv", ["altgrad", *map(str, arguments)]),
-            redirect_stdout(out),
-            redirect_stderr(err),
-        ):
-            try:
-                main()
-            except SystemExit as stop:
-                code = int(stop.code or 0) if not isinstance(stop.code, str) else 1
-        return Said(code, out.getvalue(), err.getvalue())
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with (
+        mock.patch.object(sys, "argv", ["altgrad", *map(str, arguments)]),
+        redirect_stdout(out),
+        redirect_stderr(err),
+    ):
+        try:
+            main()
+        except SystemExit as stop:
+            code = int(stop.code or 0) if not isinstance(stop.code, str) else 1
+    return Said(code, out.getvalue(), err.getvalue())
 
-    return run
+
+@pytest.fixture
+def altgrad() -> Callable[..., Said]:
+    """The command line in this process."""
+    return obey
 
 
 @pytest.fixture
@@ -121,3 +144,50 @@ def altgrad_process() -> Callable[..., Said]:
         return Said(done.returncode, done.stdout, done.stderr)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of eight steps with checkpoints of the last two, to copy; what it needs is imported and compiled by now."""
+    from altgrad_core.manifest.load import load_manifest
+    from altgrad_core.records.directory import RunDirectory
+    from altgrad_core.registry.registry import installed
+    from altgrad_core.running.assembly.resolve import resolve
+    from altgrad_core.running.session.session import begin
+
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "quick.toml").write_text(QUICK)
+    resolved = resolve(load_manifest(folder / "quick.toml"), installed())
+    begin(resolved, RunDirectory(folder / "run"), overwrite=False, show=lambda record: None)
+    return folder / "run"
+
+
+@pytest.fixture
+def unfinished(finished: Path, tmp_path: Path) -> Path:
+    """A copy of that run which has lost its last checkpoint and its summary."""
+    run = tmp_path / "unfinished"
+    shutil.copytree(finished, run)
+    (run / "summary.json").unlink()
+    shutil.rmtree(run / "checkpoints" / "step-8")
+    return run
+
+
+@pytest.fixture
+def fork(finished: Path, tmp_path: Path) -> Iterator[Callable[..., Fork]]:
+    """Start the command line in a fork: `fork("report", directory)`. What still runs at the end is killed."""
+    from tests.forks import Fork
+
+    started: list[Fork] = []
+    numbers = itertools.count()
+
+    def start(*arguments: object, before: Callable[[], object] = lambda: None) -> Fork:
+        started.append(Fork(arguments, tmp_path / f"said-{next(numbers)}", before))
+        return started[-1]
+
+    yield start
+    for one in started:
+        try:
+            if not one.is_over():
+                one.end(kill_after=0)
+        except ChildProcessError:
+            continue  # its end was waited for

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as json_module
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +10,8 @@ from typing import Annotated
 import typer
 
 from altgrad_core.cli.evaluate import BatchesOption, CalibrateOption, TargetArgument
-from altgrad_core.cli.options import JsonOption, SetOption
+from altgrad_core.cli.options import JsonOption, NoImportsOption, SetOption
+from altgrad_core.cli.terminal import say
 
 
 def advise(
@@ -30,6 +30,7 @@ def advise(
     set: SetOption = None,
     batches: BatchesOption = 20,
     calibrate: CalibrateOption = 16,
+    no_imports: NoImportsOption = False,
     json: JsonOption = False,
 ) -> None:
     """Find which format each layer and role of TARGET should have within a budget, from the loss that each costs alone."""
@@ -49,7 +50,9 @@ def advise(
         candidates = candidates_of(format or FORMATS, granularity or GRANULARITIES, find_format)
     except AltgradError as error:
         raise ManifestError(str(error)) from None
-    subject, _ = find(target, installed(), settings=set or (), batches=batches, calibrate=calibrate)
+    subject, _ = find(
+        target, installed(), settings=set or (), batches=batches, calibrate=calibrate, imports=not no_imports
+    )
     advice = advise_for(subject, candidates, bits=bits, loss_above=loss_above, tell=_tell)
     page = write_advice(advice, out, name=target.name)
     if json:
@@ -62,10 +65,10 @@ def advise(
             json_module.dumps(json_module.loads(encode_record({**told, "out": str(out), "page": str(page)})), indent=2)
         )
         return
-    print(f"{sentence(advice)}\nrecipe: {out}\npage: {page}")
+    say(f"{sentence(advice)}\nrecipe: {out}\npage: {page}")
 
 
 def _tell(done: int, total: int) -> None:
     """Say how far it is, ten times in all."""
     if total >= 10 and done % (total // 10) == 0:
-        print(f"measured {done} of {total}", file=sys.stderr)
+        say(f"measured {done} of {total}", err=True)

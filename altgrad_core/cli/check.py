@@ -68,7 +68,7 @@ def check(
 
 def _check_cells(matrix: Matrix, out: Path | None, *, table: bool, as_json: bool) -> None:
     """The cells, and what they take; or what has ended of them."""
-    from altgrad_core.cli.matrix import print_cells, print_estimate, print_power, print_table
+    from altgrad_core.cli.matrix import print_cells, print_estimate, print_power, print_registration, print_table
     from altgrad_core.records.directory import default_directory
 
     if table:
@@ -76,6 +76,7 @@ def _check_cells(matrix: Matrix, out: Path | None, *, table: bool, as_json: bool
         return
     print_cells(matrix, as_json=as_json)
     if not as_json:
+        print_registration(matrix)
         print_power(matrix)
         print_estimate(matrix)
 

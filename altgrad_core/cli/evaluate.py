@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from altgrad_core.cli.options import JsonOption, SetOption
+from altgrad_core.cli.options import JsonOption, NoImportsOption, SetOption
+from altgrad_core.text import cell
 
 if TYPE_CHECKING:
     from altgrad_core.running.evaluation.subject import Measured
@@ -36,6 +37,7 @@ def evaluate(
     set: SetOption = None,
     batches: BatchesOption = 20,
     calibrate: CalibrateOption = 8,
+    no_imports: NoImportsOption = False,
     layers: Annotated[bool, typer.Option("--layers", help="Print the errors of every layer too.")] = False,
     csv: Annotated[Path | None, typer.Option(help="Write the table, with every layer, to this file.")] = None,
     json: JsonOption = False,
@@ -47,7 +49,9 @@ def evaluate(
     from altgrad_core.running.evaluation.targets import recipe_of
     from altgrad_core.running.evaluation.targets import target as find
 
-    subject, own = find(target, installed(), settings=set or (), batches=batches, calibrate=calibrate)
+    subject, own = find(
+        target, installed(), settings=set or (), batches=batches, calibrate=calibrate, imports=not no_imports
+    )
     recipes = {_name(path, recipe or []): recipe_of(path, installed()) for path in recipe or []}
     if not recipes and not own:
         raise ManifestError(f"{target}: has no recipe of its own; name one or several with --recipe FILE")
@@ -68,6 +72,7 @@ def _name(path: Path, all_of_them: list[Path]) -> str:
 
 def print_measured(found: list[Measured], *, unit: str, layers: bool = False) -> None:
     """The table of losses, and of the errors of layers."""
+    from rich.markup import escape
     from rich.table import Table
 
     from altgrad_core.cli.console import Console
@@ -76,17 +81,20 @@ def print_measured(found: list[Measured], *, unit: str, layers: bool = False) ->
     table = Table("recipe", "bits", f"loss ({unit})", "above unquantized", *metrics, box=None, pad_edge=False)
     for one in found:
         told = [f"{one.metrics[name]:.4f}" for name in metrics]
-        table.add_row(one.name, f"{one.bits:.2f}", f"{one.loss:.4f}", f"{one.loss - found[0].loss:+.4f}", *told)
+        table.add_row(escape(one.name), f"{one.bits:.2f}", f"{one.loss:.4f}", f"{one.loss - found[0].loss:+.4f}", *told)
     console.print(table)
     worst = [(one, max(one.layers, key=lambda layer: layer.output or 0.0)) for one in found if one.layers]
     for one, layer in worst if not layers else []:
         console.print(
-            f"{one.name}: the output of {layer.layer} is off the most, by {_share(layer.output)}", highlight=False
+            f"{escape(one.name)}: the output of {escape(layer.layer)} is off the most, by {_share(layer.output)}",
+            highlight=False,
         )
     for one, _ in worst if layers else []:
-        table = Table(f"layer ({one.name})", "error of the weight", "error of the output", box=None, pad_edge=False)
+        table = Table(
+            f"layer ({escape(one.name)})", "error of the weight", "error of the output", box=None, pad_edge=False
+        )
         for layer in one.layers:
-            table.add_row(layer.layer, _share(layer.weight), _share(layer.output))
+            table.add_row(escape(layer.layer), _share(layer.weight), _share(layer.output))
         console.print("", table, sep="\n")
 
 
@@ -101,9 +109,11 @@ def _csv(found: list[Measured]) -> str:
     writer = csv_module.writer(text, lineterminator="\n")
     writer.writerow(["recipe", "layer", "bits", "loss", *metrics, "weight_error", "output_error"])
     for one in found:
-        writer.writerow([one.name, "", one.bits, one.loss, *one.metrics.values(), "", ""])
+        writer.writerow([cell(one.name), "", one.bits, one.loss, *one.metrics.values(), "", ""])
         for layer in one.layers:
-            writer.writerow([one.name, layer.layer, "", "", *("" for _ in metrics), layer.weight, layer.output])
+            writer.writerow(
+                [cell(one.name), cell(layer.layer), "", "", *("" for _ in metrics), layer.weight, layer.output]
+            )
     return text.getvalue()
 
 

@@ -7,10 +7,14 @@ from typing import Annotated
 
 import typer
 
+from altgrad_core.cli.options import NoImportsOption
+from altgrad_core.cli.terminal import say
+
 
 def export(
     run_dir: Annotated[Path, typer.Argument(help="The directory of the run.")],
     out: Annotated[Path, typer.Option("--out", help="The file to write, such as model.safetensors.")],
+    no_imports: NoImportsOption = False,
 ) -> None:
     """Write the model of the newest whole checkpoint of RUN_DIR: codes, scales, formats and recipe, in one file."""
     from altgrad_core.errors import ManifestError, RunError
@@ -18,8 +22,10 @@ def export(
     from altgrad_core.records.directory import RunDirectory
     from altgrad_core.registry.registry import installed
     from altgrad_core.running.assembly.assemble import assemble
+    from altgrad_core.running.assembly.import_path import refuse_imports
     from altgrad_core.running.assembly.resolve import resolve
     from altgrad_core.running.state.checkpoint import newest_checkpoint
+    from altgrad_core.running.state.trained_with import refuse_another_manifest
 
     directory = RunDirectory(run_dir)
     if not directory.is_begun:
@@ -27,8 +33,12 @@ def export(
     newest = newest_checkpoint(directory.checkpoints)
     if newest is None:
         raise RunError(f"{run_dir}: has no whole checkpoint to export")
-    run = assemble(resolve(load_manifest(directory.resolved), installed()))
     step, files, _ = newest
+    refuse_another_manifest(directory, step, files)
+    source = load_manifest(directory.resolved)
+    if no_imports:
+        refuse_imports(source)
+    run = assemble(resolve(source, installed()))
     run.restore(files)
     try:
         run.plan.export(out)
@@ -36,4 +46,4 @@ def export(
         raise RunError(
             f"{out}: cannot be written: {error.strerror}; free some space, or choose another place"
         ) from error
-    print(f"{out}: {out.stat().st_size:,} bytes, the model of {run.name} at step {step}")
+    say(f"{out}: {out.stat().st_size:,} bytes, the model of {run.name} at step {step}")

@@ -63,7 +63,7 @@ def options(
 
 
 def main() -> None:
-    """Entry point. Exit codes: 1 an environment error, 2 the manifest or command line is wrong; see README for the others."""
+    """Entry point. Exit codes: 1 an environment error, 2 the manifest or command line is wrong; see docs/commands.md for the others."""
     try:
         _obey()
     except SystemExit as end:

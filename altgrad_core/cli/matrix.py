@@ -5,18 +5,15 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
-from rich.console import Group
-from rich.live import Live
-from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from altgrad_core.cli.cells import shown_on
 from altgrad_core.cli.console import Console
+from altgrad_core.cli.display import Display
 from altgrad_core.cli.terminal import say
 from altgrad_core.contracts.actions import ROLES
 from altgrad_core.contracts.executor import Executor
@@ -27,10 +24,10 @@ from altgrad_core.experiments.matrix.cells import SEED, Matrix
 from altgrad_core.experiments.matrix.endings import directory_of, endings_in, under_way_in
 from altgrad_core.experiments.matrix.estimate import estimate
 from altgrad_core.experiments.matrix.plan import plan_of
+from altgrad_core.experiments.matrix.registration import hash_of
 from altgrad_core.experiments.report.text import as_text, plain_line
 from altgrad_core.experiments.report.write import Written, write_report
-from altgrad_core.experiments.workers.board import Board
-from altgrad_core.experiments.workers.scheduler import Tally, train_cells
+from altgrad_core.experiments.workers.scheduler import StudyOutcome, train_cells
 from altgrad_core.manifest.merge import dotted, location_of
 from altgrad_core.records.directory import RunDirectory
 from altgrad_core.results.catalogue import loss, progress
@@ -39,24 +36,36 @@ from altgrad_core.running.assembly.environment import choose_device
 MOST_ROWS = 12
 
 
-def run_matrix(matrix: Matrix, study: Path, *, executor: Executor, overwrite: bool, as_json: bool) -> int:
-    """Train every cell, and say what came of it; the exit code."""
+def run_matrix(
+    matrix: Matrix, study: Path, *, executor: Executor, overwrite: bool, display: Display
+) -> Callable[[bool], int]:
+    """Train every cell; a function that prints what came of it, as JSON if asked, and returns the exit code."""
     for device in _devices(matrix):
         executor.check_device(device)
-    with _watching() as show:
-        tally = train_cells(matrix, study, executor=executor, overwrite=overwrite, show=show)
-    if tally.signal is not None:
+    outcome = train_cells(matrix, study, executor=executor, overwrite=overwrite, show=shown_on(display))
+    written = None
+    if outcome.signal is None:
+        display.doing("drawing the report")
+        written = write_report(study)
+
+    def finish(as_json: bool) -> int:
+        _print_end(matrix, study, outcome, written, as_json=as_json)
+        return outcome.exit_code
+
+    return finish
+
+
+def _print_end(matrix: Matrix, study: Path, outcome: StudyOutcome, written: Written | None, *, as_json: bool) -> None:
+    if outcome.signal is not None:
         say(f"saved; continue with: {_as_given(study)}", err=True)
-    for name, reason in tally.failed.items():
+    for name, reason in outcome.failed.items():
         say(f"failed: {name}: {reason}", err=True)
-    written = write_report(study) if tally.signal is None else None
     if as_json:
-        told = {"ended": dict(tally.board.ended), "failed": tally.failed, "directory": str(study)}
-        print(json.dumps({**told, "cells": tally.board.cells, "report": str(written.page) if written else None}))
-    else:
-        say(_summary(matrix, tally))
-        print_written(written) if written else say(f"records: {study}")
-    return tally.exit_code
+        told = {"ended": dict(outcome.board.ended), "failed": outcome.failed, "directory": str(study)}
+        print(json.dumps({**told, "cells": outcome.board.cells, "report": str(written.page) if written else None}))
+        return
+    say(_summary(matrix, outcome))
+    print_written(written) if written else say(f"records: {study}")
 
 
 def _as_given(study: Path) -> str:
@@ -96,6 +105,15 @@ def print_cells(matrix: Matrix, *, as_json: bool) -> None:
 def _devices(matrix: Matrix) -> set[str]:
     """The devices that cells ask for."""
     return {cell.run_table.device for cell in matrix.cells({})}
+
+
+def print_registration(matrix: Matrix) -> None:
+    """Whether the study confirms a hypothesis, and the hash by which its manifest can be published beforehand."""
+    if matrix.table.confirms is None:
+        say("exploratory: it declares no hypothesis (matrix.confirms)")
+    else:
+        say(f"confirmatory: {matrix.table.confirms.hypothesis}")
+        say(f"SHA-256 of the manifest: {hash_of(matrix)}")
 
 
 def print_power(matrix: Matrix) -> None:
@@ -188,44 +206,8 @@ def _more(matrix: Matrix) -> str:
     return ", and those that the search adds as they end" if adds else ""
 
 
-def _summary(matrix: Matrix, tally: Tally) -> str:
-    board = tally.board
-    counts = Counter(board.ended) + Counter({"failed": len(tally.failed)})
+def _summary(matrix: Matrix, outcome: StudyOutcome) -> str:
+    board = outcome.board
+    counts = Counter(board.ended) + Counter({"failed": len(outcome.failed)})
     told = ", ".join(f"{count} {status}" for status, count in counts.items()) or "none ended"
     return f"{matrix.name}: {board.cells} cells: {told}"
-
-
-@contextmanager
-def _watching() -> Iterator[Callable[[Board, str | None], None]]:
-    """A function that shows how far a study has come on stderr: a live table on a terminal, lines on a pipe."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda board, line: say(line, err=True) if line else None
-        return
-    with Live(console=console, refresh_per_second=4, transient=True) as live:
-
-        def show(board: Board, line: str | None) -> None:
-            if line is not None:
-                live.console.print(line, highlight=False, markup=False)
-            live.update(_display(board))
-
-        yield show
-
-
-def _display(board: Board) -> Group:
-    table = Table("cell", "step", "loss", box=None, pad_edge=False)
-    for running in board.running.values():
-        table.add_row(running.cell.name, f"{running.step}/{running.steps}", running.loss)
-    for name, listed in list(board.elsewhere.items())[:MOST_ROWS]:
-        table.add_row(f"{name} (another command)", f"{listed.step or 0}/{listed.steps or '?'}", loss(listed.loss))
-    ended = sum(board.ended.values()) + len(board.failed)
-    left = board.seconds_left()
-    head = Table.grid(padding=(0, 2))
-    head.add_row(
-        f"{ended}/{board.cells} cells",
-        ProgressBar(total=max(1, board.cells), completed=ended, width=40),
-        "" if left is None else f"{time.strftime('%H:%M:%S', time.gmtime(left))} left",
-        f"{board.ended['diverged']} diverged" if board.ended["diverged"] else "",
-        f"{len(board.failed)} failed" if board.failed else "",
-    )
-    return Group(head, table)

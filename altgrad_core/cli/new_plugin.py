@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -30,10 +31,14 @@ def new_plugin(
     if name in installed().names(kind):
         raise ManifestError(f'NAME: the {kind} "{name}" is installed already; choose another name')
     directory = Path(f"altgrad-{name}") if out is None else out
-    if directory.exists():
+    if directory.exists() or directory.is_symlink():
         raise ManifestError(f"{directory}: exists already; choose another directory with --out, or remove it")
-    for path, text in package_of(kind, name).items():
-        (directory / path).parent.mkdir(parents=True, exist_ok=True)
-        (directory / path).write_text(text)
+    try:
+        for path, text in package_of(kind, name).items():
+            (directory / path).parent.mkdir(parents=True, exist_ok=True)
+            (directory / path).write_text(text)
+    except OSError:
+        shutil.rmtree(directory, ignore_errors=True)  # nothing was there before
+        raise
     say(f"{directory}: a plugin with the {kind} {name}; continue with:")
     say(f'cd {directory} && pip install -e ".[testing]" && pytest')

@@ -29,6 +29,9 @@ MaxCellsOption = Annotated[int, typer.Option("--max-cells", min=1, help="The mos
 ProcessesOption = Annotated[
     int, typer.Option(min=1, help="Share the micro-batches of every step among so many processes of this machine.")
 ]
+NoImportsOption = Annotated[
+    bool, typer.Option("--no-imports", help="Refuse import paths in the manifest: the run is from somebody else.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 MOST_CELLS = 1000
@@ -40,7 +43,3 @@ def flags(*, device: str | None = None, steps: int | None = None, executor: str 
     given["--executor"] = None if executor is None else f'executor.use="{executor}"'
     given["--steps"] = None if steps is None else f"run.steps={steps}"
     return {option: setting for option, setting in given.items() if setting is not None}
-
-
-def unshown(record: object) -> None:
-    """Show a record to nobody: the first of several processes has the terminal."""

@@ -1,43 +1,53 @@
-"""What a person sees while a run is under way: a live table on a terminal, plain lines on a pipe."""
+"""What a person sees of a single run while it is under way: its latest numbers, gathered from the records."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
-from rich.console import Group
-from rich.live import Live
 from rich.table import Table
 
-from altgrad_core.cli.console import Console
-from altgrad_core.cli.terminal import say
+from altgrad_core.cli.display import Display, Progress, State, clock
 from altgrad_core.contracts.reading import Reading, recorded_facts
 from altgrad_core.records.record import Record, number
-from altgrad_core.running.loop.signals import SIGNAL, write_line
+from altgrad_core.running.loop.signals import SIGNAL
+from altgrad_core.running.session.stages import DOING
 
 LINES = 20  # progress lines of a whole run on a pipe
-_BEFORE, _AFTER = ("step", "loss", "validation", "learning rate"), ("time left",)
+_BEFORE, _AFTER = ("step", "loss", "validation", "learning rate"), ("elapsed", "time left")
 MOST_READINGS = 3  # columns for what monitors report
 
 
-class Standing:
-    """The latest value of everything shown, gathered from the records."""
+class Standing(State):
+    """The latest value of everything shown."""
 
     def __init__(self, steps: int | None) -> None:
         self.steps = steps
+        self.step = 0
         self._pace = "tokens/s"
         self.values: dict[str, str] = dict.fromkeys((*_BEFORE, self._pace, *_AFTER), "-")
-        self.signal: str | None = None
         self._facts: dict[str, Reading] = {}
         self._columns: tuple[str, ...] = ()
         self._start: tuple[float, int] | None = None
+
+    def progress(self) -> Progress | None:
+        """See `State.progress`."""
+        return None if self.steps is None else Progress(self.step, self.steps, "steps", self._seconds_left())
+
+    def table(self) -> Table | None:
+        """See `State.table`; what the head of the display tells is left out."""
+        if not self.step:
+            return None
+        told = {name: value for name, value in self.values.items() if name not in ("step", *_AFTER)}
+        table = Table(*told, box=None, pad_edge=False)
+        table.add_row(*told.values())
+        return table
 
     def take(self, record: Record) -> None:
         """Update from one record."""
         kind = record["kind"]
         if kind in ("began", "resumed"):
-            self.steps = record["steps"]
+            self.steps, self.step = record["steps"], record.get("step", 0)
             self._pace = f"{record['task']['counts']}/s" if "task" in record else self._pace
             self._choose(recorded_facts(record))
         elif kind == "step":
@@ -46,8 +56,6 @@ class Standing:
             self.values["validation"] = f"{number(record['loss']):.4f}"
         elif kind == "clock":
             self.values[self._pace] = f"{record['tokens_per_second']:,.0f}"
-        elif kind == SIGNAL:  # in a signal handler: nothing may be printed here
-            self.signal = record["message"]
         elif kind == "reading" and record["reading"] in self._columns:
             self.values[record["reading"]] = self._mean(record)
 
@@ -63,68 +71,51 @@ class Standing:
         return self._facts[record["reading"]].shown(sum(numbers) / len(numbers)) if numbers else "-"
 
     def _take_step(self, record: Record) -> None:
-        step, now = record["step"], time.perf_counter()
+        self.step = record["step"]
         if self._start is None:
-            self._start = (now, step)
-        self.values["step"] = f"{step}/{self.steps}" if self.steps else str(step)
+            self._start = (time.perf_counter(), self.step)
+        self.values["step"] = f"{self.step}/{self.steps}" if self.steps else str(self.step)
         self.values["loss"] = f"{number(record['loss']):.4f}"
         self.values["learning rate"] = f"{record['learning_rate']:.3g}"
-        done = step - self._start[1]
-        if done and self.steps:
-            left = (now - self._start[0]) / done * (self.steps - step)
-            self.values["time left"] = f"{int(left) // 60}:{int(left) % 60:02d}"
+        if (left := self._seconds_left()) is not None:
+            self.values["time left"] = clock(left)
+
+    def _seconds_left(self) -> float | None:
+        if self._start is None or self.steps is None or self.step <= self._start[1]:
+            return None
+        began, first = self._start
+        return (time.perf_counter() - began) / (self.step - first) * (self.steps - self.step)
 
 
-@contextmanager
-def watching(steps: int | None) -> Iterator[Callable[[Record], None]]:
-    """A function that shows every record on stderr, for as long as the run lasts."""
-    standing = Standing(steps)
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda record: _show_line(standing, record)
-        return
-    try:
-        with Live(
-            console=console, refresh_per_second=8, transient=True, get_renderable=lambda: _frame(standing)
-        ) as live:
+def shown_on(display: Display, steps: int | None) -> Callable[[Record], None]:
+    """A function that shows every record of a run of so many steps on a display."""
+    standing = display.state = Standing(steps)
 
-            def show(record: Record) -> None:
-                standing.take(record)
-                if (notice := _notice(record)) is not None:
-                    live.console.print(notice, highlight=False, markup=False)
+    def show(record: Record) -> None:
+        if record["kind"] == SIGNAL:
+            display.signalled(record["message"])
+        elif record["kind"] == DOING:
+            display.doing(record["what"])
+        else:
+            _take(record, standing, display)
 
-            yield show
-    finally:
-        if standing.signal is not None:
-            console.print(standing.signal, highlight=False)
+    return show
 
 
-def _show_line(standing: Standing, record: Record) -> None:
-    if record["kind"] == SIGNAL:
-        write_line(record["message"])
-        return
+def _take(record: Record, standing: Standing, display: Display) -> None:
     standing.take(record)
     if (notice := _notice(record)) is not None:
-        say(notice, err=True)
-    if record["kind"] == "step" and _is_told(record["step"], standing.steps):
-        told = [f"{name} {value}" for name, value in standing.values.items() if value != "-"]
-        say("  ".join(told), err=True)
+        display.say(notice)
+    if record["kind"] == "step":
+        display.doing(None)
+        if _is_told(standing.step, standing.steps):
+            standing.values["elapsed"] = display.elapsed
+            display.told("  ".join(f"{name} {value}" for name, value in standing.values.items() if value != "-"))
 
 
 def _is_told(step: int, steps: int | None) -> bool:
     every = max(1, (steps or 1000) // LINES)
     return step == 1 or step % every == 0 or step == steps
-
-
-def _frame(standing: Standing) -> Group:
-    """The table, and below it the notice of a signal, which the display shows within an eighth of a second."""
-    return Group(_table(standing), *([] if standing.signal is None else [standing.signal]))
-
-
-def _table(standing: Standing) -> Table:
-    table = Table(*standing.values)
-    table.add_row(*standing.values.values())
-    return table
 
 
 def _notice(record: Record) -> str | None:

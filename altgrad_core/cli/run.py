@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from contextlib import closing, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,12 +23,15 @@ from altgrad_core.cli.options import (
     SetOption,
     StepsOption,
     flags,
-    unshown,
 )
 
 if TYPE_CHECKING:
+    from altgrad_core.cli.display import Display
     from altgrad_core.manifest.load import ManifestFile
     from altgrad_core.registry.registry import Registry
+
+Finish = Callable[[bool], int]
+"""Prints how it ended, once the display is gone, as JSON if asked; returns the exit code."""
 
 
 def run(
@@ -50,49 +55,41 @@ def run(
     json: JsonOption = False,
 ) -> None:
     """Train what MANIFEST describes, every cell of it if it has a matrix, and leave everything in a directory."""
-    from altgrad_core.cli.check import print_plan
-    from altgrad_core.cli.progress import watching
-    from altgrad_core.cli.summary import print_outcome
-    from altgrad_core.errors import ManifestError
-    from altgrad_core.manifest.load import load_manifest, with_tables
-    from altgrad_core.records.directory import RunDirectory, default_directory
-    from altgrad_core.registry.registry import installed
-    from altgrad_core.running.assembly.assemble import assemble
-    from altgrad_core.running.assembly.resolve import resolve
+    from altgrad_core.cli.display import LOADING, displaying
     from altgrad_core.running.parallel.launch import is_launched, launch
-    from altgrad_core.running.parallel.processes import join
-    from altgrad_core.running.session.branch import Parent
-    from altgrad_core.running.session.session import begin
 
     if processes > 1 and not is_launched():
         raise typer.Exit(launch(sys.argv[1:], processes))
-    source = load_manifest(manifest, set or (), flags=flags(device=device, steps=steps, executor=executor))
-    if "matrix" in source.data:
-        if replay is not None or start is not None:
-            raise ManifestError("--replay and --from begin a single run; this manifest has a [matrix]")
-        if is_launched():
-            raise ManifestError("several processes train a single run; the cells of a [matrix] are shared with --jobs")
-        _run_cells(source, out, jobs=jobs, max_cells=max_cells, overwrite=overwrite, dry_run=dry_run, as_json=json)
-        return
-    if replay is not None:
-        log, events = str(RunDirectory(replay.absolute()).records), ("Backpropagated", "Updated", "Evaluated")
-        if not Path(log).exists():
-            raise ManifestError(f"--replay {replay}: no run is there: no such file: {log}")
-        use = _replaying(installed())
-        tables = [{"use": use, "records": log, "event": event} for event in events]
-        source = with_tables(source, "--replay", monitor=[], intervention=tables)
-    resolved = resolve(source, installed())
-    if dry_run:
-        print_plan(assemble(resolved), as_json=json)
-        return
-    parent = None if start is None else Parent.of(start)
-    directory = RunDirectory(default_directory(resolved.name) if out is None else out)
-    together = join()
-    with nullcontext(unshown) if together.rank else watching(resolved.manifest.run.steps) as show:
-        outcome = begin(resolved, directory, overwrite=overwrite, show=show, parent=parent, processes=together)
-    if together.rank == 0:
-        print_outcome(outcome, as_json=json)
-    raise typer.Exit(outcome.exit_code)
+    with displaying() as display:
+        display.doing(LOADING)
+        source = _source(manifest, set or (), flags(device=device, steps=steps, executor=executor), replay)
+        if "matrix" in source.data:
+            _refuse_for_a_matrix(replay, start)
+            how = How(jobs=jobs, max_cells=max_cells, overwrite=overwrite, is_dry=dry_run)
+            finish = _run_cells(source, out, how, display)
+        elif dry_run:
+            finish = _assembled(source)
+        else:
+            finish = _run_one(source, out, start, overwrite=overwrite, display=display)
+    raise typer.Exit(finish(json))
+
+
+def _source(manifest: Path, settings: Sequence[str], flags: Mapping[str, str], replay: Path | None) -> ManifestFile:
+    """The manifest; where a run is replayed, with its actions in place of monitors and interventions."""
+    from altgrad_core.errors import ManifestError
+    from altgrad_core.manifest.load import load_manifest, with_tables
+    from altgrad_core.records.directory import RunDirectory
+    from altgrad_core.registry.registry import installed
+
+    source = load_manifest(manifest, settings, flags=flags)
+    if replay is None or "matrix" in source.data:
+        return source
+    log, events = str(RunDirectory(replay.absolute()).records), ("Backpropagated", "Updated", "Evaluated")
+    if not Path(log).exists():
+        raise ManifestError(f"--replay {replay}: no run is there: no such file: {log}")
+    use = _replaying(installed())
+    tables = [{"use": use, "records": log, "event": event} for event in events]
+    return with_tables(source, "--replay", monitor=[], intervention=tables)
 
 
 def _replaying(registry: Registry) -> str:
@@ -105,9 +102,70 @@ def _replaying(registry: Registry) -> str:
     return names[0]
 
 
-def _run_cells(
-    source: ManifestFile, out: Path | None, *, jobs: int, max_cells: int, overwrite: bool, dry_run: bool, as_json: bool
-) -> None:
+def _assembled(source: ManifestFile) -> Finish:
+    """The plan of a single run."""
+    from altgrad_core.cli.check import print_plan
+    from altgrad_core.registry.registry import installed
+    from altgrad_core.running.assembly.assemble import assemble
+    from altgrad_core.running.assembly.resolve import resolve
+
+    assembled = assemble(resolve(source, installed()))
+
+    def finish(as_json: bool) -> int:
+        print_plan(assembled, as_json=as_json)
+        return 0
+
+    return finish
+
+
+def _run_one(source: ManifestFile, out: Path | None, start: str | None, *, overwrite: bool, display: Display) -> Finish:
+    """Train a single run."""
+    from altgrad_core.cli.display import Unshown
+    from altgrad_core.cli.progress import shown_on
+    from altgrad_core.cli.summary import print_outcome
+    from altgrad_core.records.directory import RunDirectory, default_directory
+    from altgrad_core.registry.registry import installed
+    from altgrad_core.running.assembly.resolve import resolve
+    from altgrad_core.running.parallel.processes import join
+    from altgrad_core.running.session.branch import Parent
+    from altgrad_core.running.session.session import begin
+
+    resolved = resolve(source, installed())
+    parent = None if start is None else Parent.of(start)
+    directory = RunDirectory(default_directory(resolved.name) if out is None else out)
+    together = join()
+    show = shown_on(Unshown() if together.rank else display, resolved.manifest.run.steps)
+    outcome = begin(resolved, directory, overwrite=overwrite, show=show, parent=parent, processes=together)
+
+    def finish(as_json: bool) -> int:
+        if together.rank == 0:
+            print_outcome(outcome, as_json=as_json)
+        return outcome.exit_code
+
+    return finish
+
+
+@dataclass(frozen=True)
+class How:
+    """How the cells of a matrix are trained."""
+
+    jobs: int
+    max_cells: int
+    overwrite: bool
+    is_dry: bool
+
+
+def _refuse_for_a_matrix(replay: Path | None, start: str | None) -> None:
+    from altgrad_core.errors import ManifestError
+    from altgrad_core.running.parallel.launch import is_launched
+
+    if replay is not None or start is not None:
+        raise ManifestError("--replay and --from begin a single run; this manifest has a [matrix]")
+    if is_launched():
+        raise ManifestError("several processes train a single run; the cells of a [matrix] are shared with --jobs")
+
+
+def _run_cells(source: ManifestFile, out: Path | None, how: How, display: Display) -> Finish:
     """Train every cell of a matrix, or tell which there are."""
     from altgrad_core.cli.matrix import print_cells, run_matrix
     from altgrad_core.experiments.matrix.cells import Matrix
@@ -116,11 +174,14 @@ def _run_cells(
     from altgrad_core.registry.registry import installed
 
     executor_spec(source, installed())
-    matrix = Matrix(source, installed(), most=max_cells)
-    if dry_run:
-        print_cells(matrix, as_json=as_json)
-        return
+    matrix = Matrix(source, installed(), most=how.max_cells)
+    if how.is_dry:
+
+        def finish(as_json: bool) -> int:
+            print_cells(matrix, as_json=as_json)
+            return 0
+
+        return finish
     study = default_directory(matrix.name) if out is None else out
-    with closing(executor_of(source, installed(), jobs=jobs)) as executor:
-        code = run_matrix(matrix, study, executor=executor, overwrite=overwrite, as_json=as_json)
-    raise typer.Exit(code)
+    with closing(executor_of(source, installed(), jobs=how.jobs)) as executor:
+        return run_matrix(matrix, study, executor=executor, overwrite=how.overwrite, display=display)

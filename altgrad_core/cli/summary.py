@@ -63,6 +63,7 @@ def _rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         *((name, _number(value)) for name, value in summary["metrics"].items()),
         ("training loss", _number(summary["loss"], unit)),
         ("unigram entropy of the text", _number(data.get("unigram_entropy"), unit)),
+        *((f"loss of a {name}", _number(loss, unit)) for name, loss in data.get("reference_losses", {}).items()),
         ("lowest possible loss", _number(data.get("loss_floor"), unit)),
         ("parameters", f"{summary['parameters']:,}"),
         (what, "" if summary["tokens"] is None else f"{summary['tokens']:,}"),

@@ -26,7 +26,8 @@ class TokenData:
     Attributes:
         train, validation: integer arrays of shape (tokens,), values from 0 to vocabulary - 1; memory maps are welcome.
         vocabulary: the number of distinct tokens.
-        facts: plain data recorded with the run: hashes, sizes, and `loss_floor` (nats per token) where it is known.
+        facts: plain data recorded with the run: hashes, sizes, and where they are known `loss_floor` (nats per token) and
+            `reference_losses`, by name the losses of simple predictors on the validation split, which reports draw as lines.
     """
 
     train: np.ndarray[Any, Any]

@@ -83,7 +83,8 @@ class LayerSpec(Options):
 
         Args:
             module: keeps its class, its attributes and its parameters.
-            args, kwargs: those that the module is called with.
+            *args: those that the module is called with.
+            **kwargs: those that the module is called with, by name.
         """
 
     def refusal(self, module: nn.Module) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from altgrad_core.contracts.options import Options
 
@@ -16,7 +16,16 @@ if TYPE_CHECKING:
 
 
 class OptimizerSpec(Options):
-    """The options of an optimizer. A subclass sets `name`, declares its options (`lr` among them) and writes `build`."""
+    """The options of an optimizer. A subclass sets `name`, declares its options (`lr` among them) and writes `build`.
+
+    Attributes:
+        plain_rate: the option that is the rate of parameters that are not quantized; reports say where two optimizers
+            train them at different rates. None: it has none.
+        controls: options whose values a report compares to tell one cause from another, and what that shows.
+    """
+
+    plain_rate: ClassVar[str | None] = None
+    controls: ClassVar[Mapping[str, str]] = {}
 
     @abstractmethod
     def build(self, groups: list[dict[str, Any]], geometry: Mapping[Tensor, Geometry]) -> Optimizer:

@@ -62,7 +62,10 @@ def study(
     """Train every cell of a manifest with `[matrix]`. Cells that are finished already are kept.
 
     Args:
-        manifest, out, set, overwrite: as in `run`.
+        manifest: as in `run`.
+        out: as in `run`.
+        set: as in `run`.
+        overwrite: as in `run`.
         jobs: how many cells are trained at a time.
 
     Raises:
@@ -76,12 +79,12 @@ def study(
     matrix = Matrix(source, installed(), most=MOST_CELLS)
     directory = default_directory(matrix.name) if out is None else Path(out)
     with closing(executor_of(source, installed(), jobs=jobs)) as executor:
-        tally = train_cells(matrix, directory, executor=executor, overwrite=overwrite, show=lambda board, line: None)
-    if tally.signal is not None:
+        outcome = train_cells(matrix, directory, executor=executor, overwrite=overwrite, show=lambda board, line: None)
+    if outcome.signal is not None:
         raise KeyboardInterrupt(f"saved in {directory}; the same call continues it")
-    if tally.failed:
-        name, reason = next(iter(tally.failed.items()))
-        raise RunError(f"{directory}: {len(tally.failed)} cells crashed, first {name}: {reason}")
+    if outcome.failed:
+        name, reason = next(iter(outcome.failed.items()))
+        raise RunError(f"{directory}: {len(outcome.failed)} cells crashed, first {name}: {reason}")
     return StudyResult(Study.read(directory))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,7 +78,9 @@ class Loaded:
         return f"<{type(self).__name__} {self.study.name}: {ended} of {len(self.study.results)} ended; {heading(self.analysis)}>"
 
     def _repr_html_(self) -> str:
-        return f"<p><strong>{escape(heading(self.analysis))}</strong><br>{escape(str(self.study.directory))}</p>"
+        from altgrad_core.experiments.load_html import loaded_html
+
+        return loaded_html(self.analysis)
 
 
 @dataclass(frozen=True, repr=False)

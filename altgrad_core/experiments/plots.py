@@ -102,9 +102,10 @@ class Plot:
                 f"{self.analysis.study.directory}: no run has recorded a loss, so there is no curve to draw"
             )
         limits = limits_of([curve for _, curves in drawn for curve in curves])
+        levels = view.study.reference_losses if evaluated else {}
         axis = f"{LOSS if evaluated else TRAINING} ({view.study.unit})"
         painters = [
-            curves_painter(curves, limits=limits, colours=view.colours, title=place.title, axis=axis)
+            curves_painter(curves, levels=levels, limits=limits, colours=view.colours, title=place.title, axis=axis)
             for place, curves in drawn
         ]
         columns = min(len(painters), columns or MOST_COLUMNS)

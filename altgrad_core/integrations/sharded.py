@@ -29,8 +29,7 @@ def save_sharded(folder: str | Path, plan: Plan, optimizer: Optimizer) -> None:
     Raises:
         RunError: there is such a checkpoint already, or it cannot be written.
     """
-    from torch.distributed.checkpoint.api import CheckpointException
-    from torch.distributed.checkpoint.state_dict_saver import save
+    from torch.distributed import checkpoint
 
     folder = Path(folder)
     if (folder / ".metadata").exists():
@@ -38,8 +37,8 @@ def save_sharded(folder: str | Path, plan: Plan, optimizer: Optimizer) -> None:
     told = {**_tensors(plan, optimizer), PLAN: json.dumps(plan.state_dict())}
     try:
         with _without_notice():
-            save(told, checkpoint_id=folder, no_dist=_is_alone())
-    except (CheckpointException, OSError) as error:
+            checkpoint.save(told, checkpoint_id=folder, no_dist=_is_alone())  # type: ignore[attr-defined]
+    except (checkpoint.api.CheckpointException, OSError) as error:
         raise RunError(f"{folder}: the checkpoint cannot be written: {_said(error)}") from None
 
 
@@ -51,9 +50,8 @@ def load_sharded(folder: str | Path, plan: Plan, optimizer: Optimizer) -> None:
     Raises:
         RunError: there is no checkpoint, or it is of another model, optimizer or plan.
     """
-    from torch.distributed.checkpoint.api import CheckpointException
+    from torch.distributed import checkpoint
     from torch.distributed.checkpoint.state_dict import set_state_dict
-    from torch.distributed.checkpoint.state_dict_loader import load
 
     folder = Path(folder)
     if not (folder / ".metadata").exists():
@@ -62,8 +60,8 @@ def load_sharded(folder: str | Path, plan: Plan, optimizer: Optimizer) -> None:
     told = {**_tensors(plan, optimizer), PLAN: ""}
     try:
         with _without_notice():
-            load(told, checkpoint_id=folder, no_dist=_is_alone())
-    except (CheckpointException, OSError) as error:
+            checkpoint.load(told, checkpoint_id=folder, no_dist=_is_alone())  # type: ignore[attr-defined]
+    except (checkpoint.api.CheckpointException, OSError) as error:
         raise RunError(
             f"{folder}: the checkpoint is of another model or optimizer, or damaged: {_said(error)}"
         ) from None

@@ -46,7 +46,7 @@ def validated(model: type[TableT], data: Any, source: ManifestFile, location: Lo
 
 
 class Problems:
-    """What is wrong with a manifest, gathered so that all of it is told at once."""
+    """What is wrong with a manifest, gathered so that one message says all of it."""
 
     def __init__(self) -> None:
         self.found: list[str] = []

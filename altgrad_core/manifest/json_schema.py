@@ -42,7 +42,8 @@ def manifest_schema(plugins: Plugins, formats: Sequence[str]) -> Schema:
     rule = defs["RecipeTable"]["properties"]
     for role in [role for role, place in rule.items() if _name(place) == "QuantizerTable"]:
         table, name = rule[role], {"type": "string", "enum": list(formats), "description": "its format"}
-        rule[role] = {"if": {"type": "string"}, "then": name, "else": table, "anyOf": [table, name, {}]}
+        choice = {"if": {"type": "string"}, "then": name, "else": table, "anyOf": [table, name, {}]}
+        rule[role] = {"description": table["description"], **choice}
     complete = {"required": schema.pop("required"), "properties": dict(_complete(defs, plugins))}
     del defs["RunTable"]["required"]
     schema["properties"]["extends"] = {"type": "string", "description": "the manifest that this one changes"}

@@ -7,29 +7,35 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     ConfigDict,
-    Discriminator,
     Field,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
-    Tag,
     field_validator,
     model_validator,
 )
 
-from altgrad_core.contracts.actions import ROLES
 from altgrad_core.contracts.options import Table
-from altgrad_core.manifest.names import GranularityName, RoundingName
+from altgrad_core.manifest.recipe_schema import RecipeTable
 from altgrad_core.manifest.search_schema import SearchTable
-from altgrad_core.numerics.minifloat import Specials, Subnormals
-from altgrad_core.numerics.overflow import Overflow
-from altgrad_core.numerics.quantizer import Nonfinite, StraightThrough
-from altgrad_core.numerics.scaling import ScaleFormat, ScaleRounding, ScalingName
 from altgrad_core.text import unusable_name
 
 
 class RunTable(Table):
-    """`[run]`: how long, how often, with which seed."""
+    """`[run]`: how long, how often, with which seed.
+
+    Attributes:
+        name: what the run is called, and its directory below `runs`; the name of the file, by default.
+        seed: of initial weights, order of batches, dropout and stochastic rounding.
+        steps: how many steps the optimizer takes.
+        checkpoint_every: save every so many steps; always at the end.
+        keep_checkpoints: how many of the newest checkpoints are kept.
+        evaluate_every: evaluate every so many steps; always at the end.
+        evaluate_batches: how many validation batches an evaluation takes.
+        device: where it trains; `auto` takes a GPU if there is one.
+        threads: of the processor; another number may change the last bits of the losses.
+        reduce: how several processes add gradients; `exact` gives the bits of one process, `fast` sends less.
+    """
 
     name: str = Field(default="", pattern=r"^$|^[A-Za-z0-9][A-Za-z0-9._-]*$")
     seed: NonNegativeInt = 0
@@ -63,20 +69,36 @@ class OpenTable(Table):
 
 
 class UseTable(OpenTable):
-    """A table that names a plugin: `use`, and any other keys as that plugin's options."""
+    """A table that names a plugin: `use`, and any other keys as that plugin's options.
+
+    Attributes:
+        use: the name of a plugin; of a model and an optimizer also an import path, `package.module:name`.
+    """
 
     use: str = Field(min_length=1)
 
 
 class DataTable(UseTable):
-    """`[data]`: the data set and the shape of a batch; `accumulate` micro-batches make one optimizer step."""
+    """`[data]`: the data set and the shape of a batch; `accumulate` micro-batches make one optimizer step.
+
+    Attributes:
+        use: the name of a data set.
+        batch_size: examples, or sequences of tokens, in a micro-batch.
+        accumulate: micro-batches in one step of the optimizer.
+    """
 
     batch_size: PositiveInt = 16
     accumulate: PositiveInt = 1
 
 
 class Schedule(Table):
-    """The factor on the learning rate: linear warm-up from 1 / warmup, then `kind`, ending at `final`."""
+    """The factor on the learning rate: linear warm-up from 1 / warmup, then `kind`, ending at `final`.
+
+    Attributes:
+        kind: how the factor falls after the warm-up.
+        warmup: steps of the warm-up.
+        final: the factor in the last step.
+    """
 
     kind: Literal["constant", "cosine", "linear"] = "constant"
     warmup: NonNegativeInt = 0
@@ -94,7 +116,13 @@ class Schedule(Table):
 
 
 class GroupTable(OpenTable):
-    """`[[optimizer.group]]`: which parameters have options of their own, or another optimizer. Later groups win."""
+    """`[[optimizer.group]]`: which parameters have options of their own, or another optimizer. Later groups win.
+
+    Attributes:
+        layers: a pattern of their paths, such as `blocks.*`; several separated by `|`.
+        only: of these, `matrices` (two dimensions or more) or `vectors`.
+        use: another optimizer; without it, that of `[optimizer]` with its options and those given here.
+    """
 
     layers: str = Field(min_length=1)
     only: Literal["matrices", "vectors"] | None = None
@@ -114,78 +142,30 @@ class GroupTable(OpenTable):
 
 
 class OptimizerTable(UseTable):
-    """`[optimizer]`: the optimizer, its schedule, clipping of the global gradient norm, and groups of parameters."""
+    """`[optimizer]`: the optimizer, its schedule, clipping of the global gradient norm, and groups of parameters.
+
+    Attributes:
+        use: the name of an optimizer, or the import path of a class, `package.module:Class`.
+        schedule: how the learning rates of all groups change.
+        clip_norm: the largest L2 norm of the gradient of the whole model; without it, nothing is clipped.
+        group: parameters with options of their own.
+    """
 
     schedule: Schedule = Schedule()
     clip_norm: PositiveFloat | None = None
     group: list[GroupTable] = []
 
 
-class InlineFormat(Table):
-    """A format given by its facts."""
+class ConfirmsTable(Table):
+    """`[matrix.confirms]`: what a confirmatory study sets out to test, declared before it is trained.
 
-    exponent_bits: NonNegativeInt
-    mantissa_bits: NonNegativeInt
-    bias: int | None = None
-    specials: Specials = "finite"
-    subnormals: Subnormals = "yes"
-    signed: bool = True
-    name: str = Field(default="", pattern=r"^$|^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    Attributes:
+        hypothesis: in words; what would be shown, and what would refute it.
+        analysis: which comparison decides, by which interval or test.
+    """
 
-
-def _format_tag(value: Any) -> str:
-    return "inline" if isinstance(value, dict | InlineFormat) else "name"
-
-
-FormatChoice = Annotated[
-    Annotated[str, Tag("name")] | Annotated[InlineFormat, Tag("inline")],
-    Discriminator(_format_tag),
-]
-
-
-class QuantizerTable(Table):
-    """How one operand is quantized."""
-
-    format: FormatChoice = Field(description="the name of a format, or a table of its facts")
-    rounding: RoundingName = "nearest-even"
-    scaling: ScalingName = "amax"
-    scale_rounding: ScaleRounding = "up"
-    granularity: GranularityName = "tensor"
-    scale_format: ScaleFormat = "fp32"
-    history: PositiveInt = 16
-    margin: int = Field(default=0, ge=-126, le=126)
-    overflow: Overflow = "saturate"
-    straight_through: StraightThrough = "identity"
-    nonfinite: Nonfinite = "auto"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _of_a_name(cls, told: Any) -> Any:
-        """The name of a format alone stands for a table of it."""
-        return {"format": told} if isinstance(told, str) else told
-
-
-class RecipeTable(Table):
-    """`[[recipe]]`: which layers, and a quantizer for each role. Later rules win, role by role."""
-
-    layers: str = Field(min_length=1)
-    weight: QuantizerTable | None = None
-    activation: QuantizerTable | None = None
-    gradient: QuantizerTable | None = None
-    query: QuantizerTable | None = None
-    key: QuantizerTable | None = None
-    probability: QuantizerTable | None = None
-    value: QuantizerTable | None = None
-    score_gradient: QuantizerTable | None = None
-    output_gradient: QuantizerTable | None = None
-    moment: QuantizerTable | None = None
-    second_moment: QuantizerTable | None = None
-
-    @model_validator(mode="after")
-    def _names_a_role(self) -> RecipeTable:
-        if all(getattr(self, role) is None for role in ROLES):
-            raise ValueError(f"a rule needs at least one of {', '.join(ROLES)}")
-        return self
+    hypothesis: str = Field(min_length=1, max_length=2000)
+    analysis: str = Field(min_length=1, max_length=2000)
 
 
 class MatrixTable(OpenTable):
@@ -200,6 +180,7 @@ class MatrixTable(OpenTable):
         baseline: the optimizer that the report compares the others with; that of the first cell, by default.
         margin: a difference in validation loss, in nats per token, that is too small to matter: the report then tests
             whether effects are shown to be within it.
+        confirms: the hypothesis of a confirmatory study, which needs a margin; without it the study is exploratory.
     """
 
     zip: list[Annotated[list[str], Field(min_length=2)]] = []
@@ -210,6 +191,16 @@ class MatrixTable(OpenTable):
     checkpoints: Literal["last", "all", "none"] = "last"
     baseline: str | None = None
     margin: PositiveFloat | None = None
+    confirms: ConfirmsTable | None = None
+
+    @model_validator(mode="after")
+    def _declares_its_margin(self) -> MatrixTable:
+        if self.confirms is not None and self.margin is None:
+            raise ValueError(
+                "confirms declares a hypothesis without a margin; set margin, the difference in loss that is too small to "
+                "matter, such as margin = 0.005"
+            )
+        return self
 
 
 class RecipeFile(Table):

@@ -159,7 +159,8 @@ def decode(
     """The float32 values of integer `codes`, times scale; of the shape of `codes`.
 
     Args:
-        format, scale: as `encode` has them.
+        format: as `encode` has it.
+        scale: as `encode` has it.
 
     Raises:
         FormatError: a code that the format does not have, or codes that are no integers.

@@ -1,13 +1,15 @@
 """Operands as torch.compile sees them: `altgrad::round_operand`, one opaque operation, and its gradients.
 
-An operand has a tensor of two numbers: its own, by which the operation finds it and calls it, so that scales, histories,
-counts and noise are those of an eager call; and that of its calls. The operation writes to this tensor: so torch neither
-drops, merges nor reorders its calls, and layers that are compiled one by one share a graph.
+An operand has a tensor of three numbers: its own, by which the operation finds it and calls it, so that scales, histories,
+counts and noise are those of an eager call; that of its calls; and that of the process, so that a program of torch.export
+does not find another operand elsewhere. The operation writes to this tensor: so torch neither drops, merges nor reorders its
+calls, and layers that are compiled one by one share a graph. In evaluation torch.export does not come here.
 """
 
 from __future__ import annotations
 
 import itertools
+import secrets
 from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
@@ -25,7 +27,7 @@ class Traced(NamedTuple):
     """An operand within a graph.
 
     Attributes:
-        state: its number in this process and that of its calls, int64 of shape (2,), on the CPU.
+        state: its number in this process, that of its calls, and that of the process, int64 of shape (3,), on the CPU.
         clips: whether its gradient passes only where no value overflowed.
         training: whether the operand remembers what it sees.
     """
@@ -50,7 +52,7 @@ class TracedOperand(ABC):
     def _know(self) -> None:
         number = next(_NUMBERS)
         _OPERANDS[number] = self
-        self._state = torch.tensor([number, 0], device="cpu")
+        self._state = torch.tensor([number, 0, _PROCESS], device="cpu")
 
     def traced(self, *, training: bool) -> Traced:
         """This operand within a graph."""
@@ -61,6 +63,7 @@ class TracedOperand(ABC):
         """The values of `x`, and where a gradient passes."""
 
 
+_PROCESS = secrets.randbits(63)
 _NUMBERS = itertools.count()
 _OPERANDS: WeakValueDictionary[int, TracedOperand] = WeakValueDictionary()  # a number is never used twice
 
@@ -72,12 +75,12 @@ _OPERANDS: WeakValueDictionary[int, TracedOperand] = WeakValueDictionary()  # a 
 )
 def _round_operand(x: Tensor, state: Tensor, clips: bool, training: bool) -> tuple[Tensor, Tensor]:
     """The values, and where a gradient passes: of no elements where it passes everywhere."""
-    number, _ = state.tolist()
-    operand = _OPERANDS.get(number)
+    number, _, process = state.tolist()
+    operand = _OPERANDS.get(number) if process == _PROCESS else None
     if operand is None:
         raise FormatError(
-            f"altgrad::round_operand: operand {number} does not exist in this process; compile the model where it was "
-            "quantized, and export it in evaluation mode"
+            "altgrad::round_operand: this operand is not one of this process; compile a model in the process that quantized it, "
+            "and call model.eval() before torch.export"
         )
     state[1] += 1
     values, passes = operand.rounded(x, training=training)

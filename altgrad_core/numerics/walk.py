@@ -42,14 +42,13 @@ def adam_walk(
     """
     if is_sharded(weight):
         parts = {name: own(value) for name, value in state.items()}
-        moved = adam_walk(
-            own(weight), own(gradient), parts, geometry.part(weight), rungs=rungs, betas=betas, eps=eps, decay=decay
-        )
-        return _summed(moved, weight)
+        view = geometry.part(weight)
+        options: dict[str, Any] = {"rungs": rungs, "betas": betas, "eps": eps, "decay": decay}
+        return _summed(adam_walk(own(weight), own(gradient), parts, view, **options), weight)
     path, step = geometry.path, Step(rungs, keep=_left(decay))
     backend = _backend("adam_walk", weight, path)
-    found: Moved = backend.adam_walk(weight, gradient, state, path, step, betas=betas, eps=eps)
-    return found
+    moved: Moved = backend.adam_walk(weight, gradient, state, path, step, betas=betas, eps=eps)
+    return moved
 
 
 def walk(
@@ -74,14 +73,12 @@ def walk(
         trail: int32, of the shape of the weight; takes in by how many rungs each element went.
     """
     if is_sharded(weight):
-        moved = walk(
-            own(weight), own(direction), geometry.part(weight), gradient=own(gradient),
-            rungs=rungs, bound=bound, decay=decay, momentum=momentum, trail=own(trail),
-        )  # fmt: skip
-        return _summed(moved, weight)
+        options: dict[str, Any] = {"rungs": rungs, "bound": bound, "decay": decay, "momentum": momentum}
+        parts, view = {"gradient": own(gradient), "trail": own(trail)}, geometry.part(weight)
+        return _summed(walk(own(weight), own(direction), view, **parts, **options), weight)
     path, step = geometry.path, Step(rungs, bound, _left(decay), momentum)
-    found: Moved = _backend("walk", weight, path).walk(weight, gradient, direction, path, step, trail=trail)
-    return found
+    moved: Moved = _backend("walk", weight, path).walk(weight, gradient, direction, path, step, trail=trail)
+    return moved
 
 
 def stochastic_walk(

@@ -60,7 +60,12 @@ def read_json(path: Path, *, parse: Callable[[bytes], Any] = json.loads) -> dict
 
 
 def sync_directory(path: Path) -> None:
-    """Wait until the names in a directory are on the disk; a file system that cannot do that goes without, with a warning."""
+    """Wait until the names in a directory are on the disk; a file system that cannot do that goes without, with a warning.
+
+    Windows opens no directories, and has nothing to wait for.
+    """
+    if os.name == "nt":
+        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -89,7 +89,7 @@ class Records:
         self._tell(record)
 
     def _tell(self, record: Record) -> None:
-        """Show a record; a terminal that is gone is not told again, and the run never notices."""
+        """Show a record; a terminal that is gone gets no more, and the run never notices."""
         try:
             self._show(record)
         except OSError:

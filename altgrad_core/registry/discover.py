@@ -142,6 +142,8 @@ def _load(point: EntryPoint, interrupts: Sequence[int]) -> Plugin:
 
 def _refuse_another_version(point: EntryPoint) -> None:
     """A plugin that was made for other versions of AltGrad is not run: what it needs may be missing or mean another thing."""
+    if _distribution(point) == CORE_DISTRIBUTION:
+        return
     from packaging.requirements import InvalidRequirement, Requirement
 
     for text in _requirements(point.dist):

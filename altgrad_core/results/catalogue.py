@@ -111,9 +111,10 @@ def _groups(root: Path, path: Path, *, now: float, deep: int) -> Iterator[list[L
 def _folders(path: Path) -> list[Path]:
     try:
         with os.scandir(path) as entries:
-            return sorted(Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False))
+            folders = [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
     except OSError:
         return []
+    return sorted(folder for folder in folders if os.access(folder, os.R_OK | os.X_OK))
 
 
 def _study(root: Path, path: Path, runs: list[Listed]) -> Listed:

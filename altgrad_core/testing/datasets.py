@@ -101,7 +101,7 @@ def the_same_again(pair: Pair) -> Iterator[str]:
 
 
 def facts_are_json(pair: Pair) -> Iterator[str]:
-    """facts are plain JSON data without NaN; loss_floor, where it is known, lies between 0 and the task's initial loss."""
+    """facts are plain JSON data without NaN; loss_floor lies between 0 and the task's initial loss, reference_losses above 0."""
     facts = pair[0].facts
     try:
         same = json.loads(json.dumps(facts, allow_nan=False)) == facts
@@ -113,6 +113,11 @@ def facts_are_json(pair: Pair) -> Iterator[str]:
     floor = facts.get("loss_floor", 0.0)
     if not isinstance(floor, int | float) or not 0 <= floor <= pair[0].task.initial_loss:
         yield f"loss_floor was {floor!r}."
+    references = facts.get("reference_losses", {})
+    if not isinstance(references, dict) or not all(
+        isinstance(loss, int | float) and loss >= 0 for loss in references.values()
+    ):
+        yield f"reference_losses were {references!r}."
 
 
 LAWS: tuple[Law, ...] = (

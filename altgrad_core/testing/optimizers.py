@@ -217,7 +217,7 @@ class _Bench(NamedTuple):
     def train(self, *, steps: int) -> None:
         """Ordinary steps, each with its own seed."""
         for step in range(steps):
-            torch.manual_seed(step)
+            torch.default_generator.manual_seed(step)  # the model is on the CPU
             self.backpropagate()
             self.optimizer.step()
 
@@ -237,7 +237,7 @@ def _bench(
     frozen: str = "nothing",
     fill: Callable[[Tensor], Tensor] = lambda weight: weight,
 ) -> _Bench:
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     model = TinyModel().build(VOCABULARY)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(frozen not in name)

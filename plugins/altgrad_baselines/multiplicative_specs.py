@@ -31,6 +31,7 @@ class Madam(OptimizerSpec):
     """
 
     name: ClassVar = "madam"
+    plain_rate: ClassVar = "plain_lr"
 
     lr: PositiveFloat = 0.01
     beta: float = Field(default=0.999, ge=0, lt=1)
@@ -68,6 +69,7 @@ class LNSMadam(OptimizerSpec):
     """
 
     name: ClassVar = "lns-madam"
+    plain_rate: ClassVar = "plain_lr"
 
     lr: PositiveFloat = 2.0**-7
     beta: float = Field(default=0.999, ge=0, lt=1)

@@ -27,6 +27,7 @@ class AdamWRelative(OptimizerSpec):
     """
 
     name: ClassVar = "adamw-relative"
+    plain_rate: ClassVar = "plain_lr"
 
     lr: PositiveFloat = 0.01
     beta1: float = Field(default=0.9, ge=0, lt=1)

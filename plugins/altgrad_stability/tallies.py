@@ -10,12 +10,23 @@ from torch import Tensor
 
 
 def plain(rows: Sequence[Iterable[Tensor | float]]) -> list[list[float]]:
-    """Rows of equal length as plain numbers, in one transfer; exact for float32 and for counts below 2 ** 53."""
-    tensors = [[number if isinstance(number, Tensor) else torch.tensor(number) for number in row] for row in rows]
-    if not tensors:
+    """Rows as plain numbers, in one transfer; exact for float32 and for counts below 2 ** 53."""
+    table = [list(row) for row in rows]
+    numbers = iter(_fetched([torch.as_tensor(number) for row in table for number in row]))
+    return [[next(numbers) for _ in row] for row in table]
+
+
+def _fetched(numbers: Sequence[Tensor]) -> list[float]:
+    """Those of one type are put together before they are converted, so that a GPU is asked once for all of them."""
+    if not numbers:
         return []
-    device = tensors[0][0].device
-    return torch.stack([torch.stack([n.to(device, torch.float64) for n in row]) for row in tensors]).tolist()
+    places: dict[torch.dtype, list[int]] = {}
+    for place, number in enumerate(numbers):
+        places.setdefault(number.dtype, []).append(place)
+    stacked = [torch.stack([numbers[p].to(numbers[0].device) for p in of_type]) for of_type in places.values()]
+    fetched = torch.cat([part.double() for part in stacked]).tolist()
+    order = [place for of_type in places.values() for place in of_type]
+    return [number for _, number in sorted(zip(order, fetched, strict=True))]
 
 
 def headroom(amax: float, *, scale: float, largest: float) -> float | None:

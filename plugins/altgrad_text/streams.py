@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from altgrad_core import ManifestError, TokenData
 from altgrad_text.cache import Encoded, kept
 from altgrad_text.corpus import Corpus
+from altgrad_text.ngrams import table_losses
 from altgrad_text.tokenizers import Tokenizer
 
 AT_ONCE = 1 << 24  # tokens that are counted together; counting takes 8 bytes for each
@@ -74,7 +75,9 @@ def split(
 def _with_measures(
     train: NDArray[Any], validation: NDArray[Any], *, vocabulary: int, facts: dict[str, Any]
 ) -> TokenData:
-    measured = {"tokens": len(train) + len(validation), "unigram_entropy": unigram_entropy(train)}
+    measured: dict[str, Any] = {"tokens": len(train) + len(validation), "unigram_entropy": unigram_entropy(train)}
+    if tables := table_losses(train, validation, vocabulary=vocabulary):
+        measured["reference_losses"] = {f"{name} table": loss for name, loss in tables.items()}
     return TokenData(train=train, validation=validation, vocabulary=vocabulary, facts={**facts, **measured})
 
 

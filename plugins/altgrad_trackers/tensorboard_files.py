@@ -8,17 +8,20 @@ import platform
 import shlex
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from altgrad_core import PluginError, RunFacts, Tracker
+from altgrad_trackers.hyperparameters import hyperparameters
 from altgrad_trackers.scalars import by_layer, scalars
 from altgrad_trackers.tables import is_due
 
+METRICS = ("val/loss", "train/loss")  # beside the hyper-parameters in the tab HParams
+
 
 class TensorBoardFiles(Tracker):
-    """Writes the main numbers as scalars, and now and then the values of all layers as a table of text."""
+    """Writes the hyper-parameters, the main numbers as scalars, and now and then the values of all layers as text."""
 
     def __init__(self, run: RunFacts) -> None:
         self._directory = run.directory / "tensorboard"
@@ -26,6 +29,7 @@ class TensorBoardFiles(Tracker):
         self._taken: Counter[str] = Counter()
         self._waiting: dict[str, tuple[int, dict[str, float]]] = {}
         self._manifest: dict[str, str] = {"manifest": _as_code(run.manifest)}
+        self._hyperparameters = hyperparameters(run.manifest)
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Add the main numbers of one record, and the table of its reading if that is due."""
@@ -36,6 +40,7 @@ class TensorBoardFiles(Tracker):
         if numbers:
             if self._manifest:
                 self._file.begin(record["step"])
+                self._file.describe(self._hyperparameters, METRICS)
             is_table_due = bool(values) and is_due(self._taken[reading])
             texts = {**self._manifest, **(self._table(reading) if is_table_due else {})}
             self._file.add(record["step"], numbers, texts)
@@ -45,6 +50,8 @@ class TensorBoardFiles(Tracker):
         """Finish the file; how to look at it."""
         for reading in sorted(self._waiting):
             self._file.add(self._waiting[reading][0], {}, self._table(reading))
+        if status == "finished":
+            self._file.end()
         self._file.close()
         return f"tensorboard --logdir {shlex.quote(str(self._directory))}"
 
@@ -61,13 +68,14 @@ class EventFile:
             from tensorboard.compat.proto.event_pb2 import Event, SessionLog
             from tensorboard.compat.proto.summary_pb2 import Summary
             from torch.utils.tensorboard import RecordWriter
-            from torch.utils.tensorboard.summary import scalar, text
+            from torch.utils.tensorboard.summary import hparams, scalar, text
         except ImportError as error:
             raise PluginError(
                 f'tracker "tensorboard": {error}; install it with: pip install "altgrad[tensorboard]"'
             ) from None
         self._event, self._session, self._summary = Event, SessionLog, Summary
-        self._scalar, self._text = scalar, text
+        self._scalar, self._text, self._hparams = scalar, text, hparams
+        self._ending: Any = None  # what says that the run finished, once it is described
         if directory.is_symlink():
             raise PluginError(f"{directory}: is a symbolic link, and nothing is written through a link; remove it")
         directory.mkdir(parents=True, exist_ok=True)
@@ -80,6 +88,17 @@ class EventFile:
     def begin(self, step: int) -> None:
         """Have TensorBoard forget what earlier files say of this step and later ones."""
         self._append(step=step, session_log=self._session(status=self._session.START))
+
+    def describe(self, values: Mapping[str, float | str], metrics: Sequence[str]) -> None:
+        """Write hyper-parameters, and which scalars the tab HParams shows beside them."""
+        experiment, start, self._ending = self._hparams(dict(values), dict.fromkeys(metrics, 0.0))
+        self._append(step=0, summary=experiment)
+        self._append(step=0, summary=start)
+
+    def end(self) -> None:
+        """Write that a described run has finished."""
+        if self._ending is not None:
+            self._append(step=0, summary=self._ending)
 
     def add(self, step: int, numbers: Mapping[str, float], texts: Mapping[str, str]) -> None:
         """Write numbers and texts of one step, by tag."""

@@ -19,6 +19,15 @@ READINGS = {
 OFFERS = {entry.name for entry in installed() if entry.kind in ("monitor", "intervention", "optimizer", "model")}
 
 
+OPTIONS = {
+    option
+    for entry in installed()
+    if entry.kind == "optimizer"
+    for option in (entry.item.plain_rate, *entry.item.controls)
+    if option is not None
+}
+
+
 def literals(path: Path) -> set[str]:
     """Every string of a file that is not a docstring, and the quoted names in docstrings' place."""
     tree = ast.parse(path.read_text())
@@ -28,10 +37,11 @@ def literals(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_the_core_names_no_reading_and_no_offer_of_a_plugin(path: Path) -> None:
-    assert sorted(literals(path) & (READINGS | OFFERS) - ORDINARY) == []
+def test_the_core_names_no_reading_no_offer_and_no_declared_option_of_a_plugin(path: Path) -> None:
+    assert sorted(literals(path) & (READINGS | OFFERS | OPTIONS) - ORDINARY) == []
 
 
 def test_there_are_names_to_look_for() -> None:
     assert {"stall-ratio", "weight-nan-count", "stable-rank"} <= READINGS
     assert {"flips", "adamw", "nanogpt"} <= OFFERS
+    assert {"plain_lr", "precondition"} <= OPTIONS

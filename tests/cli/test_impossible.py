@@ -7,36 +7,27 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.conftest import TINY_MODEL
+
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.conftest import Said
 
-MANIFEST = """
+MANIFEST = f"""
 [run]
 name = "tiny"
 steps = 30
 evaluate_every = 10
 
-[model]
-use = "nanogpt"
-n_layer = 1
-n_head = 2
-n_embd = 16
-block_size = 16
-
-[data]
-use = "synthetic"
-vocabulary = 16
-tokens = 5000
-batch_size = 2
+{TINY_MODEL.strip()}
 
 [optimizer]
 use = "adamw"
 
 [[recipe]]
 layers = "blocks.*"
-weight = { format = "e4m3" }
+weight = {{ format = "e4m3" }}
 """
 FLIPS = '[[monitor]]\nuse = "flips"\n'
 WIDEN = '[[intervention]]\nuse = "widen-stalled"\nto = "e3m4"\n'

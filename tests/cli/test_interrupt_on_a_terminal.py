@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import re
 import select
-import subprocess
+import signal
 import sys
 import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from rich.console import Console
+from rich.live import Live
+
+from altgrad_core.running.loop.signals import Signals
+
+if TYPE_CHECKING:
+    from tests.forks import Fork
 
 NOTICE = "SIGINT: finishing this step, then saving; once more to stop at once"
 
 
 class Terminal:
-    """A Python program on a terminal of its own, and everything that it wrote."""
+    """The program on a terminal of its own, and everything that it wrote; `start` is given what the process does first."""
 
-    def __init__(self, *arguments: object) -> None:
+    def __init__(self, start: Callable[[Callable[[], None]], Fork]) -> None:
         self._ours, theirs = pty.openpty()
         termios.tcsetwinsize(theirs, (40, 160))
-        environment = {**os.environ, "TERM": "xterm", "COLUMNS": "160", "LINES": "40"}
-        command = [sys.executable, *map(str, arguments)]
-        self.process = subprocess.Popen(
-            command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, preexec_fn=_take_terminal
-        )
+        self.process = start(lambda: _take_terminal(theirs))
         os.close(theirs)
         self.text = ""
 
@@ -63,29 +68,35 @@ class Terminal:
         return [line.rstrip() for line in lines]
 
 
-def _take_terminal() -> None:
-    """Make the terminal on standard input the one that controls this process, so that its Ctrl-C reaches it."""
-    import fcntl
-
+def _take_terminal(terminal: int) -> None:
+    """Make this terminal the one that controls this process, so that its Ctrl-C reaches it, and write there."""
+    os.environ.update({"TERM": "xterm", "COLUMNS": "160", "LINES": "40"})
     os.setsid()
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+    for descriptor in (0, 1, 2):
+        os.dup2(terminal, descriptor)
+    sys.stdin = os.fdopen(0, closefd=False)
 
 
 @pytest.mark.parametrize("kind", ["run", "study"])
-def test_an_interrupt_leaves_no_broken_frame_and_says_at_once_what_it_does(tiny: Path, kind: str) -> None:
+def test_an_interrupt_leaves_no_broken_frame_and_says_at_once_what_it_does(
+    tiny: Path, kind: str, fork: Callable[..., Fork]
+) -> None:
     if kind == "study":
         tiny.write_text(tiny.read_text() + '[matrix]\n"run.seed" = [1, 2]\n')
     out = tiny.parent / "out"
-    terminal = Terminal("-m", "altgrad_core", "run", tiny, "--out", out, "--set", "run.steps=100000")
+    command = ("run", tiny, "--out", out, "--set", "run.steps=100000")
+    terminal = Terminal(lambda before: fork(*command, before=before))
     shown = r"\D[1-9]\d*/100000"
     terminal.read_until(lambda text: re.search(shown, text) is not None)
+    assert -1 < terminal.text.find("0:00") < terminal.text.find("loading PyTorch")
     pressed = time.monotonic()
     terminal.press(b"\x03")
     terminal.read_until(lambda text: "SIGINT" in text)
     assert time.monotonic() - pressed < 5
     terminal.read_until(lambda text: "continue with" in text)
     terminal.read_until(lambda text: False)
-    assert terminal.process.wait(60) == 130
+    assert terminal.process.end() == 130
     screen = terminal.screen()
     assert screen.count(NOTICE) == 1
     frames = [line for line in screen if "continue with" not in line]
@@ -94,19 +105,14 @@ def test_an_interrupt_leaves_no_broken_frame_and_says_at_once_what_it_does(tiny:
     assert f"saved; continue with: {resumed}" in "".join(screen)
 
 
-TWICE = """
-import os, signal
-from rich.console import Console
-from rich.live import Live
-from altgrad_core.running.loop.signals import Signals
-with Live(console=Console(stderr=True)), Signals():
-    for _ in range(2):
-        os.kill(os.getpid(), signal.SIGINT)
-"""
+def test_a_second_interrupt_shows_the_cursor_again(fork: Callable[..., Fork]) -> None:
+    def interrupted(take: Callable[[], None]) -> None:
+        take()
+        with Live(console=Console(stderr=True)), Signals():
+            for _ in range(2):
+                os.kill(os.getpid(), signal.SIGINT)
 
-
-def test_a_second_interrupt_shows_the_cursor_again() -> None:
-    terminal = Terminal("-c", TWICE)
+    terminal = Terminal(lambda take: fork("--version", before=lambda: interrupted(take)))
     terminal.read_until(lambda text: False)
-    assert terminal.process.wait(60) == 130
+    assert terminal.process.end() == 130
     assert terminal.text.rfind("\x1b[?25h") > terminal.text.rfind("\x1b[?25l") > -1

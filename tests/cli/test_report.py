@@ -11,31 +11,22 @@ from typing import Any
 
 import pytest
 
-TINY = """
+from tests.conftest import TINY_MODEL
+
+TINY = f"""
 [run]
 name = "tiny"
 steps = 6
 evaluate_batches = 1
 
-[model]
-use = "nanogpt"
-n_layer = 1
-n_head = 2
-n_embd = 16
-block_size = 16
-
-[data]
-use = "synthetic"
-vocabulary = 16
-tokens = 5000
-batch_size = 2
+{TINY_MODEL.strip()}
 
 [optimizer]
 use = "adamw"
 
 [[recipe]]
 layers = "blocks.*"
-weight = { format = "e4m3" }
+weight = {{ format = "e4m3" }}
 
 [[monitor]]
 use = "flips"

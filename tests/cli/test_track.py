@@ -13,32 +13,20 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
+from altgrad_core import Tracker, TrackerSpec
+from altgrad_core.contracts.tracker import RunFacts
+from altgrad_core.records.record import Record
+from altgrad_core.registry import registry
+from altgrad_core.registry.discover import Offer, Plugin
+from altgrad_core.registry.registry import Registry
 from altgrad_core.results.lines import RecordReader
 
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory of a short finished run without a tracker."""
-    from altgrad_core.manifest.load import load_manifest
-    from altgrad_core.records.directory import RunDirectory
-    from altgrad_core.registry.registry import installed
-    from altgrad_core.running.assembly.resolve import resolve
-    from altgrad_core.running.session.session import begin
-    from tests.conftest import TINY
-
-    folder = tmp_path_factory.mktemp("finished")
-    (folder / "tiny.toml").write_text(TINY)
-    begin(
-        resolve(load_manifest(folder / "tiny.toml"), installed()),
-        RunDirectory(folder / "run"),
-        overwrite=False,
-        show=lambda record: None,
-    )
-    return folder / "run"
+if TYPE_CHECKING:
+    from tests.forks import Fork
 
 
 # ---- the command ----
@@ -56,7 +44,7 @@ def test_a_finished_run_is_handed_over(altgrad: Callable[..., Any], finished: Pa
     events = accumulator.EventAccumulator(str(run / "tensorboard")).Reload()
     losses = [pytest.approx(record["loss"]) for record in records if record["kind"] == "step"]
     assert [event.value for event in events.Scalars("train/loss")] == losses
-    assert len(events.Scalars("clock/tokens_per_second")) == 6
+    assert len(events.Scalars("clock/tokens_per_second")) == 8
 
 
 def test_every_cell_of_a_study_is_handed_over(altgrad: Callable[..., Any], finished: Path, tmp_path: Path) -> None:
@@ -133,60 +121,49 @@ def test_a_damaged_manifest_is_named(altgrad: Callable[..., Any], tmp_path: Path
 
 # ---- a tracker that hangs, and the end of the process ----
 
-HANGING = """
-import sys, threading
-from typing import ClassVar
-from altgrad_core import Tracker, TrackerSpec
-from altgrad_core.registry import registry
-from altgrad_core.registry.discover import Offer, Plugin
 
 class Hanging(Tracker):
-    def write(self, record):
+    def write(self, record: Record) -> None:
         threading.Thread(target=threading.Event().wait).start()  # for which the interpreter would wait, too
         threading.Event().wait()
 
-    def close(self, status):
+    def close(self, status: str) -> None:
         return None
 
-class Spec(TrackerSpec):
-    "Never comes back."
+
+class HangingSpec(TrackerSpec):
+    """Never comes back."""
+
     name: ClassVar = "hanging"
 
-    def build(self, run):
+    def build(self, run: RunFacts) -> Tracker:
         return Hanging()
 
-both = registry.Registry([*registry.installed().plugins, Plugin("here", "tests", "0", (Offer("tracker", "hanging", Spec),))])
-registry.installed = lambda: both
-from altgrad_core.cli.main import main
-main()
-"""
+
+@pytest.fixture
+def hanging_run(tiny: Path, fork: Callable[..., Fork], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Fork]:
+    """Start a run that is tracked by what hangs."""
+    offer = Plugin("here", "tests", "0", (Offer("tracker", "hanging", HangingSpec),))
+    both = Registry([*registry.installed().plugins, offer])
+    monkeypatch.setattr(registry, "installed", lambda: both)
+    tiny.write_text(tiny.read_text() + '\n[[tracker]]\nuse = "hanging"\npatience = 0.5\n')
+    return lambda steps: fork("run", tiny, "--out", tiny.with_name("run"), "--steps", steps)
 
 
-def hanging_run(tiny: Path, run: Path, *, steps: int, patience: float) -> subprocess.Popen[str]:
-    tiny.write_text(tiny.read_text() + f'\n[[tracker]]\nuse = "hanging"\npatience = {patience}\n')
-    arguments = ["run", str(tiny), "--out", str(run), "--steps", str(steps)]
-    return subprocess.Popen(
-        [sys.executable, "-u", "-c", HANGING, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
-def test_a_process_ends_although_a_tracker_hangs(tiny: Path, tmp_path: Path) -> None:
-    child = hanging_run(tiny, tmp_path / "run", steps=6, patience=0.5)
-    out, err = child.communicate(timeout=120)
-    assert child.returncode == 0
-    assert "tiny: finished after 6 steps" in out
-    assert "hanging: did not close in time and is left behind; " in err
+def test_a_process_ends_although_a_tracker_hangs(hanging_run: Callable[..., Fork], tmp_path: Path) -> None:
+    child = hanging_run(6)
+    assert child.end() == 0
+    assert "tiny: finished after 6 steps" in child.out
+    assert "hanging: did not close in time and is left behind; " in child.err
     assert (tmp_path / "run" / "summary.json").exists()
 
 
-def test_a_signal_ends_a_run_whose_tracker_hangs(tiny: Path, tmp_path: Path) -> None:
-    child = hanging_run(tiny, tmp_path / "run", steps=100000, patience=0.5)
-    assert child.stderr is not None
-    assert any("step 1/" in line for line in child.stderr)
-    child.send_signal(signal.SIGINT)
-    out, err = child.communicate(timeout=120)
-    assert child.returncode == 130
-    assert f"altgrad resume {tmp_path / 'run'}" in out + err
+def test_a_signal_ends_a_run_whose_tracker_hangs(hanging_run: Callable[..., Fork], tmp_path: Path) -> None:
+    child = hanging_run(100000)
+    child.wait_for("step 1/")
+    child.send(signal.SIGINT)
+    assert child.end() == 130
+    assert f"altgrad resume {tmp_path / 'run'}" in child.text()
 
 
 # ---- the network ----
@@ -254,17 +231,17 @@ def offline(tmp_path: Path, proxy: Proxy, **more: str) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("trackers", [(), ("tensorboard", "wandb")], ids=["without trackers", "with trackers"])
 def test_a_run_attempts_no_connection(
-    altgrad_process: Callable[..., Any], tiny: Path, tmp_path: Path, proxy: Proxy, trackers: tuple[str, ...]
+    altgrad_process: Callable[..., Any], tiny: Path, tmp_path: Path, proxy: Proxy
 ) -> None:
-    for tracker in trackers:
+    """With trackers, in a new process: that one loads and does all that a run without does, and more."""
+    for tracker in ("tensorboard", "wandb"):
         pytest.importorskip(tracker)
         tiny.write_text(tiny.read_text() + f'\n[[tracker]]\nuse = "{tracker}"\n')
     said = altgrad_process("run", tiny, "--out", tmp_path / "run", env=offline(tmp_path, proxy))
     assert said.code == 0
     assert "warning" not in said.err
-    assert {path.name for path in (tmp_path / "run").iterdir()} >= {"summary.json", *trackers}
+    assert {path.name for path in (tmp_path / "run").iterdir()} >= {"summary.json", "tensorboard", "wandb"}
     assert not (tmp_path / "attempts").exists()
     assert proxy.came == []
 

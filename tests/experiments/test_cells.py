@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from altgrad_core import ManifestError
+from altgrad_core.experiments.matrix.additions import additions
 from altgrad_core.experiments.matrix.cell import Cell, identity_of
 from altgrad_core.experiments.matrix.cells import Matrix
 from altgrad_core.experiments.matrix.endings import endings_in
@@ -85,6 +86,19 @@ def test_all_factors_are_tried_with_the_first_seed_then_the_best_with_all(matrix
     endings = {c.name: Ending("finished", losses[float(c.labels["optimizer.lr"])]) for c in first}
     assert rates(study.cells(dict(list(endings.items())[:2]))) == rates(first)
     assert rates(study.cells(endings)) == [*rates(first), (2, 0.1), (2, 1.0), (3, 0.1), (3, 1.0)]
+
+
+def test_what_a_search_adds_is_explained(matrix: Make) -> None:
+    text = "[matrix]\n'recipe[0].weight.format' = ['e5m2']\nrun.seed = [1, 2, 3]\n[matrix.search]\nfactors = [0.1, 1]\n"
+    study = matrix(text + "keep = 1\nbisections = 1\n")
+    first = study.cells({})
+    endings = {c.name: Ending("finished", float(c.labels["optimizer.lr"])) for c in first}
+    told = list(additions(study, study.cells(endings), before=[cell.name for cell in first]))
+    assert told == [
+        "search of e5m2: 2 more cells: 2 seeds at optimizer.lr = 0.01, around the best so far",
+        "search of e5m2: 1 more cell: does optimizer.lr = 0.3162 still learn?",
+    ]
+    assert not list(additions(study, first, before=[cell.name for cell in first]))
 
 
 def test_finer_rates_around_the_best_are_taken_by_all_seeds(matrix: Make) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from altgrad_core.cli.matrix import _display, print_table
+from altgrad_core.cli.cells import Standing
+from altgrad_core.cli.matrix import print_table
 from altgrad_core.experiments.matrix.cells import Matrix
 from altgrad_core.experiments.matrix.endings import directory_of, under_way_in
 from altgrad_core.experiments.workers.board import Board
@@ -59,5 +60,5 @@ def test_a_cell_whose_files_are_old_is_not_trained_now(matrix: Matrix, tmp_path:
 def test_the_display_lists_what_other_commands_train(matrix: Matrix, tmp_path: Path) -> None:
     name = half_done(matrix, tmp_path / "out")
     board = Board(cells=2, elsewhere=under_way_in(tmp_path / "out", matrix.cells({})))
-    table: Any = _display(board).renderables[1]
-    assert [next(iter(column.cells)) for column in table.columns][:2] == [f"{name} (another command)", "6/6"]
+    table: Any = Standing(board).table()
+    assert [next(iter(column.cells)) for column in table.columns][:2] == [name, "6/6"]

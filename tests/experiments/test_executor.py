@@ -266,10 +266,13 @@ def test_workers_end_when_their_parent_is_killed(study: Path, tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_four_commands_and_many_kills_finish_each_of_24_cells_once(study: Path, tmp_path: Path) -> None:
+def test_four_commands_and_many_kills_finish_each_of_24_cells_once(
+    study: Path, tmp_path: Path, record_property: Callable[[str, int], None]
+) -> None:
     out, chance = tmp_path / "out", random.Random(5)
     study.write_text(study.read_text().replace("run.seed = [1, 2]", f"run.seed = {list(range(12))}"))
     commands = [start("run", study, "--out", out, "--set", "run.steps=40") for _ in range(4)]
+    record_property("tried", 12)
     for _ in range(12):
         time.sleep(chance.uniform(0.5, 2.0))
         workers = [child for command in commands if command.poll() is None for child in _children(command.pid)]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -76,7 +78,19 @@ def test_figures_are_figures_of_matplotlib(study: StudyResult) -> None:
 
 def test_a_study_says_in_short_what_it_is(study: StudyResult) -> None:
     assert repr(study) == "<StudyResult study: 36 of 36 ended; manifold-adamw beats adamw in e4m3 and e5m2 (3 seeds)>"
-    assert study._repr_html_().startswith("<p><strong>manifold-adamw beats adamw in e4m3 and e5m2 (3 seeds)</strong>")
+    page = study._repr_html_()
+    assert page.startswith("<p><strong>manifold-adamw beats adamw in e4m3 and e5m2 (3 seeds)</strong>")
+    assert page.count("<tr>") == 1 + 4 and "<td>manifold-adamw</td>" in page
+    (picture,) = re.findall('<img src="data:image/png;base64,([^"]*)"', page)
+    assert base64.b64decode(picture).startswith(b"\x89PNG")
+
+
+def test_a_run_without_losses_is_a_heading_alone(write: Callable[..., Path], made: Any) -> None:
+    directory = write([made(optimizer="<b>x")]) / made(optimizer="<b>x").name
+    (directory / "records.jsonl").write_text("")
+    (directory / "summary.json").unlink()
+    page = ag.load(directory)._repr_html_()
+    assert page.startswith("<p><strong>") and "<img" not in page and "<b>" not in page
 
 
 def test_without_pandas_frames_say_what_to_install(study: StudyResult, monkeypatch: pytest.MonkeyPatch) -> None:

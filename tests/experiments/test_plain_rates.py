@@ -82,3 +82,19 @@ def test_where_the_optimizer_of_one_group_is_varied_there_is_nothing_to_say(stud
     found = study(varied)
     assert len(found.optimizers()) == 2
     assert about_rates(found) == []
+
+
+def test_the_option_is_the_one_that_a_plugin_declares(study: Read, made: Any) -> None:
+    both = [
+        made("e4m3", use, rate, seed, 2.0 + abs(rate - 0.1), options=options)
+        for use, options in (("adamw", {}), ("adamw-of-others", {"vector_lr": 0.002}))
+        for rate in (0.01, 0.1, 1.0)
+        for seed in (1, 2, 3)
+    ]
+    declared = {"plain_rates": {"adamw-of-others": "vector_lr"}, "controls": {}}
+    assert about_rates(study(both, place="declared", declared=declared)) == [
+        "The optimizer adamw-of-others trains the parameters that are not quantized at vector_lr = 0.002 at every rate, adamw at the rate "
+        "that is swept: the difference is not of the quantized weights alone; give them one rate in both, by vector_lr or by "
+        "[[optimizer.group]]."
+    ]
+    assert about_rates(study(both, place="undeclared", declared={"plain_rates": {}, "controls": {}})) == []

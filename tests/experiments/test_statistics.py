@@ -87,11 +87,12 @@ def test_both_intervals_together_see_what_is_there() -> None:
     assert agreed_sign(2, Interval(1, 0.9, 1.1), Interval(1, 0.9, 1.1)) == 0
 
 
-def test_students_interval_is_that_of_scipy() -> None:
-    expected = stats.ttest_1samp(SEVEN, 0).confidence_interval(0.95)
-    found = student_interval(SEVEN)
+def test_students_interval_is_that_of_a_table() -> None:
+    half = 4.302653 / 3**0.5  # of t with 2 degrees of freedom, and a standard deviation of 1
+    found = student_interval([1.0, 2.0, 3.0])
     assert found is not None
-    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    assert (found.low, found.high) == pytest.approx((2 - half, 2 + half))
+    assert student_interval([2.0, 2.0, 2.0]) == Interval(2.0, 2.0, 2.0)
 
 
 @pytest.mark.parametrize("values", [SEVEN, draws(6, 3), draws(9, 4, centre=1.0), [0.5] * 6, [0.0] * 6])

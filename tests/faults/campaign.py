@@ -3,7 +3,7 @@
     python -m tests.faults.campaign [--slow] [WORD]
 
 With `--slow` the large figures, without it those of the suite; with a word, only the rows that have it. What is not run keeps
-the result of its last run, which is in results.json.
+the result of its last run, which is in results.json. Results are kept after every test, so that a campaign may be stopped.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from __future__ import annotations
 import datetime
 import json
 import sys
-from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from tests.faults.rows import ROWS, Row
 
@@ -40,23 +40,32 @@ class Counter:
     """A plugin of pytest that counts tries and failures by test; `tried` is recorded by tests that try more than once."""
 
     def __init__(self) -> None:
-        self.found: Results = defaultdict(lambda: {"tried": 0, "failed": 0})
+        self.found: Results = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Count one test."""
+        """Count one test, and keep what is known so far."""
         if (report.when != "call" and not report.failed) or report.skipped:
             return
         size = "slow" if "slow" in report.keywords else "suite"
-        here = self.found[f"{report.nodeid.partition('[')[0]} {size}"]
+        here = self.found.setdefault(f"{report.nodeid.partition('[')[0]} {size}", {"tried": 0, "failed": 0})
         here["tried"] += int(dict(report.user_properties).get("tried", 1))
         here["failed"] += int(report.failed)
         here["on"] = datetime.datetime.now(datetime.UTC).date().isoformat()
+        keep(self.found)
 
 
 def read_results() -> Results:
     """What is known from earlier runs."""
     found: Results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     return found
+
+
+def keep(found: Results) -> None:
+    """Write results.json and the page, with these results in place of earlier ones of the same tests."""
+    with FileLock(RESULTS.with_suffix(".lock")):
+        results = dict(sorted({**read_results(), **found}.items()))
+        RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+        PAGE.write_text(page(results))
 
 
 def page(results: Mapping[str, Mapping[str, Any]]) -> str:
@@ -90,11 +99,8 @@ def main() -> int:
     counter = Counter()
     marker = "slow" if size == "slow" else "not slow"
     options = ["-q", "-p", "no:xdist", "-m", marker, f"--rootdir={ROOT}"]
-    code = int(pytest.main([*options, *(str(ROOT / test) for test in dict.fromkeys(tests))], plugins=[counter]))
-    results = {**read_results(), **counter.found}
-    RESULTS.write_text(json.dumps(dict(sorted(results.items())), indent=1) + "\n")
-    PAGE.write_text(page(results))
-    return code
+    keep({})
+    return int(pytest.main([*options, *(str(ROOT / test) for test in dict.fromkeys(tests))], plugins=[counter]))
 
 
 if __name__ == "__main__":

@@ -29,13 +29,13 @@ KILLS, LIMITS, MANY = "tests/faults/test_kills.py", "tests/faults/test_limits.py
 KILL, EXECUTOR = "tests/running/test_kill.py", "tests/experiments/test_executor.py"
 WRITER = f"{KILLS}::test_a_command_killed_while_it_writes_harms_nothing"
 TOKENS = f"{KILLS}::test_a_cache_of_tokens_killed_while_it_is_written_is_written_anew"
+PHASES = "tests/faults/test_phases.py::test_a_signal_in_any_phase_loses_nothing"
 SIGNALS = f"{KILLS}::test_a_run_stopped_continued_hung_up_or_killed_ends_the_same"
 CLI_KILLS = f"{KILL}::test_the_command_line_killed_and_resumed_until_it_is_done_leaves_the_same_run"
 TOGETHER = f"{MANY}::test_commands_on_one_study_that_are_killed_finish_each_cell_once"
 PARALLEL = f"{MANY}::test_a_run_of_two_processes_killed_until_it_is_done_is_the_same"
-FUZZ = (
-    "tests/manifest/test_fuzz.py::test_mutations_of_a_valid_manifest_are_resolved_or_refused_with_a_place_and_at_once"
-)
+FUZZ_FILE = "tests/manifest/test_fuzz.py"
+FUZZ = f"{FUZZ_FILE}::test_mutations_of_a_valid_manifest_are_resolved_or_refused_with_a_place_and_at_once"
 CHECKPOINT = "tests/running/test_checkpoint.py"
 SAME = "the same weights and records, bit for bit"
 
@@ -43,11 +43,12 @@ ROWS = (
     Row(
         "SIGKILL while a run trains and saves, in forks",
         SAME,
-        (f"{KILL}::test_fifty_kills_at_random_times_change_nothing",),
-        (f"{KILL}::test_five_hundred_kills_at_random_times_change_nothing",),
+        (f"{KILL}::test_kills_at_random_times_change_nothing",),
+        (f"{KILL}::test_kills_at_random_times_change_nothing",),
     ),
     Row("SIGKILL of the command line, then `resume`", SAME, (CLI_KILLS,), (CLI_KILLS,)),
     Row("SIGSTOP, SIGCONT, SIGHUP, SIGPIPE, SIGTERM, SIGINT, SIGKILL from loading to the end", SAME, (SIGNALS,), (SIGNALS,)),
+    Row("each of those signals in each of ten phases of a run and its report", SAME, (PHASES,), (PHASES,)),
     Row("SIGKILL while `report`, `track` and `export` write", "the run is untouched; the next try succeeds", (WRITER,), (WRITER,)),
     Row("SIGKILL while the cache of tokens is written", "whole or absent; written anew", (TOKENS,), (TOKENS,)),
     Row("two and three commands on one study, workers and commands killed", "each cell is finished once", (), (TOGETHER,)),
@@ -79,12 +80,18 @@ ROWS = (
     Row("umask 077", "private files; continued and reported", (f"{LIMITS}::test_with_a_strict_umask_all_is_private_and_can_be_continued",)),
     Row("names with newlines, 255 bytes, escapes, other scripts", "resumed, diagnosed, reported",
         (f"{LIMITS}::test_a_directory_may_have_any_name", f"{LIMITS}::test_a_name_that_is_too_long_is_refused")),
-    Row("the clock is set back by 30 days", "the same records", (f"{LIMITS}::test_a_clock_that_is_set_back_changes_nothing",)),
+    Row("files of a later date than today", "the same records", (f"{LIMITS}::test_files_from_the_future_change_nothing",)),
+    Row("the clock is set back by 30 days during a run", "the same weights and records; nothing waits", (),
+        (f"{LIMITS}::test_a_clock_that_is_set_back_during_a_run_changes_nothing",)),
+    Row("no more processes and threads, as another user", "one message, or it succeeds; what was there stays",
+        (f"{LIMITS}::test_where_no_process_can_be_started_a_command_says_so",)),
     Row(
         "a disk that is full under `run`, `report`, `export`, `track`",
         "one message; the run is untouched",
         ("tests/faults/test_full_disk.py::test_a_command_on_a_full_disk_says_so",),
     ),
+    Row("a disk that is full under W&B", "the run finishes, or a message; the records are whole", (),
+        ("tests/faults/test_full_disk.py::test_a_disk_that_is_full_under_wandb_does_not_touch_the_run",)),
     Row(
         "a disk that is full under the cache of tokens",
         "a warning; nothing is left behind",
@@ -118,6 +125,7 @@ ROWS = (
         ("tests/cli/test_damaged_study.py::test_every_file_of_a_study_may_be_damaged",),
         ("tests/cli/test_damaged_study.py::test_every_file_of_a_study_may_be_damaged_often",),
     ),
+    Row("a manifest edited after the checkpoint", "refused, with the way to do what was meant", ("tests/cli/test_edited_manifest.py::test_a_run_whose_manifest_was_edited_is_refused",)),
     Row("one bit of a checkpoint flipped", "noticed", (f"{CHECKPOINT}::test_two_hundred_flipped_bits_are_noticed",)),
     Row("a checkpoint cut short", "noticed", (f"{CHECKPOINT}::test_two_hundred_truncations_are_noticed",)),
     Row("a pipe in place of a file of a run", "nothing waits", ("tests/test_reading.py::test_a_pipe_in_a_run_directory_holds_nobody_up",)),
@@ -127,7 +135,9 @@ ROWS = (
         ("tests/faults/test_stranger.py::test_nothing_in_it_is_executed_and_nothing_else_written_to",
          "tests/faults/test_stranger.py::test_import_paths_are_not_followed_but_where_that_is_trusted"),
     ),
-    Row("mutated manifests", "resolved, or refused with a place, at once", (FUZZ,)),
+    Row("mutated manifests, in TOML, JSON and YAML", "resolved, or refused with a place, within 2 s", (FUZZ,), (FUZZ,)),
+    Row("arbitrary tables and bytes as a manifest", "resolved, or refused with a message", (f"{FUZZ_FILE}::test_any_tables_are_resolved_or_refused_with_a_message",
+        f"{FUZZ_FILE}::test_any_bytes_are_refused_with_a_message_that_names_the_file")),
     Row("broken plugins", "listed with the reason; the others work",
         ("tests/registry/test_discover.py::test_a_broken_plugin_is_listed_with_its_reason_and_the_others_work",)),
     Row("two plugins of one name", "neither is used; both are named", ("tests/registry/test_discover.py::test_of_two_strangers_with_one_name_neither_wins",)),

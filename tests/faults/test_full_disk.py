@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from altgrad_text import cache
 
-from tests.conftest import TINY
-from tests.faults.forks import files_in
+from tests.conftest import QUICK, TINY
+from tests.forks import files_in
 
 if TYPE_CHECKING:
-    from tests.faults.forks import Fork
+    from tests.forks import Fork
 
 Start = Callable[..., "Fork"]
 
@@ -95,3 +95,30 @@ def test_kernels_that_cannot_be_kept_are_used_all_the_same(disk: Path, tmp_path:
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stderr.count("are not kept") == 1, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["run", "track"])
+def test_a_disk_that_is_full_under_wandb_does_not_touch_the_run(
+    command: str, disk: Path, finished: Path, tmp_path: Path, fork: Start
+) -> None:
+    """The real wandb, offline: its files are on the full disk, by a link that stands where its folder would be made."""
+    pytest.importorskip("wandb")
+    run = tmp_path / "run"
+    (tmp_path / "tiny.toml").write_text(QUICK + '[[tracker]]\nuse = "wandb"\nmode = "offline"\npatience = 20\n')
+    if command == "track":
+        shutil.copytree(finished, run)
+    run.mkdir(exist_ok=True)
+    (disk / "other").write_bytes(b"x" * (os.statvfs(disk).f_bavail * os.statvfs(disk).f_bsize))
+    (run / "wandb").symlink_to(disk)
+    words = (
+        ("track", run, "--to", "wandb", "--set", "mode=offline")
+        if command == "track"
+        else ("run", tmp_path / "tiny.toml", "--out", run)
+    )
+    one = fork(*words, before=lambda: os.environ.update(WANDB_ERROR_REPORTING="false"))
+    code = one.end()
+    assert "Traceback" not in one.text(), one.text()
+    assert code == (0 if command == "run" else 1), one.text()
+    assert "wandb" in one.text(), one.text()  # it is told that something of it was lost
+    assert (run / "records.jsonl").read_bytes() == (finished / "records.jsonl").read_bytes()

@@ -15,10 +15,10 @@ import pytest
 from altgrad_text import cache
 
 from tests.conftest import TINY
-from tests.faults.forks import files_in
+from tests.forks import files_in
 
 if TYPE_CHECKING:
-    from tests.faults.forks import Fork
+    from tests.forks import Fork
 
 Start = Callable[..., "Fork"]
 HOW_OFTEN = [3, pytest.param(60, marks=pytest.mark.slow)]

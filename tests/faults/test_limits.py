@@ -6,8 +6,10 @@ import os
 import resource
 import shutil
 import stat
+import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -16,11 +18,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from altgrad_core.cli.main import main
-from tests.conftest import TINY
-from tests.faults.forks import files_in
+from tests.conftest import QUICK, TINY
+from tests.forks import files_in
 
 if TYPE_CHECKING:
-    from tests.faults.forks import Fork
+    from tests.forks import Fork
 
 Start = Callable[..., "Fork"]
 NOBODY = 65534
@@ -157,7 +159,7 @@ def test_a_name_that_is_too_long_is_refused(tmp_path: Path, finished: Path, fork
     ), one.text()
 
 
-def test_a_clock_that_is_set_back_changes_nothing(tmp_path: Path, finished: Path, fork: Start) -> None:
+def test_files_from_the_future_change_nothing(tmp_path: Path, finished: Path, fork: Start) -> None:
     run = _copied(finished, tmp_path)
     for path in tmp_path.rglob("*"):
         later = path.stat().st_mtime + 30 * 86_400
@@ -165,3 +167,85 @@ def test_a_clock_that_is_set_back_changes_nothing(tmp_path: Path, finished: Path
     half = tmp_path / "half"
     assert fork("resume", half).end() == 0
     assert (half / "records.jsonl").read_bytes() == (run / "records.jsonl").read_bytes()
+
+
+FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(FAKETIME is None, reason="libfaketime is not installed")
+def test_a_clock_that_is_set_back_during_a_run_changes_nothing(tmp_path: Path, finished: Path) -> None:
+    """The clock of the machine, for this process, by a library that stands before the C library's."""
+    manifest, clock, run = tmp_path / "tiny.toml", tmp_path / "clock", tmp_path / "run"
+    manifest.write_text(QUICK.replace("steps = 8", "steps = 400"))
+    clock.write_text("+0")
+    faked = {"LD_PRELOAD": str(FAKETIME), "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}  # fmt: skip
+    command = [sys.executable, "-m", "altgrad_core", "run", str(manifest), "--out", str(run)]
+    with subprocess.Popen(command, env={**os.environ, **faked}, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert any("step 1/" in line for line in process.stderr)
+        clock.write_text("-30d")
+        said = process.stderr.read()
+    assert process.returncode == 0 and "warning" not in said, said
+    told = subprocess.run(
+        [sys.executable, "-c", "import time; print(time.time())"], env={**os.environ, **faked}, check=True, stdout=subprocess.PIPE
+    )  # fmt: skip
+    assert float(told.stdout) < time.time() - 29 * 86_400  # the process was told another time
+    whole = tmp_path / "whole"
+    subprocess.run([*command[:-1], str(whole)], check=True, capture_output=True)
+    assert (run / "records.jsonl").read_bytes() == (whole / "records.jsonl").read_bytes()
+
+
+@as_root
+@pytest.mark.parametrize("command", ["run", "study", "track", "report"])
+def test_where_no_process_can_be_started_a_command_says_so(
+    command: str, finished: Path, public: Path, tmp_path: Path, fork: Start
+) -> None:
+    run = _copied(finished, public)
+    (public / "tiny.toml").write_text(TINY + '[[tracker]]\nuse = "tensorboard"\n')
+    (public / "study.toml").write_text(TINY + '[matrix]\n"run.seed" = [1, 2]\n')
+    for path in [public, *public.rglob("*")]:
+        os.chown(path, NOBODY, NOBODY)
+    before = files_in(run)
+    words = (
+        ("run", public / "study.toml", "--out", public / "new")
+        if command == "study"
+        else COMMANDS[command](public, run)
+    )
+    warm = COMMANDS["run" if command == "study" else command](tmp_path, _copied(finished, tmp_path))
+
+    def alone() -> None:
+        _nobody(warm)
+        resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+        sys.argv = ["altgrad", *map(str, words)]
+
+    one = fork(*words, before=alone)
+    code = one.end()
+    assert "Traceback" not in one.text(), one.text()
+    assert code == 0 or "altgrad: " in one.text(), (code, one.text())
+    assert code in (0, 1), (code, one.text())
+    assert {name: content for name, content in files_in(run).items() if name in before} == before
+
+
+@as_root
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_a_folder_that_cannot_be_read_does_not_hide_the_others(
+    options: tuple[str, ...], finished: Path, public: Path, fork: Start
+) -> None:
+    shutil.copytree(finished, public / "mine")
+    shutil.copytree(finished, public / "secret")
+    for path in (public / "mine").rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    (public / "mine").chmod(0o755)
+    (public / "secret").chmod(0o700)
+    words = ("runs", public, *options)
+
+    def as_nobody() -> None:
+        _nobody(words)
+        print("as another user:")
+        sys.argv = ["altgrad", *map(str, words)]
+
+    one = fork(*words, before=as_nobody)
+    assert one.end() == 0, one.text()
+    whole, _, listed = one.out.partition("as another user:")
+    assert ("secret" in whole, "mine" in listed, "secret" in listed) == (True, True, False), one.text()

@@ -27,7 +27,7 @@ from altgrad_core.running.session.branch import Parent
 from altgrad_core.running.session.session import begin, resume
 from altgrad_core.running.state.checkpoint import checkpoint_steps
 from tests.conftest import TINY
-from tests.faults.forks import files_in
+from tests.forks import files_in
 
 STEPS = 5
 TEXT = TINY.replace("steps = 6", f"steps = {STEPS}").replace("n_embd = 16", "n_embd = 4")

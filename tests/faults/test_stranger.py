@@ -14,17 +14,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.forks import files_in
+from tests.forks import files_in
 
 if TYPE_CHECKING:
-    from tests.faults.forks import Fork
+    from tests.forks import Fork
 
 Start = Callable[..., "Fork"]
 ESCAPE = "\x1b]0;owned\x07\x1b[2J"
 COMMANDS = (
     ("diagnose", "{run}"), ("report", "{run}"), ("check", "{run}/resolved.toml"), ("track", "{run}", "--to", "tensorboard"),
-    ("export", "{run}", "--out", "{here}/model.safetensors"), ("resume", "{run}", "--no-imports"),
+    ("export", "{run}", "--out", "{here}/model.safetensors", "--no-imports"),
+    ("evaluate", "{run}", "--batches", "1", "--calibrate", "1", "--no-imports"), ("resume", "{run}", "--no-imports"),
 )  # fmt: skip
+
+IMPORTING = (("resume",), ("export", "--out", "model.safetensors"), ("evaluate",), ("advise", "--bits", "6"))
 
 
 class Evil:
@@ -131,13 +134,14 @@ def test_import_paths_are_not_followed_but_where_that_is_trusted(
     text = text.replace(names[table], 'use = "evil:make"')
     (run / "resolved.toml").write_text(text)
     _seal_again(run, text)
-    for command in (("diagnose", "."), ("report", "."), ("resume", "--no-imports", ".")):
+    for command in (("diagnose", "."), ("report", ".")):
         one = fork(*command, before=lambda: os.chdir(run))
-        code = one.end()
-        assert not mark.exists(), (command, one.text())
-        assert code == (2 if command[0] == "resume" else 0), (command, one.text())
-    assert "altgrad: resolved.toml:" in one.text()
-    assert f'{table}.use: "evil:make" would be imported, and --no-imports forbids it; look at the code' in one.text()
+        assert (one.end(), mark.exists()) == (0, False), (command, one.text())
+    for command in IMPORTING:
+        one = fork(*command, ".", "--no-imports", before=lambda: os.chdir(run))
+        assert (one.end(), mark.exists()) == (2, False), (command, one.text())
+        refused = f'{table}.use: "evil:make" would be imported, and --no-imports forbids it; look at the code first'
+        assert "altgrad: resolved.toml:" in one.text() and refused in one.text(), one.text()
 
 
 def _seal_again(run: Path, resolved: str) -> None:

@@ -6,6 +6,7 @@ import json
 import random
 import time
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -146,11 +147,13 @@ def answer(path: Path) -> str | None:
 @pytest.mark.parametrize("suffix", [".toml", ".json", ".yaml"])
 @pytest.mark.parametrize("matrix", ["", MATRIX])
 def test_mutations_of_a_valid_manifest_are_resolved_or_refused_with_a_place_and_at_once(
-    tmp_path: Path, tiny: Path, suffix: str, matrix: str, rounds: int
+    tmp_path: Path, tiny: Path, suffix: str, matrix: str, rounds: int, record_property: Callable[[str, int], None]
 ) -> None:
     chance, valid = random.Random(suffix + matrix), tomllib.loads(tiny.read_text() + matrix)
     path = tmp_path / f"m{suffix}"
-    for number in range(rounds // (4 if matrix else 2)):
+    tries = rounds // (4 if matrix else 2)
+    record_property("tried", tries)
+    for number in range(tries):
         data = valid
         for _ in range(chance.randint(0, 3)):
             data = mutated(data, chance)

@@ -12,7 +12,7 @@ from altgrad_minifloat import altgrad_formats
 from pydantic import ValidationError
 
 from altgrad_core.errors import FormatError
-from altgrad_core.manifest.schema import QuantizerTable
+from altgrad_core.manifest.recipe_schema import QuantizerTable
 from altgrad_core.numerics import backends, ops, rounding, tiling
 from altgrad_core.numerics.backends import ORDER, choose, load, reference
 from altgrad_core.numerics.backends.case import Case

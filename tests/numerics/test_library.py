@@ -28,7 +28,7 @@ def noise(*shape: int) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(0)) * 3
 
 
-@pytest.mark.parametrize("how", HOWS, ids=name_of)
+@pytest.mark.parametrize("how", HOWS, ids=str)
 def test_torch_gives_what_the_operation_gives(how):
     x = noise(5, 70)
     got, expected = quantize(x, how, key=3), ops.quantize(x, how, key=3)
@@ -38,7 +38,7 @@ def test_torch_gives_what_the_operation_gives(how):
     assert torch.equal(again.values, got.values) and torch.equal(again.scale, got.scale)
 
 
-@pytest.mark.parametrize("how", HOWS, ids=name_of)
+@pytest.mark.parametrize("how", HOWS, ids=str)
 def test_the_gradient_is_that_of_the_operation(how):
     x, y = (noise(5, 70).requires_grad_() for _ in range(2))
     weights = noise(5, 70)
@@ -47,17 +47,17 @@ def test_the_gradient_is_that_of_the_operation(how):
     assert torch.equal(x.grad, y.grad)
 
 
-@pytest.mark.parametrize("how", HOWS, ids=name_of)
+@pytest.mark.parametrize("how", HOWS, ids=str)
 def test_torchs_own_checks_pass(how):
     x = noise(5, 70)
     tests = ("test_schema", "test_faketensor", "test_aot_dispatch_dynamic")
     torch.library.opcheck(torch.ops.altgrad.quantize.default, (x, name_of(how), None, 3), test_utils=tests)
     torch.library.opcheck(
-        torch.ops.altgrad.fake_quantize.default, (x.requires_grad_(), name_of(how), 3), test_utils=tests
+        torch.ops.altgrad.fake_quantize.default, (x.requires_grad_(), name_of(how), None, 3), test_utils=tests
     )
 
 
-@pytest.mark.parametrize("how", HOWS, ids=name_of)
+@pytest.mark.parametrize("how", HOWS, ids=str)
 def test_a_fake_tensor_has_the_shapes_and_types(how):
     x = noise(5, 70)
     expected = ops.quantize(x, how, key=3)
@@ -67,7 +67,7 @@ def test_a_fake_tensor_has_the_shapes_and_types(how):
         assert (mine.shape, mine.dtype) == (its.shape, its.dtype)
 
 
-@pytest.mark.parametrize("how", HOWS, ids=name_of)
+@pytest.mark.parametrize("how", HOWS, ids=str)
 def test_vmap_quantizes_each_tensor_at_its_own_scales(how):
     xs = noise(3, 4, 64) * torch.tensor([1.0, 10.0, 1e-3]).view(3, 1, 1)
     got = torch.vmap(lambda x: fake_quantize(x, how, key=3))(xs)

@@ -172,7 +172,6 @@ def test_it_takes_cuda_tensors_and_no_others():
         {"device": "xpu"},
         {"device": "mps"},
         {"dtype": torch.float64},
-        {"operation": "rung"},
     ):
         assert not triton.supports(case._replace(**changed))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from fractions import Fraction
 
 import pytest
@@ -35,7 +36,7 @@ class ExactLine:
         self.origin = format.grid.origin
 
     def position(self, x: Fraction) -> Fraction:
-        cell = max(0, min(len(self.values) - 2, sum(v <= x for v in self.values) - 1))
+        cell = max(0, min(len(self.values) - 2, bisect_right(self.values, x) - 1))
         low, high = self.values[cell], self.values[cell + 1]
         return cell - self.origin + (x - low) / (high - low)
 

@@ -23,7 +23,8 @@ class Obvious:
     def rung(self, x: float) -> int:
         """The nearest, ties to the even one."""
         distance = [abs(x - value) for value in self.values]
-        near = [index - self.origin for index, d in enumerate(distance) if d == min(distance)]
+        least = min(distance)
+        near = [index - self.origin for index, d in enumerate(distance) if d == least]
         return min(near, key=lambda rung: rung % 2)
 
     def position(self, x: float) -> float:

@@ -41,7 +41,7 @@ def descend(function: Callable[[Tensor], Tensor], start: Tensor, format: str, na
     optimizer = build_optimizer(name, plan.params(), weight_decay=0.0, **options)
     losses = []
     for step in range(200):
-        torch.manual_seed(step)
+        torch.default_generator.manual_seed(step)
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"] * (1 - step / 200)
         loss = function(model(torch.eye(start.shape[1])).T)

@@ -337,6 +337,42 @@ def test_tensorboard_shows_the_steps_of_a_resumed_or_replayed_run_once(run, tmp_
     assert numbers["train/loss"] == [(1, 1.0), (2, 1.0), (3, 1.0), (4, 2.0), (5, 2.0), (6, 2.0), (7, 2.0)]
 
 
+MANIFEST = {
+    "run": {"name": "demo", "seed": 7},
+    "model": {"use": "nanogpt", "tied": True, "bias": False},
+    "optimizer": {"use": "adamw", "lr": 0.5, "betas": [0.9, 0.95], "group": [{"layers": "blocks.*", "lr": 0.25}]},
+    "recipe": [{"layers": "*", "weight": {"format": "e4m3"}}],
+    "monitor": [{"use": "flips"}],
+    "tracker": [{"use": "tensorboard"}],
+    "data": {"use": "synthetic", "seed": None},
+}
+
+
+@pytest.mark.parametrize(("status", "is_told"), [("finished", True), ("diverged", False)])
+def test_tensorboard_has_the_hyperparameters_beside_the_losses(tmp_path, status, is_told):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    from tensorboard.plugins.hparams import metadata
+
+    tracker = TensorBoard().build(RunFacts(name="demo", directory=tmp_path, manifest=MANIFEST))
+    for record in (STEP, EVALUATION):
+        tracker.write(record)
+    tracker.close(status)
+    events = accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    told = events.summary_metadata
+    begun = metadata.parse_session_start_info_plugin_data(told[metadata.SESSION_START_INFO_TAG].plugin_data.content)
+    found = {key: value.number_value or value.string_value for key, value in begun.hparams.items()}
+    assert found == {
+        "run.seed": 7, "model.use": "nanogpt", "model.tied": "true", "model.bias": "false",
+        "optimizer.use": "adamw", "optimizer.lr": 0.5, "optimizer.betas": "[0.9, 0.95]",
+        "optimizer.group[0].layers": "blocks.*", "optimizer.group[0].lr": 0.25,
+        "recipe[0].layers": "*", "recipe[0].weight.format": "e4m3", "data.use": "synthetic",
+    }  # fmt: skip
+    content = told[metadata.EXPERIMENT_TAG].plugin_data.content
+    metrics = [metric.name.tag for metric in metadata.parse_experiment_plugin_data(content).metric_infos]
+    assert metrics == ["val/loss", "train/loss"] and set(metrics) <= set(events.Tags()["scalars"])
+    assert (metadata.SESSION_END_INFO_TAG in told) is is_told
+
+
 def test_a_missing_tensorboard_names_the_extra(run, monkeypatch):
     monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
     monkeypatch.setitem(sys.modules, "tensorboard", None)

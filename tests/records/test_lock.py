@@ -8,7 +8,9 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,6 +19,9 @@ from altgrad_core.records import lock
 from altgrad_core.records.directory import DirectoryInUse, RunDirectory
 from altgrad_core.records.heartbeat import Heartbeat
 from altgrad_core.records.lock import Lock
+
+if TYPE_CHECKING:
+    from tests.forks import Fork
 
 NO_LOCKS = {
     "does nothing": "fcntl.flock = lambda *given: None",
@@ -79,11 +84,14 @@ def test_of_two_processes_one_gets_the_directory_where_file_locks_do_not_work(fl
     assert ["lost", "won"] in results
 
 
-def test_a_run_says_that_file_locks_do_not_work_and_what_guards_it(flock: str, tmp_path: Path, tiny: Path) -> None:
-    command = [sys.executable, "-m", "altgrad_core", "run", str(tiny), "--out", str(tmp_path / "run"), "--steps", "1"]
-    said = subprocess.run(command, env=broken(tmp_path), capture_output=True, text=True)
-    assert said.returncode == 0, said.stderr
-    assert f"{SAID[flock]}; this run is guarded by a heartbeat file\n" in said.stderr
+def test_a_run_says_that_file_locks_do_not_work_and_what_guards_it(
+    flock: str, tmp_path: Path, tiny: Path, fork: Callable[..., Fork]
+) -> None:
+    said = fork(
+        "run", tiny, "--out", tmp_path / "run", "--steps", "1", before=lambda: exec(f"import errno, fcntl, os\n{NO_LOCKS[flock]}", {})
+    )  # fmt: skip
+    assert said.end() == 0, said.err
+    assert f"{SAID[flock]}; this run is guarded by a heartbeat file\n" in said.err
 
 
 def test_the_lock_of_a_killed_process_of_this_machine_is_free_at_once(flock: str, tmp_path: Path) -> None:

@@ -1,14 +1,10 @@
-"""A process that trains in forks of itself and kills each at a random time, until the run is done.
+"""Trains in forks of this process and kills each at a random time, until the run is done.
 
-    python kill_forks.py MANIFEST RUN_DIR KILLS SEED
-
-Importing torch takes seconds and a fork takes none, so hundreds of kills take a minute. Nothing is imported by
-tests; they start it. Prints one line of JSON: kills, runs finished, and where the kills fell.
+Importing torch takes seconds and a fork takes none, so hundreds of kills take a minute.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import shutil
@@ -16,6 +12,7 @@ import signal
 import sys
 import time
 from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -23,7 +20,6 @@ import torch
 from altgrad_core.manifest.load import load_manifest
 from altgrad_core.records.directory import RunDirectory
 from altgrad_core.registry.registry import installed
-from altgrad_core.results.lines import RecordReader
 from altgrad_core.running.assembly.resolve import resolve
 from altgrad_core.running.session.session import begin, resume
 from altgrad_core.running.state.checkpoint import checkpoint_steps
@@ -81,30 +77,37 @@ def outcome(directory: Path) -> dict[str, bytes]:
     return {**files, "records.jsonl": (directory / "records.jsonl").read_bytes()}
 
 
-def main() -> None:
+@dataclass
+class Counted:
+    """What came of it: kills, runs that were finished, how many of them differ, and where the kills fell."""
+
+    kills: int = 0
+    runs: int = 0
+    differences: int = 0
+    fell: Counter[str] = field(default_factory=Counter)
+
+
+def killed_in_forks(manifest: Path, directory: Path, *, kills: int, seed: int) -> Counted:
     """Kill until there were enough kills and the last run is finished; compare every finished run with a whole one."""
-    manifest, directory, kills, seed = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
     torch.set_num_threads(1)
-    choose, fell, finished, differences, killed = random.Random(seed), Counter[str](), 0, 0, 0
+    choose, counted = random.Random(seed), Counted()
     whole = directory.with_name("whole")
     attempt(manifest, directory.with_name("warm"))  # everything is imported and compiled before the first fork
     started = time.monotonic()
     attempt(manifest, whole)
     longest = max(LONGEST_LIFE, (time.monotonic() - started) / 3)
     expected = outcome(whole)
-    while killed < kills or not (directory / "summary.json").exists():
+
+    def compare() -> None:
+        counted.runs += 1
+        counted.differences += outcome(directory) != expected
+
+    while counted.kills < kills or not (directory / "summary.json").exists():
         if (directory / "summary.json").exists():
-            finished += 1
-            differences += outcome(directory) != expected
+            compare()
             shutil.rmtree(directory)
-        if not in_a_fork(manifest, directory, choose.uniform(0.01, longest) if killed < kills else None):
-            killed += 1
-            fell[where(directory)] += 1
-    finished += 1
-    differences += outcome(directory) != expected
-    resumed = sum(record["kind"] == "resumed" for record in RecordReader(directory / "clock.jsonl"))
-    print(json.dumps({"kills": killed, "runs": finished, "differences": differences, "fell": fell, "resumed": resumed}))
-
-
-if __name__ == "__main__":
-    main()
+        if not in_a_fork(manifest, directory, choose.uniform(0.01, longest) if counted.kills < kills else None):
+            counted.kills += 1
+            counted.fell[where(directory)] += 1
+    compare()
+    return counted

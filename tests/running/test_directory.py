@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -19,14 +20,15 @@ from altgrad_core.records.directory import RunDirectory
 
 if TYPE_CHECKING:
     from tests.conftest import Said
-    from tests.running.conftest import Process, Runs
+    from tests.forks import Fork
+    from tests.running.conftest import Runs
 
 
 def test_a_directory_in_use_is_refused_at_once(
-    runs: Runs, process: Callable[..., Process], altgrad: Callable[..., Said]
+    runs: Runs, fork: Callable[..., Fork], altgrad: Callable[..., Said]
 ) -> None:
     manifest, run = runs.manifest(("steps = 20", "steps = 100000")), runs.folder / "run"
-    first = process("run", manifest, "--out", run)
+    first = fork("run", manifest, "--out", run)
     first.wait_for("step 1/")
     for command in (("run", manifest, "--out", run), ("run", manifest, "--out", run, "--overwrite"), ("resume", run)):
         began = time.monotonic()
@@ -204,12 +206,20 @@ def test_no_run_is_called_as_the_link_is(
     assert (runs.folder / "runs" / "one" / "summary.json").exists()
 
 
+@pytest.fixture(scope="module")
+def old_and_whole(shared_runs: Runs) -> Runs:
+    """A run of another seed, in `old`, that was interrupted and has lost its summary; and the one that replaces it, in `whole`."""
+    shared_runs.begin("old", "run.seed=12", at=7)
+    (shared_runs.folder / "old" / "summary.json").write_text("{}")
+    shared_runs.begin("whole")
+    return shared_runs
+
+
 @pytest.mark.parametrize("steps", range(1, 9))
 def test_killed_while_it_overwrites_nothing_of_the_old_run_gets_into_the_new_one(
-    steps: int, runs: Runs, monkeypatch: pytest.MonkeyPatch
+    steps: int, old_and_whole: Runs, runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runs.begin("run", "run.seed=12", at=7)
-    (runs.folder / "run" / "summary.json").write_text("{}")
+    shutil.copytree(old_and_whole.folder / "old", runs.folder / "run")
     left = [steps]
 
     def counted(honest: object) -> Callable[..., None]:
@@ -223,15 +233,13 @@ def test_killed_while_it_overwrites_nothing_of_the_old_run_gets_into_the_new_one
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "unlink", counted(Path.unlink))
-        patch.setattr("shutil.rmtree", counted(__import__("shutil").rmtree))
-        try:
+        patch.setattr("shutil.rmtree", counted(shutil.rmtree))
+        with pytest.raises(KeyboardInterrupt):
             runs.begin(overwrite=True)
-        except KeyboardInterrupt:
-            with pytest.raises(ManifestError, match="an unfinished run is here"):
-                runs.begin()
+    with pytest.raises(ManifestError, match="an unfinished run is here"):
+        runs.begin()
     runs.begin(overwrite=True)
-    runs.begin("whole")
-    assert runs.result() == runs.result("whole")
+    assert runs.result() == old_and_whole.result("whole")
 
 
 def test_a_manifest_that_cannot_be_assembled_deletes_nothing(runs: Runs) -> None:

@@ -8,7 +8,7 @@ from itertools import groupby
 
 from altgrad_core.experiments.figures.front import Dot, front
 from altgrad_core.experiments.figures.palette import COLOURS
-from altgrad_core.experiments.report.blocks import Block, Gallery, Grid, Page, Panel, Section, Text, table_of
+from altgrad_core.experiments.report.blocks import Block, Gallery, Page, Panel, Section, Text, TextTable, table_of
 from altgrad_core.running.evaluation.advise import Advice, Point
 from altgrad_core.running.evaluation.sensitivity import Option, Sensitivity
 
@@ -87,7 +87,7 @@ def _short(advice: Advice) -> Block:
     return Text(sentence(advice))
 
 
-def _points(advice: Advice) -> Grid:
+def _points(advice: Advice) -> TextTable:
     rows = [
         (
             p.name,
@@ -105,7 +105,7 @@ def _points(advice: Advice) -> Grid:
     )
 
 
-def _layers(advice: Advice) -> Grid:
+def _layers(advice: Advice) -> TextTable:
     rows = []
     for operand in advice.operands:
         taken = _taken(advice, operand)
@@ -143,7 +143,7 @@ def _taken(advice: Advice, operand: Sensitivity) -> Option:
     return next(option for option in operand.options if option.quantizer == quantizer)
 
 
-def _kinds(advice: Advice) -> Grid:
+def _kinds(advice: Advice) -> TextTable:
     """Layers whose paths differ only in numbers are of one kind."""
 
     def key(operand: Sensitivity) -> tuple[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from statistics import fmean
 
 from altgrad_core.experiments.evidence.analysis import Analysis
 from altgrad_core.experiments.evidence.arms import FEWEST_SEEDS, Arm
@@ -23,7 +24,13 @@ def cautions(analysis: Analysis, shown: Sequence[Effect], *, is_refused: bool = 
     found = [*_on_files(study), *unequal_rates(study, shown)]
     found += [] if is_refused else _on_seeds(shown)
     found += [*_on_tuning(shown, is_refused=is_refused), *_on_divergence(analysis, shown), *_on_chance(shown)]
-    found += [*_on_left_out(shown), *_on_gaps(study), *_on_variants(analysis, shown), *_on_size(study)]
+    found += [
+        *_on_what_was_learned(analysis),
+        *_on_left_out(shown),
+        *_on_gaps(study),
+        *_on_variants(analysis, shown),
+        *_on_size(study),
+    ]
     return tuple(sentence(text) for text in found)
 
 
@@ -122,6 +129,18 @@ def _out_of_reach(least: float) -> str:
     return (
         f", nor could it be: with so few seeds the smallest possible is {min(1.0, least):.2g}" if least >= 0.05 else ""
     )
+
+
+def _on_what_was_learned(analysis: Analysis) -> Iterator[str]:
+    """Models that a simple predictor beats may behave otherwise than those that have learned more."""
+    means = [fmean(arm.losses.values()) for arm in analysis.arms if arm.losses]
+    ahead = [(name, loss) for name, loss in analysis.study.reference_losses.items() if means and loss < min(means)]
+    if ahead:
+        name, loss = ahead[0]
+        yield (
+            f"the lowest mean loss, {min(means):.4f}, is above that of a {name}, {loss:.4f}: models that have learned more "
+            "may differ in other ways"
+        )
 
 
 def _on_left_out(shown: Sequence[Effect]) -> Iterator[str]:

@@ -12,18 +12,17 @@ from altgrad_core.experiments.study.labels import is_manifest, subjects
 from altgrad_core.experiments.study.study import Study
 from altgrad_core.experiments.study.wording import listed
 
-OPTION = "plain_lr"
 UNSET = "unset"
 
 
 @dataclass(frozen=True)
 class _Plain:
-    """How one side trains them: at the rates that are compared, and in words."""
+    """How one side trains them: at the rates that are compared, in words, and by which option, if it has one."""
 
     optimizer: str
     rates: frozenset[float | str]
     words: str
-    has_option: bool
+    option: str | None
 
 
 def unequal_rates(study: Study, shown: Sequence[Effect]) -> list[str]:
@@ -39,15 +38,16 @@ def unequal_rates(study: Study, shown: Sequence[Effect]) -> list[str]:
         if effect.arm is None or effect.against is None or not effect.differences:
             continue
         ours, theirs = _plain(study, effect.arm), _plain(study, effect.against)
-        if ours and theirs and (ours.has_option or theirs.has_option) and ours.rates != theirs.rates:
-            found[_sentence(ours, theirs) if ours.has_option else _sentence(theirs, ours)] = None
+        if ours and theirs and (ours.option or theirs.option) and ours.rates != theirs.rates:
+            found[_sentence(ours, theirs) if ours.option else _sentence(theirs, ours)] = None
     return list(found)
 
 
 def _sentence(one: _Plain, other: _Plain) -> str:
+    options = listed(sorted({side.option for side in (one, other) if side.option}))
     return (
         f"the optimizer {one.optimizer} trains the parameters that are not quantized at {one.words}, {other.optimizer} at "
-        f"{other.words}: {_consequence(one, other)}; give them one rate in both, by {OPTION} or by [[optimizer.group]]"
+        f"{other.words}: {_consequence(one, other)}; give them one rate in both, by {options} or by [[optimizer.group]]"
     )
 
 
@@ -65,18 +65,19 @@ def _plain(study: Study, arm: Arm) -> _Plain | None:
     tables = [result.manifest["optimizer"] for result in own if result.rate in compared and result.role == "cell"]
     if not tables or any(table.get("group") for table in tables):
         return None
-    if not any(OPTION in table or OPTION in study.defaults.get(str(table.get("use")), {}) for table in tables):
+    option = next((name for table in tables if (name := study.declared.plain_rates.get(str(table.get("use"))))), None)
+    if option is None:
         swept = f"its rate, {arm.tried[0].rate:g}" if len(arm.tried) == 1 else "the rate that is swept"
-        return _Plain(arm.optimizer, frozenset(compared), swept, False)
-    rates = frozenset(_rate(table) for table in tables)
-    everywhere = {_rate(r.manifest["optimizer"]) for r in own}
+        return _Plain(arm.optimizer, frozenset(compared), swept, None)
+    rates = frozenset(_rate(table, option) for table in tables)
+    everywhere = {_rate(r.manifest["optimizer"], option) for r in own}
     if UNSET in rates:
-        return _Plain(arm.optimizer, rates, f"the default of its {OPTION}", True)
+        return _Plain(arm.optimizer, rates, f"the default of its {option}", option)
     at_every = " at every rate" if len(everywhere) == 1 and len(arm.tried) > 1 else ""
     values = listed([f"{rate:g}" for rate in sorted(rates, key=float)])
-    return _Plain(arm.optimizer, rates, f"{OPTION} = {values}{at_every}", True)
+    return _Plain(arm.optimizer, rates, f"{option} = {values}{at_every}", option)
 
 
-def _rate(table: Mapping[str, Any]) -> float | str:
-    value = table.get(OPTION)
+def _rate(table: Mapping[str, Any], option: str) -> float | str:
+    value = table.get(option)
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else UNSET

@@ -31,7 +31,7 @@ def finite(values: Sequence[float]) -> list[float]:
     """The values as plain floats.
 
     Raises:
-        ValueError: one is NaN or infinite, of which no interval and no p can be told.
+        ValueError: one is NaN or infinite, which have no interval and no p.
     """
     for index, value in enumerate(values):
         if not math.isfinite(value):
@@ -84,9 +84,10 @@ def student_interval(values: Sequence[float]) -> Interval | None:
     if len(values) < 2:
         return None
     mean = math.fsum(values) / len(values)
-    variance = math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * math.sqrt(variance / len(values))
-    return Interval(mean, mean - half, mean + half)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # values that are nearly the same
+        found = stats.ttest_1samp(values, 0.0).confidence_interval(CONFIDENCE)
+    return Interval(mean, float(found.low), float(found.high))
 
 
 def agreed_sign(count: int, interval: Interval | None, student: Interval | None) -> int:
@@ -109,6 +110,8 @@ def most_coverage(count: int) -> float:
 
 def permutation_p(differences: Sequence[float]) -> float | None:
     """The exact two-sided p of a mean other than zero, over all changes of signs; sampled beyond 20 pairs.
+
+    Up to 20 pairs it is that of `scipy.stats.permutation_test`, which takes a second for 16 pairs; this takes a millisecond.
 
     Returns:
         None below 6 pairs, with which no p below 0.05 can come out.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from altgrad_core.experiments.figures.palette import INK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,6 +45,17 @@ def perplexity_beside(axes: Axes) -> None:
     beside.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     beside.set_ylabel("perplexity")
     beside.spines["right"].set_visible(True)
+
+
+def draw_levels(axes: Axes, levels: Mapping[str, float], limits: Limits) -> None:
+    """A dotted line with its name at each loss that lies within the limits."""
+    for name, loss in levels.items():
+        if limits[0] < loss < limits[1]:
+            axes.axhline(loss, color=INK, linewidth=0.8, linestyle=(0, (1, 2)))
+            axes.annotate(
+                name, (1.0, loss), xycoords=("axes fraction", "data"), xytext=(-3, 2), textcoords="offset points",
+                ha="right", va="bottom", fontsize=8, color=INK,
+            )  # fmt: skip
 
 
 def log_ticks(axes: Axes, values: Sequence[float]) -> None:

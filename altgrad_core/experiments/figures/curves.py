@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from altgrad_core.experiments.figures.axes import LOSS, PER_TOKEN, Limits, can_be_drawn, legend_below, perplexity_beside
+from altgrad_core.experiments.figures.axes import (
+    LOSS,
+    PER_TOKEN,
+    Limits,
+    can_be_drawn,
+    draw_levels,
+    legend_below,
+    perplexity_beside,
+)
 from altgrad_core.experiments.figures.canvas import Painter, draw, shortened
 from altgrad_core.experiments.figures.palette import INK, colours_of, dashes_of
 
@@ -52,6 +60,7 @@ def limits_of(curves: Sequence[Curve], warm_up: float = 0.12) -> Limits:
 def loss_curves(
     curves: Sequence[Curve],
     *,
+    levels: Mapping[str, float] | None = None,
     limits: Limits,
     colours: dict[str, str],
     title: str,
@@ -60,14 +69,20 @@ def loss_curves(
     axis: str = f"{LOSS} ({PER_TOKEN})",
 ) -> str:
     """The SVG of one panel, as `curves_painter` paints it."""
-    painter = curves_painter(curves, limits=limits, colours=colours, title=title, axis=axis)
+    painter = curves_painter(curves, levels=levels, limits=limits, colours=colours, title=title, axis=axis)
     return draw(painter.paint, width=painter.width, height=painter.height, name=name, label=label)
 
 
 def curves_painter(
-    curves: Sequence[Curve], *, limits: Limits, colours: dict[str, str], title: str, axis: str = f"{LOSS} ({PER_TOKEN})"
+    curves: Sequence[Curve],
+    *,
+    levels: Mapping[str, float] | None = None,
+    limits: Limits,
+    colours: dict[str, str],
+    title: str,
+    axis: str = f"{LOSS} ({PER_TOKEN})",
 ) -> Painter:
-    """What paints the curves, with a legend below."""
+    """What paints the curves, with a legend below, and a dotted line at each level that lies within the limits."""
 
     def paint(figure: Any) -> None:
         axes = figure.subplots()
@@ -78,6 +93,7 @@ def curves_painter(
         ]
         axes.set_ylim(*limits)
         axes.set_xlim(left=0)
+        draw_levels(axes, levels or {}, limits)
         axes.set_title(shortened(title, 40), loc="left", fontweight="bold")
         axes.set_xlabel("step")
         axes.set_ylabel(axis)

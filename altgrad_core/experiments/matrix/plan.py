@@ -9,12 +9,13 @@ from altgrad_core.contracts.actions import ROLES
 from altgrad_core.contracts.optimizer import OptimizerSpec
 from altgrad_core.experiments.matrix.cell import SCHEMA, Cell
 from altgrad_core.experiments.matrix.cells import Matrix
+from altgrad_core.experiments.study.declared import Declared
 from altgrad_core.experiments.study.labels import default_options, labels_of
 from altgrad_core.running.assembly.resolved import Resolved
 
 
 def plan_of(matrix: Matrix, cells: Sequence[Cell]) -> dict[str, Any]:
-    """Every cell with its labels, the defaults of the optimizers, and the widths of the formats."""
+    """Every cell with its labels, what the optimizers declare and their defaults, and the widths of the formats."""
     from altgrad_core import __version__
 
     specs = {spec.name: spec for cell in cells for spec in _specs(cell.resolved)}
@@ -29,7 +30,9 @@ def plan_of(matrix: Matrix, cells: Sequence[Cell]) -> dict[str, Any]:
         "manifest": str(matrix.source.path.resolve()),
         "baseline": matrix.table.baseline,
         "margin": matrix.table.margin,
+        "confirms": matrix.table.confirms is not None,
         "optimizers": defaults,
+        "declared": Declared.by(map(type, specs.values())).plain(),
         "formats": {name: bits for cell in cells for name, bits in _widths(cell.resolved)},
         "cells": [{**cell.told(), "labels": own._asdict()} for cell, own in zip(cells, labels, strict=True)],
     }

@@ -52,7 +52,7 @@ class Gallery:
 
 
 @dataclass(frozen=True)
-class Grid:
+class TextTable:
     """A table of texts."""
 
     columns: tuple[str, ...]
@@ -61,7 +61,7 @@ class Grid:
     folded: str = ""
 
 
-Block = Text | Gallery | Grid
+Block = Text | Gallery | TextTable
 
 
 @dataclass(frozen=True)
@@ -116,11 +116,13 @@ def file_name(section: str, number: int, label: str) -> str:
     return f"{section}-{number:02d}-{told}".rstrip("-")
 
 
-def table_of(columns: Sequence[str], rows: Sequence[Sequence[object]], caption: str = "", folded: str = "") -> Grid:
+def table_of(
+    columns: Sequence[str], rows: Sequence[Sequence[object]], caption: str = "", folded: str = ""
+) -> TextTable:
     """A table whose cells are shown as `shown` has them, without the columns in which no row has anything."""
     kept = [index for index in range(len(columns)) if any(row[index] not in (None, "") for row in rows)]
     lines = tuple(tuple(shown(row[index]) for index in kept) for row in rows)
-    return Grid(tuple(columns[index] for index in kept), lines, caption, folded)
+    return TextTable(tuple(columns[index] for index in kept), lines, caption, folded)
 
 
 def shown(value: object) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from altgrad_core.experiments.report.blocks import Block, Gallery, Grid, Page, Section, Text
+from altgrad_core.experiments.report.blocks import Block, Gallery, Page, Section, Text, TextTable
 
 
 def as_markdown(page: Page) -> str:
@@ -41,7 +41,7 @@ def _section(number: int, section: Section) -> list[str]:
 def _block(block: Block) -> list[str]:
     if isinstance(block, Text):
         return [f"> {inline(block.text)}" if block.kind == "caution" else inline(block.text)]
-    if isinstance(block, Grid):
+    if isinstance(block, TextTable):
         caption = [inline(block.caption), ""] if block.caption else []
         return [*caption, *_table(block.columns, block.rows)]
     return _gallery(block)

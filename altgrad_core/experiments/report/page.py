@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from altgrad_core.experiments.report.blocks import Gallery, Grid, Page, Panel, Text
+from altgrad_core.experiments.report.blocks import Gallery, Page, Panel, Text, TextTable
 
 TEMPLATE = "page.html.j2"
 
@@ -41,4 +41,6 @@ def breakable(text: str) -> Any:
 
 def _tests() -> dict[str, Any]:
     """What the template asks of a block."""
-    return {kind.__name__.lower(): lambda block, kind=kind: isinstance(block, kind) for kind in (Text, Gallery, Grid)}
+    return {
+        kind.__name__.lower(): lambda block, kind=kind: isinstance(block, kind) for kind in (Text, Gallery, TextTable)
+    }

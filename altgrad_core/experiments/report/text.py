@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from altgrad_core.experiments.report.blocks import Grid
+from altgrad_core.experiments.report.blocks import TextTable
 
 GAP = 2
 
 
-def as_text(grid: Grid) -> str:
+def as_text(table: TextTable) -> str:
     """The columns and rows, each line as long as it must be."""
-    lines = [[plain_line(cell) for cell in line] for line in (grid.columns, *grid.rows)]
-    widths = [max(len(line[index]) for line in lines) for index in range(len(grid.columns))]
+    lines = [[plain_line(cell) for cell in line] for line in (table.columns, *table.rows)]
+    widths = [max(len(line[index]) for line in lines) for index in range(len(table.columns))]
     return "\n".join(_line(line, widths) for line in lines)
 
 

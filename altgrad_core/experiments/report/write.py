@@ -10,7 +10,7 @@ from altgrad_core.errors import RunError
 from altgrad_core.experiments.evidence.analysis import Analysis
 from altgrad_core.experiments.evidence.answer import answer
 from altgrad_core.experiments.evidence.tables import files as table_files
-from altgrad_core.experiments.report.blocks import Grid, Panel
+from altgrad_core.experiments.report.blocks import Panel, TextTable
 from altgrad_core.experiments.report.build import build_page
 from altgrad_core.experiments.report.markdown import as_markdown
 from altgrad_core.experiments.report.page import as_html
@@ -33,7 +33,7 @@ class Written:
     """
 
     heading: str
-    table: Grid
+    table: TextTable
     page: Path
     markdown: Path
     sentence: str

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from altgrad_core.errors import ManifestError, RunError
+from altgrad_core.experiments.study.declared import Declared
 from altgrad_core.experiments.study.labels import Defaults, installed_defaults, is_manifest
 from altgrad_core.experiments.study.parts import Parts
+from altgrad_core.experiments.study.registration import FILE, Registration, read_registrations
 from altgrad_core.experiments.study.result import Result
 from altgrad_core.experiments.study.wording import count, few
 from altgrad_core.files import read_whole
@@ -30,16 +32,20 @@ class Planned:
         baseline: the one that was asked for.
         cells: as they were planned.
         defaults: by optimizer, its options; those of what is installed where they were not recorded.
+        declared: what the optimizers declare of their options.
         bits: the width of formats, by name.
         margin: a difference in loss that is too small to matter, in nats per token.
+        confirms: whether the manifest declares a hypothesis.
     """
 
     name: str
     baseline: str | None
     cells: list[dict[str, Any]]
     defaults: Defaults
+    declared: Declared = field(default_factory=Declared)
     bits: Mapping[str, int] = field(default_factory=dict)
     margin: float | None = None
+    confirms: bool = False
 
 
 @dataclass
@@ -62,7 +68,9 @@ class Reader:
             margin = plan.get("margin")
             is_margin = isinstance(margin, int | float) and not isinstance(margin, bool) and margin > 0
             wanted = _text(plan.get("baseline"))
-            return Planned(told, wanted, self._cells(plan), defaults, bits, float(margin or 0) if is_margin else None)
+            size = float(margin or 0) if is_margin else None
+            declared, confirms = Declared.read(plan.get("declared")), plan.get("confirms") is True
+            return Planned(told, wanted, self._cells(plan), defaults, declared, bits, size, confirms)
         if _is_run(self.directory):
             return Planned(name, None, [{"name": "."}], {})
         studies = self._studies()
@@ -77,7 +85,19 @@ class Reader:
             self.problems.append(
                 f"{self.directory}: {told} left out ({few(studies)}); see: altgrad report {self.directory / studies[0]}"
             )
-        return Planned(name, None, [{"name": name} for name in found], installed_defaults())
+        return Planned(name, None, [{"name": name} for name in found], installed_defaults(), Declared.installed())
+
+    def registrations(self, plan: Planned) -> tuple[Registration, ...]:
+        """What the study declared before it was trained."""
+        path, unknown = self.directory / FILE, "when the hypothesis was declared is not known"
+        try:
+            found = read_registrations(self.directory)
+        except (OSError, RunError):
+            self.problems.append(f"{path}: cannot be read; {unknown}")
+            return ()
+        if plan.confirms and not found:
+            self.problems.append(f"{path}: is missing; {unknown}")
+        return found
 
     def _plan(self) -> dict[str, Any] | None:
         path = self.directory / CELLS

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from altgrad_core.experiments.study.declared import Declared
 from altgrad_core.experiments.study.labels import UNKNOWN, Defaults, Labels, labels_of
 from altgrad_core.experiments.study.reading import Planned, Reader
+from altgrad_core.experiments.study.registration import Registration
 from altgrad_core.experiments.study.result import Result as Result
 from altgrad_core.experiments.study.variants import named
 from altgrad_core.experiments.study.wording import few
@@ -25,6 +28,8 @@ class Study:
         defaults: by optimizer, what its options are where a manifest does not set them.
         bits: the width of formats that were planned, by name.
         margin: the difference in loss that the manifest calls too small to matter, in nats per token.
+        registrations: what a confirmatory study declared, the first time and at each change; empty: exploratory.
+        declared: what the optimizers declare of their options.
     """
 
     name: str
@@ -36,6 +41,8 @@ class Study:
     defaults: Defaults = field(default_factory=dict)
     bits: Mapping[str, int] = field(default_factory=dict)
     margin: float | None = None
+    registrations: tuple[Registration, ...] = ()
+    declared: Declared = field(default_factory=Declared)
 
     def formats(self) -> tuple[str, ...]:
         """The format labels in order of appearance."""
@@ -58,6 +65,14 @@ class Study:
         return found.pop() if len(found) == 1 else None
 
     @property
+    def reference_losses(self) -> dict[str, float]:
+        """By name, the losses of simple predictors on the validation split, the highest first; none where cells differ."""
+        found = [dict(_losses(data)) for r in self.results if isinstance(data := r.summary.get("data"), Mapping)]
+        if not found or any(losses != found[0] for losses in found):
+            return {}
+        return dict(sorted(found[0].items(), key=lambda item: -item[1]))
+
+    @property
     def _tasks(self) -> list[Mapping[str, Any]]:
         return [task for result in self.results if isinstance(task := result.summary.get("task"), Mapping)]
 
@@ -75,9 +90,19 @@ class Study:
         reader = Reader(directory)
         plan = reader.listed()
         results, variants = _labelled([reader.result(cell) for cell in plan.cells], plan)
-        baseline = _baseline(plan.baseline, results, reader.problems)
+        baseline, registrations = _baseline(plan.baseline, results, reader.problems), reader.registrations(plan)
         problems = (*reader.problems, *_doubles(results))
-        return cls(plan.name, directory, results, baseline, problems, variants, plan.defaults, plan.bits, plan.margin)
+        return cls(
+            plan.name, directory, results, baseline, problems, variants, plan.defaults, plan.bits, plan.margin, registrations,
+            plan.declared,
+        )  # fmt: skip
+
+
+def _losses(data: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    references = data.get("reference_losses")
+    for name, loss in references.items() if isinstance(references, Mapping) else ():
+        if isinstance(loss, int | float) and math.isfinite(loss) and loss > 0:
+            yield str(name), float(loss)
 
 
 def _labelled(results: Sequence[Result], plan: Planned) -> tuple[tuple[Result, ...], dict[str, str]]:

@@ -13,12 +13,17 @@ from altgrad_core.results.ending import Ending
 
 @dataclass
 class Running:
-    """A cell under way in this command."""
+    """A cell under way in this command.
+
+    Attributes:
+        doing: what it does that is no step.
+    """
 
     cell: Cell
     step: int = 0
     first: int | None = None
     loss: str = "-"
+    doing: str | None = "starting, or loading PyTorch and plugins"
 
     @property
     def steps(self) -> int:
@@ -32,6 +37,7 @@ class Board:
 
     Attributes:
         cells: how many are known; a search adds some.
+        most: how many there can be, with all that a search may add.
         ended: how many ended, by status.
         failed: by name, why a cell crashed twice.
         left: steps of the cells that are neither ended nor running.
@@ -40,6 +46,7 @@ class Board:
     """
 
     cells: int = 0
+    most: int = 0
     ended: Counter[str] = field(default_factory=Counter)
     failed: dict[str, str] = field(default_factory=dict)
     left: int = 0
@@ -57,8 +64,13 @@ class Board:
         running = self.running[job]
         if running.first is None:
             running.first = step
-        running.step, running.loss = step, loss
+        running.step, running.loss, running.doing = step, loss, None
         self._since = time.perf_counter() if self._since is None else self._since
+
+    @property
+    def has_stepped(self) -> bool:
+        """Whether any cell took a step."""
+        return self._since is not None
 
     def left_off(self, job: int) -> None:
         """A job is over."""

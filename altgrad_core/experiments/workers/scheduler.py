@@ -14,10 +14,13 @@ from typing import Any
 
 from altgrad_core.contracts.executor import Executor, Job
 from altgrad_core.errors import ManifestError, RunError
+from altgrad_core.experiments.matrix.additions import additions
 from altgrad_core.experiments.matrix.cell import Cell
 from altgrad_core.experiments.matrix.cells import Matrix
 from altgrad_core.experiments.matrix.endings import directory_of, endings_in, under_way_in
 from altgrad_core.experiments.matrix.plan import plan_of
+from altgrad_core.experiments.matrix.registration import register
+from altgrad_core.experiments.study.wording import few
 from altgrad_core.experiments.workers.board import Board
 from altgrad_core.records.directory import CELLS, RunDirectory, mark_latest
 from altgrad_core.records.files import read_json, write_json, write_whole
@@ -30,7 +33,6 @@ ATTEMPTS = 2
 TICK = 0.2  # seconds between two looks at signals
 UNSEEN = 5.0  # seconds until it is looked again for the summary of a cell that ended on another machine
 LOOK = 5.0  # seconds between two looks at what other commands train
-MOST_TOLD = 4  # cells that a line names
 PATIENCE = 1.0  # seconds between two tries of a cell that another command is training
 
 Show = Callable[[Board, str | None], None]
@@ -39,7 +41,7 @@ Message = tuple[int, Mapping[str, Any] | None]
 
 
 @dataclass(frozen=True)
-class Tally:
+class StudyOutcome:
     """How a command left a study.
 
     Attributes:
@@ -59,7 +61,7 @@ class Tally:
         return 3 if self.failed else 0
 
 
-def train_cells(matrix: Matrix, study: Path, *, executor: Executor, overwrite: bool, show: Show) -> Tally:
+def train_cells(matrix: Matrix, study: Path, *, executor: Executor, overwrite: bool, show: Show) -> StudyOutcome:
     """Train what is not finished yet, until nothing is left that this command can do.
 
     Raises:
@@ -78,7 +80,7 @@ def train_cells(matrix: Matrix, study: Path, *, executor: Executor, overwrite: b
     with Signals(lambda notice: None) as signals:  # the work shows it, on the display
         work = _Work(matrix, study, signals, executor=executor, overwrite=overwrite, show=show)
         work.see_through()
-    return Tally(work.board, work.board.failed, signals.received)
+    return StudyOutcome(work.board, work.board.failed, signals.received)
 
 
 def _refuse_another(matrix: Matrix, study: Path) -> None:
@@ -110,7 +112,7 @@ class _Work:
         self._warned: set[str] = set()
         self._afresh: set[str] = set()
         self._next_look, self._seen = 0.0, dict[str, float]()
-        self.board = Board()
+        self.board = Board(most=matrix.bound())
         self._waiting = self._known()
         if overwrite:
             self._afresh = {
@@ -141,17 +143,15 @@ class _Work:
 
     def _look_elsewhere(self) -> None:
         """Look now and then at the cells that others train: those whose files have changed since they were first looked at."""
-        if time.monotonic() < self._next_look:
+        if (now := time.monotonic()) < self._next_look:
             return
-        self._next_look = time.monotonic() + LOOK
-        found = under_way_in(self._study, self._waiting)
+        self._next_look, found = now + LOOK, under_way_in(self._study, self._waiting)
         self._seen = {name: self._seen.get(name, listed.changed) for name, listed in found.items()}
         moving = {name: listed for name, listed in found.items() if listed.changed > self._seen[name]}
         is_news, self.board.elsewhere = bool(moving) and not self.board.elsewhere, moving
         if is_news:
-            told = ", ".join(f"{name} ({progress(listed)})" for name, listed in list(moving.items())[:MOST_TOLD])
-            more = f" and {len(moving) - MOST_TOLD} more" if len(moving) > MOST_TOLD else ""
-            self._show(self.board, f"other commands are training {told}{more}")
+            told = few([f"{name} ({progress(listed)})" for name, listed in moving.items()])
+            self._show(self.board, f"other commands are training {told}")
 
     def _kill_what_is_left(self) -> None:
         """End the processes that did not end when they were told to."""
@@ -169,8 +169,13 @@ class _Work:
         found = endings_in(self._matrix, self._study, known={**crashed, **self._endings}, apart_from=self._afresh)
         self._endings = {name: ending for name, ending in found.items() if name not in crashed}
         cells = self._matrix.cells(found)
+        if self._written is None:
+            register(self._matrix, self._study, ended=len(self._endings))
         if (names := [cell.name for cell in cells]) != self._written:
             write_json(self._study / CELLS, plan_of(self._matrix, cells))
+            if self._written is not None and not self._signals.received:
+                for line in additions(self._matrix, cells, before=self._written):
+                    self._show(self.board, line)
             self._written = names
         taken = (
             {running.cell.name for running in self.board.running.values()}
@@ -223,6 +228,10 @@ class _Work:
             return
         if reply == "note":
             self._show(self.board, message["message"])
+            return
+        if reply == "doing":
+            self.board.running[job].doing = message["what"]
+            self._show(self.board, None)
             return
         cell = self.board.running[job].cell
         if reply == "step":

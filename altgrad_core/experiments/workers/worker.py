@@ -32,6 +32,7 @@ from altgrad_core.registry.registry import Registry, installed
 from altgrad_core.running.assembly.resolve import resolve
 from altgrad_core.running.session.outcome import Outcome
 from altgrad_core.running.session.session import begin, resume
+from altgrad_core.running.session.stages import DOING
 from altgrad_core.running.state.checkpoint import checkpoint_steps
 
 Tell = Callable[[Mapping[str, Any]], None]
@@ -126,6 +127,8 @@ def _paced(tell: Tell) -> Callable[[Record], None]:
             tell({"reply": "warning", "message": record["message"]})
         elif record["kind"] == "tracker":
             tell({"reply": "note", "message": f"{record['tracker']}: {record['message']}"})
+        elif record["kind"] == DOING:
+            tell({"reply": "doing", "what": record["what"]})
         elif record["kind"] in ("step", "resumed") and time.perf_counter() - told >= PACE:
             told = time.perf_counter()
             tell({"reply": "step", "step": record["step"], "loss": record.get("loss")})

@@ -21,7 +21,7 @@ from torch.utils._triton import has_triton
 from altgrad_core.numerics.backends import reference
 from altgrad_core.numerics.backends.case import Case
 from altgrad_core.numerics.format import Format
-from altgrad_core.numerics.kernels.facts import NEVER, Facts, arithmetic_facts, float_bits
+from altgrad_core.numerics.kernels.facts import NEVER, Arithmetic, arithmetic_facts, float_bits
 from altgrad_core.numerics.overflow import overflow_threshold, special_beyond
 from altgrad_core.numerics.quantizer import Quantizer
 from altgrad_core.numerics.random import GROUP, MULTIPLIERS, ROUNDS, WEYL
@@ -44,7 +44,7 @@ class Side(NamedTuple):
 class Traits(NamedTuple):
     """All that the arithmetic must know of a quantizer. A side is None where overflow saturates."""
 
-    facts: Facts
+    facts: Arithmetic
     rounding: str
     above: Side | None
     below: Side | None
@@ -139,7 +139,7 @@ def one_pass(x: Tensor, factor: Tensor, scaled: Tensor | None, key: Tensor | Non
     )
 
 
-def _cut(clipped: Tensor, negative: Tensor, facts: Facts, rounding: str) -> Tensor:
+def _cut(clipped: Tensor, negative: Tensor, facts: Arithmetic, rounding: str) -> Tensor:
     """Magnitudes rounded by cutting their last bits off, bits in and out."""
     cell = 1 << facts.shift
     if rounding == "nearest-even":
@@ -153,7 +153,7 @@ def _cut(clipped: Tensor, negative: Tensor, facts: Facts, rounding: str) -> Tens
     return moved & -cell
 
 
-def _added(clipped: Tensor, negative: Tensor, facts: Facts, rounding: str) -> Tensor:
+def _added(clipped: Tensor, negative: Tensor, facts: Arithmetic, rounding: str) -> Tensor:
     """Magnitudes rounded by adding 1.5 * 2 ** 23 cells and taking them away again (see `deterministic`)."""
     binade = clipped.clamp(min=facts.low) & NEVER
     if rounding == "nearest-even" and facts.is_powers:  # rungs alternate where significands do not: a tie is moved
@@ -178,7 +178,7 @@ def _grows(negative: Tensor, rounding: str) -> Tensor:
     return ~negative if rounding == "toward-positive" else negative
 
 
-def _by_chance(clipped: Tensor, negative: Tensor, words: Tensor, facts: Facts) -> Tensor:
+def _by_chance(clipped: Tensor, negative: Tensor, words: Tensor, facts: Arithmetic) -> Tensor:
     """Magnitudes rounded by `words` (see `stochastic`), bits in and out."""
     turned = words ^ torch.where(negative, LOW32, 0)
     rounded = (clipped + (turned >> (32 - facts.shift)).to(torch.int32)) & -(1 << facts.shift)

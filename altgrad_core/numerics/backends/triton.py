@@ -33,7 +33,10 @@ TYPES = {
     "scale": (torch.float32,),
     "decode": (torch.uint8, torch.uint16),
     **dict.fromkeys(("walk", "adam_walk", "stochastic_walk", "update_velocity"), (torch.float32,)),
+    **dict.fromkeys(("rung", "position", "spacing"), FLOATS),
+    "value": (torch.float64,),
 }
+PLACES = ("rung", "position", "value", "spacing")
 MOVES = ("walk", "adam_walk", "stochastic_walk", "update_velocity")
 DEVICE = "cuda"  # the type of device that the kernels are for
 OLDEST = (3, 4)
@@ -43,11 +46,13 @@ LEAST_CAPABILITY = (8, 0)
 def supports(case: Case) -> bool:
     """Whether this backend has a case: on CUDA, the types above, any table and tiling, modes that it knows by their facts.
 
-    Weights are moved along grids that are computed, in place.
+    Weights are moved, and placed, on grids that are computed; they are moved in place.
     """
     if case.device != DEVICE or case.dtype not in TYPES.get(case.operation, ()):
         return False
-    if case.operation in MOVES and not (case.is_contiguous and all(map(arithmetic_facts, case.grids))):
+    if case.operation in (*MOVES, *PLACES) and not all(map(arithmetic_facts, case.grids)):
+        return False
+    if case.operation in MOVES and not case.is_contiguous:
         return False
     is_known = facts.knows(case.rounding) and type(case.tiling) is Tiling  # a subclass has shapes of its own
     return is_known and is_usable()
@@ -124,6 +129,42 @@ def decode(codes: Tensor, format: Format, *, scale: float, out: Tensor) -> None:
         from altgrad_core.numerics.triton import run_codes
 
         run_codes.decode(codes, format, scale=scale, out=out)
+
+
+def rung(x: Tensor, format: Format, scale: Tensor) -> Tensor:
+    """See `ops.rung`."""
+    if x.numel() == 0:
+        return reference.rung(x, format, scale)
+    from altgrad_core.numerics.triton.run_places import places
+
+    return places("rung", x, format, scale)
+
+
+def position(x: Tensor, format: Format, scale: Tensor) -> Tensor:
+    """See `ops.position`."""
+    if x.numel() == 0:
+        return reference.position(x, format, scale)
+    from altgrad_core.numerics.triton.run_places import places
+
+    return places("position", x, format, scale)
+
+
+def value(u: Tensor, format: Format, scale: Tensor) -> Tensor:
+    """See `ops.value`."""
+    if u.numel() == 0:
+        return reference.value(u, format, scale)
+    from altgrad_core.numerics.triton.run_places import places
+
+    return places("value", u, format, scale)
+
+
+def spacing(x: Tensor, format: Format, scale: Tensor) -> Tensor:
+    """See `ops.spacing`."""
+    if x.numel() == 0:
+        return reference.spacing(x, format, scale)
+    from altgrad_core.numerics.triton.run_places import places
+
+    return places("spacing", x, format, scale)
 
 
 def adam_walk(

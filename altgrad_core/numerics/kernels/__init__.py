@@ -1,1 +1,1 @@
-"""Numba kernels of plain arrays and numbers, and what they are told of formats; `backends.numba` calls them."""
+"""Numba kernels of plain arrays and numbers, and what they need of formats; `backends.numba` calls them."""

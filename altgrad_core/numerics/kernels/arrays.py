@@ -1,4 +1,4 @@
-"""What the kernels are told of a format, as arrays; made once for each."""
+"""What the kernels need of a format, as arrays; made once for each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from altgrad_core.numerics.kernels import table
 from altgrad_core.numerics.kernels.deterministic import GROWS
-from altgrad_core.numerics.kernels.facts import NEVER, SMALLEST_NORMAL, Facts, arithmetic_facts, float_bits
+from altgrad_core.numerics.kernels.facts import NEVER, SMALLEST_NORMAL, Arithmetic, arithmetic_facts, float_bits
 from altgrad_core.numerics.overflow import overflow_threshold, special_beyond
 from altgrad_core.numerics.staircase import ordered
 
@@ -83,7 +83,7 @@ def rung_values(format: Format) -> Array:
 
 @lru_cache(maxsize=256)
 def walk_facts(format: Format) -> tuple[Array, np.float32]:
-    """What walking along a format needs: `low` (at least the smallest normal float32) to `top_rung` of `Facts`, a limit.
+    """What walking along a format needs: `low` (at least the smallest normal float32) to `top_rung` of `Arithmetic`, a limit.
 
     The limit: bits of the last magnitude up to which float32 bits count rungs. And the quantum.
     """
@@ -108,7 +108,7 @@ def decode_table(format: Format) -> Array:
     return np.array(format.table, np.float32)
 
 
-def _known(format: Format) -> Facts:
+def _known(format: Format) -> Arithmetic:
     facts = arithmetic_facts(format)
     assert facts is not None, "ask `supports` first"
     return facts

@@ -17,8 +17,8 @@ NEVER = 0x7F800000  # float32 bits of infinity: no finite magnitude reaches it
 SMALLEST_NORMAL = 0x00800000  # float32 bits
 
 
-class Facts(NamedTuple):
-    """Facts of one format on the arithmetic path; "bits" are those of a float32 magnitude.
+class Arithmetic(NamedTuple):
+    """What is known of one format on the arithmetic path; "bits" are those of a float32 magnitude.
 
     Attributes:
         shift: 23 - M: float32 bits between two rungs of a binade, as a power of two.
@@ -50,7 +50,7 @@ class Facts(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def arithmetic_facts(format: Format) -> Facts | None:
+def arithmetic_facts(format: Format) -> Arithmetic | None:
     """The facts of `format`, or None where its grid is not of this kind, or too far out for float32 arithmetic."""
     grid, mantissa_bits = format.grid, format.mantissa_bits
     if mantissa_bits is None or not 0 <= mantissa_bits <= 16 or not grid.is_symmetric or 0.0 not in grid.values:
@@ -63,7 +63,7 @@ def arithmetic_facts(format: Format) -> Facts | None:
     if not is_bits and not _has_room(positive[-1], quantum, mantissa_bits):
         return None
     low = 0 if is_bits else float_bits(quantum * 2.0**mantissa_bits)
-    return Facts(
+    return Arithmetic(
         shift=shift,
         low=low,
         largest=float_bits(positive[-1]),

@@ -1,4 +1,4 @@
-"""From a quantizer to one run of a kernel: the arrays it is told of, the kernel for its traits, its parts on threads."""
+"""From a quantizer to one run of a kernel: the arrays it needs, the kernel for its traits, its parts on threads."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def run(x: Array, out: Array, how: Quantizer, scheme: Scheme, key: int | None, *
 def _chosen(
     format: Format, rounding: str, overflow: str, half: int, apiece: int, codes: bool
 ) -> tuple[Callable[..., None], tuple[Any, ...], bool]:
-    """The kernel for these traits, what it is told of the format, and whether it wants a stream of random numbers."""
+    """The kernel for these traits, what it needs of the format, and whether it wants a stream of random numbers."""
     facts, by_chance = arithmetic_facts(format), rounding == "stochastic"
     keeps_zero = format.grid.negative_zero is not None
     if facts is None:

@@ -1,6 +1,6 @@
 """Rung numbers and positions on an eXmY grid, and the values at a position.
 
-Facts of a format, int32: low, largest, shift, offset (see `Facts`), and the number of the last rung.
+Facts of a format, int32: low, largest, shift, offset (see `Arithmetic`), and the number of the last rung.
 """
 
 from __future__ import annotations

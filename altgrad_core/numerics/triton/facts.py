@@ -1,4 +1,4 @@
-"""What the Triton kernels are told: constants of a format, of a rounding and of a rule for scales. Needs no Triton."""
+"""What the Triton kernels need: constants of a format, of a rounding and of a rule for scales. Needs no Triton."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Rounding(NamedTuple):
     """A format and a rounding, as constants of a kernel; bits are those of a float32 magnitude.
 
     Attributes:
-        shift, low, largest, quantum, offset, is_bits, is_powers: see `kernels.facts.Facts`; 0 where `is_table`.
+        shift, low, largest, quantum, offset, is_bits, is_powers: see `kernels.facts.Arithmetic`; 0 where `is_table`.
         keeps_zero: whether the format has a -0.
         is_table: whether rungs are looked up instead of computed.
         mode: of `ARITHMETIC`; any where `is_table` or `random_bits`.
@@ -83,7 +83,7 @@ class Line(NamedTuple):
     mode: str = "nearest-even"
 
 
-class Rule(NamedTuple):
+class ScaleRule(NamedTuple):
     """How a scale is made, as constants of a kernel.
 
     Attributes:
@@ -174,19 +174,19 @@ def line_of(format: Format) -> Line:
     )
 
 
-def rule_of(how: Quantizer, *, is_given: bool = False) -> Rule:
+def rule_of(how: Quantizer, *, is_given: bool = False) -> ScaleRule:
     """The constants of how a quantizer's scales are made; `is_given`: they are there already."""
     return _rule_of(how.target, how.scale_rule, is_given, how.nonfinite == "block")
 
 
 @lru_cache(maxsize=512)
-def _rule_of(format: Format, rule: Scaling, is_given: bool, marks_lost: bool) -> Rule:
+def _rule_of(format: Format, rule: Scaling, is_given: bool, marks_lost: bool) -> ScaleRule:
     if is_given or rule.kind == "none":
-        return Rule("given" if is_given else "none", marks_lost=marks_lost)
+        return ScaleRule("given" if is_given else "none", marks_lost=marks_lost)
     is_exact, has_levels = rule.rounding == "exact", rule.scale_format == "e4m3"
     largest = format.largest * (E4M3.largest if has_levels else 1.0)
     significand, exponent = math.frexp(largest)
-    return Rule(
+    return ScaleRule(
         kind="two-level" if has_levels else "exact" if is_exact else "power",
         goes_up=rule.rounding == "up",
         is_exact=is_exact,

@@ -78,6 +78,13 @@ def cells_of(x: Tensor) -> Tensor:
     return flat if x.dtype == torch.float16 else flat.view(torch.int16 if x.dtype == torch.bfloat16 else torch.int32)
 
 
+def each_scale(scale: Tensor, x: Tensor) -> Tensor:
+    """The one scale, of shape (1,), or that of every element of `x`."""
+    if scale.numel() == 1:
+        return scale.detach().reshape(1)
+    return scale.detach().expand(x.shape).contiguous().view(-1)
+
+
 def as_int32(word: int) -> int:
     """The lower 32 bits as a signed number: the kernel is then compiled for one type."""
     return ((word & 0xFFFFFFFF) ^ 0x80000000) - 0x80000000

@@ -17,7 +17,7 @@ from altgrad_core.numerics.staircase import steps_up
 from altgrad_core.numerics.tally import Quantized
 from altgrad_core.numerics.tiling import Tiling
 from altgrad_core.numerics.triton import flat, scales, tiles
-from altgrad_core.numerics.triton.facts import Rounding, Rule, rounding_of, rule_of
+from altgrad_core.numerics.triton.facts import Rounding, ScaleRule, rounding_of, rule_of
 from altgrad_core.numerics.triton.launch import MOST, Counts, as_int32, cells_of, launch
 from altgrad_core.numerics.triton.layout import Extent
 
@@ -45,7 +45,7 @@ def whole_amax(x: Tensor, counts: Counts | None = None) -> Counts:
     return counts
 
 
-def scales_of(amax: Tensor, rule: Rule) -> Tensor:
+def scales_of(amax: Tensor, rule: ScaleRule) -> Tensor:
     """The scales of tiles, each by itself."""
     flat_amax, out = amax.detach().contiguous(), torch.empty(amax.shape, dtype=torch.float32, device=amax.device)
     programs = -(-amax.numel() // BLOCK)
@@ -56,7 +56,7 @@ def scales_of(amax: Tensor, rule: Rule) -> Tensor:
 def tile_amax(x: Tensor, tiling: Tiling) -> Tensor:
     """The largest finite magnitude of each tile."""
     found = torch.empty(tiling.shape(tuple(x.shape)), dtype=torch.float32, device=x.device)
-    _tiles_pass(x, x, found, Counts(found), _Plan(_NOTHING, Rule("power"), found, found), tiling, gives="amax")
+    _tiles_pass(x, x, found, Counts(found), _Plan(_NOTHING, ScaleRule("power"), found, found), tiling, gives="amax")
     return found
 
 
@@ -64,7 +64,7 @@ class _Plan(NamedTuple):
     """A rounding and a rule, and the table of the rounding."""
 
     rounding: Rounding
-    rule: Rule
+    rule: ScaleRule
     values: Tensor
     edges: Tensor
 
@@ -121,7 +121,7 @@ def _tiled(x: Tensor, values: Tensor, counts: Counts, how: Quantizer, given: Ten
         x,
         tensors,
         key,
-        {"R": plan.rounding, "S": Rule("given"), "POWER": False, "BIG": size > MOST},
+        {"R": plan.rounding, "S": ScaleRule("given"), "POWER": False, "BIG": size > MOST},
         Extent.of(tuple(x.shape), tiling),
     )
     return scale if given is None else given

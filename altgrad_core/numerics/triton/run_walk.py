@@ -13,7 +13,7 @@ from altgrad_core.numerics.moves import MOST_RUNGS, Moved, Path, Step
 from altgrad_core.numerics.random import GROUP
 from altgrad_core.numerics.triton import walk as kernels
 from altgrad_core.numerics.triton.facts import line_of
-from altgrad_core.numerics.triton.launch import MOST, Counts, as_int32, launch
+from altgrad_core.numerics.triton.launch import MOST, Counts, as_int32, each_scale, launch
 
 BLOCK = 1024
 
@@ -43,7 +43,7 @@ def walk(
     kind = "adam" if adam else "direction" if step.momentum is None else "velocity"
     numbers = adam or Adam(step.momentum or 0.0, 0.0, 0.0, 0.0, 0.0)
     tensors = _flat(weight, gradient, sources[0], sources[-1], weight if trail is None else trail)
-    each = _scales(path.scale, weight)
+    each = each_scale(path.scale, weight)
     rungs, factor = _number(step.rungs, weight, torch.float32)
     rest = (each, rungs, counts.cells, size, factor, float(step.bound), float(step.keep), *map(float, numbers))
     traits: dict[str, Any] = {
@@ -62,7 +62,7 @@ def stochastic_walk(
     weight: Tensor, gradient: Tensor, direction: Tensor, path: Path, step: Step, *, trail: Tensor | None, key: int
 ) -> Moved:
     """See `walk.stochastic_walk`."""
-    counts, size, each = Counts.on(weight), weight.numel(), _scales(path.scale, weight)
+    counts, size, each = Counts.on(weight), weight.numel(), each_scale(path.scale, weight)
     tensors = _flat(weight, gradient, direction, weight if trail is None else trail)
     rungs, factor = _number(step.rungs, weight, torch.float64)
     plain = (*_three(factor), min(step.bound, MOST_RUNGS), float(step.keep), float(step.momentum or 0.0))
@@ -106,13 +106,6 @@ def fits(gradient: Tensor, *tensors: Tensor | None) -> bool:
 
 def _flat(*tensors: Tensor) -> tuple[Tensor, ...]:
     return tuple(x.detach().contiguous().view(-1) for x in tensors)
-
-
-def _scales(scale: Tensor, weight: Tensor) -> Tensor:
-    """The one scale, or that of every weight."""
-    if scale.numel() == 1:
-        return scale.detach().reshape(1)
-    return scale.detach().expand(weight.shape).contiguous().view(-1)
 
 
 def _number(value: float | Tensor, weight: Tensor, dtype: torch.dtype) -> tuple[Tensor, float]:

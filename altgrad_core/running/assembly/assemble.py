@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 
 from torch import nn
 from torch.optim import Optimizer
@@ -32,8 +33,13 @@ from altgrad_core.running.model.view import watched_weights
 from altgrad_core.running.parallel.processes import ALONE, Processes
 
 
-def assemble(resolved: Resolved, processes: Processes = ALONE) -> Run:
+def assemble(
+    resolved: Resolved, processes: Processes = ALONE, *, doing: Callable[[str], None] = lambda what: None
+) -> Run:
     """The run of a resolved manifest, on its device; every process assembles it whole.
+
+    Args:
+        doing: is told what is being built, before that is done.
 
     Raises:
         ManifestError: data too short, a rule or pattern that matches no layer, a missing device.
@@ -42,9 +48,11 @@ def assemble(resolved: Resolved, processes: Processes = ALONE) -> Run:
     manifest = resolved.manifest
     device = choose_device(manifest.run.device)
     prepare(device, threads=manifest.run.threads)
+    doing(f"loading the data: {resolved.data.name}")
     data = build_data(resolved)
     check_metrics(resolved, data.task)
     batches = build_batches(resolved, data)
+    doing(f"building the model: {resolved.model.name}")
     model = build_model(resolved, data).to(device)
     _check_patterns(resolved, model)
     check_outputs(resolved, model, batches.validation(1)[0][0][:1].to(device), data.task)

@@ -14,7 +14,8 @@ from altgrad_core.errors import AltgradError, FormatError, ManifestError, reason
 from altgrad_core.manifest.explain import Problems, problem_at, validated
 from altgrad_core.manifest.lines import Location
 from altgrad_core.manifest.load import ManifestFile
-from altgrad_core.manifest.schema import InlineFormat, OptimizerTable, QuantizerTable, RecipeTable, UseTable
+from altgrad_core.manifest.recipe_schema import InlineFormat, QuantizerTable, RecipeTable
+from altgrad_core.manifest.schema import OptimizerTable, UseTable
 from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.minifloat import Minifloat
 from altgrad_core.numerics.quantizer import Quantizer

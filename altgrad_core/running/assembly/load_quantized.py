@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from altgrad_core.errors import AltgradError, RunError
 from altgrad_core.numerics.format import Format
-from altgrad_core.numerics.minifloat import Minifloat
+from altgrad_core.numerics.written import minifloat_of, read_quantizer
 from altgrad_core.registry.registry import installed
 from altgrad_core.running.assembly.library import layer_kinds, load_format
 from altgrad_core.running.assembly.written import literal
 from altgrad_core.running.model.plan import Plan
-from altgrad_core.running.model.quantized_file import VERSION, decoded, read_quantizer
+from altgrad_core.running.model.quantized_file import VERSION, decoded
 from altgrad_core.running.model.recipe import Rule
 
 
@@ -98,9 +98,9 @@ def _format(facts: dict[str, Any]) -> Format:
     try:
         found = load_format(facts["name"])
     except AltgradError:
-        if "exponent_bits" not in facts:
+        if (made := minifloat_of(facts)) is None:
             raise RunError(f'the format "{facts["name"]}" is not installed') from None
-        return Minifloat(**{name: value for name, value in facts.items() if name != "bits"})
+        return made
     if found.facts() != facts:
         raise RunError(f'the file has "{facts["name"]}" as {facts}, but that format is {found.facts()} here')
     return found

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from altgrad_core.numerics.random import derive_key
+from altgrad_core.running.assembly.environment import seed_generator
 from altgrad_core.running.model.moment import Moment
 
 MOMENT = "_step_moment"
@@ -26,7 +27,8 @@ def seed_steps(optimizer: Optimizer, moment: Moment) -> None:
         tensors = (tensor for group in optimizer.param_groups for tensor in group["params"])
         devices = {tensor.device for tensor in tensors if tensor.device.type == "cuda"}
         before[:] = [(None, torch.get_rng_state()), *((each, torch.cuda.get_rng_state(each)) for each in devices)]
-        torch.manual_seed(derive_key(moment.seed, "optimizer", moment.step))
+        for device in (torch.device("cpu"), *devices):
+            seed_generator(device, derive_key(moment.seed, "optimizer", moment.step))
 
     def restore(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         for device, state in before:

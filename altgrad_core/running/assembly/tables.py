@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from altgrad_core.contracts.actions import ROLES
 from altgrad_core.contracts.options import Table
-from altgrad_core.manifest.schema import DataTable, OptimizerTable, QuantizerTable, RecipeTable, UseTable
+from altgrad_core.manifest.recipe_schema import QuantizerTable, RecipeTable
+from altgrad_core.manifest.schema import DataTable, OptimizerTable, UseTable
 
 TableT = TypeVar("TableT", bound=Table)
 

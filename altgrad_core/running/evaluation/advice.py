@@ -33,11 +33,14 @@ def advise(
     """Which format and granularity each layer and role of a model should have, within one budget.
 
     Args:
-        model, batches, task: as `evaluate` takes them; the losses on `batches` take no part in the choice.
+        model: as `evaluate` takes it.
+        batches: as `evaluate` takes them; the losses on them take no part in the choice.
+        task: as `evaluate` takes it.
         calibration: other batches, on which every operand is quantized alone in every way, and recipes are chosen.
         bits: of an operand in the mean, at most, scales included.
         loss_above: that of the model as it is, at most.
-        formats, granularities: what each operand chooses from.
+        formats: the names that each operand chooses from.
+        granularities: the tilings that each operand chooses from.
 
     Raises:
         ManifestError: not exactly one budget is given, no recipe is within it, or there is nothing to quantize.

@@ -13,6 +13,7 @@ from altgrad_core.records.directory import CELLS, RunDirectory
 from altgrad_core.registry.registry import Registry
 from altgrad_core.running.assembly.assemble import assemble
 from altgrad_core.running.assembly.finder import Finder
+from altgrad_core.running.assembly.import_path import refuse_imports
 from altgrad_core.running.assembly.library import layer_kinds
 from altgrad_core.running.assembly.resolve import resolve
 from altgrad_core.running.assembly.run import Run
@@ -21,10 +22,17 @@ from altgrad_core.running.evaluation.subject import Batch, Subject, chosen_quant
 from altgrad_core.running.model.recipe import Rule
 from altgrad_core.running.session.describe import EVALUATE, refuse_script
 from altgrad_core.running.state.checkpoint import newest_checkpoint
+from altgrad_core.running.state.trained_with import refuse_another_manifest
 
 
 def target(
-    path: Path, registry: Registry, *, settings: Iterable[str] = (), batches: int, calibrate: int
+    path: Path,
+    registry: Registry,
+    *,
+    settings: Iterable[str] = (),
+    batches: int,
+    calibrate: int,
+    imports: bool = True,
 ) -> tuple[Subject, Sequence[Rule]]:
     """The model of a run at its newest checkpoint, or that of a manifest as it is built; and its own recipe.
 
@@ -34,10 +42,11 @@ def target(
         settings: `key=value`, for the manifest.
         batches: of the validation split, at most.
         calibrate: batches of the training split.
+        imports: whether import paths in the manifest are followed.
 
     Raises:
         ManifestError: there is neither a run nor a manifest, or it cannot be assembled.
-        RunError: the run has no whole checkpoint.
+        RunError: the run has no whole checkpoint, or its manifest is not the one it was trained with.
     """
     directory = RunDirectory(path)
     if (path / CELLS).exists():
@@ -48,6 +57,8 @@ def target(
             "directory of a pretrained model"
         )
     source = load_manifest(directory.resolved if path.is_dir() else path, settings)
+    if not imports:
+        refuse_imports(source)
     if path.is_dir():
         refuse_script(source.data, path, EVALUATE)
     if "matrix" in source.data:
@@ -65,6 +76,7 @@ def _restore(run: Run, directory: RunDirectory) -> list[Rule]:
     newest = newest_checkpoint(directory.checkpoints)
     if newest is None:
         raise RunError(f"{directory.path}: has no whole checkpoint to evaluate")
+    refuse_another_manifest(directory, newest[0], newest[1])
     of_manifest = chosen_quantizers(run.plan)
     run.restore(newest[1])
     switched = {

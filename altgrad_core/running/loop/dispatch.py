@@ -79,7 +79,7 @@ class Dispatch:
         ]
 
     def _observed(self, monitor: Monitor, event: Event) -> Any:
-        """What a monitor returned, or what it raised; one that wrote to a weight or a gradient is told of, or ends the run."""
+        """What a monitor returned, or what it raised; one that wrote to a weight or a gradient is named, or ends the run."""
         before = self._untouched.before(id(monitor))
         found: Any
         try:

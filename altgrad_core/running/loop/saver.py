@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import math
 import shutil
-from collections.abc import Mapping
 from typing import Any, Protocol
 
 from altgrad_core.errors import RunError
-from altgrad_core.files import read_whole
 from altgrad_core.records.directory import RunDirectory
 from altgrad_core.records.files import read_json
 from altgrad_core.records.sinks import Records
@@ -23,6 +20,7 @@ from altgrad_core.running.state.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
+from altgrad_core.running.state.trained_with import manifest_hash, refuse_another_manifest
 
 MOST_FAILURES = 3
 
@@ -42,7 +40,7 @@ class Saver:
 
     def __init__(self, run: Run, directory: RunDirectory, records: Records) -> None:
         self._run, self._directory, self._records = run, directory, records
-        self._manifest = hashlib.sha256(read_whole(directory.resolved)).hexdigest()
+        self._manifest = manifest_hash(directory)
         self._failures = 0
         self._saved: int | None = None
 
@@ -96,7 +94,7 @@ class Saver:
             self._records.cut_back(0, sha256=None)
             return None
         step, files, passed_over = found
-        self._refuse_another_manifest(step, files)
+        refuse_another_manifest(self._directory, step, files)
         try:
             self._run.restore(files)
         except RunError as error:
@@ -106,20 +104,6 @@ class Saver:
         for problem in passed_over:
             self._records.noticed({"kind": "warning", "message": f"{problem}; using step-{step} instead"})
         return step
-
-    def _refuse_another_manifest(self, step: int, files: Mapping[str, bytes]) -> None:
-        """What the directory says of a run, and what the run was trained with, must be the same."""
-        try:
-            theirs = json.loads(files["progress.json"])["manifest_sha256"]
-        except (KeyError, TypeError, ValueError, RecursionError):
-            theirs = None
-        if theirs != self._manifest:
-            path = self._directory.resolved
-            raise RunError(
-                f"{path}: is not the manifest that the checkpoint of step {step} was trained with; put that one back, or "
-                "begin a run of its own from there: "
-                f"altgrad run {path} --from {self._directory.path}@{step} --out ANOTHER_DIRECTORY"
-            )
 
     def roll_back(self, not_after: int) -> int:
         """Bring weights, formats and optimizer back to a checkpoint that was sound, see `RollBack`; its step.

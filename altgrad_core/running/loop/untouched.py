@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -68,26 +68,40 @@ class Untouched:
         return [name for name, mark in after.items() if mark != before[name]]
 
     def _marks(self, *, contents: bool) -> Marks:
-        marks: Marks = {name: _mark(weight, contents=contents) for name, weight in self._weights.items()}
-        for name, weight in self._weights.items():
-            gradient = weight.grad
-            marks[f"the gradient of {name}"] = None if gradient is None else _mark(gradient, contents=contents)
-        return marks
+        tensors: dict[str, Tensor | None] = dict(self._weights)
+        tensors |= {f"the gradient of {name}": weight.grad for name, weight in self._weights.items()}
+        there = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+        sums = checksums(list(there.values())) if contents else [None] * len(there)
+        marks = {
+            name: Mark(id(tensor), tensor._version, checksum)
+            for (name, tensor), checksum in zip(there.items(), sums, strict=True)
+        }
+        return {name: marks.get(name) for name in tensors}
 
 
-def _mark(tensor: Tensor, *, contents: bool) -> Mark:
-    return Mark(id(tensor), tensor._version, checksum(tensor) if contents else None)
+def checksums(tensors: Sequence[Tensor]) -> Sequence[int]:
+    """CRC-32 of the bytes of each tensor; of one that is not on the CPU, of sums of them that are computed where it is.
+
+    All sums of a device are fetched at once, so that the host waits for it once.
+    """
+    flat = [_flat(tensor) for tensor in tensors]
+    of_device: dict[torch.device, list[int]] = {}
+    for index, values in enumerate(flat):
+        if values.device.type != "cpu":
+            flat[index] = _column_sums(values)
+            of_device.setdefault(values.device, []).append(index)
+    for indices in of_device.values():
+        fetched = torch.cat([flat[index] for index in indices]).cpu()
+        for index, values in zip(indices, fetched.split([len(flat[index]) for index in indices]), strict=True):
+            flat[index] = values
+    return [zlib.crc32(values.view(torch.uint8).numpy().data) for values in flat]
 
 
-def checksum(tensor: Tensor) -> int:
-    """CRC-32 of the bytes of a tensor; of a tensor that is not on the CPU, of sums of them that are computed where it is."""
+def _flat(tensor: Tensor) -> Tensor:
     values = tensor.detach()
     if values.layout is not torch.strided:
         values = values._values()
-    flat = values.contiguous().flatten()
-    if flat.device.type != "cpu":
-        flat = _column_sums(flat).cpu()
-    return zlib.crc32(flat.view(torch.uint8).numpy().data)
+    return values.contiguous().flatten()
 
 
 def _column_sums(flat: Tensor) -> Tensor:

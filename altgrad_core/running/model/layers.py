@@ -5,31 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, reduce
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from altgrad_core.contracts.actions import MOMENTS, Role
 from altgrad_core.contracts.layer import LayerSpec, Product
 from altgrad_core.contracts.pattern import matches
 from altgrad_core.errors import ManifestError
-from altgrad_core.numerics import traced
-from altgrad_core.numerics.straight_through import Rounds, quantized_linear, round_gradient, round_straight
 from altgrad_core.running.model.moment import Moment
+from altgrad_core.running.model.rounders import rounder_of
 
 STATE = "altgrad"
 """The key of the metadata of a module's `state_dict`."""
-
-
-class RoundingOperand(Protocol):
-    """What a forward pass needs of an operand."""
-
-    def rounds(self, *, training: bool) -> Rounds: ...
-
-    def rounds_once(self, weight: Tensor, *, training: bool) -> Rounds: ...
-
-    def traced(self, *, training: bool) -> traced.Traced: ...
 
 
 @dataclass(frozen=True)
@@ -144,9 +132,8 @@ class QuantizedModule(nn.Module):
         """The quantized forward pass of its kind."""
         if self.quantized.is_plain:
             return type(self).plain.forward(self, *args, **kwargs)
-        rounder = _TracedRounder if torch.compiler.is_compiling() else _Rounder
         remembers = self.training or self.quantized.moment.is_calibrating
-        return self.quantized.spec.forward(self, rounder(self.quantized, remembers), *args, **kwargs)
+        return self.quantized.spec.forward(self, rounder_of(self.quantized.products, remembers), *args, **kwargs)
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         """Scales and histories travel in the metadata of a state_dict, which has no key for them: plain models load it."""
@@ -164,77 +151,6 @@ class QuantizedModule(nn.Module):
     def __reduce_ex__(self, protocol: Any) -> Any:
         """A class made on the fly is found again by the class that it was made from."""
         return _empty, (type(self).plain,), self.__getstate__()
-
-
-class _Products:
-    """The products of one module, in one pass."""
-
-    __slots__ = ("_products", "_training")
-
-    def __init__(self, quantized: Quantized, training: bool) -> None:
-        self._products, self._training = quantized.products, training
-
-    def is_rounded(self, *, product: str = "") -> bool:
-        """See `Rounding.is_rounded`."""
-        return not self._products.get(product, {}).keys() <= set(MOMENTS)
-
-    def plain_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        """See `Rounding.plain_forward`."""
-        assert isinstance(module, QuantizedModule)
-        return type(module).plain.forward(module, *args, **kwargs)
-
-
-class _Rounder(_Products):
-    """The operands of one module, in one pass; see `Rounding`."""
-
-    __slots__ = ()
-
-    def round(self, x: Tensor, role: Role, *, product: str = "") -> Tensor:
-        """See `Rounding.round`."""
-        rounds = self._rounds(x, role, product)
-        return x if rounds is None else round_straight(x, rounds)
-
-    def round_gradient(self, y: Tensor, role: Role = "gradient", *, product: str = "") -> Tensor:
-        """See `Rounding.round_gradient`."""
-        rounds = self._rounds(y, role, product)
-        return y if rounds is None else round_gradient(y, rounds)
-
-    def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None, *, product: str = "") -> Tensor:
-        """See `Rounding.linear`."""
-        of_x, of_weight = self._rounds(x, "activation", product), self._rounds(weight, "weight", product)
-        return quantized_linear(x, weight, bias, (of_x, of_weight, self._rounds(x, "gradient", product)))
-
-    def _rounds(self, x: Tensor, role: Role, product: str) -> Rounds | None:
-        operand: RoundingOperand | None = self._products.get(product, {}).get(role)
-        if operand is None:
-            return None
-        if role == "weight":
-            return operand.rounds_once(x, training=self._training)
-        return operand.rounds(training=self._training)
-
-
-class _TracedRounder(_Products):
-    """As `_Rounder`, for torch.compile: every operand is one operation."""
-
-    __slots__ = ()
-
-    def round(self, x: Tensor, role: Role, *, product: str = "") -> Tensor:
-        """See `Rounding.round`."""
-        return traced.round_straight(x, self._traced(role, product))
-
-    def round_gradient(self, y: Tensor, role: Role = "gradient", *, product: str = "") -> Tensor:
-        """See `Rounding.round_gradient`."""
-        return traced.round_gradient(y, self._traced(role, product))
-
-    def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None, *, product: str = "") -> Tensor:
-        """See `Rounding.linear`."""
-        roles: tuple[Role, Role, Role] = ("activation", "weight", "gradient")
-        of_x, of_weight, of_gradient = (self._traced(role, product) for role in roles)
-        return traced.quantized_linear(x, weight, bias, (of_x, of_weight, of_gradient))
-
-    def _traced(self, role: Role, product: str) -> traced.Traced | None:
-        operand: RoundingOperand | None = self._products.get(product, {}).get(role)
-        return None if operand is None else operand.traced(training=self._training)
 
 
 def attach(layer: Layer, operands: Mapping[Role, Any], moment: Moment) -> None:

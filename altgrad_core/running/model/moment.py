@@ -100,7 +100,7 @@ class Moment:
     changes: dict[str, tuple[object, int]] = field(default_factory=dict)
     is_calibrating: bool = False  # in evaluation, operands remember what they see, as in training
     is_forgotten: bool = False  # that a step is over; said once
-    is_excused: bool = False  # from being told so: an optimizer is attached, or this is a copy, which nobody need step
+    is_excused: bool = False  # no warning: an optimizer is attached, or this is a copy, which nobody need step
 
     def notice_weight(self, path: str, weight: Tensor) -> None:
         """A weight is rounded that was changed, or in a new step; one that changes on and on within a step is warned of."""

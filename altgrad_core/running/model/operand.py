@@ -21,6 +21,7 @@ from altgrad_core.numerics.straight_through import Rounded, Rounds
 from altgrad_core.numerics.tally import Quantized, Tally
 from altgrad_core.numerics.traced import TracedOperand
 from altgrad_core.running.model.calls import Calls, is_recomputing
+from altgrad_core.running.model.exported import exported, exported_scale
 from altgrad_core.running.model.layout import PLAIN, Layout, plain
 from altgrad_core.running.model.moment import ONCE_A_STEP, Moment, Passed, Seen, identity_of, together
 
@@ -150,6 +151,16 @@ class Operand(TracedOperand):
         if self.layout.is_plain or self.scale.ndim == 0:
             return scales
         return self.layout.back(scales.expand(self._shape), self._like)
+
+    def exported(self, x: Tensor) -> Tensor:
+        """What an evaluation makes of `x` now, in operations of torch that need nothing of this process."""
+        scale = exported_scale(self._history.max(), self.quantizer) if self._looks_back() else None
+        scale = self.scale if self._is_fixed else scale
+        return exported(x, self.quantizer, self.layout, scale=scale, key=self._exported_key())
+
+    @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+    def _exported_key(self) -> int | None:
+        return self._key()
 
     def evaluated(self, x: Tensor) -> Quantized:
         """What an evaluation makes of `x` now; nothing is remembered."""

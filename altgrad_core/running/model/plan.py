@@ -105,8 +105,9 @@ class Plan:
         """Which share of the model is quantized, and what is not and why.
 
         Args:
-            args, kwargs: what the model can be called with; its multiply-adds are counted in one forward pass, which
+            *args: what the model can be called with; its multiply-adds are counted in one forward pass, which
                 leaves no trace. Without, only parameters are.
+            **kwargs: the same, by name.
         """
         weights = {path: "weight" in own for path, own in self.layers.items() if not own.keys() <= set(MOMENTS)}
         return coverage(self.model, self.known, weights, self.kinds, (args, kwargs) if args or kwargs else None)

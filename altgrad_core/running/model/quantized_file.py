@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,11 +26,10 @@ from torch import Tensor, nn
 
 from altgrad_core.contracts.actions import Role
 from altgrad_core.errors import RunError
-from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.ops import decode, encode
 from altgrad_core.numerics.quantizer import Quantizer
-from altgrad_core.numerics.scaling import Scaling
 from altgrad_core.numerics.sharded import is_sharded
+from altgrad_core.numerics.written import written_quantizer
 from altgrad_core.records.files import write_whole
 from altgrad_core.running.model.layers import Layer
 from altgrad_core.running.model.operand import Operand
@@ -128,18 +126,6 @@ def decoded(codes: Tensor, scale: Tensor, operand: Operand, like: Tensor) -> Ten
     integers = codes if codes.dtype in (torch.uint8, torch.uint16) else codes.view(torch.uint8)
     rows = operand.layout.rows(integers)
     return operand.layout.back(decode(rows, operand.quantizer, scale=scale), codes).to(like.dtype)
-
-
-def written_quantizer(quantizer: Quantizer) -> dict[str, Any]:
-    """A quantizer as plain data."""
-    own = {f.name: getattr(quantizer, f.name) for f in fields(quantizer) if f.name not in ("format", "scaling")}
-    return {"format": quantizer.target.facts(), "scaling": asdict(quantizer.scale_rule), **own}
-
-
-def read_quantizer(written: Mapping[str, Any], format: Format) -> Quantizer:
-    """The quantizer that was written, with its format."""
-    own = {name: value for name, value in written.items() if name not in ("format", "scaling")}
-    return Quantizer(format=format, scaling=Scaling(**written["scaling"]), **own)
 
 
 def written_recipe(layers: Mapping[str, Mapping[Role, Operand]]) -> dict[str, dict[str, Any]]:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
+from altgrad_core.errors import RunError
 from altgrad_core.running.parallel.parent import PARENT, lifeline
 from altgrad_core.running.parallel.processes import RENDEZVOUS
 
@@ -32,7 +33,12 @@ def launch(arguments: Sequence[str], processes: int) -> int:
     They find each other by a file and talk over the loopback interface, unless GLOO_SOCKET_IFNAME names another. The first
     has the terminal; what another says is shown if it fails. SIGINT and SIGTERM are passed on to all, and all end with this
     process, however it ends.
+
+    Raises:
+        RunError: this is Windows, where a process cannot follow the end of another as it does here.
     """
+    if os.name == "nt":
+        raise RunError("--processes does not work on Windows; use Linux, macOS or WSL, or leave --processes out")
     with tempfile.TemporaryDirectory(prefix="altgrad-") as folder, lifeline() as line:
         said = [Path(folder, f"process-{rank}") for rank in range(processes)]
         meeting = Path(folder, "rendezvous")

@@ -42,6 +42,7 @@ from altgrad_core.running.session.describe import (
 )
 from altgrad_core.running.session.follow import follow, meet
 from altgrad_core.running.session.outcome import Outcome, already, exit_code_of, outcome_of
+from altgrad_core.running.session.stages import compilation_told, telling
 from altgrad_core.running.session.track import connect, run_facts
 
 Show = Callable[[Record], None]
@@ -49,7 +50,7 @@ Show = Callable[[Record], None]
 
 @dataclass(frozen=True)
 class Audience:
-    """Who is told of a run: a person, trackers; and what is to be said once the records are open."""
+    """Who follows a run: a person, trackers; and what is shown once the records are open."""
 
     show: Show
     trackers: list[TrackerThread]
@@ -82,7 +83,7 @@ def begin(
             if directory.is_finished and directory.is_begun and read_whole(directory.resolved) == described:
                 return already(directory)
             directory.refuse_to_overwrite()
-        run = assemble(resolved, processes)
+        run = assemble(resolved, processes, doing=telling(show))
         if parent is not None:
             adopt(run, parent)  # does it fit? it is done again once the records are open
         audience = _gather(run, directory, show)
@@ -123,7 +124,7 @@ def resume(
     with processes.leading(), directory, _explained(directory):
         if directory.is_finished:  # by another command, in between
             return already(directory)
-        run = assemble(resolved, processes)
+        run = assemble(resolved, processes, doing=telling(show))
         before = read_json(directory.environment) if directory.environment.exists() else {}
         changes = differences(before, describe_environment(run.device, run.resolved.plugins))
         if changes and strict:
@@ -161,7 +162,11 @@ def _train(run: Run, directory: RunDirectory, audience: Audience, *, resumed: bo
         try:
             for message in audience.warnings:
                 records.noticed({"kind": "warning", "message": message})
-            status = _begin_or_restore(run, saver, records, signals, resumed=resumed).train()
+            loop = _begin_or_restore(run, saver, records, signals, resumed=resumed)
+            tell = telling(audience.show)
+            tell("the first step")
+            with compilation_told(tell):
+                status = loop.train()
             if status == "interrupted":
                 saver.save(is_required=True)
                 return Outcome(directory.path, Ending(status), signals.exit_code)

@@ -1,4 +1,4 @@
-"""Trackers of a run: what they are told of it, and handing the records of a run over to one afterwards."""
+"""Trackers of a run: what they get to know of it, and handing the records of a run over to one afterwards."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Replayed:
 
 
 def run_facts(manifest: Mapping[str, Any], directory: Path) -> RunFacts:
-    """What a tracker is told of the run that this resolved manifest describes."""
+    """What a tracker gets to know of the run that this resolved manifest describes."""
     return RunFacts(
         name=manifest["run"]["name"],
         directory=directory,

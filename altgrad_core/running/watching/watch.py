@@ -96,7 +96,7 @@ class Watch:
             )
         self._script, self._steps_per_epoch, self._started = script, steps_per_epoch, time.perf_counter()
         self._told: dict[str, Any] = dict(NOTHING_TOLD)
-        self._taken: dict[str, Any] | None = None  # what is known of a step whose loss is not told yet
+        self._taken: dict[str, Any] | None = None  # what is known of a step whose loss is not known yet
         self._after: StepView | None = None
         self._losses: Sequence[Callable[[], Tensor]] = ()
         self._broke: dict[str, Any] | None = None

@@ -6,7 +6,17 @@ import re
 
 import pytest
 
-from altgrad_core.experiments.report.blocks import Gallery, Grid, Page, Panel, Section, Text, file_name, shown, table_of
+from altgrad_core.experiments.report.blocks import (
+    Gallery,
+    Page,
+    Panel,
+    Section,
+    Text,
+    TextTable,
+    file_name,
+    shown,
+    table_of,
+)
 from altgrad_core.experiments.report.markdown import as_markdown, inline
 
 
@@ -34,7 +44,7 @@ def test_nothing_in_a_text_is_markup(text: str, expected: str) -> None:
 
 
 def test_a_table_keeps_its_columns_whatever_is_in_its_cells() -> None:
-    page = Page("t", "Answer.", (), "subject", (), (Section("s", "S", (Grid(("a", "b|c"), (("x|y", "`|`"),)),)),))
+    page = Page("t", "Answer.", (), "subject", (), (Section("s", "S", (TextTable(("a", "b|c"), (("x|y", "`|`"),)),)),))
     rows = [line for line in as_markdown(page).splitlines() if line.startswith("|")]
     assert rows == [r"| a | b\|c |", "| --- | --- |", r"| x\|y | \`\|\` |"]
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {3}
@@ -47,7 +57,7 @@ def test_the_twin_says_all_that_the_page_says_in_its_order() -> None:
         Text("Nothing recorded.", "gap"),
         Gallery((Panel("f-01-x", "<svg/>", "what it shows"),), "How to read it."),
     )
-    head = (Grid(("a",), (("1",),)),)
+    head = (TextTable(("a",), (("1",),)),)
     page = Page("t", "It is so", ("one seed.",), "Study x.", head, (Section("s", "Title", blocks),), (("report.md", "me"),))  # fmt: skip
     assert as_markdown(page) == (
         "# It is so\n\n| a |\n| --- |\n| 1 |\n\n**What to bear in mind**\n\n- one seed.\n\nStudy x.\n\n## 1. Title\n\nA plain one.\n\n"

@@ -12,11 +12,8 @@ from altgrad_core.experiments.study.wording import listed
 
 NAME, TITLE = "controls", "Controls"
 REFERENCES = ("fp32", "bf16")
-KEYS = (
-    ("rounding", "nearest with stochastic rounding"),
-    ("precondition", "preconditioning off, by gradient and by rungs"),
-    ("scale_rounding", "scales rounded up with exact ones"),
-)
+ROUNDING = {"rounding": "nearest with stochastic rounding"}
+SCALES = {"scale_rounding": "scales rounded up with exact ones"}
 
 
 def controls_section(view: View) -> Section:
@@ -25,8 +22,9 @@ def controls_section(view: View) -> Section:
     blocks: list[Block] = [*_references(view), *_same(view)]
     blocks += [Text(text) for text in contrast_sentences(found, view.study.unit)]
     blocks += [_table(found, view.study.unit)] if found else []
+    wanted = {**ROUNDING, **view.study.declared.controls, **SCALES}
     keys = {contrast.key.rpartition(".")[2] for contrast in found}
-    if missing := [f"{what} ({key})" for key, what in KEYS if key not in keys]:
+    if missing := [f"{what} ({key})" for key, what in wanted.items() if key not in keys]:
         gap = f"No cells differ in one of these keys alone, so there is no comparison of {listed(missing)}: add an axis over it."
         blocks.append(Text(gap, "gap"))
     return Section(NAME, TITLE, tuple(blocks))

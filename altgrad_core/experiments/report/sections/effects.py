@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from altgrad_core.experiments.evidence.arms import FEWEST_SEEDS, Arm
 from altgrad_core.experiments.evidence.effects import Effect
 from altgrad_core.experiments.figures.forest import ForestRow, forest
-from altgrad_core.experiments.report.blocks import Block, Gallery, Grid, Panel, Section, Text, file_name, table_of
+from altgrad_core.experiments.report.blocks import Block, Gallery, Panel, Section, Text, TextTable, file_name, table_of
 from altgrad_core.experiments.report.view import View
 from altgrad_core.experiments.study.interval import Interval
 from altgrad_core.experiments.study.wording import count
@@ -121,7 +121,7 @@ def _both(effect: Effect) -> list[Arm]:
     return [arm for arm in (effect.arm, effect.against) if arm is not None]
 
 
-def _table(found: Sequence[Effect], unit: str) -> Grid:
+def _table(found: Sequence[Effect], unit: str) -> TextTable:
     is_said = all(effect.lacks for effect in found)  # by the first sentence of the page
     rows = [
         (

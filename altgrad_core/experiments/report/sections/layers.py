@@ -52,15 +52,15 @@ def layers_section(view: View) -> Section:
     return Section(NAME, TITLE, (*recipes, *sentences, *galleries))
 
 
-def _has_several(table: Table) -> bool:
+def _has_several(table: Means) -> bool:
     """Whether there are different values, so that the table shows more than the sentence."""
     return len({value for row in table.values() for value in row.values()}) > 1
 
 
-Table = dict[str, dict[str, float]]  # layer type -> format of the operand -> mean
+Means = dict[str, dict[str, float]]  # layer type -> format of the operand -> mean
 
 
-def _table(view: View, means: Sequence[LayerMean], reading: str) -> Table:
+def _table(view: View, means: Sequence[LayerMean], reading: str) -> Means:
     """The mean over the optimizers, by type of layer and format of the operand; types in order of appearance."""
     columns = _columns(view, means, role_of(reading))
     values: dict[str, dict[str, list[float]]] = {}
@@ -95,7 +95,7 @@ def _operands(view: View, means: Sequence[LayerMean], role: str) -> list[str]:
     return [operand_format(view.study, role, format=format, variant=variant) for format, variant in places]
 
 
-def _sentence(table: Table, reading: Reading) -> str:
+def _sentence(table: Means, reading: Reading) -> str:
     """The best format for each type; no ranking where the format of the operand does not vary, or none is better."""
     choose, better = (min, "lower") if reading.worse == "up" else (max, "higher")
     what, role = reading.what, role_of(reading.name)
@@ -115,7 +115,7 @@ def _sentence(table: Table, reading: Reading) -> str:
     return sentence(f"{what}, {better} is better; best format of the {plural(role)}: {', '.join(told)}")
 
 
-def _panel(table: Table, reading: Reading, number: int) -> Panel:
+def _panel(table: Means, reading: Reading, number: int) -> Panel:
     formats = list(dict.fromkeys(name for row in table.values() for name in row))
     nan = float("nan")
     values = [[row.get(name, nan) for name in formats] for row in table.values()]

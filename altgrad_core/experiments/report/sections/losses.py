@@ -40,12 +40,20 @@ def _curves(view: View) -> list[Block]:
     for number, (place, curves) in enumerate(drawn, 1):
         name, alt = file_name("curves", number, place.title), _curves_alt(place, curves, axis)
         svg = loss_curves(
-            curves, limits=limits, colours=view.colours, title=place.title, name=name, label=alt, axis=axis
-        )
+            curves, levels=view.study.reference_losses if evaluated else {}, limits=limits, colours=view.colours,
+            title=place.title, name=name, label=alt, axis=axis,
+        )  # fmt: skip
         panels.append(Panel(name, svg, alt))
     steps = max((len(cell.run_summary.losses) for cell in cells if cell.status == "finished"), default=0)
     is_wide = all(view.is_wide(place.format) for place, _ in drawn)
-    return [Gallery(tuple(panels), _curves_caption(drawn, evaluated, steps, is_wide=is_wide))]
+    caption = f"{_curves_caption(drawn, evaluated, steps, is_wide=is_wide)}{_references(view)}"
+    return [Gallery(tuple(panels), caption)]
+
+
+def _references(view: View) -> str:
+    """What simple predictors reach, in the panels or beyond them."""
+    told = [f"{name} {loss:.4f}" for name, loss in view.study.reference_losses.items()]
+    return f" Simple predictors reach, on the validation split: {'; '.join(told)}." if told else ""
 
 
 def is_evaluated(view: View) -> bool:
@@ -133,12 +141,13 @@ def _sweeps(view: View) -> list[Block]:
     limits = sweep_limits(
         [s for _, sweeps, _ in drawn for s in sweeps], [lv for _, _, levels in drawn for lv in levels]
     )
+    simple = [Level(name, loss) for name, loss in view.study.reference_losses.items() if limits[0] < loss < limits[1]]
     panels = []
     for number, (place, sweeps, levels) in enumerate(drawn, 1):
         name, alt = file_name("rates", number, place.title), _sweeps_alt(place, sweeps)
         svg = sensitivity(
             sweeps,
-            levels,
+            levels + simple,
             limits=limits,
             colours=view.colours,
             title=place.title,

@@ -59,12 +59,13 @@ def _origin(results: Sequence[Result]) -> Block:
     known = [result for result in results if result.environment]
     versions = [_table(result.environment.get("versions")) for result in known]
     rows = [
-        (name, _tally(found.get(name) for found in versions)) for name in dict.fromkeys(n for v in versions for n in v)
+        (name, _counted(found.get(name) for found in versions))
+        for name in dict.fromkeys(n for v in versions for n in v)
     ]
     for key in ("python", "device", "threads", "system", "machine", "cpu"):
-        rows.append((key, _tally(result.environment.get(key) for result in known)))
+        rows.append((key, _counted(result.environment.get(key) for result in known)))
     plugins = [_table(result.environment.get("plugins")) for result in known]
-    rows.append(("plugins", _tally(", ".join(dict.fromkeys(str(d) for d in found.values())) for found in plugins)))
+    rows.append(("plugins", _counted(", ".join(dict.fromkeys(str(d) for d in found.values())) for found in plugins)))
     told = [row for row in rows if row[1]]
     if not told:
         return Text("No cell has recorded on what it ran.", "gap")
@@ -75,15 +76,16 @@ def _data(results: Sequence[Result]) -> list[Block]:
     facts = [_table(result.summary.get("data")) for result in results if result.summary]
     if not any(facts):
         return []
+    facts = [_flat(found) for found in facts]
     keys = dict.fromkeys(key for found in facts for key in found)
-    rows = [(key.replace("_", " "), _tally(found.get(key) for found in facts)) for key in keys]
-    rows.append(("parameters", _tally(result.summary.get("parameters") for result in results if result.summary)))
+    rows = [(key.replace("_", " "), _counted(found.get(key) for found in facts)) for key in keys]
+    rows.append(("parameters", _counted(result.summary.get("parameters") for result in results if result.summary)))
     counted: dict[str, list[object]] = {}
     for result in results:
         if result.summary:
             what = str(_table(result.summary.get("task")).get("counts", "tokens"))
             counted.setdefault(what, []).append(result.summary.get("tokens"))
-    rows += [(f"{what} trained on", _tally(numbers)) for what, numbers in counted.items()]
+    rows += [(f"{what} trained on", _counted(numbers)) for what, numbers in counted.items()]
     return [table_of(("data and model", "value (cells)"), rows)]
 
 
@@ -111,11 +113,18 @@ def _cells(results: Sequence[Result]) -> Block:
     return table_of(columns, rows, told, folded=f"Every cell ({len(results)})")
 
 
+def _flat(facts: dict[str, object]) -> dict[str, object]:
+    """The losses of simple predictors as facts of their own."""
+    losses = _table(facts.get("reference_losses"))
+    rest = {key: value for key, value in facts.items() if key != "reference_losses"}
+    return {**rest, **{f"loss of a {name}": loss for name, loss in losses.items()}}
+
+
 def _table(value: object) -> dict[str, object]:
     return value if isinstance(value, dict) else {}
 
 
-def _tally(values: Iterable[object]) -> str:
+def _counted(values: Iterable[object]) -> str:
     counts = Counter(_spelled(value) for value in values if value not in (None, ""))
     if len(counts) == 1:
         return next(iter(counts))

@@ -1,4 +1,4 @@
-"""What a reader sees first: the forest plot, the contrasts, and one table of every format and optimizer."""
+"""What a reader sees first: the forest plot, one table of every format and optimizer, and the contrasts."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from altgrad_core.experiments.evidence.arms import Arm
 from altgrad_core.experiments.evidence.effects import Effect
 from altgrad_core.experiments.evidence.interactions import Interaction
 from altgrad_core.experiments.evidence.power import equivalence_p
-from altgrad_core.experiments.report.blocks import Block, Grid, table_of
+from altgrad_core.experiments.report.blocks import Block, TextTable, table_of
 from altgrad_core.experiments.report.sections.effects import forest_block
+from altgrad_core.experiments.report.sections.registration import registration_blocks
 from altgrad_core.experiments.report.view import View, mean
 from altgrad_core.experiments.study.wording import count, decimals
 
@@ -18,18 +19,18 @@ MOST_CONTRASTS = 12
 
 
 def summary_blocks(view: View) -> tuple[Block, ...]:
-    """The forest plot where there are effects, contrasts where there are several formats, and the table."""
-    blocks: list[Block] = []
+    """What was declared, the forest plot where there are effects, the table, and contrasts that have an interval."""
+    blocks: list[Block] = [*registration_blocks(view)]
     if (gallery := forest_block(view)) is not None:
         blocks.append(gallery)
-    if found := view.analysis.interactions:
-        blocks.append(_contrasts(found, view.study.unit))
     if any(arm.of for arm in view.arms):
         blocks.append(answer_table(view))
+    if judged := [contrast for contrast in view.analysis.interactions if contrast.interval is not None]:
+        blocks.append(_contrasts(judged, view.study.unit))
     return tuple(blocks)
 
 
-def answer_table(view: View) -> Grid:
+def answer_table(view: View) -> TextTable:
     """Every format and optimizer: rate, loss, and the effect with its interval and verdict."""
     by_arm = {(e.format, e.optimizer, e.variant): e for e in view.effects}
     rows = [_row(view, arm, by_arm.get((arm.format, arm.optimizer, arm.variant))) for arm in view.arms if arm.of]
@@ -69,7 +70,7 @@ def _verdict(view: View, effect: Effect) -> str:
     return effect.verdict
 
 
-def _contrasts(found: Sequence[Interaction], unit: str) -> Grid:
+def _contrasts(found: Sequence[Interaction], unit: str) -> TextTable:
     """Which format benefits more, directly."""
     columns = ("optimizer", "variant", "gain in", "less gain in", "difference", "95 % interval", "verdict", "p", "seeds", "detectable")  # fmt: skip
     rows = [_contrast(contrast) for contrast in found[:MOST_CONTRASTS]]

@@ -1,0 +1,28 @@
+"""From tensors and grids to launches of the kernel of rungs, positions, values and spacings."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from altgrad_core.numerics.format import Format
+from altgrad_core.numerics.triton import places as kernels
+from altgrad_core.numerics.triton.facts import line_of
+from altgrad_core.numerics.triton.launch import MOST, cells_of, each_scale, launch
+
+BLOCK = 1024
+TYPES = {"rung": torch.int32, "position": torch.float64, "value": torch.float32, "spacing": torch.float32}
+
+
+def places(what: Literal["rung", "position", "value", "spacing"], x: Tensor, format: Format, scale: Tensor) -> Tensor:
+    """The operation of `ops` with this name, of a tensor that is not empty."""
+    out = torch.empty(x.shape, dtype=TYPES[what], device=x.device)
+    flat = x.detach().contiguous().view(-1) if what == "value" else cells_of(x)
+    scales, size = each_scale(scale.to(x.device), x), x.numel()
+    launch(
+        kernels.places_pass, -(-size // BLOCK), x, flat, out.view(-1), scales, size,
+        WHAT=what, R=line_of(format), APIECE=scales.numel() > 1, BIG=size > MOST, BLOCK=BLOCK,
+    )  # fmt: skip
+    return out

@@ -1,0 +1,135 @@
+"""What a quantized forward pass rounds with: eager, in a graph of torch.compile, or in a program of torch.export."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from altgrad_core.contracts.actions import MOMENTS, Role
+from altgrad_core.contracts.layer import Rounding
+from altgrad_core.numerics import traced
+from altgrad_core.numerics.straight_through import Rounds, quantized_linear, round_gradient, round_straight
+
+
+class RoundingOperand(Protocol):
+    """What a forward pass needs of an operand."""
+
+    def rounds(self, *, training: bool) -> Rounds: ...
+
+    def rounds_once(self, weight: Tensor, *, training: bool) -> Rounds: ...
+
+    def traced(self, *, training: bool) -> traced.Traced: ...
+
+    def exported(self, x: Tensor) -> Tensor: ...
+
+
+Products = Mapping[str, Mapping[Role, Any]]
+"""The operands of each product of a module, by its name."""
+
+
+class _Products:
+    """The products of one module, in one pass."""
+
+    __slots__ = ("_products", "_training")
+
+    def __init__(self, products: Products, training: bool) -> None:
+        self._products, self._training = products, training
+
+    def is_rounded(self, *, product: str = "") -> bool:
+        """See `Rounding.is_rounded`."""
+        return not self._products.get(product, {}).keys() <= set(MOMENTS)
+
+    def plain_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        """See `Rounding.plain_forward`."""
+        quantized: Any = type(module)
+        return quantized.plain.forward(module, *args, **kwargs)
+
+
+class _Rounder(_Products):
+    """The operands of one module, in one pass; see `Rounding`."""
+
+    __slots__ = ()
+
+    def round(self, x: Tensor, role: Role, *, product: str = "") -> Tensor:
+        """See `Rounding.round`."""
+        rounds = self._rounds(x, role, product)
+        return x if rounds is None else round_straight(x, rounds)
+
+    def round_gradient(self, y: Tensor, role: Role = "gradient", *, product: str = "") -> Tensor:
+        """See `Rounding.round_gradient`."""
+        rounds = self._rounds(y, role, product)
+        return y if rounds is None else round_gradient(y, rounds)
+
+    def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None, *, product: str = "") -> Tensor:
+        """See `Rounding.linear`."""
+        of_x, of_weight = self._rounds(x, "activation", product), self._rounds(weight, "weight", product)
+        return quantized_linear(x, weight, bias, (of_x, of_weight, self._rounds(x, "gradient", product)))
+
+    def _rounds(self, x: Tensor, role: Role, product: str) -> Rounds | None:
+        operand: RoundingOperand | None = self._products.get(product, {}).get(role)
+        if operand is None:
+            return None
+        if role == "weight":
+            return operand.rounds_once(x, training=self._training)
+        return operand.rounds(training=self._training)
+
+
+class _TracedRounder(_Products):
+    """As `_Rounder`, for torch.compile: every operand is one operation."""
+
+    __slots__ = ()
+
+    def round(self, x: Tensor, role: Role, *, product: str = "") -> Tensor:
+        """See `Rounding.round`."""
+        return traced.round_straight(x, self._traced(role, product))
+
+    def round_gradient(self, y: Tensor, role: Role = "gradient", *, product: str = "") -> Tensor:
+        """See `Rounding.round_gradient`."""
+        return traced.round_gradient(y, self._traced(role, product))
+
+    def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None, *, product: str = "") -> Tensor:
+        """See `Rounding.linear`."""
+        roles: tuple[Role, Role, Role] = ("activation", "weight", "gradient")
+        of_x, of_weight, of_gradient = (self._traced(role, product) for role in roles)
+        return traced.quantized_linear(x, weight, bias, (of_x, of_weight, of_gradient))
+
+    def _traced(self, role: Role, product: str) -> traced.Traced | None:
+        operand: RoundingOperand | None = self._products.get(product, {}).get(role)
+        return None if operand is None else operand.traced(training=self._training)
+
+
+class _ExportedRounder(_Products):
+    """As `_Rounder`, for programs of torch.export that evaluate: operations that need no operand."""
+
+    __slots__ = ()
+
+    def round(self, x: Tensor, role: Role, *, product: str = "") -> Tensor:
+        """See `Rounding.round`."""
+        operand: RoundingOperand | None = self._products.get(product, {}).get(role)
+        return x if operand is None else operand.exported(x)
+
+    def round_gradient(self, y: Tensor, role: Role = "gradient", *, product: str = "") -> Tensor:
+        """See `Rounding.round_gradient`; a program that evaluates has no gradients to round."""
+        return y
+
+    def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None, *, product: str = "") -> Tensor:
+        """See `Rounding.linear`."""
+        x, weight = self.round(x, "activation", product=product), self.round(weight, "weight", product=product)
+        return functional.linear(x, weight, bias)
+
+
+def rounder_of(products: Products, remembers: bool) -> Rounding:
+    """What rounds the operands of a module in this pass.
+
+    Args:
+        remembers: whether operands keep what they see, as in training.
+    """
+    if not torch.compiler.is_compiling():
+        return _Rounder(products, remembers)
+    if torch.compiler.is_exporting() and not remembers:
+        return _ExportedRounder(products, remembers)
+    return _TracedRounder(products, remembers)

@@ -1,0 +1,126 @@
+"""Computes every number of the text on few bits from its table: damage, gains, and their differences.
+
+    python docs/results/few-bits/analysis.py               # prints the table of the text
+    python docs/results/few-bits/analysis.py --write       # also writes it there, and tables/contrasts.csv
+    python docs/results/few-bits/analysis.py --collect DIR # writes tables/cells.csv from the directory of the study
+
+A seed is judged at the rate that is best on average over the other seeds, of the rates that all seeds tried. The damage of a
+format is the loss with AdamW on weights in it less that on weights that are not quantized, of the same seed. Gains, contrasts
+and intervals are those of `factorial/contrasts.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import math
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+sys.path.append(str(Path(__file__).parents[1] / "factorial"))
+from contrasts import Contrast, Losses, chosen, contrast, gains, interval, mean, write
+
+TABLES = Path(__file__).parent / "tables"
+TEXT = Path(__file__).parents[1] / "README.md"
+MARK = "<!-- few bits, by analysis.py -->\n"
+COLUMNS = ("weights", "step", "rate", "seed", "status", "validation_loss", "seconds", "cell")
+WEIGHTS = ("fp32", "e3m2", "e2m1", "e2m1 block:32", "e1m2", "e3m0")
+LINE = "E4M3 line"
+
+
+def rows(study: Path) -> Iterator[tuple[Any, ...]]:
+    """The cells that ended, in the order of the study."""
+    for cell in json.loads((study / "cells.json").read_text())["cells"]:
+        summary = study / cell["name"] / "summary.json"
+        told = json.loads(summary.read_text()) if summary.exists() else {}
+        if told.get("status") in ("finished", "diverged"):
+            manifest = cell["manifest"]
+            (group,) = manifest["optimizer"]["group"]
+            place = (weights_of(manifest["recipe"][0]["weight"]), "AdamW" if group["use"] == "adamw" else LINE)
+            yield (
+                *place, group["lr"], manifest["run"]["seed"], told["status"], told["validation_loss"],
+                told["seconds_in_this_process"], cell["name"],
+            )  # fmt: skip
+
+
+def weights_of(operand: Mapping[str, Any]) -> str:
+    """What the weights are stored in: `e2m1`, or `e2m1 block:32` where 32 elements share a scale."""
+    name = operand["format"]
+    name = name if isinstance(name, str) else f"e{name['exponent_bits']}m{name['mantissa_bits']}"
+    return name if operand["granularity"] == "tensor" else f"{name} {operand['granularity']}"
+
+
+def losses_of(table: Path) -> dict[tuple[str, str], Losses]:
+    """The loss of every seed at the rate that is chosen for it, by weights and step."""
+    rates: dict[tuple[str, str], dict[float, dict[int, float]]] = {}
+    with table.open() as file:
+        for row in csv.DictReader(file):
+            loss = float(row["validation_loss"]) if row["status"] == "finished" else math.inf
+            arm = rates.setdefault((row["weights"], row["step"]), {})
+            arm.setdefault(float(row["rate"]), {})[int(row["seed"])] = loss
+    return {arm: losses for arm, tried in rates.items() if (losses := chosen(tried))}
+
+
+def contrasts_of(table: Path) -> dict[str, Contrast]:
+    """By name: damage, gain, and gain less that on unquantized weights, of all weights."""
+    found = losses_of(table)
+    gained = gains(found)
+    plain, base = found.get(("fp32", "AdamW"), {}), gained.get(("fp32", LINE), {})
+    listed = {}
+    for weights in WEIGHTS:
+        adamw, gain = found.get((weights, "AdamW"), {}), gained.get((weights, LINE), {})
+        if weights != "fp32" and adamw.keys() == plain.keys() and adamw:
+            listed[f"damage {weights}"] = [adamw[seed] - plain[seed] for seed in adamw]
+        if gain:
+            listed[f"gain {weights}"] = list(gain.values())
+        if weights != "fp32" and gain and gain.keys() == base.keys():
+            listed[f"gain {weights} - gain fp32"] = [gain[seed] - base[seed] for seed in gain]
+    return {name: contrast(name, differences) for name, differences in listed.items()}
+
+
+def markdown(table: Path) -> str:
+    """The table of the text."""
+    found, listed = losses_of(table), contrasts_of(table)
+    lines = ["| weights | AdamW | damage | gain of the E4M3 line | gain less that on fp32 | p |", "|---|" + "---|" * 5]
+    for weights in WEIGHTS:
+        if losses := found.get((weights, "AdamW")):
+            keys = (f"damage {weights}", f"gain {weights}", f"gain {weights} - gain fp32")
+            damage, gain, more = (listed.get(key) for key in keys)
+            cells = [interval(c) if c else "" for c in (damage, gain, more)]
+            lines.append(
+                f"| {weights} | {mean(losses):.3f} | {' | '.join(cells)} | {f'{more.p:.3f}' if more else ''} |"
+            )
+    return "\n".join(lines)
+
+
+def embedded(text: str) -> str:
+    """A text with the table below its mark as it is computed now."""
+    head, mark, rest = text.partition(MARK)
+    lines = rest.splitlines(keepends=True)
+    while lines and lines[0].startswith("|"):
+        lines.pop(0)
+    return f"{head}{mark}{markdown(TABLES / 'cells.csv')}\n{''.join(lines)}" if mark else text
+
+
+def main() -> None:
+    """Collect, print, and write where that is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", action="store_true", help="write the contrasts and the table of the text too")
+    parser.add_argument("--collect", type=Path, metavar="DIR", help="the directory of the study")
+    given = parser.parse_args()
+    if given.collect:
+        with (TABLES / "cells.csv").open("w", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(COLUMNS)
+            writer.writerows(rows(given.collect))
+    print(markdown(TABLES / "cells.csv"))
+    if given.write:
+        write(TABLES / "contrasts.csv", list(contrasts_of(TABLES / "cells.csv").values()))
+        TEXT.write_text(embedded(TEXT.read_text()))
+
+
+if __name__ == "__main__":
+    main()
