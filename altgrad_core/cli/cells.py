@@ -8,6 +8,9 @@ from rich.table import Table
 
 from altgrad_core.cli.display import Display, Progress, State
 from altgrad_core.experiments.workers.board import Board
+from altgrad_core.results.catalogue import loss
+
+MOST_ELSEWHERE = 12
 
 
 class Standing(State):
@@ -28,12 +31,15 @@ class Standing(State):
 
     def table(self) -> Table | None:
         """See `State.table`."""
-        if not self.board.running:
+        if not (self.board.running or self.board.elsewhere):
             return None
         table = Table("cell", "step", "loss", "", box=None, pad_edge=False)
         for running in list(self.board.running.values()):
             doing = "" if running.doing is None else running.doing
             table.add_row(running.cell.name, f"{running.step}/{running.steps}", running.loss, doing)
+        for name, listed in list(self.board.elsewhere.items())[:MOST_ELSEWHERE]:
+            step = f"{listed.step or 0}/{listed.steps or '?'}"
+            table.add_row(name, step, loss(listed.loss), "trained by another command")
         return table
 
 

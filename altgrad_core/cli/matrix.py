@@ -21,7 +21,7 @@ from altgrad_core.contracts.layer import PRODUCT
 from altgrad_core.experiments.evidence.power import POWER, detectable
 from altgrad_core.experiments.matrix.cell import Cell
 from altgrad_core.experiments.matrix.cells import SEED, Matrix
-from altgrad_core.experiments.matrix.endings import directory_of, endings_in
+from altgrad_core.experiments.matrix.endings import directory_of, endings_in, under_way_in
 from altgrad_core.experiments.matrix.estimate import estimate
 from altgrad_core.experiments.matrix.plan import plan_of
 from altgrad_core.experiments.matrix.registration import hash_of
@@ -30,6 +30,7 @@ from altgrad_core.experiments.report.write import Written, write_report
 from altgrad_core.experiments.workers.scheduler import StudyOutcome, train_cells
 from altgrad_core.manifest.merge import dotted, location_of
 from altgrad_core.records.directory import RunDirectory
+from altgrad_core.results.catalogue import loss, progress
 from altgrad_core.running.assembly.environment import choose_device
 
 MOST_ROWS = 12
@@ -152,15 +153,21 @@ def print_table(matrix: Matrix, study: Path) -> None:
     search = matrix.table.search
     left_out = {SEED, dotted(location_of(search.key)) if search is not None else SEED}
     axes = [axis for axis in dict.fromkeys(axis for cell in cells for axis in cell.labels) if axis not in left_out]
+    now = under_way_in(study, [cell for cell in cells if cell.name not in endings])
     for cell in cells:
         row = (*(str(cell.labels.get(axis, "-")) for axis in axes), _rules(cell))
-        status = endings[cell.name].status if cell.name in endings else _unended(directory_of(cell, study))
+        ended = endings.get(cell.name)
+        status = ended.status if ended else "training" if cell.name in now else _unended(directory_of(cell, study))
         rows.setdefault(row, Counter())[status] += 1
     statuses = list(dict.fromkeys(status for counts in rows.values() for status in counts))
     table = Table(*axes, "recipe (weight, activation, gradient)", "cells", *statuses, box=None, pad_edge=False)
     for row, counts in rows.items():
         table.add_row(*row, str(counts.total()), *(str(counts[status]) for status in statuses))
     Console(width=None if sys.stdout.isatty() else 200).print(table)
+    for name, listed in list(now.items())[:MOST_ROWS]:
+        say(f"training: {name}, {progress(listed)}, loss {loss(listed.loss)}")
+    if len(now) > MOST_ROWS:
+        say(f"... and {len(now) - MOST_ROWS} more that train now")
 
 
 def _unended(directory: RunDirectory) -> str:

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,15 +38,18 @@ def write_json(path: Path, value: Any) -> None:
     write_whole(path, (json.dumps(value, indent=2, sort_keys=True) + "\n").encode())
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, *, parse: Callable[[bytes], Any] = json.loads) -> dict[str, Any]:
     """The JSON object in a file of a run or of a study.
+
+    Args:
+        parse: as `json.loads`.
 
     Raises:
         OSError: it cannot be read, is not a regular file, or is larger than 256 MiB.
         RunError: it holds something else.
     """
     try:
-        value = json.loads(read_whole(path, most=MOST_JSON_BYTES))
+        value = parse(read_whole(path, most=MOST_JSON_BYTES))
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):

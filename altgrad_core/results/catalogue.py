@@ -85,6 +85,16 @@ def catalogue(root: Path, *, now: float) -> list[Listed]:
     return [listed for group in groups for listed in group]
 
 
+def under_way(path: Path, *, now: float) -> Listed | None:
+    """The run in a directory if somebody trains it: it was written to lately, and has not ended.
+
+    Args:
+        now: the time in seconds since the epoch.
+    """
+    found = _run(path, path, now)
+    return found if found is not None and found.status == "running" else None
+
+
 def _groups(root: Path, path: Path, *, now: float, deep: int) -> Iterator[list[Listed]]:
     folders = _folders(path)
     is_study = (path / CELLS).is_file()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+import os
+import time
+from collections.abc import Iterable, Set
 from pathlib import Path
 
 from altgrad_core.errors import RunError
@@ -10,6 +12,7 @@ from altgrad_core.experiments.matrix.cell import Cell
 from altgrad_core.experiments.matrix.cells import Endings, Matrix
 from altgrad_core.records.directory import RunDirectory
 from altgrad_core.records.files import read_json
+from altgrad_core.results.catalogue import Listed, under_way
 from altgrad_core.results.ending import Ending
 
 
@@ -40,6 +43,18 @@ def endings_in(
         if not fresh:
             return endings
         endings |= fresh
+
+
+def under_way_in(study: Path, cells: Iterable[Cell]) -> dict[str, Listed]:
+    """By name, those of some cells that have not ended which are trained right now, by whatever command on whatever machine."""
+    try:
+        with os.scandir(study) as entries:
+            begun = {entry.name for entry in entries}
+    except OSError:
+        return {}
+    now = time.time()
+    found = {cell.name: under_way(directory_of(cell, study).path, now=now) for cell in cells if cell.name in begun}
+    return {name: listed for name, listed in found.items() if listed is not None}
 
 
 def directory_of(cell: Cell, study: Path) -> RunDirectory:

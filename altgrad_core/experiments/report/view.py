@@ -77,14 +77,18 @@ class View:
 
     def results(self, arm: Arm, *, chosen: bool = True) -> list[Result]:
         """The cells of an arm, those at its chosen rate or all, by seed."""
-        own = [
-            result
-            for result in self.study.results
-            if (result.format, result.optimizer, result.variant) == (arm.format, arm.optimizer, arm.variant)
-            and result.role == "cell"
-            and (not chosen or result.rate == arm.rate)
-        ]
+        all_of = self._by_arm.get((arm.format, arm.optimizer, arm.variant), [])
+        own = [result for result in all_of if not chosen or result.rate == arm.rate]
         return sorted(own, key=lambda result: (result.rate or 0.0, -1 if result.seed is None else result.seed))
+
+    @cached_property
+    def _by_arm(self) -> dict[tuple[str, str, str], list[Result]]:
+        """The cells of every arm that are no probes."""
+        found: dict[tuple[str, str, str], list[Result]] = {}
+        for result in self.study.results:
+            if result.role == "cell":
+                found.setdefault((result.format, result.optimizer, result.variant), []).append(result)
+        return found
 
     def cell(self, arm: Arm, *, rate: float | None, seed: int) -> Result | None:
         """The cell of an arm with this rate and seed that ended first in the list of cells."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from altgrad_core.errors import ManifestError, RunError
 from altgrad_core.experiments.study.declared import Declared
 from altgrad_core.experiments.study.labels import Defaults, installed_defaults, is_manifest
+from altgrad_core.experiments.study.parts import Parts
 from altgrad_core.experiments.study.registration import FILE, Registration, read_registrations
 from altgrad_core.experiments.study.result import Result
 from altgrad_core.experiments.study.wording import count, few
@@ -53,6 +54,7 @@ class Reader:
 
     directory: Path
     problems: list[str] = field(default_factory=list)
+    parts: Parts = field(default_factory=Parts)
 
     def listed(self) -> Planned:
         """The study as it was planned."""
@@ -142,7 +144,7 @@ class Reader:
         name = self.directory.resolve().name if cell["name"] == "." else cell["name"]
         manifest = self._toml(place.resolved)
         summary = self._json(place.summary, "the run counts as unfinished")
-        environment = self._json(place.environment, "where it ran is not known")
+        environment = self._json(place.environment, "where it ran is not known", parse=self.parts.json)
         failure = self._json(place.failure_data, "how it failed is not known")
         self._check_version(name, environment)
         ending = _ending(place, summary, failure)
@@ -177,7 +179,7 @@ class Reader:
 
     def _toml(self, path: Path) -> dict[str, Any]:
         try:
-            if is_manifest(data := tomllib.loads(read_whole(path).decode())):
+            if is_manifest(data := self.parts.toml(read_whole(path).decode())):
                 return data
             self.problems.append(f"{path}: is no resolved manifest, so what the run was is told by {CELLS} alone")
         except FileNotFoundError:
@@ -187,9 +189,9 @@ class Reader:
             self.problems.append(f"{path}: cannot be read, so what the run was is told by {CELLS} alone")
         return {}
 
-    def _json(self, path: Path, consequence: str) -> dict[str, Any]:
+    def _json(self, path: Path, consequence: str, parse: Callable[[bytes], Any] = json.loads) -> dict[str, Any]:
         try:
-            return read_json(path)
+            return read_json(path, parse=parse)
         except FileNotFoundError:
             return {}
         except (OSError, RunError):

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from altgrad_core.experiments.matrix.cell import Cell
+from altgrad_core.results.catalogue import Listed
 from altgrad_core.results.ending import Ending
 
 
@@ -41,6 +42,7 @@ class Board:
         failed: by name, why a cell crashed twice.
         left: steps of the cells that are neither ended nor running.
         running: by number of the job.
+        elsewhere: by name, the cells that other commands train, as their files tell.
     """
 
     cells: int = 0
@@ -49,6 +51,7 @@ class Board:
     failed: dict[str, str] = field(default_factory=dict)
     left: int = 0
     running: dict[int, Running] = field(default_factory=dict)
+    elsewhere: dict[str, Listed] = field(default_factory=dict)
     _done: int = 0
     _since: float | None = None
 

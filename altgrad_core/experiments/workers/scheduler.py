@@ -17,19 +17,22 @@ from altgrad_core.errors import ManifestError, RunError
 from altgrad_core.experiments.matrix.additions import additions
 from altgrad_core.experiments.matrix.cell import Cell
 from altgrad_core.experiments.matrix.cells import Matrix
-from altgrad_core.experiments.matrix.endings import directory_of, endings_in
+from altgrad_core.experiments.matrix.endings import directory_of, endings_in, under_way_in
 from altgrad_core.experiments.matrix.plan import plan_of
 from altgrad_core.experiments.matrix.registration import register
+from altgrad_core.experiments.study.wording import few
 from altgrad_core.experiments.workers.board import Board
 from altgrad_core.records.directory import CELLS, RunDirectory, mark_latest
 from altgrad_core.records.files import read_json, write_json, write_whole
 from altgrad_core.records.record import number
+from altgrad_core.results.catalogue import progress
 from altgrad_core.results.ending import Ending
 from altgrad_core.running.loop.signals import Signals
 
 ATTEMPTS = 2
 TICK = 0.2  # seconds between two looks at signals
 UNSEEN = 5.0  # seconds until it is looked again for the summary of a cell that ended on another machine
+LOOK = 5.0  # seconds between two looks at what other commands train
 PATIENCE = 1.0  # seconds between two tries of a cell that another command is training
 
 Show = Callable[[Board, str | None], None]
@@ -108,6 +111,7 @@ class _Work:
         self._written: list[str] | None = None
         self._warned: set[str] = set()
         self._afresh: set[str] = set()
+        self._next_look, self._seen = 0.0, dict[str, float]()
         self.board = Board(most=matrix.bound())
         self._waiting = self._known()
         if overwrite:
@@ -131,10 +135,23 @@ class _Work:
             elif time.monotonic() - told > self._executor.patience:
                 told = math.inf
                 self._kill_what_is_left()
+            self._look_elsewhere()
             try:
                 self._hear(*self._messages.get(timeout=TICK))
             except queue.Empty:
                 self._show(self.board, None)
+
+    def _look_elsewhere(self) -> None:
+        """Look now and then at the cells that others train: those whose files have changed since they were first looked at."""
+        if (now := time.monotonic()) < self._next_look:
+            return
+        self._next_look, found = now + LOOK, under_way_in(self._study, self._waiting)
+        self._seen = {name: self._seen.get(name, listed.changed) for name, listed in found.items()}
+        moving = {name: listed for name, listed in found.items() if listed.changed > self._seen[name]}
+        is_news, self.board.elsewhere = bool(moving) and not self.board.elsewhere, moving
+        if is_news:
+            told = few([f"{name} ({progress(listed)})" for name, listed in moving.items()])
+            self._show(self.board, f"other commands are training {told}")
 
     def _kill_what_is_left(self) -> None:
         """End the processes that did not end when they were told to."""
