@@ -24,18 +24,20 @@ def export(
     from altgrad_core.running.assembly.assemble import assemble
     from altgrad_core.running.assembly.import_path import refuse_imports
     from altgrad_core.running.assembly.resolve import resolve
+    from altgrad_core.running.session.describe import EXPORT, refuse_script
     from altgrad_core.running.state.checkpoint import newest_checkpoint
     from altgrad_core.running.state.trained_with import refuse_another_manifest
 
     directory = RunDirectory(run_dir)
     if not directory.is_begun:
         raise ManifestError(f"{run_dir}: no run has been started here; start one with: altgrad run MANIFEST")
+    source = load_manifest(directory.resolved)
+    refuse_script(source.data, run_dir, EXPORT)
     newest = newest_checkpoint(directory.checkpoints)
     if newest is None:
         raise RunError(f"{run_dir}: has no whole checkpoint to export")
     step, files, _ = newest
     refuse_another_manifest(directory, step, files)
-    source = load_manifest(directory.resolved)
     if no_imports:
         refuse_imports(source)
     run = assemble(resolve(source, installed()))
