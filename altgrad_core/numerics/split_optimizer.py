@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ class SplitOptimizer(torch.optim.Optimizer, ABC):
     """An optimizer whose groups marked `plain` take torch's AdamW; a subclass writes `move` for the others.
 
     Attributes:
-        geometry: the grids that `move` needs, which a subclass sets before it calls this constructor; None: it needs none.
+        geometry: the grids that `move` needs, which a subclass sets before it calls this constructor, if it needs any.
 
     Args:
         params: parameters or groups, as `OptimizerSpec.split` makes them.
@@ -29,7 +29,7 @@ class SplitOptimizer(torch.optim.Optimizer, ABC):
         fused: torch's fused step for the plain groups.
     """
 
-    geometry: Mapping[Tensor, Geometry] | None = None
+    geometry: Mapping[Tensor, Geometry]
 
     def __init__(self, params: Any, defaults: dict[str, Any], *, fused: bool | None = None) -> None:
         self.fused = fused
@@ -51,9 +51,9 @@ class SplitOptimizer(torch.optim.Optimizer, ABC):
         given = set(param_group)
         super().add_param_group(param_group)
         group = self.param_groups[-1]
-        if self.geometry is not None and not group["plain"] and "plain" not in given:
+        if hasattr(self, "geometry") and not group["plain"] and "plain" not in given:
             try:
-                self._mark(group, given, self.geometry)
+                self._mark(group, given)
             except ValueError:
                 self.param_groups.pop()
                 raise
@@ -61,9 +61,9 @@ class SplitOptimizer(torch.optim.Optimizer, ABC):
         for parameter in () if group["plain"] else group["params"]:
             self.begin(parameter)
 
-    def _mark(self, group: dict[str, Any], given: Collection[str], geometry: Mapping[Tensor, Geometry]) -> None:
+    def _mark(self, group: dict[str, Any], given: set[str]) -> None:
         """Make a group plain if none of its parameters has a grid."""
-        missing = sum(parameter not in geometry for parameter in group["params"])
+        missing = sum(parameter not in self.geometry for parameter in group["params"])
         if not missing:
             return
         if missing < len(group["params"]):
