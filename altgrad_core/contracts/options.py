@@ -18,9 +18,14 @@ class Table(BaseModel):
 
 
 class Options(Table):
-    """The options of one plugin, which has a `name`."""
+    """The options of one plugin, which has a `name`.
+
+    Attributes:
+        same_results: the options that change no result, such as those that only make it faster.
+    """
 
     name: ClassVar[str] = ""
+    same_results: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod
     def summary(cls) -> str:

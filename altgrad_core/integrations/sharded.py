@@ -37,7 +37,7 @@ def save_sharded(folder: str | Path, plan: Plan, optimizer: Optimizer) -> None:
     told = {**_tensors(plan, optimizer), PLAN: json.dumps(plan.state_dict())}
     try:
         with _without_notice():
-            checkpoint.save(told, checkpoint_id=folder, no_dist=_is_alone())
+            checkpoint.save(told, checkpoint_id=folder, no_dist=_is_alone())  # type: ignore[attr-defined]
     except (checkpoint.api.CheckpointException, OSError) as error:
         raise RunError(f"{folder}: the checkpoint cannot be written: {_said(error)}") from None
 
@@ -60,7 +60,7 @@ def load_sharded(folder: str | Path, plan: Plan, optimizer: Optimizer) -> None:
     told = {**_tensors(plan, optimizer), PLAN: ""}
     try:
         with _without_notice():
-            checkpoint.load(told, checkpoint_id=folder, no_dist=_is_alone())
+            checkpoint.load(told, checkpoint_id=folder, no_dist=_is_alone())  # type: ignore[attr-defined]
     except (checkpoint.api.CheckpointException, OSError) as error:
         raise RunError(
             f"{folder}: the checkpoint is of another model or optimizer, or damaged: {_said(error)}"

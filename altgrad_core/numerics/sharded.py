@@ -26,7 +26,7 @@ def own(x: Any) -> Any:
 
 def gathered(x: Tensor) -> Tensor:
     """All elements of a sharded tensor, in every process; another tensor as it is."""
-    return x.full_tensor() if is_sharded(x) else x  # type: ignore[attr-defined, no-any-return]
+    return x.full_tensor() if is_sharded(x) else x  # type: ignore[attr-defined]
 
 
 def placed(part: Tensor, like: Any) -> Tensor:

@@ -42,7 +42,8 @@ def adam_walk(
     """
     if is_sharded(weight):
         parts = {name: own(value) for name, value in state.items()}
-        view, options = geometry.part(weight), {"rungs": rungs, "betas": betas, "eps": eps, "decay": decay}
+        view = geometry.part(weight)
+        options: dict[str, Any] = {"rungs": rungs, "betas": betas, "eps": eps, "decay": decay}
         return _summed(adam_walk(own(weight), own(gradient), parts, view, **options), weight)
     path, step = geometry.path, Step(rungs, keep=_left(decay))
     backend = _backend("adam_walk", weight, path)
@@ -72,9 +73,9 @@ def walk(
         trail: int32, of the shape of the weight; takes in by how many rungs each element went.
     """
     if is_sharded(weight):
-        options = {"gradient": own(gradient), "trail": own(trail), "rungs": rungs, "bound": bound}
-        view, left = geometry.part(weight), {"decay": decay, "momentum": momentum}
-        return _summed(walk(own(weight), own(direction), view, **options, **left), weight)
+        options: dict[str, Any] = {"rungs": rungs, "bound": bound, "decay": decay, "momentum": momentum}
+        parts, view = {"gradient": own(gradient), "trail": own(trail)}, geometry.part(weight)
+        return _summed(walk(own(weight), own(direction), view, **parts, **options), weight)
     path, step = geometry.path, Step(rungs, bound, _left(decay), momentum)
     moved: Moved = _backend("walk", weight, path).walk(weight, gradient, direction, path, step, trail=trail)
     return moved

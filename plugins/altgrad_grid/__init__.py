@@ -30,6 +30,7 @@ class Grid(OptimizerSpec):
     """
 
     name: ClassVar = "grid"
+    same_results: ClassVar = frozenset({"bit_position"})  # it only keeps a count
     plain_rate: ClassVar = "plain_lr"
 
     lr: PositiveFloat = 6.0

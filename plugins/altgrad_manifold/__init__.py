@@ -41,6 +41,7 @@ class ManifoldAdamW(OptimizerSpec):
     """
 
     name: ClassVar = "manifold-adamw"
+    same_results: ClassVar = frozenset({"bit_position"})  # it only keeps a count
     plain_rate: ClassVar = "plain_lr"
     controls: ClassVar = {"precondition": "preconditioning off, by gradient and by rungs"}
 

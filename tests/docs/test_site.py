@@ -85,6 +85,20 @@ def test_links_lead_to_pages_or_to_the_repository(site: ModuleType, monkeypatch:
     )
 
 
+def test_every_public_docstring_is_understood(site: ModuleType, caplog: pytest.LogCaptureFixture) -> None:
+    import griffe
+
+    package = griffe.load("altgrad_core", search_paths=[ROOT], allow_inspection=False)
+    public = [package[f"{module}.{name}"] for module, name in import_module("site_api").public_names()]
+    inner = [member for thing in public if thing.is_class for member in thing.members.values() if not member.is_alias]
+    with caplog.at_level("WARNING"):
+        for each in [*public, *inner]:
+            if each.docstring is not None:
+                each.docstring.parse("google")
+    assert len(inner) > 100
+    assert caplog.messages == []  # such as: parameter 'a, b' does not appear in the function signature
+
+
 @pytest.mark.slow
 def test_the_site_builds_with_warnings_as_errors(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]

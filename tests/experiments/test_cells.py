@@ -95,7 +95,7 @@ def test_what_a_search_adds_is_explained(matrix: Make) -> None:
     endings = {c.name: Ending("finished", float(c.labels["optimizer.lr"])) for c in first}
     told = list(additions(study, study.cells(endings), before=[cell.name for cell in first]))
     assert told == [
-        "search of e5m2: 2 more cells: 2 seeds at optimizer.lr = 0.01, around the best of the first seed",
+        "search of e5m2: 2 more cells: 2 seeds at optimizer.lr = 0.01, around the best so far",
         "search of e5m2: 1 more cell: does optimizer.lr = 0.3162 still learn?",
     ]
     assert not list(additions(study, first, before=[cell.name for cell in first]))

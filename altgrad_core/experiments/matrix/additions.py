@@ -37,5 +37,5 @@ def _why(added: Sequence[Cell], search: SearchTable, key: str, *, role: str) -> 
         return f"does {key} = {values} still learn?"
     seeds = len({value_at(dict(cell.manifest), location_of(SEED)) for cell in added})
     many = f"{seeds} seed{'s' if seeds > 1 else ''}"
-    where = "around the best" if search.samples is None else "of the best settings"
-    return f"{many} at {key} = {values}, {where} of the first seed"
+    where = "around the best so far" if search.samples is None else "those of the best settings so far"
+    return f"{many} at {key} = {values}, {where}"

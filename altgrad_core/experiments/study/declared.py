@@ -32,7 +32,7 @@ class Declared:
     @classmethod
     def read(cls, data: Any) -> Declared:
         """From plain data, as `cells.json` has it; by what is installed where that has none, or is damaged."""
-        tables = [data.get("plain_rates"), data.get("controls")] if isinstance(data, Mapping) else []
+        tables: list[Any] = [data.get("plain_rates"), data.get("controls")] if isinstance(data, Mapping) else []
         if tables and all(_is_of_text(table) for table in tables):
             return cls(*tables)
         return cls.installed()

@@ -8,7 +8,6 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from altgrad_core.numerics.format import Format
@@ -136,7 +135,8 @@ def _are_powers(scales: Tensor) -> bool:
     if scales.numel() == 1:
         mantissa, exponent = math.frexp(float(scales))
         return mantissa == 0.5 and exponent > -126
-    return not (scales.detach().contiguous().view(torch.int32) & SIGNIFICAND).any()
+    bits = _floats(scales.detach().contiguous()).view(np.int32)
+    return not np.bitwise_or.reduce(bits) & SIGNIFICAND  # no second tensor as large as the weight
 
 
 def _floats(x: Tensor) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from altgrad_core.contracts.optimizer import OptimizerSpec
 from altgrad_core.errors import PluginError
@@ -36,7 +36,9 @@ def refuse_unshardable(spec: OptimizerSpec, params: Sequence[Param]) -> None:
 def _trial(spec: OptimizerSpec, param: Param) -> str | None:
     parameter = nn.Parameter(torch.ones_like(param.tensor))
     parameter.grad = torch.ones_like(parameter)
-    geometry = {} if param.geometry is None else {parameter: Geometry.of(param.geometry.format)}
+    geometry: dict[Tensor, Geometry] = {}
+    if param.geometry is not None:
+        geometry[parameter] = Geometry.of(param.geometry.format)
     with torch.random.fork_rng(devices=[]):
         try:
             spec.build([{"params": [parameter]}], geometry).step()

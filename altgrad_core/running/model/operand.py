@@ -158,7 +158,7 @@ class Operand(TracedOperand):
         scale = self.scale if self._is_fixed else scale
         return exported(x, self.quantizer, self.layout, scale=scale, key=self._exported_key())
 
-    @torch.compiler.assume_constant_result
+    @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
     def _exported_key(self) -> int | None:
         return self._key()
 

@@ -2,7 +2,7 @@
 
     python docs/results/few-bits/analysis.py               # prints the table of the text
     python docs/results/few-bits/analysis.py --write       # also writes it there, and tables/contrasts.csv
-    python docs/results/few-bits/analysis.py --collect DIR # writes tables/cells.csv from the directory of the study
+    python docs/results/few-bits/analysis.py --collect DIR # writes tables/cells.csv from the directories of both studies
 
 A seed is judged at the rate that is best on average over the other seeds, of the rates that all seeds tried. The damage of a
 format is the loss with AdamW on weights in it less that on weights that are not quantized, of the same seed. Gains, contrasts
@@ -28,7 +28,7 @@ TEXT = Path(__file__).parents[1] / "README.md"
 MARK = "<!-- few bits, by analysis.py -->\n"
 COLUMNS = ("weights", "step", "rate", "seed", "status", "validation_loss", "seconds", "cell")
 WEIGHTS = ("fp32", "e3m2", "e2m1", "e2m1 block:32", "e1m2", "e3m0")
-LINE = "E4M3 line"
+STEPS = ("E4M3 line", "own line", "RMS")
 
 
 def rows(study: Path) -> Iterator[tuple[Any, ...]]:
@@ -39,11 +39,20 @@ def rows(study: Path) -> Iterator[tuple[Any, ...]]:
         if told.get("status") in ("finished", "diverged"):
             manifest = cell["manifest"]
             (group,) = manifest["optimizer"]["group"]
-            place = (weights_of(manifest["recipe"][0]["weight"]), "AdamW" if group["use"] == "adamw" else LINE)
+            place = (weights_of(manifest["recipe"][0]["weight"]), step_of(group))
             yield (
                 *place, group["lr"], manifest["run"]["seed"], told["status"], told["validation_loss"],
                 told["seconds_in_this_process"], cell["name"],
             )  # fmt: skip
+
+
+def step_of(group: Mapping[str, Any]) -> str:
+    """What the step of a resolved optimizer table is called: `AdamW`, or one of `STEPS`."""
+    if group["use"] == "adamw":
+        return "AdamW"
+    if group["spacing"] == "rms":
+        return "RMS"
+    return "E4M3 line" if group.get("geometry") == "e4m3" else "own line"
 
 
 def weights_of(operand: Mapping[str, Any]) -> str:
@@ -65,34 +74,38 @@ def losses_of(table: Path) -> dict[tuple[str, str], Losses]:
 
 
 def contrasts_of(table: Path) -> dict[str, Contrast]:
-    """By name: damage, gain, and gain less that on unquantized weights, of all weights."""
+    """By name: the damage of weights, the gain of a step on them, and that gain less the one on unquantized weights."""
     found = losses_of(table)
     gained = gains(found)
-    plain, base = found.get(("fp32", "AdamW"), {}), gained.get(("fp32", LINE), {})
+    plain = found.get(("fp32", "AdamW"), {})
     listed = {}
     for weights in WEIGHTS:
-        adamw, gain = found.get((weights, "AdamW"), {}), gained.get((weights, LINE), {})
+        adamw = found.get((weights, "AdamW"), {})
         if weights != "fp32" and adamw.keys() == plain.keys() and adamw:
             listed[f"damage {weights}"] = [adamw[seed] - plain[seed] for seed in adamw]
-        if gain:
-            listed[f"gain {weights}"] = list(gain.values())
-        if weights != "fp32" and gain and gain.keys() == base.keys():
-            listed[f"gain {weights} - gain fp32"] = [gain[seed] - base[seed] for seed in gain]
+        for step in STEPS:
+            gain, base = gained.get((weights, step), {}), gained.get(("fp32", step), {})
+            if gain:
+                listed[f"{step} {weights}"] = list(gain.values())
+            if weights != "fp32" and gain and gain.keys() == base.keys():
+                listed[f"{step}: {weights} - fp32"] = [gain[seed] - base[seed] for seed in gain]
+        line, rms = (gained.get((weights, step), {}) for step in ("E4M3 line", "RMS"))
+        if rms and rms.keys() == line.keys():
+            listed[f"{weights}: RMS - E4M3 line"] = [rms[seed] - line[seed] for seed in rms]
     return {name: contrast(name, differences) for name, differences in listed.items()}
 
 
 def markdown(table: Path) -> str:
-    """The table of the text."""
+    """The tables of the text: losses and gains by weights, then the differences."""
     found, listed = losses_of(table), contrasts_of(table)
-    lines = ["| weights | AdamW | damage | gain of the E4M3 line | gain less that on fp32 | p |", "|---|" + "---|" * 5]
+    lines = [f"| weights | AdamW | damage | {' | '.join(STEPS)} |", "|---|" + "---|" * (2 + len(STEPS))]
     for weights in WEIGHTS:
         if losses := found.get((weights, "AdamW")):
-            keys = (f"damage {weights}", f"gain {weights}", f"gain {weights} - gain fp32")
-            damage, gain, more = (listed.get(key) for key in keys)
-            cells = [interval(c) if c else "" for c in (damage, gain, more)]
-            lines.append(
-                f"| {weights} | {mean(losses):.3f} | {' | '.join(cells)} | {f'{more.p:.3f}' if more else ''} |"
-            )
+            keys = (f"damage {weights}", *(f"{step} {weights}" for step in STEPS))
+            cells = [interval(c) if (c := listed.get(key)) else "" for key in keys]
+            lines.append(f"| {weights} | {mean(losses):.3f} | {' | '.join(cells)} |")
+    lines += ["", "| difference of gains | mean | p |", "|---|---|---|"]
+    lines += [f"| {name} | {interval(c)} | {c.p:.3f} |" for name, c in listed.items() if " - " in name]
     return "\n".join(lines)
 
 
@@ -100,7 +113,7 @@ def embedded(text: str) -> str:
     """A text with the table below its mark as it is computed now."""
     head, mark, rest = text.partition(MARK)
     lines = rest.splitlines(keepends=True)
-    while lines and lines[0].startswith("|"):
+    while lines and (lines[0].startswith("|") or (lines[0] == "\n" and lines[1:2] and lines[1].startswith("|"))):
         lines.pop(0)
     return f"{head}{mark}{markdown(TABLES / 'cells.csv')}\n{''.join(lines)}" if mark else text
 
@@ -109,13 +122,14 @@ def main() -> None:
     """Collect, print, and write where that is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help="write the contrasts and the table of the text too")
-    parser.add_argument("--collect", type=Path, metavar="DIR", help="the directory of the study")
+    parser.add_argument("--collect", type=Path, nargs="+", metavar="DIR", help="the directories of the studies")
     given = parser.parse_args()
     if given.collect:
         with (TABLES / "cells.csv").open("w", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(COLUMNS)
-            writer.writerows(rows(given.collect))
+            for study in given.collect:
+                writer.writerows(rows(study))
     print(markdown(TABLES / "cells.csv"))
     if given.write:
         write(TABLES / "contrasts.csv", list(contrasts_of(TABLES / "cells.csv").values()))

@@ -1,4 +1,4 @@
-"""What a reader sees first: the forest plot, the contrasts, and one table of every format and optimizer."""
+"""What a reader sees first: the forest plot, one table of every format and optimizer, and the contrasts."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ MOST_CONTRASTS = 12
 
 
 def summary_blocks(view: View) -> tuple[Block, ...]:
-    """What was declared, the forest plot where there are effects, contrasts of several formats, and the table."""
+    """What was declared, the forest plot where there are effects, the table, and contrasts that have an interval."""
     blocks: list[Block] = [*registration_blocks(view)]
     if (gallery := forest_block(view)) is not None:
         blocks.append(gallery)
-    if found := view.analysis.interactions:
-        blocks.append(_contrasts(found, view.study.unit))
     if any(arm.of for arm in view.arms):
         blocks.append(answer_table(view))
+    if judged := [contrast for contrast in view.analysis.interactions if contrast.interval is not None]:
+        blocks.append(_contrasts(judged, view.study.unit))
     return tuple(blocks)
 
 
