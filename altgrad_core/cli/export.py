@@ -24,6 +24,7 @@ def export(
     from altgrad_core.running.assembly.assemble import assemble
     from altgrad_core.running.assembly.import_path import refuse_imports
     from altgrad_core.running.assembly.resolve import resolve
+    from altgrad_core.running.session.describe import EXPORT, refuse_script
     from altgrad_core.running.state.checkpoint import newest_checkpoint
     from altgrad_core.running.state.trained_with import refuse_another_manifest
 
@@ -33,6 +34,7 @@ def export(
     source = load_manifest(directory.resolved)
     if no_imports:
         refuse_imports(source)
+    refuse_script(source.data, run_dir, EXPORT)
     newest = newest_checkpoint(directory.checkpoints)
     if newest is None:
         raise RunError(f"{run_dir}: has no whole checkpoint to export")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from altgrad_core.numerics.adamw import adamw_step, begin_moments
+from altgrad_core.numerics.geometry import Geometry
 from altgrad_core.numerics.sharded import gathered
 
 ADAMW = {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01}
@@ -19,21 +20,66 @@ ADAMW = {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01}
 class SplitOptimizer(torch.optim.Optimizer, ABC):
     """An optimizer whose groups marked `plain` take torch's AdamW; a subclass writes `move` for the others.
 
+    Attributes:
+        geometry: the grids that `move` needs, which a subclass sets before it calls this constructor, if it needs any.
+
     Args:
         params: parameters or groups, as `OptimizerSpec.split` makes them.
         defaults: `lr`, and the settings of both kinds of groups.
         fused: torch's fused step for the plain groups.
     """
 
+    geometry: Mapping[Tensor, Geometry]
+
     def __init__(self, params: Any, defaults: dict[str, Any], *, fused: bool | None = None) -> None:
         self.fused = fused
         super().__init__(params, {**ADAMW, **defaults, "plain": False})
-        for group in self.param_groups:
-            group.setdefault("initial_lr", group["lr"])
 
     @abstractmethod
     def move(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
         """One step of the parameters of one group, all of which have gradients."""
+
+    def begin(self, parameter: Tensor) -> None:
+        """Prepare a parameter of a group that is not `plain`; called once, when its group is added."""
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """As torch. A group of parameters without a grid is `plain`, with the settings of the first plain group.
+
+        Raises:
+            ValueError: some of its parameters have a grid and others do not, or there is no plain group and no `lr`.
+        """
+        given = set(param_group)
+        super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        if hasattr(self, "geometry") and not group["plain"] and "plain" not in given:
+            try:
+                self._mark(group, given)
+            except ValueError:
+                self.param_groups.pop()
+                raise
+        group.setdefault("initial_lr", group["lr"])
+        for parameter in () if group["plain"] else group["params"]:
+            self.begin(parameter)
+
+    def _mark(self, group: dict[str, Any], given: set[str]) -> None:
+        """Make a group plain if none of its parameters has a grid."""
+        missing = sum(parameter not in self.geometry for parameter in group["params"])
+        if not missing:
+            return
+        if missing < len(group["params"]):
+            raise ValueError(
+                f"add_param_group: {missing} of {len(group['params'])} parameters have no grid; put these into a group of "
+                "their own"
+            )
+        like = next((other for other in self.param_groups if other["plain"]), None)
+        if like is None and "lr" not in given:
+            raise ValueError(
+                "add_param_group: these parameters have no grid and take AdamW, whose rate is not known here; give the "
+                "group an lr"
+            )
+        rates = {"lr", "initial_lr"} if "lr" in given else set()
+        group.update({key: value for key, value in (like or {}).items() if key not in given | rates | {"params"}})
+        group["plain"] = True
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]

@@ -43,20 +43,17 @@ class KahanAdamW(OwnStep):
         self.geometry = dict(geometry)
         self.compensation: torch.dtype = getattr(torch, compensation)
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
-        for group in self.param_groups:
-            if not group["plain"]:
-                for parameter in group["params"]:
-                    self._begin(parameter)
+
+    def begin(self, parameter: Tensor) -> None:
+        """Bring it to its grid, and keep what that rounds away."""
+        state = self.state[parameter]
+        begin_moments(state, parameter)
+        state["compensation"] = settle(parameter, self.geometry[parameter]).to(self.compensation)
 
     def move(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
         """One compensated step of each."""
         for parameter in parameters:
             self._add(parameter, -group["lr"] * self.decayed_direction(group, parameter))
-
-    def _begin(self, parameter: Tensor) -> None:
-        state = self.state[parameter]
-        begin_moments(state, parameter)
-        state["compensation"] = settle(parameter, self.geometry[parameter]).to(self.compensation)
 
     def _add(self, parameter: Tensor, update: Tensor) -> None:
         grid, state = self.geometry[parameter], self.state[parameter]

@@ -39,10 +39,14 @@ class LNSMadam(OwnStep):
         self.beta, self.g_bound = beta, g_bound
         self.base_factor, self.last = base_factor, 2 ** (bits - 1) - 1
         super().__init__(params, {"lr": lr})
-        for group in self.param_groups:
-            if not group["plain"]:
-                for parameter in group["params"]:
-                    self._settle(parameter)
+
+    @torch.no_grad()
+    def begin(self, parameter: Tensor) -> None:
+        """Fix the top of its exponents, and bring it to the nearest code."""
+        largest = gathered(torch.where(parameter.isfinite(), parameter, 0.0).abs().max())
+        top = 2 * torch.where(largest == 0, 1.0, largest)
+        self.state[parameter]["top"] = top
+        put(parameter, self._value(self._code(parameter, top), parameter.sign(), top), where=~parameter.isnan())
 
     def move(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
         """One whole number of exponent steps for each weight."""
@@ -52,13 +56,6 @@ class LNSMadam(OwnStep):
             down = group["lr"] * gradient.double() * parameter.sign()
             code = self._code(parameter, state["top"]) + self.base_factor * down
             put(parameter, self._value(code, parameter.sign(), state["top"]), where=down != 0)
-
-    @torch.no_grad()
-    def _settle(self, parameter: Tensor) -> None:
-        largest = gathered(torch.where(parameter.isfinite(), parameter, 0.0).abs().max())
-        top = 2 * torch.where(largest == 0, 1.0, largest)
-        self.state[parameter]["top"] = top
-        put(parameter, self._value(self._code(parameter, top), parameter.sign(), top), where=~parameter.isnan())
 
     def _code(self, w: Tensor, top: Tensor) -> Tensor:
         """The whole number of steps from the top to |w|, float64; infinite for 0."""

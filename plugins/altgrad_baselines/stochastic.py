@@ -37,10 +37,10 @@ class StochasticAdamW(OwnStep):
     ) -> None:
         self.geometry, self.rounding = dict(geometry), rounding
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
-        for group in self.param_groups:
-            if not group["plain"]:
-                for parameter in group["params"]:
-                    settle(parameter, self.geometry[parameter])
+
+    def begin(self, parameter: Tensor) -> None:
+        """Bring it to its grid."""
+        settle(parameter, self.geometry[parameter])
 
     def move(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
         """AdamW in float32, then rounded."""

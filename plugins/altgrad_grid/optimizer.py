@@ -63,10 +63,16 @@ class GridOptimizer(SplitOptimizer):
         self.geometry, self.moved = dict(geometry), dict[Tensor, Moved]()
         self.variant = variant
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
-        for group in self.param_groups:
-            if variant.master == "none" and not group["plain"]:
-                for parameter in group["params"]:
-                    self._settle(parameter)
+
+    @torch.no_grad()
+    def begin(self, parameter: Tensor) -> None:
+        """Fix the grid of a parameter without a master, and bring it there; NaN is not mended in silence."""
+        if self.variant.master != "none":
+            return
+        grid = self.geometry[parameter]
+        grid.fix_scale()
+        settled = grid.value(grid.rung(parameter)).to(parameter.dtype)
+        parameter.copy_(settled.where(~parameter.isnan(), parameter))
 
     def move(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
         """A walk, or without a master a stochastic walk, of each."""
@@ -77,14 +83,6 @@ class GridOptimizer(SplitOptimizer):
         )
         for parameter, key in zip(parameters, keys, strict=True):
             self._move(group, parameter, key)
-
-    @torch.no_grad()
-    def _settle(self, parameter: Tensor) -> None:
-        """Fix the grid of a parameter without a master, and bring it there; NaN is not mended in silence."""
-        grid = self.geometry[parameter]
-        grid.fix_scale()
-        settled = grid.value(grid.rung(parameter)).to(parameter.dtype)
-        parameter.copy_(settled.where(~parameter.isnan(), parameter))
 
     def _begin(self, parameter: Tensor) -> dict[str, Any]:
         state: dict[str, Any] = self.state[parameter]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from altgrad_core import ATTENTION, LayerSpec, Product, Rounding
-from altgrad_layers.callers import attends, is_eager
+from altgrad_layers.callers import attends, fused, is_eager
 
 if TYPE_CHECKING:
     from torch import nn
@@ -30,7 +30,9 @@ class DotProductAttention(LayerSpec):
         return attends(module) and not is_eager(module)
 
     def refusal(self, module: nn.Module) -> str | None:
-        """Another implementation of Hugging Face."""
+        """Another implementation of Hugging Face, or a kernel that computes all of it."""
+        if (kernel := fused(module)) is not None:
+            return f"its attention is computed by {kernel}, whose operands cannot be rounded: call scaled_dot_product_attention"
         if attends(module) and is_eager(module):
             used = module.config._attn_implementation  # type: ignore[union-attr]
             return f'attention of {type(module).__name__} is computed by "{used}": build the model with attn_implementation="sdpa"'

@@ -157,6 +157,9 @@ def test_the_command_explains_mistakes(tmp_path: Path, tiny: Path, altgrad: Call
     (tmp_path / "empty").mkdir()
     told = altgrad("evaluate", tmp_path / "empty")
     assert told.code == 2 and "empty: no run is here; expected the directory of a run, or a manifest" in told.err
+    (tmp_path / "empty" / "config.json").write_text("{}")
+    told = altgrad("evaluate", tmp_path / "empty")
+    assert told.code == 2 and "empty: holds a model, but no data to measure its loss on; write a manifest" in told.err
     (tmp_path / "bad.toml").write_text(RECIPE.replace("e4m3", "e4m4"))
     told = altgrad("evaluate", tiny, "--recipe", tmp_path / "bad.toml")
     assert (

@@ -9,6 +9,8 @@ from typing import ClassVar
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.attention.flex_attention import flex_attention
+from torch.nn.utils import prune
 
 import altgrad_core as ag
 from altgrad_core.running.model.plan import Plan
@@ -77,6 +79,17 @@ def test_a_parametrized_weight_is_rounded_as_it_is_computed(norm: str) -> None:
     assert all(p.grad is not None for p in model.parameters())
     plan.remove()
     torch.testing.assert_close(model(x), x @ weight.T + layer.bias)
+
+
+def test_a_pruned_weight_is_rounded_and_counts_as_covered() -> None:
+    torch.manual_seed(0)
+    layer, x = nn.Linear(4, 4), torch.randn(2, 4)
+    prune.l1_unstructured(layer, "weight", amount=0.5)
+    plan = ag.quantize_model(nn.Sequential(layer), [ag.Rule("*", weight=E4M3)])  # no warning of thin coverage
+    weight = (layer.weight_orig * layer.weight_mask).detach()
+    expected = x @ ag.fake_quantize(weight, ag.load_format("e4m3"), scaling="amax").T + layer.bias
+    torch.testing.assert_close(layer(x), expected)
+    assert plan.coverage().matrices == 1 and plan.coverage().uncovered == ()
 
 
 @pytest.mark.parametrize("padded", [False, True])
@@ -208,6 +221,50 @@ def test_what_cannot_be_quantized_says_why(module: nn.Module, why: str) -> None:
     model = nn.ModuleDict({"strange": module, "plain": nn.Linear(2, 2)})
     plan = ag.quantize_model(model, [ag.Rule("plain", weight=E4M3)])
     assert next(part.why for part in plan.coverage().uncovered if part.path == "strange") == why
+
+
+class Flexible(nn.Module):
+    """Attention by a kernel of torch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inputs = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.inputs(x).unsqueeze(1)
+        return flex_attention(x, x, x).squeeze(1)
+
+
+class FlashAttention(nn.Module):
+    """Attention by a function of the package flash_attn, which is not called here."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inputs = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return flash_attn_func(x, x, x)  # noqa: F821
+
+
+@pytest.mark.parametrize(("kind", "kernel"), [(Flexible, "flex_attention"), (FlashAttention, "flash_attn_func")])
+def test_attention_of_a_fused_kernel_is_named_as_not_covered(kind: type[nn.Module], kernel: str) -> None:
+    model = nn.Sequential(kind(), nn.Linear(4, 4))
+    plan = ag.quantize_model(model, [ag.Rule("*", weight=E4M3)])
+    why = f"its attention is computed by {kernel}, whose operands cannot be rounded: call scaled_dot_product_attention"
+    assert [(part.path, part.why) for part in plan.coverage().uncovered] == [("0", why)]
+    with pytest.raises(ag.ManifestError, match='no layer matches "0"'):
+        ag.quantize_model(nn.Sequential(kind()), [ag.Rule("0", query=E4M3)])
+
+
+def test_products_that_torch_cannot_count_are_told_and_a_wrong_example_is_an_error() -> None:
+    plan = ag.quantize_model(nn.Sequential(Flexible()), [ag.Rule("*", weight=E4M3)])
+    found = plan.coverage(torch.ones(1, 2, 4))
+    assert found.multiply_adds is None and found.uncounted.startswith("TypeError: no implementation found for")
+    assert "  multiply-adds could not be counted: TypeError" in str(found)
+    with pytest.raises(RuntimeError, match="mat1 and mat2 shapes cannot be multiplied"):
+        plan.coverage(torch.ones(1, 2, 5))
+    with torch.no_grad():
+        assert plan.model(torch.ones(1, 2, 4)).isfinite().all()  # it still runs
 
 
 def test_clipped_gradients_of_a_table_may_be_sparse() -> None:

@@ -62,17 +62,50 @@ def test_a_chain_of_optimizers_is_copied_whole(how: str) -> None:
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), copied.parameters(), strict=True))
 
 
-@pytest.mark.parametrize("name", ["adamw", "sgd"])
 @pytest.mark.parametrize("is_chain", [False, True])
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_a_group_that_is_added_later_is_trained(name: str, is_chain: bool) -> None:
     groups = [{"layers": "2", "use": "manifold-adamw", "lr": 0.1}] if is_chain else []
     _, optimizer, _ = begun(name, groups=groups)
-    late = nn.Parameter(torch.ones(4))
-    optimizer.add_param_group({"params": [late]})
+    late = [nn.Parameter(torch.ones(4)), nn.Parameter(torch.full((4, 4), 0.3))]
+    before = [p.detach().clone() for p in late]
+    optimizer.add_param_group({"params": late})
+    for _ in range(3):
+        for parameter in late:
+            parameter.grad = torch.ones_like(parameter)
+        optimizer.step()
+    assert not any(torch.equal(now, then) for now, then in zip(late, before, strict=True))
+    assert any(late[0] is p for group in optimizer.param_groups for p in group["params"])
+
+
+def test_a_later_group_without_a_grid_takes_the_settings_of_the_plain_one() -> None:
+    _, optimizer, plan = begun("manifold-adamw", lr=0.25, plain_lr=0.003)
+    late = nn.Parameter(torch.zeros(4))
+    optimizer.add_param_group({"params": [late], "betas": (0.5, 0.9)})
     late.grad = torch.ones(4)
     optimizer.step()
-    assert not torch.equal(late, torch.ones(4))
-    assert any(late is p for group in optimizer.param_groups for p in group["params"])
+    group = optimizer.param_groups[-1]
+    assert (group["plain"], group["lr"], group["initial_lr"], group["betas"]) == (True, 0.003, 0.003, (0.5, 0.9))
+    torch.testing.assert_close(late.detach(), torch.full((4,), -0.003))  # the first step of Adam is its rate
+    with pytest.raises(ValueError, match="1 of 2 parameters have no grid; put these into a group of their own"):
+        optimizer.add_param_group({"params": [nn.Parameter(torch.ones(1)), add_again(optimizer)]})
+    alone = ag.build_optimizer("manifold-adamw", [p for p in plan.params() if p.geometry is not None])
+    with pytest.raises(ValueError, match="these parameters have no grid and take AdamW"):
+        alone.add_param_group({"params": [nn.Parameter(torch.ones(1))]})
+    assert len(alone.param_groups) == 1
+
+
+def add_again(optimizer: torch.optim.Optimizer) -> Any:
+    """A parameter with a grid, taken out of the optimizer."""
+    return optimizer.param_groups.pop(0)["params"][0]
+
+
+def test_an_optimizer_of_another_plan_is_refused() -> None:
+    model, optimizer, plan = begun("manifold-adamw")
+    plan.remove()
+    again = ag.quantize_model(model, [ag.Rule("*", weight=ag.Quantizer("e5m2"))])
+    with pytest.raises(ag.ManifestError, match="attach: the optimizer was built for another plan"):
+        again.attach(optimizer)
 
 
 @pytest.mark.parametrize("name", ["adamw", "manifold-adamw"])

@@ -71,14 +71,17 @@ def test_a_running_average_of_the_weights_is_quantized_as_a_model_with_these_wei
     assert torch.equal(averaged.eval()(x), fresh.eval()(x))
 
 
-def test_a_model_on_the_meta_device_is_quantized_and_filled_later() -> None:
+@pytest.mark.parametrize("scaling", ["amax", "delayed"])
+def test_a_model_on_the_meta_device_is_quantized_and_filled_later(scaling: str) -> None:
+    how = ag.Quantizer("e4m3", scaling=scaling)
+    rule = ag.Rule("*", weight=how, activation=how, gradient=how)
     with torch.device("meta"):
         model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 4))
-    plan = ag.quantize_model(model, [ALL])
+    plan = ag.quantize_model(model, [rule])
     model.to_empty(device="cpu")
     model.load_state_dict(net().state_dict())
     other = net()
-    reference = ag.quantize_model(other, [ALL])
+    reference = ag.quantize_model(other, [rule])
     optimizers = [ag.build_optimizer("adamw", one.params(), lr=0.05) for one in (plan, reference)]
     plan.attach(optimizers[0])
     reference.attach(optimizers[1])

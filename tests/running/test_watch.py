@@ -111,6 +111,15 @@ def test_commands_and_load_read_it(tmp_path: Path, altgrad: Callable[..., Any]) 
     assert told.code == 2 and "is the run of a training script, which alone can continue it" in told.err
     asked = altgrad("evaluate", tmp_path / "own")
     assert asked.code == 2 and "which alone can build its model: call altgrad_core.evaluate there" in asked.err
+    exported = altgrad("export", tmp_path / "own", "--out", tmp_path / "model.safetensors")
+    assert exported.code == 2 and "which alone can build its model: call plan.export there" in exported.err
+    resolved = tmp_path / "own" / "resolved.toml"
+    for command in ("check", "run"):
+        told = altgrad(command, resolved)
+        assert (told.code, told.err.strip().removeprefix("altgrad: ")) == (
+            2,
+            f"{resolved}: is the run of a training script, which alone can run again what it tells of: start the script",
+        )
 
 
 def test_watching_moves_no_number(tmp_path: Path) -> None:

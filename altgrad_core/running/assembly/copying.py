@@ -7,7 +7,8 @@ from typing import Any
 
 from torch.optim import Optimizer
 
-from altgrad_core.running.assembly.step_seed import MOMENT, seed_steps
+from altgrad_core.running.assembly.step_seed import seed_steps
+from altgrad_core.running.model.moment import STEP_MOMENT
 
 LEFT_OUT = ("_optimizer_", "_opt_called", "step")
 """Hooks, and what a schedule puts on an optimizer: these belong to the original, as torch has it. Seeds of steps come along."""
@@ -29,6 +30,6 @@ def _reduced(optimizer: Optimizer) -> tuple[Any, ...]:
 def _copied(cls: type[Optimizer], state: dict[str, Any]) -> Optimizer:
     optimizer = cls.__new__(cls)
     optimizer.__setstate__(state)
-    if (moment := state.get(MOMENT)) is not None:
+    if (moment := state.get(STEP_MOMENT)) is not None:
         seed_steps(optimizer, moment)
     return optimizer

@@ -10,10 +10,7 @@ from torch.optim import Optimizer
 
 from altgrad_core.numerics.random import derive_key
 from altgrad_core.running.assembly.environment import seed_generator
-from altgrad_core.running.model.moment import Moment
-
-MOMENT = "_step_moment"
-"""The attribute of an optimizer that names the seeds of its steps."""
+from altgrad_core.running.model.moment import STEP_MOMENT, Moment
 
 
 def seed_steps(optimizer: Optimizer, moment: Moment) -> None:
@@ -37,6 +34,6 @@ def seed_steps(optimizer: Optimizer, moment: Moment) -> None:
             else:
                 torch.cuda.set_rng_state(state, device)
 
-    setattr(optimizer, MOMENT, moment)
+    setattr(optimizer, STEP_MOMENT, moment)
     optimizer.register_step_pre_hook(seed)
     optimizer.register_step_post_hook(restore)

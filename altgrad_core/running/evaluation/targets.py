@@ -51,6 +51,11 @@ def target(
     directory = RunDirectory(path)
     if (path / CELLS).exists():
         raise ManifestError(f"{path}: is a study of many runs; name one of them")
+    if (path / "config.json").is_file() and not directory.is_begun:
+        raise ManifestError(
+            f"{path}: holds a model, but no data to measure its loss on; write a manifest with the [data], whose [model] "
+            f'names this directory: path = "{path}"'
+        )
     if path.is_dir() and not directory.is_begun:
         raise ManifestError(
             f"{path}: no run is here; expected the directory of a run, or a manifest, whose [model] can name the "
@@ -59,8 +64,7 @@ def target(
     source = load_manifest(directory.resolved if path.is_dir() else path, settings)
     if not imports:
         refuse_imports(source)
-    if path.is_dir():
-        refuse_script(source.data, path, EVALUATE)
+    refuse_script(source.data, path, EVALUATE)
     if "matrix" in source.data:
         raise ManifestError(f"{path}: has a [matrix]; expected a manifest of one run")
     run = assemble(resolve(source, registry))

@@ -13,6 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from altgrad_core.contracts.layer import LayerSpec
+from altgrad_core.errors import reason_of
 from altgrad_core.running.model.layers import Layer, QuantizedModule
 from altgrad_core.running.model.twin import undisturbed, unquantized
 
@@ -46,12 +47,14 @@ class Coverage:
         matrices: of the parameters with two or more dimensions, without tables of vectors.
         multiply_adds: of the products of a forward pass; None where none was taken.
         uncovered: what is not quantized, the largest first.
+        uncounted: why the multiply-adds could not be counted, if that was tried.
     """
 
     parameters: float
     matrices: float
     multiply_adds: float | None
     uncovered: tuple[Uncovered, ...]
+    uncounted: str = ""
 
     def __str__(self) -> str:
         """Two or more lines."""
@@ -59,6 +62,7 @@ class Coverage:
         lines = [f"quantized: {self.parameters:.1%} of parameters{products}"]
         lines += [f"  not {part.path or 'the model itself'}: {part.why}" for part in self.uncovered[:MOST_LISTED]]
         more = len(self.uncovered) - MOST_LISTED
+        lines += [f"  multiply-adds could not be counted: {self.uncounted}"] if self.uncounted else []
         return "\n".join([*lines, *([f"  and {more} more"] if more > 0 else [])])
 
     def _repr_html_(self) -> str:
@@ -90,11 +94,12 @@ def coverage(
     """
     covered: set[Tensor] = {w for path, is_so in weights.items() if is_so and (w := layers[path].weight) is not None}
     covered |= {p for path, is_so in weights.items() if is_so for p in _behind(layers[path])}
-    products = {} if example is None else _products(model, *example)
+    products, uncounted = ({}, "") if example is None else _counted(model, *example)
     specs, modules = list(kinds), {layer.module: layer for layer in layers.values() if layer.product.weight is not None}
     attention_of = {layer.module for layer in layers.values() if _attends(layer)}
     attending = {layers[path].module for path in weights if _attends(layers[path])}
     quantized = {layers[path].module for path in weights if not _attends(layers[path])}
+    adapted = {layer.module for layer in layers.values()}
     found, tables, done = [], set(), 0
     for path, module in model.named_modules():
         rest = [p for p in module.parameters(recurse=False) if p.dim() >= 2 and p not in covered]
@@ -104,7 +109,8 @@ def coverage(
         done += own - left
         if module in modules and not modules[module].spec.in_star:
             tables |= set(rest)
-        if rest or left:
+        is_refused = module not in adapted and any(spec.refusal(module) for spec in specs)
+        if rest or left or is_refused:
             layer = modules.get(module)
             why = _why(module, layer, specs) if rest else _why_not_its_products(module, specs, module in attention_of)
             found.append(Uncovered(path, why, sum(p.numel() for p in rest), left))
@@ -115,6 +121,7 @@ def coverage(
         matrices=_share(covered.intersection(matrices), matrices),
         multiply_adds=None if example is None or not total else done / total,
         uncovered=tuple(sorted(found, key=lambda part: -max(part.parameters, part.multiply_adds))),
+        uncounted=uncounted,
     )
 
 
@@ -123,9 +130,14 @@ def _share(part: Collection[Tensor], whole: Collection[Tensor]) -> float:
 
 
 def _behind(layer: Layer) -> Iterable[Tensor]:
-    """The parameters that a parametrized weight is computed from."""
+    """The parameters that a parametrized weight is computed from, or one that a hook computes, as in pruning."""
     parametrizations = getattr(layer.module, "parametrizations", None)
-    return () if parametrizations is None else list(parametrizations.parameters())
+    if parametrizations is not None:
+        return list(parametrizations.parameters())
+    if layer.product.weight is None or isinstance(layer.weight, nn.Parameter):
+        return ()
+    own = layer.module.named_parameters(recurse=False)
+    return [parameter for name, parameter in own if name.startswith(f"{layer.product.weight}_")]
 
 
 def _attends(layer: Layer) -> bool:
@@ -151,6 +163,17 @@ def _why(module: nn.Module, layer: Layer | None, kinds: Iterable[LayerSpec]) -> 
         return "no rule quantizes its weight"
     refusals = (spec.refusal(module) for spec in kinds)
     return next((why for why in refusals if why), f"no installed kind of layer adapts {name}")
+
+
+def _counted(model: nn.Module, *example: Any) -> tuple[dict[str, tuple[int, int]], str]:
+    """The multiply-adds, and why they could not be counted, where torch's counter does not know a kernel."""
+    try:
+        return _products(model, *example), ""
+    except TypeError as error:
+        if "no implementation found" not in str(error):
+            raise
+        torch._dynamo.reset()  # such kernels compile themselves, and what failed here would fail ever after
+        return {}, reason_of(error)
 
 
 def _products(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, tuple[int, int]]:

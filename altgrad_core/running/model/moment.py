@@ -20,6 +20,9 @@ MOST_CHANGES = 3
 ONCE_A_STEP: tuple[Role, ...] = ("weight", *MOMENTS)
 """The roles that every process and micro-batch rounds alike."""
 
+STEP_MOMENT = "_step_moment"
+"""The attribute of an optimizer that holds the `Moment` of its plan, which seeds its steps."""
+
 
 @dataclass(frozen=True)
 class Passed:

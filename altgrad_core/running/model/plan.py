@@ -32,7 +32,7 @@ from altgrad_core.running.model.quantized_file import own_weights, write_quantiz
 from altgrad_core.running.model.recipe import Rule, assign
 from altgrad_core.running.model.replicas import reduce_seen
 from altgrad_core.running.model.switch import Switch
-from altgrad_core.running.model.unwrapped import plain_optimizer
+from altgrad_core.running.model.unwrapped import optimizer_of
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -81,14 +81,14 @@ class Plan:
 
     def _operand(self, layer: Layer, role: Role, quantizer: Quantizer) -> Operand:
         tensor = layer.weight if layer.weight is not None else next(layer.module.parameters(), None)
-        device = torch.device("cpu") if tensor is None else tensor.device
+        device = torch.device("cpu") if tensor is None or tensor.is_meta else tensor.device
         layout = Layout(layer.product.contracted.get("weight" if role in MOMENTS else role, (-1,)))
         return Operand(layer.path, role, quantizer, self.moment, device, layout=layout)
 
     def _measure(self) -> None:
         """Take the scales of the weights as they are."""
         for path, operands in self.layers.items():
-            if "weight" in operands and (weight := self.weight(path)) is not None:
+            if "weight" in operands and (weight := self.weight(path)) is not None and not weight.is_meta:
                 operands["weight"].measure(weight)
 
     def weight(self, path: str) -> Tensor | None:
@@ -147,9 +147,9 @@ class Plan:
         return {weight: operand.geometry for weight, operand in found.items()}
 
     def attach(self, optimizer: Optimizer) -> None:
-        """From now on every step of `optimizer`, or of the one that it wraps, rounds its moments and calls `step()`."""
+        """From now on every step of `optimizer`, or of the one it wraps, rounds its moments and calls `step()`; see `optimizer_of`."""
+        stepped = optimizer_of(self.moment, optimizer)
         self.moment.is_excused = True
-        stepped = plain_optimizer(optimizer)
         self.round_moments_of(stepped)
         stepped.register_step_post_hook(self._after_step)
 

@@ -8,6 +8,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from altgrad_core.errors import ManifestError
+from altgrad_core.running.model.moment import STEP_MOMENT, Moment
 
 
 def plain_model(model: nn.Module) -> nn.Module:
@@ -32,4 +33,19 @@ def plain_optimizer(optimizer: Any) -> Optimizer:
         found = inner
     if not isinstance(found, Optimizer):
         raise ManifestError(f"expected a torch.optim.Optimizer, got {type(optimizer).__name__}")
+    return found
+
+
+def optimizer_of(moment: Moment, optimizer: Any) -> Optimizer:
+    """The optimizer that takes the steps of a plan.
+
+    Raises:
+        ManifestError: this is no optimizer, or one that was built for another plan.
+    """
+    found = plain_optimizer(optimizer)
+    if getattr(found, STEP_MOMENT, moment) is not moment:
+        raise ManifestError(
+            "attach: the optimizer was built for another plan, whose grids and seeds it follows; build it again: "
+            "build_optimizer(name, plan.params())"
+        )
     return found

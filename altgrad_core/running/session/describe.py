@@ -61,6 +61,8 @@ def resolved_manifest(resolved: Resolved) -> dict[str, Any]:
 
 
 CONTINUE = "continue it: watch(..., resume=True), then watch.load_state_dict(what watch.state_dict() returned)"
+RUN = "run again what it tells of: start the script"
+EXPORT = "build its model: call plan.export there"
 EVALUATE = "build its model: call altgrad_core.evaluate there"
 
 
