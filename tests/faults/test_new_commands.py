@@ -65,7 +65,7 @@ def test_a_plugin_that_does_not_fit_leaves_nothing_behind(tmp_path: Path, fork: 
     import resource
 
     def limited() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (350, 350))
 
     one = fork("new-plugin", "format", "my-format", "--out", tmp_path / "place", before=limited)
     told = f"altgrad: {tmp_path / 'place'}: cannot be written: File too large; choose another place with --out\n"
