@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,29 +47,34 @@ class Fork:
             self._obey()
 
     def _obey(self) -> None:
-        """In the child: never returns."""
-        code = 0
+        """In the child: never returns, whatever is raised and whenever; else there would be a second pytest."""
+        code = 99
         try:
-            for number, handler in AS_IN_A_NEW_PROCESS.items():
-                signal.signal(number, handler)
-            for descriptor, name in ((1, "out"), (2, "err")):
-                file = os.open(self.folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
-                os.dup2(file, descriptor)
-                os.close(file)
-            sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", 1, closefd=False)
-            sys.argv = ["altgrad", *map(str, self.arguments)]
-            self.before()
+            code = self._command()
+            threading._shutdown()  # type: ignore[attr-defined]  # as the interpreter does: wait for threads that are no daemons
+            for stream in (sys.stdout, sys.stderr):
+                if not stream.closed:
+                    stream.flush()
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+
+    def _command(self) -> int:
+        for number, handler in AS_IN_A_NEW_PROCESS.items():
+            signal.signal(number, handler)
+        for descriptor, name in ((1, "out"), (2, "err")):
+            file = os.open(self.folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+            os.dup2(file, descriptor)
+            os.close(file)
+        sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", 1, closefd=False)
+        sys.argv = ["altgrad", *map(str, self.arguments)]
+        self.before()
+        try:
             main()
         except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else int(end.code is not None)
-        except BaseException:
-            sys.excepthook(*sys.exc_info())
-            code = 99
-        threading._shutdown()  # type: ignore[attr-defined]  # as the interpreter does: wait for threads that are no daemons
-        for stream in (sys.stdout, sys.stderr):
-            if not stream.closed:
-                stream.flush()
-        os._exit(code)
+            return end.code if isinstance(end.code, int) else int(end.code is not None)
+        return 0
 
     def send(self, number: int) -> None:
         """Send a signal."""
