@@ -84,6 +84,7 @@ STUDIES = {
     "factorial-longer.toml": 64,
     "few-bits.toml": 48,
     "few-bits-controls.toml": 12,
+    "few-bits-floor.toml": 4,
 }  # cells to begin with
 ELSEWHERE = {"eurlex.toml", *STUDIES}  # one needs data, which tests/examples makes; the others take long
 MANIFESTS = [path for path in sorted(ROOT.glob("examples/*.toml")) if path.name not in ELSEWHERE]

@@ -89,9 +89,10 @@ def contrasts_of(table: Path) -> dict[str, Contrast]:
                 listed[f"{step} {weights}"] = list(gain.values())
             if weights != "fp32" and gain and gain.keys() == base.keys():
                 listed[f"{step}: {weights} - fp32"] = [gain[seed] - base[seed] for seed in gain]
-        line, rms = (gained.get((weights, step), {}) for step in ("E4M3 line", "RMS"))
-        if rms and rms.keys() == line.keys():
-            listed[f"{weights}: RMS - E4M3 line"] = [rms[seed] - line[seed] for seed in rms]
+        for one, other in (("own line", "E4M3 line"), ("RMS", "E4M3 line"), ("RMS", "own line")):
+            first, second = gained.get((weights, one), {}), gained.get((weights, other), {})
+            if first and first.keys() == second.keys():
+                listed[f"{weights}: {one} - {other}"] = [first[seed] - second[seed] for seed in first]
     return {name: contrast(name, differences) for name, differences in listed.items()}
 
 
