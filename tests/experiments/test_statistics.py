@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 import random
+import tracemalloc
+from collections.abc import Callable
 
 import numpy
 import pytest
@@ -41,8 +43,15 @@ def test_the_interval_is_the_bca_interval_of_scipy() -> None:
     assert found.high == pytest.approx(expected.high, abs=0.01)
 
 
-def test_the_interval_is_the_same_every_time() -> None:
-    assert bootstrap_interval(SEVEN) == bootstrap_interval(SEVEN)
+@pytest.mark.parametrize("values", [SEVEN, draws(300, 6)])
+def test_the_interval_is_the_same_every_time(values: list[float]) -> None:
+    """And that of draws all at once."""
+    expected = stats.bootstrap(
+        (numpy.array(values),), numpy.mean, method="BCa", n_resamples=9999, random_state=numpy.random.default_rng(0)
+    ).confidence_interval
+    found = bootstrap_interval(values)
+    assert found is not None
+    assert (found.low, found.high) == (expected.low, expected.high)
 
 
 def test_a_skewed_sample_gets_a_skewed_interval() -> None:
@@ -177,3 +186,20 @@ def test_no_correlation_of_too_few_or_constant_points() -> None:
     assert correlation([1] * 6, [1, 2, 3, 4, 5, 6]) is None
     assert correlation([1, 2, 3, 4, 5, 6], [1] * 6) is None
     assert correlation([1, 2, 3, 4, 5, 6], [1, 2, 3, 4, 5, 7], independent=4) is None
+
+
+@pytest.mark.parametrize(("tell", "pairs"), [(permutation_p, 200), (bootstrap_interval, 1000)])
+def test_memory_does_not_grow_with_the_pairs(tell: Callable[[list[float]], object], pairs: int) -> None:
+    values = draws(pairs, 4)
+    tracemalloc.start()
+    tell(values)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 80 * 2**20
+
+
+def test_draws_in_parts_are_those_at_once() -> None:
+    values = draws(100, 5, centre=0.1)
+    signs = numpy.random.default_rng(0).choice([-1.0, 1.0], size=(100_000, 100))
+    extreme = numpy.count_nonzero(abs(signs @ numpy.abs(values)) >= abs(math.fsum(values)) - 1e-12)
+    assert permutation_p(values) == (extreme + 1) / 100_001

@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from altgrad_core.experiments.study.interval import Interval
 
@@ -15,6 +16,9 @@ FEWEST_VALUES = 3
 FEWEST_POINTS = 5
 EXACT_PAIRS = 20
 RESAMPLES = 9999
+SAMPLED_SIGNS = 100_000
+AT_ONCE = 2**21  # random numbers drawn at a time, so that memory does not grow with the pairs
+REMEMBERED = 128  # series whose interval and p are kept: sections of a report ask for the same ones
 
 
 @dataclass(frozen=True)
@@ -48,10 +52,14 @@ def bootstrap_interval(values: Sequence[float]) -> Interval | None:
     Raises:
         ValueError: a value is not finite.
     """
+    return _bootstrap_interval(tuple(finite(values)))
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _bootstrap_interval(values: tuple[float, ...]) -> Interval | None:
     import numpy
     from scipy import stats
 
-    values = finite(values)
     if len(values) < 2:
         return None
     mean = math.fsum(values) / len(values)
@@ -65,6 +73,7 @@ def bootstrap_interval(values: Sequence[float]) -> Interval | None:
             method="BCa",
             confidence_level=CONFIDENCE,
             n_resamples=RESAMPLES,
+            batch=_rows(len(values)),
             random_state=numpy.random.default_rng(0),
         ).confidence_interval
     if not (math.isfinite(found.low) and math.isfinite(found.high)):
@@ -119,22 +128,33 @@ def permutation_p(differences: Sequence[float]) -> float | None:
     Raises:
         ValueError: a difference is not finite.
     """
+    return _permutation_p(tuple(finite(differences)))
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _permutation_p(differences: tuple[float, ...]) -> float | None:
     import numpy
 
-    differences = finite(differences)
     if len(differences) < FEWEST_PAIRS:
         return None
     magnitudes = numpy.abs(numpy.asarray(differences, dtype=float))
+    seen = abs(math.fsum(differences)) - 1e-12 * float(magnitudes.sum())  # sums in another order are not the same bits
     if len(differences) <= EXACT_PAIRS:
         sums = numpy.zeros(1)
         for magnitude in magnitudes:
             sums = numpy.concatenate([sums - magnitude, sums + magnitude])
-        own = 0
-    else:
-        signs = numpy.random.default_rng(0).choice([-1.0, 1.0], size=(100_000, len(magnitudes)))
-        sums, own = signs @ magnitudes, 1
-    seen = abs(math.fsum(differences)) - 1e-12 * float(magnitudes.sum())  # sums in another order are not the same bits
-    return float((numpy.count_nonzero(numpy.abs(sums) >= seen) + own) / (len(sums) + own))
+        return float(numpy.count_nonzero(numpy.abs(sums) >= seen) / len(sums))
+    dice, rows, extreme = numpy.random.default_rng(0), _rows(len(magnitudes)), 0
+    for first in range(0, SAMPLED_SIGNS, rows):
+        count = min(rows, SAMPLED_SIGNS - first)
+        sums = dice.choice([-1.0, 1.0], size=(count, len(magnitudes))) @ magnitudes
+        extreme += int(numpy.count_nonzero(numpy.abs(sums) >= seen))
+    return (extreme + 1) / (SAMPLED_SIGNS + 1)
+
+
+def _rows(length: int) -> int:
+    """How many random rows of a length are drawn at a time; this changes no number, as the draws are one sequence."""
+    return max(1, AT_ONCE // length)
 
 
 def smallest_p(pairs: int) -> float:
