@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from altgrad_core.experiments.matrix.cell import Cell
+from altgrad_core.records.record import number
 from altgrad_core.results.catalogue import Listed
 from altgrad_core.results.ending import Ending
 
@@ -88,3 +91,19 @@ class Board:
             return None
         to_do = self.left + sum(r.steps - r.step for r in self.running.values())
         return (time.perf_counter() - self._since) / steps * to_do
+
+
+def line_of(cell: Cell, message: Mapping[str, Any], board: Board) -> str:
+    """One line for a cell that ended.
+
+    Args:
+        cell: the cell.
+        message: the last message of its job.
+        board: the state of the study.
+    """
+    done = sum(board.ended.values())
+    loss = message["validation_loss"]
+    result = f", validation loss {number(loss):.4f}" if loss is not None else ""
+    left = board.seconds_left()
+    pace = f"; about {left / 60:.0f} min left" if left is not None and left >= 90 else ""
+    return f"{done}/{board.cells}  {cell.name}: {message['status']}{result} ({message['seconds']:.1f} s{pace})"

@@ -17,11 +17,11 @@ from altgrad_core.errors import ManifestError, RunError
 from altgrad_core.experiments.matrix.additions import additions
 from altgrad_core.experiments.matrix.cell import Cell
 from altgrad_core.experiments.matrix.cells import Matrix
-from altgrad_core.experiments.matrix.endings import directory_of, endings_in, under_way_in
+from altgrad_core.experiments.matrix.endings import directory_of, ending_of, endings_in, under_way_in
 from altgrad_core.experiments.matrix.plan import plan_of
 from altgrad_core.experiments.matrix.registration import register
 from altgrad_core.experiments.study.wording import few
-from altgrad_core.experiments.workers.board import Board
+from altgrad_core.experiments.workers.board import Board, line_of
 from altgrad_core.records.directory import CELLS, RunDirectory, mark_latest
 from altgrad_core.records.files import read_json, write_json, write_whole
 from altgrad_core.records.record import number
@@ -112,6 +112,7 @@ class _Work:
         self._warned: set[str] = set()
         self._afresh: set[str] = set()
         self._next_look, self._seen = 0.0, dict[str, float]()
+        self._next_known, self._waiting = 0.0, list[Cell]()
         self.board = Board(most=matrix.bound())
         self._waiting = self._known()
         if overwrite:
@@ -164,9 +165,13 @@ class _Work:
             self._jobs[job].kill()
 
     def _known(self) -> list[Cell]:
-        """The cells that are to be trained, after a look at what has ended, here or elsewhere."""
-        crashed = {name: Ending("crashed") for name in self.board.failed}
-        found = endings_in(self._matrix, self._study, known={**crashed, **self._endings}, apart_from=self._afresh)
+        """The cells to train, after a look at what has ended: every few seconds at all cells, else at those not waiting."""
+        crashed, unseen = {name: Ending("crashed") for name in self.board.failed}, set(self._afresh)
+        if (now := time.monotonic()) < self._next_known:
+            unseen |= {cell.name for cell in self._waiting}
+        else:
+            self._next_known = now + UNSEEN
+        found = endings_in(self._matrix, self._study, known={**crashed, **self._endings}, apart_from=unseen)
         self._endings = {name: ending for name, ending in found.items() if name not in crashed}
         cells = self._matrix.cells(found)
         if self._written is None:
@@ -194,6 +199,9 @@ class _Work:
             if cell is None:
                 return
             self._waiting.remove(cell)
+            if cell.name not in self._afresh and ending_of(directory_of(cell, self._study)) is not None:
+                self._waiting = self._known()  # another command has trained it since the last look
+                continue
             self.board.left -= cell.run_table.steps
             self._submitted += 1
             self.board.began(self._submitted, cell)
@@ -248,7 +256,7 @@ class _Work:
             if reply == "ended" and cell.name not in self._endings:
                 self._unseen(cell)
             else:
-                self._show(self.board, _line(cell, message, self.board) if reply == "ended" else None)
+                self._show(self.board, line_of(cell, message, self.board) if reply == "ended" else None)
 
     def _unseen(self, cell: Cell) -> None:
         """Look again later for what another machine wrote; a network file system may show it late, or it is another disk."""
@@ -288,13 +296,3 @@ class _Work:
         if message not in self._warned and self._signals.received is None:
             self._warned.add(message)
             self._show(self.board, f"warning: {message}")
-
-
-def _line(cell: Cell, message: Mapping[str, Any], board: Board) -> str:
-    """One line for a cell that ended."""
-    done = sum(board.ended.values())
-    loss = message["validation_loss"]
-    result = f", validation loss {number(loss):.4f}" if loss is not None else ""
-    left = board.seconds_left()
-    pace = f"; about {left / 60:.0f} min left" if left is not None and left >= 90 else ""
-    return f"{done}/{board.cells}  {cell.name}: {message['status']}{result} ({message['seconds']:.1f} s{pace})"
