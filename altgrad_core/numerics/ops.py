@@ -41,6 +41,8 @@ def quantize(
     """
     import torch
 
+    from altgrad_core.numerics.tracing import is_traced
+
     check_values("quantize", x)
     if out is not None:
         check_out(out, x)
@@ -50,7 +52,7 @@ def quantize(
         return Quantized(values, one if scale is None else scale, None)
     if how.mode.random_bits:
         check_key(key)
-    if torch.compiler.is_compiling() and out is None:
+    if is_traced() and out is None:
         return library().quantize(x, how, scale=scale, key=key)
     done: Quantized = choose_for("quantize", x, how).quantize(x, how, scale=scale, key=key, out=out)
     return done
@@ -75,13 +77,12 @@ def fake_quantize(
     Raises:
         FormatError: `scaling="delayed"`, which has a history that only a plan keeps; and as `quantize`.
     """
-    import torch
-
     from altgrad_core.numerics.straight_through import StraightThroughRound
+    from altgrad_core.numerics.tracing import is_traced
 
     facts = (rounding, scaling, overflow, straight_through)
     is_identity = (format if isinstance(format, Format) else format.target).is_identity
-    if torch.compiler.is_compiling() and out is None and not is_identity:
+    if is_traced() and out is None and not is_identity:
         check_values("quantize", x)
         return library().fake_quantize(x, format, *facts, key=key)
     how = _quantizer(format, *facts) if isinstance(format, Format) else format

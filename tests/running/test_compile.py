@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch._dynamo.utils import counters
+from torch.fx.experimental.proxy_tensor import make_fx
 
 import altgrad_core as ag
 from altgrad_core.running.model.operand import Operand
@@ -167,3 +168,40 @@ def test_backward_passes_may_come_in_any_order():
             y.sum().backward()
         gradients.append(model.first.weight.grad.clone())
     assert torch.equal(*gradients)
+
+
+def test_a_graph_of_a_step_has_every_rounding() -> None:
+    """`make_fx` writes operations down as torch does them; kernels that it does not see would be missing from the graph."""
+    torch.manual_seed(0)
+    plain = Small()
+    x = torch.randn(4, 6)
+
+    def build() -> tuple[nn.Module, Callable[..., tuple[Tensor, ...]]]:
+        model = copy.deepcopy(plain)
+        ag.quantize_model(model, [ag.Rule("*", weight=ag.Quantizer("e4m3"), activation=ag.Quantizer("e4m3", scaling="delayed"),
+                                          gradient=ag.Quantizer("e5m2", "stochastic"))])  # fmt: skip
+
+        def step(parameters: dict[str, Tensor], x: Tensor) -> tuple[Tensor, ...]:
+            loss = torch.func.functional_call(model, parameters, (x,)).square().mean()
+            return loss, *torch.autograd.grad(loss, list(parameters.values()))
+
+        return model, step
+
+    model, step = build()
+    graph = make_fx(step)(dict(model.named_parameters()), x)
+    model, step = build()
+    again = make_fx(step)(
+        dict(model.named_parameters()), 2 * x
+    )  # of other numbers, so that none is a constant of the graph
+    assert str(graph.graph) == str(again.graph)
+    assert sum("altgrad" in str(node.target) for node in graph.graph.nodes) == 12, "4 calls with 3 operands each"
+
+
+def test_a_graph_of_roundings_gives_the_bits_of_eager_ones() -> None:
+    model = Small()
+    ag.quantize_model(model, [ag.Rule("*", weight=ag.Quantizer("e4m3"), activation=ag.Quantizer("e3m4"))])
+    x = torch.randn(4, 6)
+    graph = make_fx(model)(torch.randn(4, 6))
+    assert torch.equal(graph(x), model(x))
+    rounded = make_fx(lambda x: ag.fake_quantize(x, ag.load_format("e4m3"), scaling="amax"))(torch.randn(4, 6))
+    assert torch.equal(rounded(x), ag.fake_quantize(x, ag.load_format("e4m3"), scaling="amax"))

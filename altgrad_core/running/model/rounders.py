@@ -13,6 +13,7 @@ from altgrad_core.contracts.actions import MOMENTS, Role
 from altgrad_core.contracts.layer import Rounding
 from altgrad_core.numerics import traced
 from altgrad_core.numerics.straight_through import Rounds, quantized_linear, round_gradient, round_straight
+from altgrad_core.numerics.tracing import is_traced
 
 
 class RoundingOperand(Protocol):
@@ -128,7 +129,7 @@ def rounder_of(products: Products, remembers: bool) -> Rounding:
     Args:
         remembers: whether operands keep what they see, as in training.
     """
-    if not torch.compiler.is_compiling():
+    if not is_traced():
         return _Rounder(products, remembers)
     if torch.compiler.is_exporting() and not remembers:
         return _ExportedRounder(products, remembers)

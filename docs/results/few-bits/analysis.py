@@ -2,7 +2,7 @@
 
     python docs/results/few-bits/analysis.py               # prints the table of the text
     python docs/results/few-bits/analysis.py --write       # also writes it there, and tables/contrasts.csv
-    python docs/results/few-bits/analysis.py --collect DIR # writes tables/cells.csv from the directories of both studies
+    python docs/results/few-bits/analysis.py --collect DIR # writes tables/cells.csv from the directories of the studies
 
 A seed is judged at the rate that is best on average over the other seeds, of the rates that all seeds tried. The damage of a
 format is the loss with AdamW on weights in it less that on weights that are not quantized, of the same seed. Gains, contrasts
@@ -28,7 +28,11 @@ TEXT = Path(__file__).parents[1] / "README.md"
 MARK = "<!-- few bits, by analysis.py -->\n"
 COLUMNS = ("weights", "step", "rate", "seed", "status", "validation_loss", "seconds", "cell")
 WEIGHTS = ("fp32", "e3m2", "e2m1", "e2m1 block:32", "e1m2", "e3m0")
-STEPS = ("E4M3 line", "own line", "RMS")
+STEPS = ("E4M3 line", "E4M3 line with a floor", "own line", "RMS")
+PAIRS = (
+    ("E4M3 line with a floor", "E4M3 line"), ("own line", "E4M3 line"), ("own line", "E4M3 line with a floor"),
+    ("RMS", "E4M3 line"), ("RMS", "own line"),
+)  # fmt: skip
 
 
 def rows(study: Path) -> Iterator[tuple[Any, ...]]:
@@ -52,7 +56,9 @@ def step_of(group: Mapping[str, Any]) -> str:
         return "AdamW"
     if group["spacing"] == "rms":
         return "RMS"
-    return "E4M3 line" if group.get("geometry") == "e4m3" else "own line"
+    if group.get("geometry") != "e4m3":
+        return "own line"
+    return "E4M3 line with a floor" if group.get("floor") else "E4M3 line"
 
 
 def weights_of(operand: Mapping[str, Any]) -> str:
@@ -89,7 +95,7 @@ def contrasts_of(table: Path) -> dict[str, Contrast]:
                 listed[f"{step} {weights}"] = list(gain.values())
             if weights != "fp32" and gain and gain.keys() == base.keys():
                 listed[f"{step}: {weights} - fp32"] = [gain[seed] - base[seed] for seed in gain]
-        for one, other in (("own line", "E4M3 line"), ("RMS", "E4M3 line"), ("RMS", "own line")):
+        for one, other in PAIRS:
             first, second = gained.get((weights, one), {}), gained.get((weights, other), {})
             if first and first.keys() == second.keys():
                 listed[f"{weights}: {one} - {other}"] = [first[seed] - second[seed] for seed in first]
