@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +64,12 @@ def matrix_of(folder: Path, seeds: int) -> Matrix:
 def test_looks_grow_with_the_cells_and_not_with_their_square(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looks = 0
 
-    def counted(directory: RunDirectory, real: Any = endings.ending_of) -> Ending | None:
+    def counted(
+        directory: RunDirectory, real: Callable[[RunDirectory], Ending | None] = endings.ending_of
+    ) -> Ending | None:
         nonlocal looks
         looks += 1
-        return real(directory)  # type: ignore[no-any-return]
+        return real(directory)
 
     monkeypatch.setattr(endings, "ending_of", counted)
     monkeypatch.setattr(scheduler, "ending_of", counted)
