@@ -63,7 +63,7 @@ def _rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         *((name, _number(value)) for name, value in summary["metrics"].items()),
         ("training loss", _number(summary["loss"], unit)),
         ("unigram entropy of the text", _number(data.get("unigram_entropy"), unit)),
-        *((f"loss of a {name}", _number(loss, unit)) for name, loss in data.get("reference_losses", {}).items()),
+        *_references(data.get("reference_losses", {}), unit),
         ("lowest possible loss", _number(data.get("loss_floor"), unit)),
         ("parameters", f"{summary['parameters']:,}"),
         (what, "" if summary["tokens"] is None else f"{summary['tokens']:,}"),
@@ -73,6 +73,12 @@ def _rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("skipped steps", str(summary["skipped_steps"]) if summary["skipped_steps"] else ""),
     ]
     return [(name, value) for name, value in rows if value]
+
+
+def _references(losses: Mapping[str, float], unit: str) -> Iterator[tuple[str, str]]:
+    """The losses of simple predictors, the highest first: a summary that was read back has its keys in another order."""
+    for name, loss in sorted(losses.items(), key=lambda item: -item[1]):
+        yield f"loss of a {name}", _number(loss, unit)
 
 
 def _number(value: Any, unit: str = "") -> str:

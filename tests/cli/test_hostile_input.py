@@ -31,9 +31,9 @@ def test_a_hostile_manifest_is_refused_with_one_message_in_little_time(
 ) -> None:
     text, said = HOSTILE[name]
     (tmp_path / name).write_text(text)
-    began = time.monotonic()
+    began, spent = time.monotonic(), time.process_time()
     told = altgrad("check", tmp_path / name)
-    assert time.monotonic() - began < 2
+    assert time.process_time() - spent < 2 and time.monotonic() - began < 20  # other processes may have the cores
     assert (told.code, said in told.err, len(told.err.splitlines()) <= 21) == (2, True, True), told.err[-500:]
     assert str(tmp_path / name) in told.err
 
