@@ -1,9 +1,9 @@
-"""`altgrad export RUN --out FILE`: the model of a run as codes and scales."""
+"""`altgrad export RUN --out PATH`: the model of a run as codes and scales."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -13,10 +13,14 @@ from altgrad_core.cli.terminal import say
 
 def export(
     run_dir: Annotated[Path, typer.Argument(help="The directory of the run.")],
-    out: Annotated[Path, typer.Option("--out", help="The file to write, such as model.safetensors.")],
+    out: Annotated[Path, typer.Option("--out", help="The file or directory to write, such as model.safetensors.")],
+    layout: Annotated[
+        Literal["altgrad", "huggingface"],
+        typer.Option(help="altgrad: one file; huggingface: a directory that from_pretrained reads."),
+    ] = "altgrad",
     no_imports: NoImportsOption = False,
 ) -> None:
-    """Write the model of the newest whole checkpoint of RUN_DIR: codes, scales, formats and recipe, in one file."""
+    """Write the model of the newest whole checkpoint of RUN_DIR: codes and scales."""
     from altgrad_core.errors import ManifestError, RunError
     from altgrad_core.manifest.load import load_manifest
     from altgrad_core.records.directory import RunDirectory
@@ -43,9 +47,10 @@ def export(
     run = assemble(resolve(source, installed()))
     run.restore(files)
     try:
-        run.plan.export(out)
+        run.plan.export(out, layout=layout)
     except OSError as error:
         raise RunError(
             f"{out}: cannot be written: {error.strerror}; free some space, or choose another place"
         ) from error
-    say(f"{out}: {out.stat().st_size:,} bytes, the model of {run.name} at step {step}")
+    size = sum(file.stat().st_size for file in (out.iterdir() if out.is_dir() else [out]))
+    say(f"{out}: {size:,} bytes, the model of {run.name} at step {step}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,14 +21,17 @@ from altgrad_core.numerics.quantizer import Quantizer
 from altgrad_core.running.model.coverage import Coverage, coverage
 from altgrad_core.running.model.fused_paths import close_fused_paths, reopen_fused_paths
 from altgrad_core.running.model.history import advance
+from altgrad_core.running.model.hugging_face import write_directory
 from altgrad_core.running.model.layers import Layer, attach, detach, layers_of, quantized_modules, refuse_quantized
 from altgrad_core.running.model.layout import Layout
 from altgrad_core.running.model.moment import Moment
 from altgrad_core.running.model.notices import thin, unrounded_moments, unused
 from altgrad_core.running.model.operand import Operand
 from altgrad_core.running.model.optimizer_state import round_moments
+from altgrad_core.running.model.own_weights import bake as bake_weights
+from altgrad_core.running.model.own_weights import left_out, own_weights
 from altgrad_core.running.model.param import Param
-from altgrad_core.running.model.quantized_file import own_weights, write_quantized, written_recipe
+from altgrad_core.running.model.quantized_file import write_quantized, written_recipe
 from altgrad_core.running.model.recipe import Rule, assign
 from altgrad_core.running.model.replicas import reduce_seen
 from altgrad_core.running.model.switch import Switch
@@ -217,15 +220,23 @@ class Plan:
                 "give one of them another name"
             )
 
-    def export(self, path: str | Path) -> None:
-        """Write the model as codes and scales; `load_quantized` reads it. See `running/model/quantized_file.py`."""
-        told = {
-            "recipe": written_recipe(self.layers),
-            "state": self.state_dict(),
-            "seed": self.moment.seed,
-            "phase": self.moment.phase,
-        }
-        write_quantized(Path(path), self.model, own_weights(self.model, self.known, self.layers), told)
+    def export(self, path: str | Path, *, layout: Literal["altgrad", "huggingface"] = "altgrad") -> None:
+        """Write the model as codes and scales.
+
+        Args:
+            path: what to write.
+            layout: `altgrad`, a file for `load_quantized`, or `huggingface`, a directory for `from_pretrained`, without
+                the rounding of activations; see `quantized_file.py` and `hugging_face.py`.
+
+        Raises:
+            RunError: the layout has no place for this model or recipe.
+        """
+        own, m = own_weights(self.model, self.known, self.layers), self.moment
+        if layout == "huggingface":
+            write_directory(Path(path), self.model, own, left_out(own, self.layers))
+        else:
+            told = {"recipe": written_recipe(self.layers), "state": self.state_dict(), "seed": m.seed, "phase": m.phase}
+            write_quantized(Path(path), self.model, own, told)
 
     def remove(self, *, bake: bool = False) -> None:
         """Make every layer of the model an ordinary one again.
@@ -235,22 +246,10 @@ class Plan:
                 too, and weights computed from other parameters, are left as they are, and warned of.
         """
         if bake:
-            self._bake()
+            bake_weights(own_weights(self.model, self.known, self.layers), self.layers)
         for module in quantized_modules(self.model):
             detach(module)
         reopen_fused_paths(self.model)
-
-    @torch.no_grad()
-    def _bake(self) -> None:
-        own = own_weights(self.model, self.known, self.layers)
-        for weight in own:
-            weight.parameter.copy_(weight.operand.evaluated(weight.parameter).values)
-        baked = {weight.path for weight in own}
-        left = [path for path, operands in self.layers.items() if "weight" in operands and path not in baked]
-        left = [path for path in left if not self.layers[path]["weight"].format.is_identity]
-        if left:
-            listed = ", ".join(left)
-            warnings.warn(f"not baked, for others read or make these weights too: {listed}", stacklevel=3)
 
     def state_dict(self) -> dict[str, Any]:
         """Formats in force, scales, histories and counts, as plain data."""

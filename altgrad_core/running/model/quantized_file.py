@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from safetensors.torch import save
@@ -28,49 +28,13 @@ from altgrad_core.contracts.actions import Role
 from altgrad_core.errors import RunError
 from altgrad_core.numerics.ops import decode, encode
 from altgrad_core.numerics.quantizer import Quantizer
-from altgrad_core.numerics.sharded import is_sharded
 from altgrad_core.numerics.written import written_quantizer
 from altgrad_core.records.files import write_whole
-from altgrad_core.running.model.layers import Layer
 from altgrad_core.running.model.operand import Operand
+from altgrad_core.running.model.own_weights import Evaluated
 
 VERSION = 1
 FLOAT8 = {"e4m3": torch.float8_e4m3fn, "e5m2": torch.float8_e5m2}
-
-
-class Evaluated(NamedTuple):
-    """A weight of a layer as an evaluation reads it, of which nothing else reads the unrounded values."""
-
-    path: str
-    name: str
-    parameter: nn.Parameter
-    operand: Operand
-
-
-def own_weights(
-    model: nn.Module, known: Mapping[str, Layer], layers: Mapping[str, Mapping[Role, Operand]]
-) -> list[Evaluated]:
-    """The quantized weights that only their own layers read.
-
-    Raises:
-        RunError: parameters are sharded over processes.
-    """
-    names: dict[Tensor, list[str]] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        if is_sharded(parameter):
-            raise RunError(
-                f"{name} is sharded over processes (fully_shard), so it can be neither exported nor baked here; write it with "
-                "save_sharded of altgrad_core.integrations.sharded, and read that in one process"
-            )
-        names.setdefault(parameter, []).append(name)
-    found = []
-    for path, operands in layers.items():
-        weight, operand = known[path].weight, operands.get("weight")
-        if operand is None or operand.format.is_identity or weight not in names or not isinstance(weight, nn.Parameter):
-            continue
-        if len(names[weight]) == len(known[path].paths):
-            found.append(Evaluated(path, names[weight][0], weight, operand))
-    return found
 
 
 def write_quantized(path: Path, model: nn.Module, weights: list[Evaluated], plan: Mapping[str, Any]) -> None:
@@ -93,7 +57,7 @@ def write_quantized(path: Path, model: nn.Module, weights: list[Evaluated], plan
             first[identity] = name
             tensors[name] = tensor.detach().cpu().clone().contiguous()
     for name, weight in own.items():
-        tensors[name], tensors[f"{name}_scale"] = _coded(weight)
+        tensors[name], tensors[f"{name}_scale"] = coded(weight)
         format = weight.operand.format
         facts[name] = {
             "layer": weight.path,
@@ -105,8 +69,12 @@ def write_quantized(path: Path, model: nn.Module, weights: list[Evaluated], plan
     write_whole(path, save(tensors, metadata={"altgrad": json.dumps(told)}))
 
 
-def _coded(weight: Evaluated) -> tuple[Tensor, Tensor]:
-    """Codes in the shape of the weight, and scales."""
+def coded(weight: Evaluated) -> tuple[Tensor, Tensor]:
+    """Codes in the shape of the weight, and scales.
+
+    Raises:
+        RunError: it has values without a code.
+    """
     operand, values = weight.operand, weight.parameter.detach()
     done = operand.evaluated(values)
     layout, how = operand.layout, Quantizer(operand.format, scaling=operand.quantizer.scaling)

@@ -1,0 +1,67 @@
+"""The quantized weights that only their own layers read."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from altgrad_core.contracts.actions import Role
+from altgrad_core.errors import RunError
+from altgrad_core.numerics.sharded import is_sharded
+from altgrad_core.running.model.layers import Layer
+from altgrad_core.running.model.operand import Operand
+
+
+class Evaluated(NamedTuple):
+    """A weight of a layer as an evaluation reads it, of which nothing else reads the unrounded values."""
+
+    path: str
+    name: str
+    parameter: nn.Parameter
+    operand: Operand
+
+
+def own_weights(
+    model: nn.Module, known: Mapping[str, Layer], layers: Mapping[str, Mapping[Role, Operand]]
+) -> list[Evaluated]:
+    """The quantized weights that only their own layers read.
+
+    Raises:
+        RunError: parameters are sharded over processes.
+    """
+    names: dict[Tensor, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        if is_sharded(parameter):
+            raise RunError(
+                f"{name} is sharded over processes (fully_shard), so it can be neither exported nor baked here; write it with "
+                "save_sharded of altgrad_core.integrations.sharded, and read that in one process"
+            )
+        names.setdefault(parameter, []).append(name)
+    found = []
+    for path, operands in layers.items():
+        weight, operand = known[path].weight, operands.get("weight")
+        if operand is None or operand.format.is_identity or weight not in names or not isinstance(weight, nn.Parameter):
+            continue
+        if len(names[weight]) == len(known[path].paths):
+            found.append(Evaluated(path, names[weight][0], weight, operand))
+    return found
+
+
+def left_out(own: list[Evaluated], layers: Mapping[str, Mapping[Role, Operand]]) -> list[str]:
+    """Paths of the layers with a quantized weight that is not among `own`."""
+    found = {weight.path for weight in own}
+    quantized = [path for path, roles in layers.items() if "weight" in roles and not roles["weight"].format.is_identity]
+    return [path for path in quantized if path not in found]
+
+
+@torch.no_grad()
+def bake(own: list[Evaluated], layers: Mapping[str, Mapping[Role, Operand]]) -> None:
+    """Give the weights the values that an evaluation reads, and warn of those that are left as they are."""
+    for weight in own:
+        weight.parameter.copy_(weight.operand.evaluated(weight.parameter).values)
+    if left := left_out(own, layers):
+        warnings.warn(f"not baked, for others read or make these weights too: {', '.join(left)}", stacklevel=4)
