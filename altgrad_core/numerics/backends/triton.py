@@ -10,7 +10,7 @@ import warnings
 from collections.abc import MutableMapping
 from functools import lru_cache
 from importlib import metadata
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -36,7 +36,8 @@ TYPES = {
     **dict.fromkeys(("rung", "position", "spacing"), FLOATS),
     "value": (torch.float64,),
 }
-PLACES = ("rung", "position", "value", "spacing")
+Place = Literal["rung", "position", "value", "spacing"]
+PLACES: tuple[Place, ...] = get_args(Place)
 MOVES = ("walk", "adam_walk", "stochastic_walk", "update_velocity")
 DEVICE = "cuda"  # the type of device that the kernels are for
 OLDEST = (3, 4)
@@ -133,38 +134,31 @@ def decode(codes: Tensor, format: Format, *, scale: float, out: Tensor) -> None:
 
 def rung(x: Tensor, format: Format, scale: Tensor) -> Tensor:
     """See `ops.rung`."""
-    if x.numel() == 0:
-        return reference.rung(x, format, scale)
-    from altgrad_core.numerics.triton.run_places import places
-
-    return places("rung", x, format, scale)
+    return _place("rung", x, format, scale)
 
 
 def position(x: Tensor, format: Format, scale: Tensor) -> Tensor:
     """See `ops.position`."""
-    if x.numel() == 0:
-        return reference.position(x, format, scale)
-    from altgrad_core.numerics.triton.run_places import places
-
-    return places("position", x, format, scale)
+    return _place("position", x, format, scale)
 
 
 def value(u: Tensor, format: Format, scale: Tensor) -> Tensor:
     """See `ops.value`."""
-    if u.numel() == 0:
-        return reference.value(u, format, scale)
-    from altgrad_core.numerics.triton.run_places import places
-
-    return places("value", u, format, scale)
+    return _place("value", u, format, scale)
 
 
 def spacing(x: Tensor, format: Format, scale: Tensor) -> Tensor:
     """See `ops.spacing`."""
+    return _place("spacing", x, format, scale)
+
+
+def _place(what: Place, x: Tensor, format: Format, scale: Tensor) -> Tensor:
     if x.numel() == 0:
-        return reference.spacing(x, format, scale)
+        empty: Tensor = getattr(reference, what)(x, format, scale)
+        return empty
     from altgrad_core.numerics.triton.run_places import places
 
-    return places("spacing", x, format, scale)
+    return places(what, x, format, scale)
 
 
 def adam_walk(
