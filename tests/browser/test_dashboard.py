@@ -45,14 +45,10 @@ def root(tmp_path: Path, made_up: ModuleType) -> Path:
     return tmp_path / "runs"
 
 
-def rows(page: Any, table: str) -> int:
-    return int(page.locator(f"#{table} tbody tr").count())
-
-
-def points(page: Any, figure: str) -> int:
-    """How many points the curves of a figure have."""
-    count = f"document.querySelector('#{figure} .js-plotly-plot')?.data?.reduce((n, c) => n + c.x.length, 0) ?? 0"
-    return int(page.evaluate(count))
+def wait_for_points(page: Any, figure: str, count: int) -> None:
+    """Wait until the curves of a figure have this many points; a figure is drawn after its table, and drawn anew."""
+    points = f"document.querySelector('#{figure} .js-plotly-plot')?.data?.reduce((n, c) => n + c.x.length, 0) ?? 0"
+    page.wait_for_function(f"{points} == {count}", timeout=WAIT)
 
 
 def test_pages_load_and_lead_to_each_other(root: Path, serve: Callable[[Path], str], page: Any) -> None:
@@ -60,10 +56,11 @@ def test_pages_load_and_lead_to_each_other(root: Path, serve: Callable[[Path], s
     page.locator("#studies a").click(timeout=WAIT)
     page.locator("#study-cells .parcoords").wait_for(timeout=WAIT)
     page.wait_for_function("document.querySelectorAll('#cells tbody tr').length == 12", timeout=WAIT)
-    assert points(page, "study-curves") == 12 * 4
+    wait_for_points(page, "study-curves", 12 * 4)
     page.locator("#cells a").first.click()
     page.wait_for_function("document.querySelector('#run-curves .js-plotly-plot')?.data?.length == 2", timeout=WAIT)
-    assert page.locator("#run-reading").inner_text() == "share of updates that change no code"
+    label = "share of updates that change no code"
+    page.wait_for_function(f"document.querySelector('#run-reading')?.innerText == '{label}'", timeout=WAIT)
     page.get_by_text("No checkpoint has been written yet.").wait_for(timeout=WAIT)
 
 
@@ -81,9 +78,9 @@ def test_brushing_an_axis_leaves_its_cells_and_a_button_brings_the_others_back(
     page.mouse.move(x, (top + bottom) / 2, steps=8)
     page.mouse.up()
     page.wait_for_function("document.querySelectorAll('#cells tbody tr').length == 6", timeout=WAIT)
-    assert page.locator("#study-left").inner_text() == "6 of 12 cells."
+    page.wait_for_function("document.querySelector('#study-left').innerText == '6 of 12 cells.'", timeout=WAIT)
     assert set(page.locator("#cells tbody tr td:nth-child(2)").all_inner_texts()) == {"manifold-adamw"}
-    assert points(page, "study-curves") == 6 * 4
+    wait_for_points(page, "study-curves", 6 * 4)
     page.get_by_text("Show all cells").click()
     page.wait_for_function("document.querySelectorAll('#cells tbody tr').length == 12", timeout=WAIT)
 
@@ -100,7 +97,7 @@ def test_the_curve_of_a_running_study_grows(tmp_path: Path, serve: Callable[[Pat
         page.locator("#running a").first.click(timeout=3 * WAIT)
         grows = "document.querySelector('#run-curves .js-plotly-plot')?.data?.[0]?.x?.at(-1)"
         page.wait_for_function(f"{grows} > 0", timeout=WAIT)
-        first = page.evaluate(grows)
+        first = page.evaluate(f"{grows} ?? 0")  # none while the page draws its figure anew
         page.wait_for_function(f"{grows} > {first}", timeout=WAIT)
         assert study.poll() is None
         page.get_by_text("rungs hold one of the").wait_for(timeout=WAIT)
@@ -141,6 +138,11 @@ def test_no_page_is_wider_than_the_window(
     page.emulate_media(color_scheme=scheme)
     page.goto(f"{serve(root)}study?at=study")
     page.wait_for_function("document.querySelectorAll('#cells tbody tr').length == 12", timeout=WAIT)
+    ink = {"light": "rgb(28, 36, 48)", "dark": "rgb(230, 234, 240)"}[scheme]
+    page.locator("#study-curves .xtick text").first.wait_for(timeout=WAIT)  # a figure is drawn after its table
+    page.wait_for_function(
+        "ink => [...document.querySelectorAll('#study-curves .xtick text')].some(t => getComputedStyle(t).fill == ink)",
+        arg=ink,
+        timeout=WAIT,
+    )
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    ink = page.evaluate("getComputedStyle(document.querySelector('#study-curves .xtick text')).fill")
-    assert ink == {"light": "rgb(28, 36, 48)", "dark": "rgb(230, 234, 240)"}[scheme]
