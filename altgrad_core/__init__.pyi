@@ -289,3 +289,9 @@ from .text import (
 __version__: str
 from .experiments.workers.processes import WorkerProcesses as WorkerProcesses
 from .experiments.workers.worker import train_cell as train_cell
+from .running.model.training_program import (
+    step_program as step_program,
+)
+from .running.model.training_program import (
+    training_program as training_program,
+)
