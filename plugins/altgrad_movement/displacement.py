@@ -47,10 +47,10 @@ class Displacement(Monitor):
             before, after, geometry = weight.before, weight.after, weight.geometry
             if before is not None and geometry is not None:
                 positions = (geometry.position(before), geometry.position(after))
-                found = displacement_statistics(*positions, changed=before != after)
-                for name, value in found.items():
+                result = displacement_statistics(*positions, changed=before != after)
+                for name, value in result.items():
                     readings.setdefault(f"displacement-{name}", {})[weight.path] = value
                 rounded = (geometry.value(geometry.rung(before)), geometry.value(geometry.rung(after)))
-                if found and (quality := descent_quality((before, after), rounded)) is not None:
+                if result and (quality := descent_quality((before, after), rounded)) is not None:
                     readings.setdefault("effective-descent-quality", {})[weight.path] = quality
         return readings

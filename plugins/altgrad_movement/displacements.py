@@ -30,7 +30,7 @@ def displacement_statistics(before: Tensor, after: Tensor, *, changed: Tensor) -
         return {}
     sizes = moves.abs()
     spread, small = sizes.std(correction=0), (sizes < 0.5) & changed.flatten()
-    found = _numbers(
+    result = _numbers(
         {
             "mean": moves.mean(),
             "mean-abs": sizes.mean(),
@@ -40,9 +40,9 @@ def displacement_statistics(before: Tensor, after: Tensor, *, changed: Tensor) -
             "below-half": small.sum().double() / changed.sum(),
         }
     )
-    if not math.isfinite(found["mean-abs"]):
+    if not math.isfinite(result["mean-abs"]):
         return {}
-    return {name: number for name, number in found.items() if not math.isnan(number)}  # NaN: 0 / 0
+    return {name: number for name, number in result.items() if not math.isnan(number)}  # NaN: 0 / 0
 
 
 def descent_quality(weights: tuple[Tensor, Tensor], rounded: tuple[Tensor, Tensor]) -> float | None:

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field, PositiveInt
 
-from altgrad_core import ROLES, Backpropagated, Monitor, OperandFacts, Reading, Readings, Tally, plural
+from altgrad_core import ROLES, Backpropagated, Monitor, Reading, Readings, RoundedOperand, Tally, plural
 
 STATISTICS = (
     "overflow-rate",
@@ -72,14 +72,14 @@ class Stability(Monitor):
             averages[facts.path] = average + (1 - self.decay) * (amax - average)
         return self._report(seen) if self.is_due(event.step) else {}
 
-    def _report(self, seen: list[tuple[OperandFacts, Tally]]) -> Readings:
+    def _report(self, seen: list[tuple[RoundedOperand, Tally]]) -> Readings:
         from altgrad_stability.tallies import headroom, plain
 
         roles = dict.fromkeys(facts.role for facts, _ in seen)
         readings: dict[str, dict[str, float]] = {f"{role}-{name}": {} for role in roles for name in STATISTICS}
         table = plain([[*tally[1:], facts.scale.max()] for facts, tally in seen])
         for (facts, tally), (amax, overflow, underflow, nan, infinite, scale) in zip(seen, table, strict=True):
-            found = {
+            result = {
                 "overflow-rate": overflow / tally.elements if tally.elements else None,
                 "underflow-rate": underflow / tally.elements if tally.elements else None,
                 "nan-count": int(nan),
@@ -89,7 +89,7 @@ class Stability(Monitor):
                 "scale": scale,
                 "headroom": headroom(amax, scale=scale, largest=facts.format.largest),
             }
-            for statistic, number in found.items():
+            for statistic, number in result.items():
                 if number is not None:
                     readings[f"{facts.role}-{statistic}"][facts.path] = number
         return readings

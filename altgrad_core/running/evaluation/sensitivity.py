@@ -54,7 +54,7 @@ def sensitivities(subject: Subject, candidates: Sequence[Quantizer], tell: Tell)
     """Every forward operand of the layers that `*` selects, on the calibration batches."""
     operands = list(_operands(subject))
     total, base = len(operands) * len(candidates), subject.plain(subject.calibration).loss
-    found = []
+    result = []
     for place, (path, role, shape) in enumerate(operands):
         options = []
         for index, how in enumerate(candidates):
@@ -65,9 +65,9 @@ def sensitivities(subject: Subject, candidates: Sequence[Quantizer], tell: Tell)
         size = 1
         for length in shape:
             size *= length
-        found.append(Sensitivity(path, role, size, tuple(options)))
+        result.append(Sensitivity(path, role, size, tuple(options)))
     tell(total, total)
-    return found
+    return result
 
 
 def _operands(subject: Subject) -> Iterator[tuple[str, Role, tuple[int, ...]]]:

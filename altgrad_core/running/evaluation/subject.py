@@ -93,9 +93,9 @@ class Subject:
         chosen = self.validation if batches is None else batches
         with self._quantized(forward(rules)) as plan, _evaluating(self.model):
             loss, metrics, each = self._loss(chosen)
-            found = layer_errors(plan, chosen[0][0]) if errors else ()
+            result = layer_errors(plan, chosen[0][0]) if errors else ()
             bits = mean_bits(plan.known, chosen_quantizers(plan))
-        return Measured(name, loss, metrics, bits, each, found)
+        return Measured(name, loss, metrics, bits, each, result)
 
     @contextmanager
     def _quantized(self, rules: Sequence[Rule]) -> Iterator[Plan]:

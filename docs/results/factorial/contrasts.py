@@ -205,7 +205,7 @@ def _with_table(text: str, mark: str, table: str) -> str:
 
 
 def main() -> None:
-    """Print, and write where that is asked for."""
+    """Print, and write if asked to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help="write tables, figure and the tables of the text too")
     is_writing = parser.parse_args().write

@@ -126,7 +126,7 @@ def embedded(text: str) -> str:
 
 
 def main() -> None:
-    """Collect, print, and write where that is asked for."""
+    """Collect, print, and write if asked to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help="write the contrasts and the table of the text too")
     parser.add_argument("--collect", type=Path, nargs="+", metavar="DIR", help="the directories of the studies")

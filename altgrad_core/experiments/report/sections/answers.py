@@ -45,15 +45,15 @@ def _reached(view: View) -> Block:
     )
     rows = [_row(arm, beside, is_per_token=is_per_token) for arm in view.arms]
     perplexity = "the perplexity of that mean, its exponential, " if is_per_token else ""
-    told = (
+    text = (
         f"Every format and optimizer at its chosen rate: the mean over seeds of the validation loss ({view.study.unit}), "
         f"{perplexity}and how many of the runs at that rate diverged."
     )
     if beside is not None:
-        told += (
+        text += (
             f" Above {beside.format}: the loss less that of {beside.optimizer} in {beside.format}, over common seeds."
         )
-    return table_of(columns, rows, told)
+    return table_of(columns, rows, text)
 
 
 def _wide(view: View) -> list[Arm]:

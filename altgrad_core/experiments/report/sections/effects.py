@@ -21,15 +21,15 @@ COLUMNS = (
 
 def effects_section(view: View) -> Section:
     """The table behind the forest plot."""
-    found = view.effects
-    if not found:
+    result = view.effects
+    if not result:
         return Section(NAME, TITLE, (Text(_why_none(view), "gap"),))
-    drawn = [effect for effect in found if effect.differences]
+    drawn = [effect for effect in result if effect.differences]
     blocks: list[Block] = [Text("The forest plot at the head of the page shows these.")] if drawn else []
-    if silent := [effect for effect in found if not effect.differences]:
+    if silent := [effect for effect in result if not effect.differences]:
         names = ", ".join(f"{effect.optimizer} in {effect.format}" for effect in silent)
         blocks.append(Text(f"No pair of runs ended for {names}, so there is no effect to show.", "gap"))
-    blocks.append(_table(found, view.study.unit))
+    blocks.append(_table(result, view.study.unit))
     return Section(NAME, TITLE, tuple(blocks))
 
 
@@ -78,8 +78,8 @@ def forest_rows(view: View) -> list[ForestRow]:
 
 def _panel(view: View) -> Panel:
     rows = forest_rows(view)
-    told = "; ".join(f"{row.colour} in {row.group}: {row.mean:+.4f}" for row in rows)
-    alt = f"Forest plot of the paired effect on the validation loss. {told}."
+    text = "; ".join(f"{row.colour} in {row.group}: {row.mean:+.4f}" for row in rows)
+    alt = f"Forest plot of the paired effect on the validation loss. {text}."
     name = file_name(NAME, 1, "forest")
     return Panel(name, forest(rows, axis=forest_axis(view), colours=view.colours, name=name, label=alt), alt)
 
@@ -121,15 +121,15 @@ def _both(effect: Effect) -> list[Arm]:
     return [arm for arm in (effect.arm, effect.against) if arm is not None]
 
 
-def _table(found: Sequence[Effect], unit: str) -> TextTable:
-    is_said = all(effect.lacks for effect in found)  # by the first sentence of the page
+def _table(result: Sequence[Effect], unit: str) -> TextTable:
+    is_said = all(effect.lacks for effect in result)  # by the first sentence of the page
     rows = [
         (
             effect.format, effect.variant, effect.optimizer, len(effect.differences), _signed(effect.mean),
             _interval(effect.interval), _interval(effect.student), effect.p, effect.p_adjusted, effect.verdict,
             "; ".join(text for text in effect.caution if not (is_said and text in effect.lacks)),
         )
-        for effect in found
+        for effect in result
     ]  # fmt: skip
     return table_of(
         COLUMNS, rows, f"Effects: the baseline's loss less the optimizer's, in {unit}; above zero it helps."

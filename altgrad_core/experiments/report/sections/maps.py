@@ -25,8 +25,8 @@ def maps_blocks(view: View) -> list[Block]:
     readings = view.analysis.readings("heat")
     for arm in [arm for place in view.places for arm in place.arms][:MOST_MAPS]:
         cell = next((cell for cell in view.results(arm) if cell.status == "finished"), None)
-        found = {} if cell is None else traces(cell.records(), [reading.name for reading in readings])
-        for reading, trace in found.items():
+        result = {} if cell is None else traces(cell.records(), [reading.name for reading in readings])
+        for reading, trace in result.items():
             if cell is not None and trace.range is not None:
                 shown.setdefault(reading, []).append((arm, cell, trace))
     blocks: list[Block] = []
@@ -39,14 +39,14 @@ def maps_blocks(view: View) -> list[Block]:
     return blocks
 
 
-def _maps(view: View, reading: Reading, found: Sequence[Seen], *, is_open: bool) -> list[Block]:
+def _maps(view: View, reading: Reading, result: Sequence[Seen], *, is_open: bool) -> list[Block]:
     what = reading.label
-    ranges = [trace.range for _, _, trace in found if trace.range]
+    ranges = [trace.range for _, _, trace in result if trace.range]
     low, high = min(least for least, _ in ranges), max(most for _, most in ranges)
     if low == high:
         return [Text(sentence(f"{what} ({reading.name}): {size(low)} in every layer at every step that was looked at"))]
     panels = []
-    for number, (arm, cell, trace) in enumerate(found, 1):
+    for number, (arm, cell, trace) in enumerate(result, 1):
         name, alt = (
             file_name(f"heat-{reading.name}", number, f"{arm.format}-{arm.optimizer}"),
             _heat_alt(what, arm, cell, trace),
@@ -56,7 +56,7 @@ def _maps(view: View, reading: Reading, found: Sequence[Seen], *, is_open: bool)
             title=_title(view, arm, role_of(reading.name)), name=name, label=alt,
         )  # fmt: skip
         panels.append(Panel(name, svg, alt))
-    seeds = dict.fromkeys(f"{cell.seed}" for _, cell, _ in found)
+    seeds = dict.fromkeys(f"{cell.seed}" for _, cell, _ in result)
     caption = (
         f"How to read it: {what} ({reading.name}) by layer, from the first on top, and by step; all panels share one scale of "
         f"colours, {size(low)} to {size(high)}. One run each, at the chosen rate (seed {few(list(seeds))})."
@@ -66,10 +66,10 @@ def _maps(view: View, reading: Reading, found: Sequence[Seen], *, is_open: bool)
 
 def _title(view: View, arm: Arm, role: str) -> str:
     """The optimizer, and the format of the operand that the reading is of where that is not the one in the label."""
-    told = view.title(arm.format, arm.variant)
+    text = view.title(arm.format, arm.variant)
     own = operand_format(view.study, role, format=arm.format, variant=arm.variant)
     is_in_label = own in arm.format.split("/") or role == "weight"
-    return f"{arm.optimizer} in {told}" if is_in_label else f"{arm.optimizer}, {role}s {own}, weights {told}"
+    return f"{arm.optimizer} in {text}" if is_in_label else f"{arm.optimizer}, {role}s {own}, weights {text}"
 
 
 def _heat_alt(what: str, arm: Arm, cell: Result, trace: Trace) -> str:
