@@ -262,6 +262,9 @@ from .running.assembly.load_quantized import (
     load_quantized as load_quantized,
 )
 from .running.evaluation.advice import (
+    Choices as Choices,
+)
+from .running.evaluation.advice import (
     advise as advise,
 )
 from .running.evaluation.evaluate import (

@@ -39,11 +39,11 @@ def test_a_clear_winner_is_named_with_its_runner_up(study: Read, grid_of_cells: 
         "6 seeds; helps and hurts are said only where the bootstrap interval and Student's t agree.",
         "3 learning rates tried for each optimizer and format.",
         HELD_OUT,
-        "Diverged: 0 of 144 cells that ended.",
         "4 effects are judged by intervals that are not corrected for their number: were there no effect at all, about 0.2 "
         "of them would still seem to help or hurt.",
         "Exact paired permutation tests, corrected for 4 comparisons (Holm): below 0.05 in none, nor could it be: with so "
         "few seeds the smallest possible is 0.12.",
+        "Diverged: 0 of 144 cells that ended.",
         SMALL,
     )
 

@@ -216,10 +216,10 @@ def _follows_rate(cells: Sequence[Flat], key: str) -> bool:
     return None not in values and len(pairs) == len(rates) == len(values) > 1
 
 
-def _with_options(keys: Flat, told: Sequence[str], defaults: Defaults) -> str:
+def _with_options(keys: Flat, varying: Sequence[str], defaults: Defaults) -> str:
     """Of the options that vary, those that are not what the optimizer has by default."""
     use = str(keys.get("optimizer.use"))
-    names = {key: key.removeprefix("optimizer.") for key in told}
+    names = {key: key.removeprefix("optimizer.") for key in varying}
     own = defaults.get(use, {})
     options = [
         f"{name}={_shown(keys.get(key))}"
