@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import PositiveInt
 
@@ -21,8 +21,12 @@ class ModelSpec(Options):
     """The options of a model. A subclass sets `name`, declares its options and writes `build`, `build_for` or both.
 
     Attributes:
+        marks_directory: a file by which a directory is known that holds such a model, so that it can be evaluated; the option
+            `path` reads it. None: it reads no directories.
         block_size: the longest sequence the model takes; batches have this length.
     """
+
+    marks_directory: ClassVar[str | None] = None
 
     block_size: PositiveInt = 128
 

@@ -26,6 +26,7 @@ class Transformers(ModelSpec):
     """
 
     name: ClassVar = "transformers"
+    marks_directory: ClassVar = "config.json"
     config: dict[str, Any] | None = None
     path: ManifestPath | None = None
 

@@ -57,7 +57,7 @@ def target(
     directory = RunDirectory(path)
     if (path / CELLS).exists():
         raise ManifestError(f"{path}: is a study of many runs; name one of them")
-    source = _source(path, directory, settings)
+    source = _source(path, directory, settings, registry)
     if not imports:
         refuse_imports(source)
     refuse_script(source.data, path, EVALUATE)
@@ -71,16 +71,17 @@ def target(
     return _subject(run, registry, batches=batches, calibrate=calibrate), rules
 
 
-def _source(path: Path, directory: RunDirectory, settings: Iterable[str]) -> ManifestFile:
+def _source(path: Path, directory: RunDirectory, settings: Iterable[str], registry: Registry) -> ManifestFile:
     """The manifest of a target."""
     if directory.is_begun or not path.is_dir():
         return load_manifest(directory.resolved if path.is_dir() else path, settings)
-    if not (path / "config.json").is_file():
+    reader = _reader(path, registry)
+    if reader is None:
         raise ManifestError(
             f"{path}: no run is here; expected the directory of a run, a manifest, or the directory of a model that "
             "save_pretrained wrote"
         )
-    source = replace(manifest_of(pretrained(path), settings), path=path)
+    source = replace(manifest_of(pretrained(path, reader, registry), settings), path=path)
     if "use" not in source.data["data"]:
         raise ManifestError(
             f"{path}: holds a model, but no data to measure its loss on; say which, such as --set data.use=python-docs, or "
@@ -89,14 +90,23 @@ def _source(path: Path, directory: RunDirectory, settings: Iterable[str]) -> Man
     return source
 
 
-def pretrained(path: Path) -> dict[str, Any]:
-    """The tables of a manifest that evaluates the model in a directory of Hugging Face, with its own tokenizer if it has one."""
+def _reader(path: Path, registry: Registry) -> str | None:
+    """The name of the installed model that reads this directory, if one does."""
+    files = ((name, registry.get("model", name).marks_directory) for name in registry.names("model"))
+    return next((name for name, file in files if file is not None and (path / file).is_file()), None)
+
+
+def pretrained(path: Path, reader: str, registry: Registry) -> dict[str, Any]:
+    """The tables of a manifest that evaluates the model in a directory, with its own tokenizer if it has one.
+
+    Nothing is trained, so any optimizer will do.
+    """
     has_tokenizer = (path / "tokenizer.json").is_file()
     return {
         "run": {"name": "evaluate", "steps": 1},
-        "model": {"use": "transformers", "path": str(path.resolve()), "block_size": BLOCK_SIZE},
+        "model": {"use": reader, "path": str(path.resolve()), "block_size": BLOCK_SIZE},
         "data": {"batch_size": 8, **({"tokenizer": f"huggingface:{path.resolve()}"} if has_tokenizer else {})},
-        "optimizer": {"use": "adamw", "lr": 0.001},
+        "optimizer": {"use": registry.names("optimizer")[0], "lr": 0.001},
     }
 
 
