@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field, PositiveInt
 
-from altgrad_core import ROLES, Backpropagated, Monitor, OperandFacts, Reading, Readings, Tally
+from altgrad_core import ROLES, Backpropagated, Monitor, Reading, Readings, RoundedOperand, Tally
 
 STATISTICS = (
     "overflow-rate",
@@ -72,7 +72,7 @@ class Stability(Monitor):
             averages[facts.path] = average + (1 - self.decay) * (amax - average)
         return self._report(seen) if self.is_due(event.step) else {}
 
-    def _report(self, seen: list[tuple[OperandFacts, Tally]]) -> Readings:
+    def _report(self, seen: list[tuple[RoundedOperand, Tally]]) -> Readings:
         from altgrad_stability.tallies import headroom, plain
 
         roles = dict.fromkeys(facts.role for facts, _ in seen)
