@@ -91,6 +91,9 @@ class RecipeTable(Table):
         weight: the weight of a layer.
         activation: its input.
         gradient: the gradient of its output, before both products of the backward pass.
+        weight_for_input_gradient: the weight of a linear layer in dx = g W, where it is not to be rounded as in the forward pass.
+        activation_for_weight_gradient: the input in dW = g^T x, where it is not to be rounded as in the forward pass.
+        gradient_for_weight_gradient: the gradient of the output in dW = g^T x, where it is not to be rounded as for dx.
         query, key, value: these inputs of attention.
         probability: the softmax of attention.
         score_gradient: the gradient of the scores of attention.
@@ -103,6 +106,9 @@ class RecipeTable(Table):
     weight: QuantizerTable | None = None
     activation: QuantizerTable | None = None
     gradient: QuantizerTable | None = None
+    weight_for_input_gradient: QuantizerTable | None = None
+    activation_for_weight_gradient: QuantizerTable | None = None
+    gradient_for_weight_gradient: QuantizerTable | None = None
     query: QuantizerTable | None = None
     key: QuantizerTable | None = None
     probability: QuantizerTable | None = None

@@ -85,7 +85,7 @@ class Plan:
     def _operand(self, layer: Layer, role: Role, quantizer: Quantizer) -> Operand:
         tensor = layer.weight if layer.weight is not None else next(layer.module.parameters(), None)
         device = torch.device("cpu") if tensor is None or tensor.is_meta else tensor.device
-        layout = Layout(layer.product.contracted.get("weight" if role in MOMENTS else role, (-1,)))
+        layout = Layout(layer.product.contraction("weight" if role in MOMENTS else role))
         return Operand(layer.path, role, quantizer, self.moment, device, layout=layout)
 
     def _measure(self) -> None:
