@@ -135,6 +135,7 @@ def plan_facts(run: Run) -> dict[str, Any]:
         for role, operand in run.plan.layers.get(path, {}).items():
             parts = [operand.format.name, str(operand.quantizer.scale_rule)]
             parts += [operand.quantizer.rounding] if operand.quantizer.rounding != "nearest-even" else []
+            parts += [] if operand.quantizer.hadamard is None else [f"hadamard:{operand.quantizer.hadamard}"]
             layers[path][role] = " ".join(parts)
     return {
         "name": run.name,

@@ -62,6 +62,9 @@ class QuantizerTable(Table):
         overflow: what is beyond the grid becomes its end (`saturate`), or infinity or NaN where the format has them (`specials`).
         straight_through: the gradient of rounding: `identity`, or zero where a value overflowed (`clipped`).
         nonfinite: what an infinity or a NaN becomes; see the documentation of manifests.
+        hadamard: a power of two: blocks of so many elements, along what the product sums over, are rounded after a Hadamard
+            transform, and transformed back.
+        hadamard_signs: a seed of random signs of this transform; the same for both operands of a product.
     """
 
     format: FormatChoice = Field(description="the name of a format, or a table of its facts")
@@ -75,6 +78,8 @@ class QuantizerTable(Table):
     overflow: Overflow = "saturate"
     straight_through: StraightThrough = "identity"
     nonfinite: Nonfinite = "auto"
+    hadamard: int | None = Field(default=None, ge=2)
+    hadamard_signs: NonNegativeInt | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -14,6 +14,7 @@ from torch import Tensor
 from altgrad_core.contracts.actions import BACKWARD, GRADIENTS, WEIGHTS, Role
 from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.geometry import Geometry
+from altgrad_core.numerics.hadamard import in_its_basis
 from altgrad_core.numerics.ops import amax, scale_of
 from altgrad_core.numerics.quantizer import Quantizer
 from altgrad_core.numerics.sharded import gathered
@@ -57,9 +58,8 @@ class Operand(TracedOperand):
 
     def rounded(self, x: Tensor, *, training: bool) -> Rounded:
         """What an eager pass makes of a tensor, and remembers of it."""
-        if self.role in WEIGHTS:
-            return self.rounds_once(x, training=training)(x)
-        return self._round(x.detach(), training=training)
+        is_weight = self.role in WEIGHTS
+        return self.rounds_once(x, training=training)(x) if is_weight else self._round(x.detach(), training=training)
 
     def rounds(self, *, training: bool) -> Rounds:
         """What rounds a tensor of this pass."""
@@ -178,7 +178,7 @@ class Operand(TracedOperand):
         """
         rows = self._notice_shape(gathered(x.detach()))
         if not self.format.is_identity:
-            self._amax = amax(rows, self.quantizer.tiling)
+            self._amax = amax(in_its_basis(rows, self.quantizer), self.quantizer.tiling)
             self.scale = scale_of(self._amax, self.quantizer)
 
     def advance(self, *, is_informed: bool) -> Tensor | None:

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from altgrad_core.contracts.actions import ROLES, Role
+from altgrad_core.contracts.actions import MOMENTS, ROLES, Role
 from altgrad_core.contracts.pattern import matches
 from altgrad_core.errors import ManifestError
 from altgrad_core.numerics.quantizer import Quantizer
@@ -63,6 +63,11 @@ def assign(rules: Sequence[Rule], layers: Mapping[str, Layer]) -> dict[str, dict
         for role in chosen:
             if not any(role in layer.roles for layer in selected):
                 raise ManifestError(f"recipe[{index}].{role}: {_lacks(rule.layers, role, selected)}")
+        for role in MOMENTS:
+            if role in chosen and chosen[role].hadamard is not None:
+                raise ManifestError(
+                    f"recipe[{index}].{role}.hadamard: is of the operands of a product, and what an optimizer keeps is none; leave it out"
+                )
         for layer in selected:
             own = {role: q for role, q in chosen.items() if role in layer.roles}
             if own:

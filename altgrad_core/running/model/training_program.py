@@ -121,7 +121,7 @@ def training_program(plan: Plan, *args: Any, **kwargs: Any) -> ExportedProgram:
 
     Raises:
         RunError: the model is in evaluation, or a layer has a gradient whose tiles a program cannot round, or the recipe
-            has operands of a backward product alone.
+            has operands of a backward product alone, or Hadamard transforms.
     """
     if not plan.model.training:
         raise RunError(
@@ -131,6 +131,10 @@ def training_program(plan: Plan, *args: Any, **kwargs: Any) -> ExportedProgram:
         raise RunError(
             f"training_program: the recipe has the {apart.role} of {apart.path}; a program rounds each operand once, so leave out "
             f"{', '.join(APART)}"
+        )
+    if (turned := next((o for o in plan.operands() if o.quantizer.hadamard is not None), None)) is not None:
+        raise RunError(
+            f"training_program: the {turned.role} of {turned.path} has a Hadamard transform; leave hadamard out"
         )
     rounded = [o for o in plan.operands() if o.role not in MOMENTS and not o.format.is_identity]
     operands = {f"{operand.path}.{operand.role}".replace(".", "__"): operand for operand in rounded}
