@@ -1,8 +1,10 @@
 """The tracker for Weights & Biases."""
 
 import json
+import logging
 import os
 import sys
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -166,6 +168,30 @@ def test_a_folder_named_wandb_is_not_taken_for_the_package(run, tmp_path, monkey
     monkeypatch.setitem(sys.modules, "wandb", folder)
     with pytest.raises(PluginError, match='install it with: pip install "altgrad\\[wandb\\]"'):
         WandB().build(run)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a file that is always full")
+def test_lines_lost_from_the_log_of_wandb_itself_are_no_tracebacks_and_others_are(wandb, run, capfd):
+    log, own = logging.getLogger("wandb"), logging.FileHandler("/dev/full")
+    before = list(log.handlers)
+    tracker = WandB(mode="offline").build(run)
+    log.addHandler(own)  # as wandb.init does
+    logging.getLogger("wandb.sdk.lib.retry").error("of wandb")
+    assert (capfd.readouterr().err, logging.raiseExceptions) == ("", True)
+    tracker.close("finished")
+    log.removeHandler(own)
+    assert log.handlers == before
+    others = logging.FileHandler("/dev/full")
+    others.handle(logging.makeLogRecord({"msg": "of somebody else"}))
+    assert "No space left on device" in capfd.readouterr().err
+
+
+def test_where_wandb_cannot_begin_its_logger_is_as_it_was(wandb, run, monkeypatch):
+    monkeypatch.setattr(wandb, "init", lambda **_: 1 / 0)
+    before = list(logging.getLogger("wandb").handlers)
+    with pytest.raises(ZeroDivisionError):
+        WandB(mode="offline").build(run)
+    assert logging.getLogger("wandb").handlers == before
 
 
 def test_the_real_wandb_keeps_an_offline_run_on_disk(run, tmp_path, monkeypatch):
