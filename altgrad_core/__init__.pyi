@@ -94,6 +94,9 @@ from .contracts.layer import (
     ATTENTION as ATTENTION,
 )
 from .contracts.layer import (
+    LINEAR as LINEAR,
+)
+from .contracts.layer import (
     LayerSpec as LayerSpec,
 )
 from .contracts.layer import (

@@ -18,7 +18,13 @@ STATISTICS = (
     "scale",
     "headroom",
 )
-UNDERFLOW_LIMITS = {"gradient": 0.1, "score_gradient": 0.1, "output_gradient": 0.1, "probability": None}
+UNDERFLOW_LIMITS = {
+    "gradient": 0.1,
+    "gradient_for_weight_gradient": 0.1,
+    "score_gradient": 0.1,
+    "output_gradient": 0.1,
+    "probability": None,
+}
 UNDERFLOW_LIMIT = 0.3  # of other roles; of probabilities most are near zero, and none the worse for it
 
 
