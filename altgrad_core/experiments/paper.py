@@ -72,7 +72,7 @@ def _make_wide(figure: Figure, width: float) -> None:
                 break
             label.set_text(fill(told, letters))
         more = label.get_text().count("\n") - before
-        figure.set_size_inches(width, figure.get_size_inches()[1] + more * label.get_fontsize() * 1.2 / 72)
+        figure.set_size_inches(width, figure.get_size_inches()[1] + more * float(label.get_fontsize()) * 1.2 / 72)
 
 
 def _save(figure: Figure, path: Path) -> Path:
