@@ -125,6 +125,13 @@ def test_an_entry_point_module_loads_nothing_heavy(path: Path) -> None:
     assert {module.split(".")[0] for module in imports(tree(path), at_load=True)} & HEAVY == set()
 
 
+def test_a_report_is_written_without_torch_and_numba() -> None:
+    modules = [f"altgrad_core.{name}" for name in ("cli.written", "experiments.paper", "experiments.report.write")]
+    code = f"import importlib, sys\nfor m in {modules}: importlib.import_module(m)\nprint({{'torch', 'numba'}} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
 def test_loading_the_light_rooms_loads_neither_torch_nor_numpy() -> None:
     light = [p for p in FILES if relative(p).removeprefix("altgrad_core/").startswith(LIGHT)]
     modules = [relative(path).removesuffix(".py").removesuffix("/__init__").replace("/", ".") for path in light]
