@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 CORE = ROOT / "altgrad_core"
 PLUGINS = sorted(path.parent for path in (ROOT / "plugins").glob("*/__init__.py"))
 HEAVY = {
-    "torch", "numpy", "numba", "wandb", "tiktoken", "safetensors", "tensorboard", "scipy", "matplotlib", "jinja2", "datasets", "tokenizers", "pyarrow", "pandas", "transformers", "lightning", "accelerate", "peft", "dash", "plotly", "flask",
+    "torch", "numpy", "numba", "wandb", "trackio", "tiktoken", "safetensors", "tensorboard", "scipy", "matplotlib", "jinja2", "datasets", "tokenizers", "pyarrow", "pandas", "transformers", "lightning", "accelerate", "peft", "dash", "plotly", "flask",
     "werkzeug",
 }  # fmt: skip
 
