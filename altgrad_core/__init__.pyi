@@ -288,9 +288,6 @@ from .running.watching.watch import (
 from .running.watching.watch import (
     watch as watch,
 )
-from .text import (
-    plural as plural,
-)
 
 __version__: str
 from .experiments.workers.processes import WorkerProcesses as WorkerProcesses
