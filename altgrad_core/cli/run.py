@@ -128,16 +128,20 @@ def _run_one(source: ManifestFile, out: Path | None, start: str | None, *, overw
     from altgrad_core.records.directory import RunDirectory, default_directory
     from altgrad_core.registry.registry import installed
     from altgrad_core.running.assembly.resolve import resolve
+    from altgrad_core.running.parallel.launch import is_restarted
     from altgrad_core.running.parallel.processes import join
     from altgrad_core.running.session.branch import Parent
-    from altgrad_core.running.session.session import begin
+    from altgrad_core.running.session.session import begin, begin_again
 
     resolved = resolve(source, installed())
     parent = None if start is None else Parent.of(start)
     directory = RunDirectory(default_directory(resolved.name) if out is None else out)
     together = join()
     show = shown_on(Unshown() if together.rank else display, resolved.manifest.run.steps)
-    outcome = begin(resolved, directory, overwrite=overwrite, show=show, parent=parent, processes=together)
+    if is_restarted():
+        outcome = begin_again(resolved, directory, show=show, parent=parent, processes=together)
+    else:
+        outcome = begin(resolved, directory, overwrite=overwrite, show=show, parent=parent, processes=together)
 
     def finish(as_json: bool) -> int:
         if together.rank == 0:
@@ -170,13 +174,15 @@ def _refuse_for_a_matrix(replay: Path | None, start: str | None) -> None:
 def _run_cells(source: ManifestFile, out: Path | None, how: How, display: Display) -> Finish:
     """Train every cell of a matrix, or tell which there are."""
     from altgrad_core.cli.matrix import print_cells, run_matrix
-    from altgrad_core.experiments.matrix.cells import Matrix
+    from altgrad_core.experiments.matrix.cells import name_of
+    from altgrad_core.experiments.matrix.known import matrix_in
     from altgrad_core.experiments.workers.choice import executor_of, executor_spec
     from altgrad_core.records.directory import default_directory
     from altgrad_core.registry.registry import installed
 
     executor_spec(source, installed())
-    matrix = Matrix(source, installed(), most=how.max_cells)
+    study = default_directory(name_of(source)) if out is None else out
+    matrix = matrix_in(study, source, installed(), most=how.max_cells)
     if how.is_dry:
 
         def finish(as_json: bool) -> int:
@@ -184,6 +190,5 @@ def _run_cells(source: ManifestFile, out: Path | None, how: How, display: Displa
             return 0
 
         return finish
-    study = default_directory(matrix.name) if out is None else out
     with closing(executor_of(source, installed(), jobs=how.jobs)) as executor:
         return run_matrix(matrix, study, executor=executor, overwrite=how.overwrite, display=display)

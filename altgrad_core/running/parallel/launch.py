@@ -27,6 +27,11 @@ def is_launched() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
+def is_restarted() -> bool:
+    """Whether torchrun has started this process in place of one that ended, or that trained with one that ended."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+
+
 def launch(arguments: Sequence[str], processes: int) -> int:
     """Run `altgrad` with these arguments in so many processes; the exit code.
 
