@@ -50,7 +50,7 @@ class Point:
 
     Attributes:
         labels: for every axis, what its value is called.
-        make: writes the manifest of a single run that it makes.
+        make: makes the manifest of a single run.
     """
 
     labels: Mapping[str, Label]
@@ -58,7 +58,11 @@ class Point:
 
     @cached_property
     def source(self) -> ManifestFile:
-        """The manifest of a single run, made when it is first asked for."""
+        """The manifest of a single run, made when it is first asked for.
+
+        Raises:
+            ManifestError: a value of an axis cannot be set.
+        """
         return self.make()
 
 
