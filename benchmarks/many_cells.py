@@ -36,6 +36,7 @@ optimizer.use = ["adamw", "manifold-adamw"]
 run.seed = SEEDS
 """
 PER_SEED = 10
+PLACEHOLDER = 987654321  # the seed of a manifest that is written once for all seeds
 
 
 def written(folder: Path, cells: int) -> Path:
@@ -58,7 +59,7 @@ def fill(manifest: Path, out: Path, sample: Path) -> None:
     matrix, dice = Matrix(load_manifest(manifest), installed(), most=10**9), random.Random(0)
     cells = matrix.cells({})
     records, summary = (sample / "records.jsonl").read_text(), json.loads((sample / "summary.json").read_text())
-    seeded, written = "seed = 0\n", dict[str, str]()
+    seeded, written = f"seed = {PLACEHOLDER}\n", dict[str, str]()
     out.mkdir()
     shutil.copy(manifest, out / "manifest.toml")
     (out / "cells.json").write_text(as_json(plan_of(matrix, cells)))
@@ -66,7 +67,7 @@ def fill(manifest: Path, out: Path, sample: Path) -> None:
         place = out / cell.name
         place.mkdir()
         loss = 2.0 + dice.gauss(0, 0.05)
-        manifest_without_seed = {**cell.manifest, "run": {**cell.manifest["run"], "seed": 0}}
+        manifest_without_seed = {**cell.manifest, "run": {**cell.manifest["run"], "seed": PLACEHOLDER}}
         kind = json.dumps(manifest_without_seed)
         if kind not in written:
             written[kind] = tomlkit.dumps(manifest_without_seed)

@@ -56,15 +56,18 @@ def run(
 ) -> None:
     """Train what MANIFEST describes, every cell of it if it has a matrix, and leave everything in a directory."""
     from altgrad_core.cli.display import LOADING, displaying
+    from altgrad_core.manifest.load import load_manifest
     from altgrad_core.running.parallel.launch import is_launched, launch
 
+    options = flags(device=device, steps=steps, executor=executor)
     if processes > 1 and not is_launched():
-        raise typer.Exit(launch(sys.argv[1:], processes))
+        given = load_manifest(manifest, set or (), flags=options)
+        raise typer.Exit(launch(sys.argv[1:], processes, given))
     with displaying() as display:
         display.doing(LOADING)
-        source = _source(manifest, set or (), flags(device=device, steps=steps, executor=executor), replay)
+        source = _source(manifest, set or (), options, replay)
         if "matrix" in source.data:
-            _refuse_for_a_matrix(replay, start)
+            _refuse_for_a_matrix(source, replay, start)
             how = How(jobs=jobs, max_cells=max_cells, overwrite=overwrite, is_dry=dry_run)
             finish = _run_cells(source, out, how, display)
         elif dry_run:
@@ -161,14 +164,14 @@ class How:
     is_dry: bool
 
 
-def _refuse_for_a_matrix(replay: Path | None, start: str | None) -> None:
+def _refuse_for_a_matrix(source: ManifestFile, replay: Path | None, start: str | None) -> None:
     from altgrad_core.errors import ManifestError
-    from altgrad_core.running.parallel.launch import is_launched
+    from altgrad_core.running.parallel.launch import is_launched, refuse_study
 
     if replay is not None or start is not None:
         raise ManifestError("--replay and --from begin a single run; this manifest has a [matrix]")
     if is_launched():
-        raise ManifestError("several processes train a single run; the cells of a [matrix] are shared with --jobs")
+        refuse_study(source)
 
 
 def _run_cells(source: ManifestFile, out: Path | None, how: How, display: Display) -> Finish:

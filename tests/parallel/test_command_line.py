@@ -39,16 +39,6 @@ def test_two_processes_write_what_one_writes(
     assert said.out.count("validation loss") == 1  # the first process alone has the terminal
 
 
-def test_micro_batches_that_cannot_be_shared_are_refused(altgrad_process: Callable[..., Said], tiny: Path) -> None:
-    said = altgrad_process("run", tiny, "--processes", 2, "--out", tiny.with_name("run"))
-    assert said.code == 2
-    assert said.err.splitlines()[-1] == (  # after what takes long, on a busy machine
-        "altgrad: data.accumulate: is 1, which 2 processes cannot share equally; expected a multiple of 2, "
-        "such as --set data.accumulate=2"
-    )
-    assert not tiny.with_name("run").exists()
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_process_that_is_killed_ends_all_and_the_run_can_be_resumed(victim: int, tiny: Path) -> None:
