@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shlex
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from altgrad_core import PluginError, RunError, RunFacts, Tracker
 from altgrad_trackers.scalars import by_layer, scalars
 from altgrad_trackers.tables import LayerTables, Row
+from altgrad_trackers.wandb_log import QuietLog
 
 if TYPE_CHECKING:
     from altgrad_trackers import WandB
@@ -25,7 +25,12 @@ class WandBRun(Tracker):
 
     def __init__(self, options: WandB, run: RunFacts) -> None:
         self._mode = options.mode if options.mode != "auto" else automatic_mode(os.environ)
-        self._run, self._table = _begin(options, run, mode=self._mode)
+        self._log = QuietLog()
+        try:
+            self._run, self._table = _begin(options, run, mode=self._mode)
+        except BaseException:
+            self._log.close()
+            raise
         self._run.define_metric("*", step_metric="step")  # records of one step may come in several parts
         self._layers, self._step = LayerTables(), 0
 
@@ -41,6 +46,12 @@ class WandBRun(Tracker):
 
     def close(self, status: str) -> str | None:
         """Finish; the command that uploads an offline run, or the address of an online one."""
+        try:
+            return self._close(status)
+        finally:
+            self._log.close()
+
+    def _close(self, status: str) -> str | None:
         if rest := self._tables(self._layers.rest()):
             self._run.log({"step": self._step, **rest})
         self._run.summary["status"] = status
@@ -67,7 +78,6 @@ def _begin(options: WandB, run: RunFacts, *, mode: str) -> tuple[Any, Any]:
     """The begun run, and the class of its tables."""
     if mode != "online":  # it would report errors and usage to its makers even then
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    logging.raiseExceptions = False  # on a full disk every line of its own log would be a traceback on stderr
     try:
         from wandb import Error, Settings, Table, init
     except ImportError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tests.faults.campaign import PAGE, ROOT, page, read_results
+from tests.faults.campaign import PAGE, ROOT, function_of, page, read_results
 from tests.faults.rows import ROWS
 
 
@@ -24,4 +24,4 @@ def test_the_page_is_that_of_the_recorded_results() -> None:
 
 def test_no_recorded_result_is_of_a_test_that_no_row_names() -> None:
     named = {f"{test} {size}" for row in ROWS for size, tests in row.by_size() for test in tests}
-    assert set(read_results()) <= named
+    assert {function_of(name) for name in read_results()} <= named

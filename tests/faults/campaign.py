@@ -1,17 +1,19 @@
 """Runs the attacks and writes what came of them to docs/reliability.md.
 
-    python -m tests.faults.campaign [--slow] [WORD]
+    python -m tests.faults.campaign [--slow] [--missing] [WORD]
 
-With `--slow` the large figures, without it those of the suite; with a word, only the rows that have it. What is not run keeps
-the result of its last run, which is in results.json. Results are kept after every test, so that a campaign may be stopped.
+With `--slow` the large figures, without it those of the suite; with a word, only the rows that have it; with `--missing`, only the
+tests that have no result yet, or failed. What is not run keeps the result of its last run, which is in results.json. Results are
+kept after every test, so that a campaign may be stopped and continued.
 """
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,21 +39,40 @@ This page is written by `python -m tests.faults.campaign`, with `--slow` for the
 
 
 class Counter:
-    """A plugin of pytest that counts tries and failures by test; `tried` is recorded by tests that try more than once."""
+    """A plugin of pytest that keeps tries and failures by test; `tried` is recorded by tests that try more than once.
 
-    def __init__(self) -> None:
-        self.found: Results = {}
+    Args:
+        size: `suite` or `slow`.
+        missing: whether tests that have a result, and did not fail, are left out.
+    """
+
+    def __init__(self, size: str, *, missing: bool) -> None:
+        self.size, self.missing = size, missing
+
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        """Forget results of tests that are no longer there, and leave out what is not asked for."""
+        wanted = [item for item in items if ("slow" in item.keywords) == (self.size == "slow")]
+        here = {self.name(item.nodeid) for item in wanted}
+        functions = {function_of(name) for name in here}
+        forget(name for name in read_results() if function_of(name) in functions and name not in here)
+        done = {name for name, result in read_results().items() if self.missing and not result["failed"]}
+        items[:] = [item for item in wanted if self.name(item.nodeid) not in done]
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Count one test, and keep what is known so far."""
-        if (report.when != "call" and not report.failed) or report.skipped:
-            return
-        size = "slow" if "slow" in report.keywords else "suite"
-        here = self.found.setdefault(f"{report.nodeid.partition('[')[0]} {size}", {"tried": 0, "failed": 0})
-        here["tried"] += int(dict(report.user_properties).get("tried", 1))
-        here["failed"] += int(report.failed)
-        here["on"] = datetime.datetime.now(datetime.UTC).date().isoformat()
-        keep(self.found)
+        """Keep the result of one test."""
+        if (report.when == "call" or report.failed) and not report.skipped:
+            tried = int(dict(report.user_properties).get("tried", 1))
+            on = datetime.datetime.now(datetime.UTC).date().isoformat()
+            keep({self.name(report.nodeid): {"tried": tried, "failed": int(report.failed), "on": on}})
+
+    def name(self, node: str) -> str:
+        """Under which the result of a test is kept."""
+        return f"{node} {self.size}"
+
+
+def function_of(name: str) -> str:
+    """The name of a result without the parameters of the test: `FILE::FUNCTION SIZE`."""
+    return name.partition("[")[0].split(" ")[0] + " " + name.rpartition(" ")[2]
 
 
 def read_results() -> Results:
@@ -63,44 +84,62 @@ def read_results() -> Results:
 def keep(found: Results) -> None:
     """Write results.json and the page, with these results in place of earlier ones of the same tests."""
     with FileLock(RESULTS.with_suffix(".lock")):
-        results = dict(sorted({**read_results(), **found}.items()))
-        RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-        PAGE.write_text(page(results))
+        _write({**read_results(), **found})
+
+
+def forget(names: Iterable[str]) -> None:
+    """Take these results away."""
+    gone = set(names)
+    with FileLock(RESULTS.with_suffix(".lock")):
+        _write({name: result for name, result in read_results().items() if name not in gone})
+
+
+def _write(results: Results) -> None:
+    RESULTS.write_text(json.dumps(dict(sorted(results.items())), indent=1) + "\n")
+    PAGE.write_text(page(results))
 
 
 def page(results: Mapping[str, Mapping[str, Any]]) -> str:
     """docs/reliability.md for these results."""
-    return HEAD + "".join(_line(row, results) for row in ROWS)
+    dates = sorted(result["on"] for result in results.values())
+    when = f"\nThese results are from {dates[0]} to {dates[-1]}.\n" if dates else ""
+    return HEAD + "".join(_line(row, results) for row in ROWS) + when
 
 
 def _line(row: Row, results: Mapping[str, Mapping[str, Any]]) -> str:
-    suite, slow = ([results.get(f"{test} {size}") for test in tests] for size, tests in row.by_size())
-    known = [result for result in (*suite, *slow) if result is not None]
+    by_function: dict[str, list[Mapping[str, Any]]] = {}
+    for name, result in results.items():
+        by_function.setdefault(function_of(name), []).append(result)
+    suite, slow = ([by_function.get(f"{test} {size}", []) for test in tests] for size, tests in row.by_size())
+    known = [result for found in (*suite, *slow) for result in found]
     failed = sum(result["failed"] for result in known)
     held = "not run" if not known else f"{failed} failed" if failed else row.held
     tests = ", ".join(f"`{test}`" for test in dict.fromkeys((*row.suite, *row.slow)))
     return f"| {row.fault} | {_told(suite)} | {_told(slow)} | {held} | {tests} |\n"
 
 
-def _told(results: list[Mapping[str, Any] | None]) -> str:
-    known = [result["tried"] for result in results if result is not None]
+def _told(results: list[list[Mapping[str, Any]]]) -> str:
+    """How often the tests of one size tried it."""
     if not results:
         return "-"
-    missing = " (some not run)" if known and len(known) < len(results) else ""
-    return f"{sum(known):,}{missing}" if known else "not run"
+    missing = " (some not run)" if any(results) and not all(results) else ""
+    return f"{sum(result['tried'] for found in results for result in found):,}{missing}" if any(results) else "not run"
 
 
 def main() -> int:
     """Run the rows that are asked for; the exit code of pytest."""
-    words = [word for word in sys.argv[1:] if word != "--slow"]
-    size = "slow" if "--slow" in sys.argv else "suite"
-    rows = [row for row in ROWS if all(word in f"{row.fault} {row.suite} {row.slow}" for word in words)]
+    parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
+    parser.add_argument("--slow", action="store_true")
+    parser.add_argument("--missing", action="store_true")
+    parser.add_argument("words", nargs="*")
+    asked = parser.parse_args()
+    size = "slow" if asked.slow else "suite"
+    rows = [row for row in ROWS if all(word in f"{row.fault} {row.suite} {row.slow}" for word in asked.words)]
     tests = [test for row in rows for test in dict(row.by_size())[size]]
-    counter = Counter()
-    marker = "slow" if size == "slow" else "not slow"
-    options = ["-q", "-p", "no:xdist", "-m", marker, f"--rootdir={ROOT}"]
+    options = ["-q", "-p", "no:xdist", "-m", "slow or not slow", f"--rootdir={ROOT}"]
     keep({})
-    return int(pytest.main([*options, *(str(ROOT / test) for test in dict.fromkeys(tests))], plugins=[counter]))
+    places = (str(ROOT / test) for test in dict.fromkeys(tests))
+    return int(pytest.main([*options, *places], plugins=[Counter(size, missing=asked.missing)]))
 
 
 if __name__ == "__main__":

@@ -36,6 +36,10 @@ TOGETHER = f"{MANY}::test_commands_on_one_study_that_are_killed_finish_each_cell
 PARALLEL = f"{MANY}::test_a_run_of_two_processes_killed_until_it_is_done_is_the_same"
 FUZZ_FILE = "tests/manifest/test_fuzz.py"
 FUZZ = f"{FUZZ_FILE}::test_mutations_of_a_valid_manifest_are_resolved_or_refused_with_a_place_and_at_once"
+ANYTHING = (
+    f"{FUZZ_FILE}::test_any_tables_are_resolved_or_refused_with_a_message",
+    f"{FUZZ_FILE}::test_any_bytes_are_refused_with_a_message_that_names_the_file",
+)
 CHECKPOINT = "tests/running/test_checkpoint.py"
 SAME = "the same weights and records, bit for bit"
 
@@ -136,8 +140,7 @@ ROWS = (
          "tests/faults/test_stranger.py::test_import_paths_are_not_followed_but_where_that_is_trusted"),
     ),
     Row("mutated manifests, in TOML, JSON and YAML", "resolved, or refused with a place, within 2 s", (FUZZ,), (FUZZ,)),
-    Row("arbitrary tables and bytes as a manifest", "resolved, or refused with a message", (f"{FUZZ_FILE}::test_any_tables_are_resolved_or_refused_with_a_message",
-        f"{FUZZ_FILE}::test_any_bytes_are_refused_with_a_message_that_names_the_file")),
+    Row("arbitrary tables and bytes as a manifest", "resolved, or refused with a message", ANYTHING, ANYTHING),
     Row("broken plugins", "listed with the reason; the others work",
         ("tests/registry/test_discover.py::test_a_broken_plugin_is_listed_with_its_reason_and_the_others_work",)),
     Row("two plugins of one name", "neither is used; both are named", ("tests/registry/test_discover.py::test_of_two_strangers_with_one_name_neither_wins",)),

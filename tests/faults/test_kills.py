@@ -79,7 +79,7 @@ def test_a_cache_of_tokens_killed_while_it_is_written_is_written_anew(
     record_property("tried", kills)
 
 
-@pytest.mark.parametrize("kills", HOW_OFTEN)
+@pytest.mark.parametrize("kills", [3, *(pytest.param(20 + part, marks=pytest.mark.slow) for part in range(4))])
 def test_a_run_stopped_continued_hung_up_or_killed_ends_the_same(
     kills: int, finished: Path, tmp_path: Path, fork: Start, record_property: Callable[[str, int], None]
 ) -> None:

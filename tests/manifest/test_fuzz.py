@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import time
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 import tomlkit
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from altgrad_core import AltgradError
@@ -43,27 +44,63 @@ def is_refused_or_resolved(source: ManifestFile) -> bool:
     return True
 
 
-@given(tables)
-@settings(max_examples=300, deadline=None)
-def test_any_tables_are_resolved_or_refused_with_a_message(data: dict[str, Any]) -> None:
-    assert is_refused_or_resolved(ManifestFile(Path("m.toml"), "", data))
+def tried(check: Callable[[Any], None], strategy: st.SearchStrategy[Any], examples: int) -> int:
+    """Give examples to a check; how many there were."""
+    count = itertools.count()
+
+    @given(strategy)
+    @settings(max_examples=examples, deadline=None)
+    def test(value: Any) -> None:
+        next(count)
+        check(value)
+
+    test()
+    return next(count)
 
 
-@given(st.binary(max_size=200))
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_bytes_are_refused_with_a_message_that_names_the_file(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize("examples", [300, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_any_tables_are_resolved_or_refused_with_a_message(
+    examples: int, record_property: Callable[[str, int], None]
+) -> None:
+    def check(data: dict[str, Any]) -> None:
+        assert is_refused_or_resolved(ManifestFile(Path("m.toml"), "", data))
+
+    record_property("tried", tried(check, tables, examples))
+
+
+@pytest.mark.parametrize("examples", [200, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_any_bytes_are_refused_with_a_message_that_names_the_file(
+    examples: int, tmp_path: Path, record_property: Callable[[str, int], None]
+) -> None:
     path = tmp_path / "m.toml"
-    path.write_bytes(content)
-    with pytest.raises(AltgradError) as caught:
-        resolve(load_manifest(path), installed())
-    assert str(path) in str(caught.value)
+
+    def check(content: bytes) -> None:
+        path.write_bytes(content)
+        with pytest.raises(AltgradError) as caught:
+            resolve(load_manifest(path), installed())
+        assert str(path) in str(caught.value)
+
+    record_property("tried", tried(check, st.binary(max_size=200), examples))
 
 
 MATRIX = """
 [matrix]
+margin = 0.01
 run.seed = [1, 2]
 'recipe[0].weight.format' = ["e5m2", "e3m4"]
 exclude = [{ run.seed = 1, 'recipe[0].weight.format' = "e5m2" }]
+
+[matrix.confirms]
+hypothesis = "One is better."
+analysis = "Their means."
+
+[matrix.search]
+samples = 3
+seed = 1
+
+[matrix.search.ranges]
+"optimizer.lr" = { times = [0.1, 10.0] }
+"model.n_layer" = { whole = [1, 2] }
 
 [matrix.variant]
 small = { "model.n_embd" = 8 }

@@ -19,11 +19,13 @@ LONG = (("steps = 20", "steps = 60"), ("checkpoint_every = 3", "checkpoint_every
 LONGER = (("steps = 20", "steps = 200"), ("checkpoint_every = 3", "checkpoint_every = 5"))
 
 
-@pytest.mark.parametrize("kills", [50, pytest.param(500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("kills", "seed"), [(50, 50), *(pytest.param(100, seed, marks=pytest.mark.slow) for seed in range(5))]
+)
 def test_kills_at_random_times_change_nothing(
-    kills: int, runs: Runs, record_property: Callable[[str, int], None], capfd: pytest.CaptureFixture[str]
+    kills: int, seed: int, runs: Runs, record_property: Callable[[str, int], None], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    counted = killed_in_forks(runs.manifest(*LONG), runs.folder / "run", kills=kills, seed=kills)
+    counted = killed_in_forks(runs.manifest(*LONG), runs.folder / "run", kills=kills, seed=seed)
     assert (counted.kills, counted.differences, capfd.readouterr().err) == (kills, 0, "")
     record_property("tried", kills)
     assert counted.runs >= 1
