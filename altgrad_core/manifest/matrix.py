@@ -7,8 +7,9 @@ import difflib
 import itertools
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import Any
 
 from altgrad_core.errors import ManifestError
@@ -49,11 +50,20 @@ class Point:
 
     Attributes:
         labels: for every axis, what its value is called.
-        source: the manifest of a single run that it makes.
+        make: makes the manifest of a single run.
     """
 
     labels: Mapping[str, Label]
-    source: ManifestFile
+    make: Callable[[], ManifestFile]
+
+    @cached_property
+    def source(self) -> ManifestFile:
+        """The manifest of a single run, made when it is first asked for.
+
+        Raises:
+            ManifestError: a value of an axis cannot be set.
+        """
+        return self.make()
 
 
 def points(source: ManifestFile, matrix: MatrixTable, *, most: int) -> list[Point]:
@@ -124,6 +134,11 @@ class _Reader:
         return result
 
     def point(self, combination: tuple[Choice, ...]) -> Point:
+        """One combination."""
+        labels = {axis: label for choice in combination for axis, label in choice.labels.items()}
+        return Point(labels, partial(self._manifest, combination))
+
+    def _manifest(self, combination: tuple[Choice, ...]) -> ManifestFile:
         """The manifest of one combination; keys within a table are set after the table."""
         data = copy.deepcopy({key: value for key, value in self.source.data.items() if key not in NOT_OF_A_CELL})
         origins = dict(self.source.settings)
@@ -133,8 +148,7 @@ class _Reader:
             origins[setting.key] = (
                 f"{self.source.where(('matrix', *setting.written))} (matrix.{dotted(setting.written)})"
             )
-        labels = {axis: label for choice in combination for axis, label in choice.labels.items()}
-        return Point(labels, replace(self.source, data=data, settings=origins))
+        return replace(self.source, data=data, settings=origins)
 
     def without_excluded(self, product: list[Point], exclusions: list[Data]) -> list[Point]:
         """The points that no exclusion matches in all its keys."""

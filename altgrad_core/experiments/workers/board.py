@@ -31,7 +31,7 @@ class Running:
     @property
     def steps(self) -> int:
         """Optimizer steps in all."""
-        return self.cell.run_table.steps
+        return self.cell.steps
 
 
 @dataclass

@@ -18,12 +18,12 @@ from altgrad_core.experiments.matrix.additions import additions
 from altgrad_core.experiments.matrix.cell import Cell
 from altgrad_core.experiments.matrix.cells import Matrix
 from altgrad_core.experiments.matrix.endings import directory_of, ending_of, endings_in, under_way_in
-from altgrad_core.experiments.matrix.plan import plan_of
+from altgrad_core.experiments.matrix.plan import as_json, plan_of
 from altgrad_core.experiments.matrix.registration import register
 from altgrad_core.experiments.study.wording import few
 from altgrad_core.experiments.workers.board import Board, line_of
 from altgrad_core.records.directory import CELLS, RunDirectory, mark_latest
-from altgrad_core.records.files import read_json, write_json, write_whole
+from altgrad_core.records.files import read_json, write_whole
 from altgrad_core.records.record import number
 from altgrad_core.results.catalogue import progress
 from altgrad_core.results.ending import Ending
@@ -45,11 +45,13 @@ class StudyOutcome:
     """How a command left a study.
 
     Attributes:
+        names: of all cells that are known.
         failed: by name, why a cell crashed, twice.
         signal: what interrupted the command, if anything did.
     """
 
     board: Board
+    names: tuple[str, ...]
     failed: dict[str, str]
     signal: int | None
 
@@ -80,7 +82,7 @@ def train_cells(matrix: Matrix, study: Path, *, executor: Executor, overwrite: b
     with Signals(lambda notice: None) as signals:  # the work shows it, on the display
         work = _Work(matrix, study, signals, executor=executor, overwrite=overwrite, show=show)
         work.see_through()
-    return StudyOutcome(work.board, work.board.failed, signals.received)
+    return StudyOutcome(work.board, tuple(work.planned or ()), work.board.failed, signals.received)
 
 
 def _refuse_another(matrix: Matrix, study: Path) -> None:
@@ -108,9 +110,8 @@ class _Work:
         self._submitted = 0
         self._attempts, self._later = Counter[str](), dict[str, float]()
         self._endings: dict[str, Ending] = {}
-        self._written: list[str] | None = None
-        self._warned: set[str] = set()
-        self._afresh: set[str] = set()
+        self.planned: list[str] | None = None
+        self._warned, self._afresh = set[str](), set[str]()
         self._next_look, self._seen = 0.0, dict[str, float]()
         self._next_known, self._waiting = 0.0, list[Cell]()
         self.board = Board(most=matrix.bound())
@@ -174,21 +175,22 @@ class _Work:
         result = endings_in(self._matrix, self._study, known={**crashed, **self._endings}, apart_from=unseen)
         self._endings = {name: ending for name, ending in result.items() if name not in crashed}
         cells = self._matrix.cells(result)
-        if self._written is None:
+        if self.planned is None:
             register(self._matrix, self._study, ended=len(self._endings))
-        if (names := [cell.name for cell in cells]) != self._written:
-            write_json(self._study / CELLS, plan_of(self._matrix, cells))
-            if self._written is not None and not self._signals.received:
-                for line in additions(self._matrix, cells, before=self._written):
+        if (names := [cell.name for cell in cells]) != self.planned:
+            if self.planned is not None or [cell.key for cell in cells] != list(self._matrix.known):
+                write_whole(self._study / CELLS, as_json(plan_of(self._matrix, cells)).encode())
+            if self.planned is not None and not self._signals.received:
+                for line in additions(self._matrix, cells, before=self.planned):
                     self._show(self.board, line)
-            self._written = names
+            self.planned = names
         taken = (
             {running.cell.name for running in self.board.running.values()}
             | self._endings.keys()
             | self.board.failed.keys()
         )
         waiting = [cell for cell in cells if cell.name not in taken]
-        self.board.cells, self.board.left = len(cells), sum(cell.run_table.steps for cell in waiting)
+        self.board.cells, self.board.left = len(cells), sum(cell.steps for cell in waiting)
         self.board.count(self._endings)
         return waiting
 
@@ -202,7 +204,7 @@ class _Work:
             if cell.name not in self._afresh and ending_of(directory_of(cell, self._study)) is not None:
                 self._waiting = self._known()  # another command has trained it since the last look
                 continue
-            self.board.left -= cell.run_table.steps
+            self.board.left -= cell.steps
             self._submitted += 1
             self.board.began(self._submitted, cell)
             tell = partial(self._received, self._submitted)

@@ -51,6 +51,11 @@ def refuse_imports(source: ManifestFile) -> None:
         raise ManifestError("\n".join(result))
 
 
+def names_an_import(source: ManifestFile) -> bool:
+    """Whether a manifest names an import path anywhere."""
+    return any(":" in use for _, use in _uses(source.data, ()))
+
+
 def _uses(value: Any, location: Location) -> Iterator[tuple[Location, str]]:
     """Every `use`, and where it stands."""
     if isinstance(value, list):

@@ -44,6 +44,7 @@ from altgrad_core.running.session.follow import follow, meet
 from altgrad_core.running.session.outcome import Outcome, already, exit_code_of, outcome_of
 from altgrad_core.running.session.stages import announced_compilation, telling
 from altgrad_core.running.session.track import connect, tracked_run
+from altgrad_core.running.state.checkpoint import checkpoint_steps
 
 Show = Callable[[Record], None]
 
@@ -96,6 +97,24 @@ def begin(
         write_whole(directory.resolved, described)
         mark_latest(directory.path)
         return _train(run, directory, audience, resumed=False)
+
+
+def begin_again(
+    resolved: Resolved, directory: RunDirectory, *, show: Show, parent: Parent | None, processes: Processes
+) -> Outcome:
+    """Go on with a run whose processes were started anew: from its newest checkpoint, or from step 0 if it has none.
+
+    Raises:
+        ManifestError: another run is in the directory.
+        RunError: see `resume`.
+    """
+    try:
+        is_same = read_whole(directory.resolved) == tomlkit.dumps(resolved_manifest(resolved)).encode()
+    except OSError:
+        is_same = False
+    if is_same and checkpoint_steps(directory.checkpoints):
+        return resume(directory, resolved.registry, strict=False, show=show, processes=processes)
+    return begin(resolved, directory, overwrite=is_same, show=show, parent=parent, processes=processes)
 
 
 def resume(
