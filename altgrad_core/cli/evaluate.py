@@ -44,11 +44,14 @@ def evaluate(
 ) -> None:
     """Measure TARGET unquantized and under every recipe, without training: loss, metrics, bits, errors of layers."""
     from altgrad_core.errors import ManifestError
+    from altgrad_core.records.output_place import check_output_place
     from altgrad_core.records.record import encode_record
     from altgrad_core.registry.registry import installed
     from altgrad_core.running.evaluation.targets import recipe_of
     from altgrad_core.running.evaluation.targets import target as find
 
+    if csv is not None:
+        check_output_place(csv, option="--csv")
     subject, own = find(
         target, installed(), settings=set or (), batches=batches, calibrate=calibrate, imports=not no_imports
     )

@@ -22,12 +22,14 @@ def init(
     """Write a commented manifest that runs as it is, and beside it the schema by which editors complete it."""
     from altgrad_core.cli.schema import schema_text
     from altgrad_core.records.files import write_whole
+    from altgrad_core.records.output_place import check_output_place
 
     path = path / "altgrad.toml" if path.is_dir() else path
     if path.suffix != ".toml":
         raise ManifestError(f'{path}: the manifest is written as TOML; expected a name such as "{path.stem}.toml"')
     if path.exists() and not force:
         raise ManifestError(f"{path}: exists; --force replaces it, and altgrad init OTHER.toml leaves it alone")
+    check_output_place(path, option="PATH")
     if not path.absolute().parent.is_dir():
         raise ManifestError(f"{path}: there is no directory {path.absolute().parent}")
     text = (files("altgrad_core.cli") / "templates" / "init.toml").read_text("utf-8")

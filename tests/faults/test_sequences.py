@@ -70,17 +70,11 @@ class Attacks(RuleBasedStateMachine):
         """A run, or the continuation of one, that is killed when it makes a record."""
         if overwrite:
             self._known_no_more(name)
-        child = os.fork()
-        if child == 0:
-            try:
-                self._go_on(name, _at(moment, signal.SIGKILL), overwrite=overwrite)
-            finally:
-                os._exit(0)
-        os.waitpid(child, 0)
+        self._in_a_fork(lambda: self._go_on(name, _at(moment, signal.SIGKILL), overwrite=overwrite))
 
     @rule(name=names, moment=moments)
     def interrupted(self, name: str, moment: int) -> None:
-        self._tried(name, lambda: self._go_on(name, _at(moment, signal.SIGTERM)))
+        self._tried(name, lambda: self._in_a_fork(lambda: self._go_on(name, _at(moment, signal.SIGTERM))))
 
     @rule(name=names)
     def resume(self, name: str) -> None:
@@ -133,6 +127,16 @@ class Attacks(RuleBasedStateMachine):
             resume(self._directory(name), installed(), strict=True, show=show)
         else:
             self._begin(name, overwrite=overwrite, show=show)
+
+    def _in_a_fork(self, do: Any) -> None:
+        """Do it in a process of its own, which a signal may end."""
+        child = os.fork()
+        if child == 0:
+            try:
+                do()
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
 
     def _tried(self, name: str, do: Any, *, replaces: bool = False) -> None:
         """Do it; a refusal is one error of AltGrad. What is finished afterwards is known from then on."""
