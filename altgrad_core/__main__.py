@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from types import FrameType
@@ -12,8 +13,10 @@ def main() -> None:
     is_usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if is_usual:
         signal.signal(signal.SIGINT, _leave)
+    gc.disable()  # modules are loaded and none is dropped: looking for garbage takes a tenth of the time
     from altgrad_core.cli.main import main as obey
 
+    gc.enable()
     if is_usual:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     obey()

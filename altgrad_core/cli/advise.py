@@ -24,6 +24,13 @@ def advise(
     granularity: Annotated[
         list[str] | None, typer.Option(help="What may share a scale: tensor, row, block:32. Repeatable.")
     ] = None,
+    role: Annotated[
+        list[str] | None,
+        typer.Option(help="A role to advise on: weight, activation, gradient, query and others. Repeatable."),
+    ] = None,
+    steps: Annotated[
+        int, typer.Option(min=1, help="With a gradient among the roles: measure the loss after so many steps.")
+    ] = 4,
     out: Annotated[Path, typer.Option(help="The recipe file to write; the page goes beside it.")] = Path(
         "advised.toml"
     ),
@@ -40,9 +47,10 @@ def advise(
     from altgrad_core.records.output_place import check_output_place
     from altgrad_core.records.record import encode_record
     from altgrad_core.registry.registry import installed
-    from altgrad_core.running.evaluation.advice import FORMATS, GRANULARITIES, candidates_of
+    from altgrad_core.running.evaluation.advice import FORMATS, GRANULARITIES, Choices, asking, candidates_of
     from altgrad_core.running.evaluation.advise import advise_for
     from altgrad_core.running.evaluation.targets import target as find
+    from altgrad_core.running.model.bits import FORWARD
 
     check_output_place(out)
     if out.suffix == ".html":
@@ -53,12 +61,14 @@ def advise(
         raise ManifestError("give one budget: --bits 6, or --loss-above 0.01")
     try:
         find_format = partial(installed().get, "format")
-        candidates = candidates_of(format or FORMATS, granularity or GRANULARITIES, find_format)
+        choices = Choices(format or FORMATS, granularity or GRANULARITIES, role or FORWARD, steps)
+        candidates = candidates_of(choices, find_format)
     except AltgradError as error:
         raise ManifestError(str(error)) from None
     subject, _ = find(
         target, installed(), settings=set or (), batches=batches, calibrate=calibrate, imports=not no_imports
     )
+    subject = asking(subject, choices)
     advice = advise_for(subject, candidates, bits=bits, loss_above=loss_above, tell=_tell)
     page = write_advice(advice, out, name=target.name)
     if json:

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 TargetArgument = Annotated[
     Path,
     typer.Argument(
-        metavar="TARGET", help="The directory of a run, or a manifest whose \\[model] is evaluated as built."
+        metavar="TARGET",
+        help="The directory of a run, a manifest whose \\[model] is evaluated as built, or a directory that "
+        "save_pretrained wrote, with --set data.use=NAME.",
     ),
 ]
 BatchesOption = Annotated[int, typer.Option(min=1, help="Validation batches, at most.")]

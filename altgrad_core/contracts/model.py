@@ -25,7 +25,7 @@ class ModelSpec(Options):
     block_size: PositiveInt = 128
 
     def build(self, vocabulary: int) -> nn.Module:
-        """A module from tokens, int64 of shape (batch, time), to logits, shape (batch, time, vocabulary).
+        """A module from tokens, int64 of shape (batch, time), to logits, shape (batch, time, vocabulary) or wider.
 
         It is freshly initialized from torch's default generator, which the run has seeded.
 

@@ -13,7 +13,7 @@ class Table(BaseModel):
     """Typed fields that refuse what they cannot use: unknown keys, wrong types, NaN and infinities."""
 
     model_config = ConfigDict(
-        strict=True, extra="forbid", allow_inf_nan=False, frozen=True, arbitrary_types_allowed=True
+        strict=True, extra="forbid", allow_inf_nan=False, frozen=True, arbitrary_types_allowed=True, defer_build=True
     )
 
 

@@ -101,6 +101,11 @@ class Geometry:
         return Geometry(Part(self._source, like), floor=self._floor)
 
     @property
+    def floor(self) -> int | None:
+        """See `floored`; None: positions are measured along the rungs of the format."""
+        return self._floor
+
+    @property
     def line(self) -> Format:
         """What positions, values and spacing are measured along: the rungs of the format, unless there is a floor."""
         return self.format if self._floor is None else floored(self.format, self._floor)

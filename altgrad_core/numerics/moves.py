@@ -1,4 +1,4 @@
-"""What a move of a weight along a grid is told, and what it reports."""
+"""What a move of a weight along a grid needs to know, and what it reports."""
 
 from __future__ import annotations
 
@@ -41,6 +41,11 @@ class Step(NamedTuple):
     bound: float = math.inf
     keep: float = 1.0
     momentum: float | None = None
+
+
+def left(decay: float) -> float:
+    """What decay leaves of a weight; 1 or more leaves nothing."""
+    return max(0.0, 1 - decay)
 
 
 class Moved(NamedTuple):

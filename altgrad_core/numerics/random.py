@@ -6,6 +6,7 @@ Philox 4x32 with 7 rounds: J. Salmon, M. Moraes, R. Dror, D. Shaw, "Parallel ran
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,6 +27,22 @@ def derive_key(seed: int, *stream: str | int) -> int:
     """
     text = "/".join(str(part).replace("~", "~0").replace("/", "~1") for part in (seed, *stream))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
+
+
+def operand_key(
+    stream: Sequence[str | int], step: int, *, micro_batch: int = 0, call: int = 0, replica: int = 0
+) -> int:
+    """The key of the random bits of one pass of an operand.
+
+    Args:
+        stream: the seed, and the parts that name the operand.
+        call: which one of its micro-batch, from 0; the first has the key of the micro-batch.
+        replica: the rank of a process that trains on data of its own; 0 where all round alike.
+    """
+    later: tuple[str | int, ...] = ("call", call) if call else ()
+    if replica:
+        later = (*later, "replica", replica)
+    return derive_key(int(stream[0]), *stream[1:], step, micro_batch, *later)
 
 
 def philox_words(key: int, count: int, *, device: device | str = "cpu") -> Tensor:

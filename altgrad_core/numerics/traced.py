@@ -41,6 +41,8 @@ class TracedOperand(ABC):
     """An operand that the operation finds by its number in this process; a copy has a number of its own."""
 
     quantizer: Quantizer
+    buffers: Any = None
+    """Its buffers in a program that trains, while it is exported."""
 
     def __init__(self) -> None:
         self._know()
@@ -79,8 +81,8 @@ def _round_operand(x: Tensor, state: Tensor, clips: bool, training: bool) -> tup
     operand = _OPERANDS.get(number) if process == _PROCESS else None
     if operand is None:
         raise FormatError(
-            "altgrad::round_operand: this operand is not one of this process; compile a model in the process that quantized it, "
-            "and call model.eval() before torch.export"
+            "altgrad::round_operand: this operand is not one of this process; compile a model in the process that quantized it; "
+            "for torch.export call model.eval() first, or export it by training_program"
         )
     state[1] += 1
     values, passes = operand.rounded(x, training=training)

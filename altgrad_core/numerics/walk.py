@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import MutableMapping
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from altgrad_core.numerics.backends import choose
-from altgrad_core.numerics.backends.case import Case, Operation
-from altgrad_core.numerics.checks import check_values
+from altgrad_core.numerics.backends import choose_move
 from altgrad_core.numerics.geometry import Geometry
-from altgrad_core.numerics.moves import Moved, Path, Step
+from altgrad_core.numerics.moves import Moved, Step, left
 from altgrad_core.numerics.sharded import gathered, is_sharded, own, sharded_as, total
 
 if TYPE_CHECKING:
@@ -45,8 +44,12 @@ def adam_walk(
         view = geometry.part(weight)
         options: dict[str, Any] = {"rungs": rungs, "betas": betas, "eps": eps, "decay": decay}
         return _summed(adam_walk(own(weight), own(gradient), parts, view, **options), weight)
-    path, step = geometry.path, Step(rungs, keep=_left(decay))
-    backend = _backend("adam_walk", weight, path)
+    if library := _library_if_traced():
+        given = {"rungs": rungs, "betas": betas, "eps": eps, "decay": decay}
+        traced: Moved = library.adam_moved(weight, gradient, state, geometry, **given)
+        return traced
+    path, step = geometry.path, Step(rungs, keep=left(decay))
+    backend = choose_move("adam_walk", weight, path)
     moved: Moved = backend.adam_walk(weight, gradient, state, path, step, betas=betas, eps=eps)
     return moved
 
@@ -72,12 +75,15 @@ def walk(
         momentum: the direction is a velocity, which first becomes `momentum` times itself plus the gradient, in place.
         trail: int32, of the shape of the weight; takes in by how many rungs each element went.
     """
+    options: dict[str, Any] = {"rungs": rungs, "bound": bound, "decay": decay, "momentum": momentum}
     if is_sharded(weight):
-        options: dict[str, Any] = {"rungs": rungs, "bound": bound, "decay": decay, "momentum": momentum}
         parts, view = {"gradient": own(gradient), "trail": own(trail)}, geometry.part(weight)
         return _summed(walk(own(weight), own(direction), view, **parts, **options), weight)
-    path, step = geometry.path, Step(rungs, bound, _left(decay), momentum)
-    moved: Moved = _backend("walk", weight, path).walk(weight, gradient, direction, path, step, trail=trail)
+    if library := _library_if_traced():
+        traced: Moved = library.moved(weight, direction, geometry, gradient=gradient, trail=trail, **options)
+        return traced
+    path, step = geometry.path, Step(rungs, bound, left(decay), momentum)
+    moved: Moved = choose_move("walk", weight, path).walk(weight, gradient, direction, path, step, trail=trail)
     return moved
 
 
@@ -99,13 +105,14 @@ def stochastic_walk(
     Args:
         key: names the stream of random numbers; the number of an element names its own.
     """
+    options: dict[str, Any] = {"rungs": rungs, "bound": bound, "decay": decay, "momentum": momentum}
     if is_sharded(weight):
-        return _gathered_walk(
-            (weight, direction, trail), geometry, gradient=gathered(gradient), key=key,
-            rungs=rungs, bound=bound, decay=decay, momentum=momentum,
-        )  # fmt: skip
-    path, step = geometry.path._replace(line=geometry.format), Step(rungs, bound, _left(decay), momentum)
-    backend = _backend("stochastic_walk", weight, path)
+        return _gathered_walk((weight, direction, trail), geometry, gradient=gathered(gradient), key=key, **options)
+    if library := _library_if_traced():
+        traced: Moved = library.moved(weight, direction, geometry, key=key, gradient=gradient, trail=trail, **options)
+        return traced
+    path, step = geometry.path._replace(line=geometry.format), Step(rungs, bound, left(decay), momentum)
+    backend = choose_move("stochastic_walk", weight, path)
     moved: Moved = backend.stochastic_walk(weight, gradient, direction, path, step, trail=trail, key=key)
     return moved
 
@@ -116,13 +123,27 @@ def update_velocity(velocity: Tensor, gradient: Tensor, momentum: float) -> floa
     Returns:
         The norm of the velocity: a number from the compiled path, elsewhere a tensor of shape ().
     """
-    if is_sharded(velocity):
-        import torch
+    import torch
 
+    if is_sharded(velocity):
         part = torch.as_tensor(update_velocity(own(velocity), own(gradient), momentum), dtype=torch.float64)
         return total(part.square(), velocity).sqrt()
-    norm: float | Tensor = _backend("update_velocity", velocity).update_velocity(velocity, gradient, momentum)
+    if _library_if_traced():
+        traced: Tensor = torch.ops.altgrad.update_velocity(velocity, gradient, momentum)
+        return traced
+    norm: float | Tensor = choose_move("update_velocity", velocity).update_velocity(velocity, gradient, momentum)
     return norm
+
+
+def _library_if_traced() -> ModuleType | None:
+    """The moves as operations of torch, where operations are written down."""
+    from altgrad_core.numerics.tracing import is_traced
+
+    if not is_traced():
+        return None
+    from altgrad_core.numerics import library_walk
+
+    return library_walk
 
 
 def _gathered_walk(moving: tuple[Tensor, Tensor, Tensor | None], geometry: Geometry, **options: Any) -> Moved:
@@ -146,13 +167,3 @@ def _summed(part: Moved, weight: Tensor) -> Moved:
     counts = torch.stack([torch.as_tensor(n, dtype=torch.int64, device=device) for n in given.values()])
     found = total(counts, weight)
     return part._replace(**dict(zip(given, found.tolist() if device.type == "cpu" else found, strict=True)))
-
-
-def _left(decay: float) -> float:
-    return max(0.0, 1 - decay)
-
-
-def _backend(operation: Operation, weight: Tensor, path: Path | None = None) -> Any:
-    check_values(operation, weight)
-    grids = () if path is None else (path.line, path.format)
-    return choose(Case(operation, weight.device.type, weight.dtype, weight.is_contiguous(), grids))

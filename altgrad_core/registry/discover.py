@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -67,7 +68,7 @@ def discover(points: Iterable[EntryPoint] | None = None) -> list[Plugin]:
             ones that the environment variable ALTGRAD_LOAD_PLUGINS leaves out, if it is set.
     """
     found = _installed() if points is None else points
-    with _interrupts() as interrupts:
+    with _interrupts() as interrupts, _without_collection():
         plugins = [_load(point, interrupts) for point in sorted(found, key=_order)]
     return list(_without_clashes(plugins))
 
@@ -226,6 +227,18 @@ def _interrupts() -> Iterator[list[int]]:
 
 def _is_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """No garbage collection: classes are made and none is dropped, and looking for garbage among them takes a tenth of the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 @contextmanager

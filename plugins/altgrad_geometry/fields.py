@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -49,15 +50,17 @@ def alignment_statistics(weight: Tensor, nearest: Tensor, spacing: Tensor) -> Te
 def code_statistics(weight: Tensor, rungs: Tensor, ends: tuple[int, int]) -> Tensor:
     """Used rungs over all, entropy of their histogram in bits, and how much is on the first or the last.
 
+    Nothing is fetched from a device.
+
     Args:
         weight, rungs: of one shape; elements of `weight` that are not finite count nowhere.
         ends: the numbers of the lowest and of the highest rung.
     """
-    (numbers,) = kept(weight.isfinite(), rungs)
-    if not len(numbers):
-        return nothing(weight, 3)
     lowest, highest = ends
-    counts = torch.bincount((numbers - lowest).long(), minlength=highest - lowest + 1)
-    share = counts.double() / len(numbers)
+    places = (rungs.flatten() - lowest).long().clamp(0, highest - lowest)
+    counts = places.new_zeros(highest - lowest + 1).scatter_add_(0, places, weight.isfinite().flatten().long())
+    total = counts.sum()
+    share = counts.double() / total
     used = (counts > 0).double().mean()
-    return torch.stack([used, torch.special.entr(share).sum() / torch.log(share.new_tensor(2.0)), share[0] + share[-1]])
+    row = torch.stack([used, torch.special.entr(share).sum() / math.log(2.0), share[0] + share[-1]])
+    return torch.where(total > 0, row, torch.nan)

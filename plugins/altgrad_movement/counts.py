@@ -60,7 +60,7 @@ def count_reversals(before: Tensor, after: Tensor, *, history: Tensor | None, we
 
 def shares_reversed(histories: dict[str, Tensor], *, times: int) -> dict[str, float]:
     """By layer, the share of elements with at least so many reversals, from 1 to 126; in one transfer."""
-    counts = _transferred([torch.count_nonzero(history.abs() > times) for history in histories.values()])
+    counts = transferred([torch.count_nonzero(history.abs() > times) for history in histories.values()])
     return {path: count / histories[path].numel() for path, count in zip(histories, counts, strict=True)}
 
 
@@ -71,11 +71,11 @@ def add(window: dict[str, Tensor], path: str, counts: Tensor) -> None:
 
 def as_integers(window: dict[str, Tensor]) -> dict[str, list[int]]:
     """The counts of every layer, in one transfer; layers of which no element was counted are left out."""
-    rows = _transferred(list(window.values()))
+    rows = transferred(list(window.values()))
     return {path: row for path, row in zip(window, rows, strict=True) if row[-1]}
 
 
-def _transferred(tensors: list[Tensor]) -> list[Any]:
+def transferred(tensors: list[Tensor]) -> list[Any]:
     """Plain numbers of tensors of one shape; after a resume, some that were not added to are on another device."""
     return torch.stack([tensor.to(tensors[-1].device) for tensor in tensors]).tolist() if tensors else []
 

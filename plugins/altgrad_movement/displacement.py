@@ -40,17 +40,26 @@ class Displacement(Monitor):
 
     def observe(self, event: Updated) -> Readings:
         """The statistics by layer."""
-        from altgrad_movement.displacements import descent_quality, displacement_statistics
+        from math import isnan
 
-        readings: Readings = {}
+        from altgrad_movement.counts import transferred
+        from altgrad_movement.displacements import NAMES, descent_quality, displacement_statistics
+
+        rows = {}
         for weight in event.weights(self.layers):
             before, after, geometry = weight.before, weight.after, weight.geometry
-            if before is not None and geometry is not None:
-                positions = (geometry.position(before), geometry.position(after))
-                found = displacement_statistics(*positions, changed=before != after)
-                for name, value in found.items():
-                    readings.setdefault(f"displacement-{name}", {})[weight.path] = value
+            if before is not None and geometry is not None and after.numel():
                 rounded = (geometry.value(geometry.rung(before)), geometry.value(geometry.rung(after)))
-                if found and (quality := descent_quality((before, after), rounded)) is not None:
-                    readings.setdefault("effective-descent-quality", {})[weight.path] = quality
+                rows[weight.path] = displacement_statistics(
+                    geometry.position(before),
+                    geometry.position(after),
+                    changed=before != after,
+                    quality=descent_quality((before, after), rounded),
+                )
+        readings: Readings = {}
+        for path, row in zip(rows, transferred(list(rows.values())), strict=True):
+            for name, number in zip(NAMES, row, strict=True):
+                if not isnan(number):
+                    reading = "effective-descent-quality" if name == "quality" else f"displacement-{name}"
+                    readings.setdefault(reading, {})[path] = number
         return readings

@@ -18,11 +18,13 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 
 def _with_absolute_path(name: str, info: ValidationInfo) -> str:
-    """`ranks:FILE`, or a FILE that ends in .tiktoken, with the path of the file relative to the manifest."""
-    if not name.startswith("ranks:") and not name.endswith(".tiktoken"):
-        return name
-    path = TypeAdapter(ManifestPath).validate_python(Path(name.removeprefix("ranks:")), context=info.context)
-    return f"ranks:{path}"
+    """`ranks:FILE`, a FILE that ends in .tiktoken, or `huggingface:PATH`, with the path relative to the manifest."""
+    kind, _, which = name.partition(":")
+    if kind not in ("ranks", "huggingface") or not which:
+        if not name.endswith(".tiktoken"):
+            return name
+        kind, which = "ranks", name
+    return f"{kind}:{TypeAdapter(ManifestPath).validate_python(Path(which), context=info.context)}"
 
 
 class Text(DatasetSpec):
@@ -30,7 +32,8 @@ class Text(DatasetSpec):
 
     Attributes:
         tokenizer: how text becomes tokens: `bytes` gives its UTF-8 bytes; `tiktoken:gpt2` and others what tiktoken
-            gives, from files that are on this machine; `ranks:FILE` what the ranks in a file of your own give.
+            gives, from files that are on this machine; `ranks:FILE` what the ranks in a file of your own give; `huggingface:PATH`
+            what a `tokenizer.json` gives, or the one in the directory of a model.
         validation_fraction: the share of the tokens, taken from the end, that is held out.
     """
 

@@ -13,7 +13,8 @@ from altgrad_core import AnyOf, ExampleData, Examples, ManifestError
 from altgrad_text.data_files import LIBRARY_READS, Rows, column
 from altgrad_text.streams import smallest_dtype
 from altgrad_text.text_files import matching_files
-from altgrad_text.tokenizers import Tokenizer, tokenizer
+from altgrad_text.tokenizer import Tokenizer
+from altgrad_text.tokenizers import tokenizer
 
 if TYPE_CHECKING:
     from altgrad_text import LabelledText
@@ -29,7 +30,7 @@ def labelled_text(options: LabelledText) -> ExampleData:
     digest = hashlib.sha256()
     train = _split(options, "files", chosen, digest)
     validation = _split(options, "validation_files", chosen, digest)
-    padding = chosen.encoding.n_vocab
+    padding = chosen.vocabulary
     facts = {
         "source": "labelled text",
         "examples": len(train.inputs) + len(validation.inputs),
@@ -41,7 +42,7 @@ def labelled_text(options: LabelledText) -> ExampleData:
 
 
 def _split(options: LabelledText, key: str, chosen: Tokenizer, digest: Any) -> Examples:
-    padding = chosen.encoding.n_vocab
+    padding = chosen.vocabulary
     tokens: list[Any] = []
     targets: list[Any] = []
     for where, text, labels in _rows(options, key):

@@ -12,7 +12,7 @@ from altgrad_core import ManifestError, TokenData
 from altgrad_text.cache import Encoded, kept
 from altgrad_text.corpus import Corpus
 from altgrad_text.ngrams import table_losses
-from altgrad_text.tokenizers import Tokenizer
+from altgrad_text.tokenizer import Tokenizer
 
 AT_ONCE = 1 << 24  # tokens that are counted together; counting takes 8 bytes for each
 
@@ -23,7 +23,7 @@ def from_corpus(
     """Both splits of a corpus; the facts hash its UTF-8 bytes. `validation` takes the place of its last part."""
     encoded = encode(corpus, tokenizer)
     facts = {"source": corpus.source, **encoded.facts, **tokenizer.facts}
-    vocabulary = tokenizer.encoding.n_vocab
+    vocabulary = tokenizer.vocabulary
     if validation is None:
         return split(encoded.tokens, vocabulary=vocabulary, validation_fraction=validation_fraction, facts=facts)
     held_out = encode(validation, tokenizer)
@@ -38,7 +38,7 @@ def encode(corpus: Corpus, tokenizer: Tokenizer) -> Encoded:
 
 
 def _encode(corpus: Corpus, tokenizer: Tokenizer) -> Encoded:
-    dtype = smallest_dtype(tokenizer.encoding.n_vocab)
+    dtype = smallest_dtype(tokenizer.vocabulary)
     between, raw_between = tokenizer.separator(corpus.separator).astype(dtype), corpus.separator.encode()
     parts: list[NDArray[Any]] = []
     digest, size = hashlib.sha256(), 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -45,13 +47,28 @@ def build(options: Transformers, vocabulary: int) -> CausalLM:
             raise ManifestError(
                 f"{options.path}: holds no config.json; expected a directory that save_pretrained wrote"
             )
-        lm = transformers.AutoModelForCausalLM.from_pretrained(options.path, local_files_only=True, dtype=torch.float32)
+        with _no_progress(transformers.utils.logging):
+            lm = transformers.AutoModelForCausalLM.from_pretrained(
+                options.path, local_files_only=True, dtype=torch.float32
+            )
     else:
         lm = transformers.AutoModelForCausalLM.from_config(
             _config(transformers, options, vocabulary), dtype=torch.float32
         )
     _check(lm.config, options, vocabulary)
     return CausalLM(lm)
+
+
+@contextmanager
+def _no_progress(logging: Any) -> Iterator[None]:
+    """For the time being the library draws no progress bars."""
+    was_enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            logging.enable_progress_bar()
 
 
 def _config(transformers: Any, options: Transformers, vocabulary: int) -> Any:
@@ -70,7 +87,7 @@ def _config(transformers: Any, options: Transformers, vocabulary: int) -> Any:
 
 
 def _check(config: Any, options: Transformers, vocabulary: int) -> None:
-    if config.vocab_size != vocabulary:
+    if config.vocab_size < vocabulary:
         raise ManifestError(f"the model has a vocabulary of {config.vocab_size}, and the data one of {vocabulary}")
     longest = next((n for name in LENGTHS if (n := getattr(config, name, None)) is not None), options.block_size)
     if options.block_size > longest:

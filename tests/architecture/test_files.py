@@ -13,6 +13,7 @@ import altgrad_core
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted(p for folder in ("altgrad_core", "plugins") for p in (ROOT / folder).rglob("*.py"))
+TESTS = sorted(p for folder in ("tests", "benchmarks") for p in (ROOT / folder).rglob("*.py"))
 HIDDEN = ("/" + "work", "shared" + "/", "design" + ".md", "semantics" + ".md")
 MOST_LINES, MOST_NAMES = 300, 100  # every extension point has a contract of a few names
 
@@ -44,6 +45,10 @@ def test_a_file_says_what_it_is_for(path: Path) -> None:
 @pytest.mark.parametrize("path", FILES, ids=relative)
 def test_a_file_is_not_longer_than_300_lines(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= MOST_LINES
+
+
+def test_no_test_and_no_benchmark_is_longer_than_300_lines() -> None:
+    assert [relative(path) for path in TESTS if len(path.read_text().splitlines()) > MOST_LINES] == []
 
 
 @pytest.mark.parametrize("path", FILES, ids=relative)

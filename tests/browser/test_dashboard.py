@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
 from tests.conftest import TINY
+from tests.experiments import made_up
 
 pytestmark = pytest.mark.browser
 WAIT = 20_000  # milliseconds
 HOSTILE = "<img src=x onerror=alert(1)><b>bold"
 
 
-@pytest.fixture(scope="module")
-def made_up() -> ModuleType:
-    """The studies that tests of reports make up."""
-    place = Path(__file__).parents[1] / "experiments/conftest.py"
-    spec = importlib.util.spec_from_file_location("made_up_studies", place)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
-def root(tmp_path: Path, made_up: ModuleType) -> Path:
+def root(tmp_path: Path) -> Path:
     """A study of twelve cells, six of which have a loss below 2.5."""
     cells = [
         made_up.Made(format, optimizer, 0.1, seed, 2.0 + (optimizer == "adamw") + 0.01 * seed, readings={"stall-ratio": 0.1 * seed})
@@ -107,7 +94,7 @@ def test_the_curve_of_a_running_study_grows(tmp_path: Path, serve: Callable[[Pat
 
 
 def test_names_with_markup_are_shown_as_they_are_and_do_nothing(
-    tmp_path: Path, serve: Callable[[Path], str], page: Any, made_up: ModuleType
+    tmp_path: Path, serve: Callable[[Path], str], page: Any
 ) -> None:
     hostile = made_up.Made(readings={HOSTILE: {HOSTILE: 1.0, f"{HOSTILE}2": 2.0}}, optimizer=HOSTILE)
     made_up.write_cell(tmp_path / "runs/study" / HOSTILE, hostile)

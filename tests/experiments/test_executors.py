@@ -20,7 +20,7 @@ from altgrad_core.experiments.workers.scheduler import train_cells
 from altgrad_core.manifest.load import load_manifest
 from altgrad_core.registry.discover import discover
 from altgrad_core.registry.registry import Registry, installed
-from tests.experiments.test_executor import truth, written
+from tests.experiments.commands import truth, written
 
 if TYPE_CHECKING:
     from tests.conftest import Said

@@ -15,7 +15,7 @@ import pytest
 from altgrad_core.results.lines import RecordReader
 from altgrad_core.running.state.checkpoint import checkpoint_steps, read_checkpoint
 from tests.conftest import TINY
-from tests.experiments.test_executor import _children, cells_of, start, written
+from tests.experiments.commands import cells_of, children, start, written
 
 if TYPE_CHECKING:
     from tests.conftest import Said
@@ -39,7 +39,7 @@ def test_commands_on_one_study_that_are_killed_finish_each_cell_once(
         time.sleep(chance.uniform(0.5, 2.0))
         alive = [one for one in running if one.poll() is None]
         victims = (
-            [one.pid for one in alive] if kill % 4 == 3 else [child for one in alive for child in _children(one.pid)]
+            [one.pid for one in alive] if kill % 4 == 3 else [child for one in alive for child in children(one.pid)]
         )
         if victims:
             os.kill(chance.choice(victims), signal.SIGKILL)
@@ -76,7 +76,7 @@ def test_a_run_of_two_processes_killed_until_it_is_done_is_the_same(
         while one.poll() is None and checkpoint_steps(run / "checkpoints") == begun and time.monotonic() < until:
             time.sleep(0.02)
         time.sleep(chance.uniform(0, 0.3))
-        victims = [one.pid, *_children(one.pid)]
+        victims = [one.pid, *children(one.pid)]
         os.kill(victims[kills % len(victims)], signal.SIGKILL)
         kills += 1
         one.communicate(timeout=120)

@@ -67,3 +67,29 @@ def test_a_linear_layer_takes_at_most_twelve_launches_and_waits_for_nothing():
     with counted() as log:
         run()
     assert log.launches <= 12 and not log.waits
+
+
+@pytest.mark.parametrize("name", ["flips", "stability", "quantization-error", "displacement", "code-use"])
+def test_a_monitor_that_looks_waits_once_for_all_layers(name, tmp_path):
+    def waits(layers):
+        linear = (torch.nn.Linear(16, 16, bias=False, device="meta") for _ in range(layers))
+        model = torch.nn.Sequential(*linear)
+        plan = ag.quantize_model(model, [ag.Rule(layers="*", weight=ag.Quantizer(E4M3))])
+        optimizer = ag.build_optimizer("manifold-adamw", params=plan.params(), lr=0.01)
+        watch = ag.watch(model, optimizer, monitors=[name], every=1, out=tmp_path / f"{layers}")
+
+        def step():
+            loss = model(torch.empty(4, 16, device="meta")).sum()
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            watch.step(loss)
+
+        with counted():
+            for _ in range(5):  # the first looks compare contents, which tells who writes to weights
+                step()
+        with counted() as log:
+            step()
+        return sum(log.waits.values())
+
+    assert waits(1) == waits(4) <= 4

@@ -1,16 +1,19 @@
-"""The geometry of a format once more, in the most obvious way: one element at a time, in Python floats."""
+"""The geometry of a format in the most obvious way, one element at a time, in Python floats; texts, and the facts of a run."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor
 
-from altgrad_core import Format
+from altgrad_core import Format, RunFacts
+
+TEXTS = ["First act.", "Zweiter Akt: ß.", "Third\n\nact."]
 
 
 class Obvious:
@@ -73,3 +76,27 @@ def view_of() -> Callable[..., SimpleNamespace]:
         )
 
     return make
+
+
+@pytest.fixture
+def no_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nothing is kept from test to test."""
+    monkeypatch.setenv("ALTGRAD_CACHE_DIR", "")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+
+
+@pytest.fixture
+def acts(tmp_path: Path) -> Path:
+    """A parquet file of the shape of EurLex: text, and labels that nobody asks for."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.table({"text": TEXTS, "labels": [[1], [2, 3], []]})
+    pq.write_table(table, tmp_path / "acts.parquet", row_group_size=2)
+    return tmp_path
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFacts:
+    """What a tracker receives of a run."""
+    return RunFacts(name="demo", directory=tmp_path, manifest={"run": {"name": "demo", "seed": 7}})

@@ -12,7 +12,7 @@ import pytest
 from altgrad_executors.host import Host
 from altgrad_executors.installation import differences, installation
 
-from tests.experiments.test_executor import written
+from tests.experiments.commands import written
 
 if TYPE_CHECKING:
     from tests.conftest import Said

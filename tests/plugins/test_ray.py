@@ -13,7 +13,7 @@ import pytest
 
 from altgrad_core.registry.registry import installed
 from altgrad_core.testing import check_executor
-from tests.experiments.test_executor import cells_of, start, wait_for, written
+from tests.experiments.commands import cells_of, start, wait_for, written
 
 if TYPE_CHECKING:
     from tests.conftest import Said

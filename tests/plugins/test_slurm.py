@@ -11,7 +11,7 @@ import pytest
 
 from altgrad_core.registry.registry import installed
 from altgrad_core.testing import check_executor
-from tests.experiments.test_executor import start, truth, wait_for, written
+from tests.experiments.commands import start, truth, wait_for, written
 
 if TYPE_CHECKING:
     from tests.conftest import Said

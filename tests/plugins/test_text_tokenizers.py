@@ -223,7 +223,7 @@ def test_the_path_of_ranks_is_relative_to_the_manifest(ranks, written):
         ("gpt2", 'did you mean "tiktoken:gpt2"?'),
         ("tiktoken:cl100kbase", 'did you mean "tiktoken:cl100k_base"?'),
         ("words", "there is bytes, " + ", ".join(f"tiktoken:{n}" for n in sorted(tiktoken.list_encoding_names()))
-         + ", and ranks:FILE for a file of your own"),
+         + ", ranks:FILE for a file of your own, and huggingface:PATH for a tokenizer.json"),
     ],
 )  # fmt: skip
 def test_an_unknown_tokenizer_is_refused(name, hint):

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
-from textwrap import dedent
 from typing import Any
 
 import pytest
-import torch
 
 import altgrad_core
 from altgrad_core.registry.discover import Plugin
@@ -180,65 +177,6 @@ def test_a_hook_that_is_not_marked_offers_nothing(install: Callable[..., Path]) 
     assert plugin(installed(), "good-plugin").offers == ()
 
 
-def test_the_listing_shows_broken_plugins(install: Callable[..., Path], altgrad: Callable[..., Any]) -> None:
-    install("sad-plugin", "import no_such_module_anywhere")
-    install("good-plugin", GOOD)
-    said = altgrad("list-plugins")
-    assert said.code == 0
-    assert (
-        "broken sad-plugin 1.2 (sad_plugin): ModuleNotFoundError: No module named 'no_such_module_anywhere'" in said.out
-    )
-    assert "thirds (good-plugin 1.2)" in " ".join(said.out.split())
-    listed = altgrad("list-plugins", "--kind", "format").out.splitlines()
-    assert [line.split()[:3] for line in listed if "thirds" in line] == [["thirds", "good-plugin", "1.2"]]
-
-
-def test_the_listing_as_json_shows_broken_plugins(install: Callable[..., Path], altgrad: Callable[..., Any]) -> None:
-    install("sad-plugin", "import no_such_module_anywhere")
-    install("good-plugin", GOOD)
-    rows = json.loads(altgrad("list-plugins", "--json").out)
-    assert [row for row in rows if row["status"] == "broken"] == [
-        {
-            "kind": None,
-            "name": None,
-            "plugin": "sad_plugin",
-            "distribution": "sad-plugin",
-            "version": "1.2",
-            "status": "broken",
-            "reason": "ModuleNotFoundError: No module named 'no_such_module_anywhere'",
-        }
-    ]
-    assert [row for row in rows if row["distribution"] == "good-plugin"] == [
-        {
-            "kind": "format",
-            "name": "thirds",
-            "plugin": "good_plugin",
-            "distribution": "good-plugin",
-            "version": "1.2",
-            "status": "ok",
-            "summary": "Thirds from -1 to 1.",
-        }
-    ]
-
-
-def test_a_reason_with_square_brackets_is_printed_as_it_is(
-    install: Callable[..., Path], altgrad: Callable[..., Any]
-) -> None:
-    install("sad-plugin", "raise ValueError('expected [red] or [/red], got [bold]')")
-    said = altgrad("list-plugins")
-    assert said.code == 0
-    assert "broken sad-plugin 1.2 (sad_plugin): ValueError: expected [red] or [/red], got [bold]" in said.out
-
-
-def test_a_summary_with_square_brackets_is_printed_as_it_is(
-    install: Callable[..., Path], altgrad: Callable[..., Any]
-) -> None:
-    install("good-plugin", GOOD.replace("Thirds from -1 to 1.", "Thirds in [-1, 1], see [/link]."))
-    said = altgrad("list-plugins", "--kind", "format")
-    assert said.code == 0
-    assert "Thirds in [-1, 1], see [/link]." in said.out
-
-
 def test_a_manifest_that_needs_a_broken_plugin_is_told_why(
     install: Callable[..., Path], altgrad: Callable[..., Any], tiny: Path
 ) -> None:
@@ -300,80 +238,3 @@ def test_a_half_removed_distribution_harms_nobody(finder: str, install: Callable
         "unknown unknown (wraith)": "ModuleNotFoundError: No module named 'wraith'",
     }
     assert "thirds" in installed().names("format")
-
-
-def test_what_a_plugin_prints_while_it_loads_does_not_spoil_the_json(
-    install: Callable[..., Path], altgrad_process: Callable[..., Any]
-) -> None:
-    install("loud-plugin", "print('thank you for installing')")
-    said = altgrad_process("list-plugins", "--json")
-    assert said.err == "thank you for installing\n"
-    assert json.loads(said.out)
-
-
-def test_the_order_is_the_same_everywhere(install: Callable[..., Path]) -> None:
-    install("zebra", "")
-    install("ape", "")
-    names = [(p.distribution, p.name) for p in installed().plugins]
-    core = [pair for pair in names if pair[0] == "altgrad"]
-    assert names == [*sorted(core), ("ape", "ape"), ("zebra", "zebra")]
-
-
-def test_listing_imports_neither_torch_nor_numpy(
-    install: Callable[..., Path], altgrad_process: Callable[..., Any]
-) -> None:
-    install(
-        "last-plugin",  # its close function runs as the process ends
-        """
-        import atexit, sys
-        heavy = ("torch", "numpy", "numba", "wandb", "tiktoken", "safetensors", "tensorboard")
-        atexit.register(lambda: print(sorted(set(heavy) & set(sys.modules)), file=sys.stderr))
-        """,
-    )
-    said = altgrad_process("list-plugins", "--json")
-    assert (said.code, said.err) == (0, "[]\n")
-    assert [row for row in json.loads(said.out) if row.get("warning")] == []
-
-
-def test_a_plugin_that_imports_torch_is_flagged(
-    install: Callable[..., Path], altgrad_process: Callable[..., Any]
-) -> None:
-    install("slow-plugin", GOOD.replace("from altgrad_core", "import torch\n    from altgrad_core"))
-    rows = json.loads(altgrad_process("list-plugins", "--json").out)
-    assert [(row["name"], row["warning"]) for row in rows if "warning" in row] == [
-        ("thirds", "its entry-point module imports torch, which slows every command")
-    ]
-
-
-def test_a_plugin_that_takes_long_to_load_is_named(
-    install: Callable[..., Path], altgrad: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("altgrad_core.registry.discover.SLOW", 0.2)
-    install("slow-plugin", f"import time\ntime.sleep(0.5)\n{dedent(GOOD)}")
-    told = altgrad("list-plugins")
-    assert (told.code, told.err) == (0, "altgrad: still loading the plugin slow-plugin (slow_plugin) after 0.2 s\n")
-
-
-@pytest.mark.parametrize(
-    ("line", "told"),
-    [
-        ("torch.set_default_dtype(torch.float64)", "type to torch.float64"),
-        ("torch.set_default_device('meta')", "device to meta"),
-        ("torch.set_grad_enabled(False)", "gradients to False"),
-        ("torch.set_num_threads(3)", "number of threads to 3"),
-    ],
-)
-def test_a_plugin_that_changes_the_defaults_of_torch_is_named_and_they_are_put_back(
-    install: Callable[..., Path], tiny: Path, altgrad: Callable[..., Any], line: str, told: str
-) -> None:
-    plain = altgrad("run", tiny, "--out", tiny.parent / "plain")
-    install("sad-plugin", f"import torch\n{line}\n{dedent(GOOD)}")
-    said = altgrad("run", tiny, "--out", tiny.parent / "run")
-    warning = (
-        f"altgrad: warning: the plugin sad-plugin (sad_plugin) set torch's {told} while loading; that is put back\n"
-    )
-    assert (plain.code, said.code) == (0, 0)
-    assert said.err.startswith(warning)
-    assert (torch.get_default_dtype(), torch.get_num_threads()) == (torch.float32, 1)
-    records = [(tiny.parent / name / "records.jsonl").read_bytes() for name in ("plain", "run")]
-    assert records[0] == records[1]

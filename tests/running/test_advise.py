@@ -17,7 +17,7 @@ from altgrad_core.numerics.quantizer import Quantizer
 from altgrad_core.running.evaluation.advise import difference, hull
 from altgrad_core.running.evaluation.sensitivity import Option
 
-FORMATS = ("e2m1", "e2m3", "e4m3")
+CHOICES = ag.Choices(("e2m1", "e2m3", "e4m3"), ("tensor",))
 
 
 class Tokens(nn.Module):
@@ -81,7 +81,7 @@ def trained(build: Callable[[], nn.Module], batch: Callable[[int], Any]) -> nn.M
 def test_no_uniform_recipe_of_the_budget_is_better(build: Any, batch: Any, classes: int, bits: float) -> None:
     model = trained(build, batch)
     unseen, seen = [batch(1000 + n) for n in range(16)], [batch(2000 + n) for n in range(8)]
-    options = {"task": ag.OneOf(classes), "calibration": seen, "formats": FORMATS, "granularities": ("tensor",)}
+    options = {"task": ag.OneOf(classes), "calibration": seen, "choices": CHOICES}
     advice = ag.advise(model, unseen, bits=bits, **options)  # type: ignore[arg-type]
     uniform = {point.name: point for point in advice.points if point.is_uniform}
     assert list(uniform) == ["e2m1", "e2m3", "e4m3"] and [p.bits for p in uniform.values()] == [4, 6, 8]
@@ -96,13 +96,13 @@ def test_no_uniform_recipe_of_the_budget_is_better(build: Any, batch: Any, class
 def test_a_budget_of_loss_takes_the_fewest_bits() -> None:
     build, batch, classes, _ = MODELS[0]
     model, seen = trained(build, batch), [batch(2000 + n) for n in range(8)]
-    options = {"task": ag.OneOf(classes), "calibration": seen, "formats": FORMATS, "granularities": ("tensor",)}
+    options = {"task": ag.OneOf(classes), "calibration": seen, "choices": CHOICES}
     found = [ag.advise(model, seen, loss_above=above, **options) for above in (0.03, 0.2)]  # type: ignore[arg-type]
     assert found[0].advised.bits >= found[1].advised.bits
     for advice, above in zip(found, (0.03, 0.2), strict=True):
         assert advice.advised.seen - advice.plain_seen <= above
     with pytest.raises(ag.ManifestError, match="no recipe is within 0 of the loss of the model as it is; the best is"):
-        ag.advise(model, seen, loss_above=0.0, task=ag.OneOf(classes), calibration=seen, formats=["e2m1"])
+        ag.advise(model, seen, loss_above=0.0, task=ag.OneOf(classes), calibration=seen, choices=ag.Choices(["e2m1"]))
 
 
 def option(bits: float, above: float) -> Option:
@@ -126,7 +126,7 @@ def test_mistakes_are_explained() -> None:
     with pytest.raises(ag.ManifestError, match="give one budget"):
         ag.advise(perceptron(), [(x, y)], **options)
     with pytest.raises(ag.ManifestError, match=r"no recipe has 3 bits or fewer; the smallest has 4\.00"):
-        ag.advise(perceptron(), [(x, y)], bits=3, formats=["e2m1"], granularities=["tensor"], **options)
+        ag.advise(perceptron(), [(x, y)], bits=3, choices=ag.Choices(["e2m1"], ["tensor"]), **options)
     with pytest.raises(ag.ManifestError, match="no layer that can be quantized"):
         ag.advise(nn.Sequential(nn.Flatten()), [(x, y)], bits=8, **options)
 

@@ -63,8 +63,11 @@ def _against_uniform(advice: Advice) -> str:
 
 def _cautions(advice: Advice) -> tuple[str, ...]:
     found = [
-        "Losses are those of an evaluation: nothing was trained in these formats, and gradients were not rounded. A recipe for "
-        "training needs a rule for gradients, and a run that shows that it trains."
+        f"Losses are those after {_steps(advice)} of gradient descent from where the model is. A run has to show that "
+        "the recipe trains."
+        if advice.descent.steps
+        else "Losses are those of an evaluation: nothing was trained in these formats, and gradients were not rounded. A "
+        "recipe for training needs a rule for gradients, and a run that shows that it trains."
     ]
     if advice.beaten_by:
         found.insert(0, _against_uniform(advice))
@@ -174,5 +177,21 @@ def _method(advice: Advice) -> str:
         "batches. As if costs added up, each recipe takes the steps that gain most for a bit. Then "
         f"{len(advice.points)} recipes, mixed and uniform, were measured whole on the same batches, and the best within the budget was taken: a mixed one "
         "only where its gain over the best uniform one is above its standard error over batches. Bits are "
-        "the mean over the operands of forward products, scales included, layers weighed by their weights."
+        "the mean over operands, scales included; each counts by the multiply-adds of its product, which of a layer are taken "
+        f"as the elements of its weight.{_descent(advice)}"
     )
+
+
+def _descent(advice: Advice) -> str:
+    rate = advice.descent.rate
+    if not advice.descent.steps:
+        return ""
+    return (
+        f" Every loss is the one after {_steps(advice)} of plain gradient descent on the calibration batches, with gradients "
+        f"rounded stochastically, from the same weights each time; the rate, {rate:.3g}, is the best of those tried for the model as it is."
+    )
+
+
+def _steps(advice: Advice) -> str:
+    steps = advice.descent.steps
+    return f"{steps} step{'s' if steps > 1 else ''}"

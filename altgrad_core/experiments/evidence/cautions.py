@@ -29,6 +29,7 @@ def cautions(analysis: Analysis, shown: Sequence[Effect], *, is_refused: bool = 
         *_on_left_out(shown),
         *_on_gaps(study),
         *_on_variants(analysis, shown),
+        *_on_soundness(study),
         *_on_size(study),
     ]
     return tuple(sentence(text) for text in found)
@@ -88,7 +89,7 @@ def _both(shown: Sequence[Effect]) -> list[Arm]:
 
 
 def _on_divergence(analysis: Analysis, shown: Sequence[Effect]) -> Iterator[str]:
-    if any(result.has_ended for result in analysis.study.results):
+    if any(result.status == "diverged" for result in analysis.study.results):
         yield diverged(analysis.study)
     everything = _both(shown) or analysis.arms
     if at_best := [arm for arm in everything if arm.diverged]:
@@ -173,6 +174,13 @@ def _on_variants(analysis: Analysis, shown: Sequence[Effect]) -> Iterator[str]:
 def _variant(study: Study, variant: str) -> str:
     """Its name and what that sets."""
     return f"{variant} ({study.variants[variant]})" if variant in study.variants else variant
+
+
+def _on_soundness(study: Study) -> Iterator[str]:
+    """That nothing diverged is told as well, after what speaks against the answer."""
+    ended = [result.status for result in study.results if result.has_ended]
+    if ended and "diverged" not in ended:
+        yield diverged(study)
 
 
 def _on_size(study: Study) -> Iterator[str]:

@@ -132,6 +132,8 @@ def _adopted(svg: str, *, name: str, label: str, size: tuple[float, float]) -> s
 
 def _own(tag: str, name: str) -> str:
     """One opening tag with the prefix on its ids and references, the fonts of the page, and INK as its text colour."""
+    if tag.startswith("<image"):
+        tag = re.sub(r"\sid=\"[^\"]*\"", "", tag)  # made of its content, which two panels may share
     tag = re.sub(r"\sid=\"([^\"]*)\"", rf' id="{name}-\1"', tag)
     tag = re.sub(r"href=\"#([^\"]*)\"", rf'href="#{name}-\1"', tag)
     tag = re.sub(r"url\(#([^)]*)\)", rf"url(#{name}-\1)", tag)

@@ -9,10 +9,12 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from altgrad_core.numerics.backends.case import Case, Operation
+from altgrad_core.numerics.checks import check_values
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from altgrad_core.numerics.moves import Path
     from altgrad_core.numerics.quantizer import Quantizer
 
 ORDER = ("numba", "triton", "inductor", "reference")  # the last one supports everything
@@ -34,6 +36,17 @@ def choose_for(operation: Operation, x: Tensor, how: Quantizer) -> Any:
         case = Case(*kind[:4], (how.target,), how.rounding, how.nonfinite, how.tiling)
         name = how.choices[kind] = _chosen(case, ORDER)
     return load(name)
+
+
+def choose_move(operation: Operation, weight: Tensor, path: Path | None = None) -> Any:
+    """The backend that moves a weight, along a path where the operation has one.
+
+    Raises:
+        FormatError: a weight of a type that is no float.
+    """
+    check_values(operation, weight)
+    grids = () if path is None else (path.line, path.format)
+    return choose(Case(operation, weight.device.type, weight.dtype, weight.is_contiguous(), grids))
 
 
 @lru_cache(maxsize=4096)

@@ -151,6 +151,8 @@ def check_metrics(resolved: Resolved, task: Task) -> None:
 def check_outputs(resolved: Resolved, model: nn.Module, inputs: torch.Tensor, task: Task) -> None:
     """One example must come out in the shape of the task; found here, it is no crash at step 1.
 
+    A model may have logits for more tokens than there are, as those with a padded vocabulary do.
+
     Raises:
         ManifestError: it does not.
     """
@@ -159,6 +161,8 @@ def check_outputs(resolved: Resolved, model: nn.Module, inputs: torch.Tensor, ta
         outputs = located(resolved, ("model",), lambda: model(inputs))
     expected = (*inputs.shape, task.outputs) if task.per_token else (len(inputs), task.outputs)
     named = "logits (batch, time, vocabulary)" if task.per_token else "outputs (batch, outputs)"
+    if isinstance(outputs, torch.Tensor) and task.per_token and outputs.shape[-1:] > expected[-1:]:
+        expected = (*expected[:-1], outputs.shape[-1])
     if not isinstance(outputs, torch.Tensor) or tuple(outputs.shape) != expected:
         is_tensor = isinstance(outputs, torch.Tensor)
         came = f"a tensor of shape {tuple(outputs.shape)}" if is_tensor else type(outputs).__name__

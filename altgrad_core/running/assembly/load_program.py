@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 def load_program(path: str | Path) -> ExportedProgram:
-    """Load a quantized model that `torch.export.export` made in evaluation mode and `torch.export.save` wrote.
+    """Load a quantized model that `torch.export.export` made in evaluation mode, or `training_program`, and `torch.export.save` wrote.
 
-    Its outputs are the same bits as in the process that exported it. It needs neither the code of the model nor the plugin of
+    Its outputs, and the gradients and scales of one that trains, are the same bits as in the process that exported it. It needs neither the code of the model nor the plugin of
     a format.
 
     Raises:
@@ -22,7 +22,7 @@ def load_program(path: str | Path) -> ExportedProgram:
     """
     import torch
 
-    from altgrad_core.numerics import library_codes  # noqa: F401  registers the operations
+    from altgrad_core.numerics import library_codes, library_training  # noqa: F401  register the operations
 
     try:
         return torch.export.load(path)

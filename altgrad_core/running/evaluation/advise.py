@@ -17,6 +17,7 @@ from altgrad_core.contracts.actions import Role
 from altgrad_core.errors import ManifestError
 from altgrad_core.numerics.quantizer import Quantizer
 from altgrad_core.running.assembly.written import Chosen, literal, recipe_tables
+from altgrad_core.running.evaluation.descent import Descent
 from altgrad_core.running.evaluation.sensitivity import Option, Sensitivity, Tell, sensitivities
 from altgrad_core.running.evaluation.subject import Subject
 from altgrad_core.running.model.bits import mean_bits
@@ -57,6 +58,7 @@ class Advice:
         plain_seen: its loss on the calibration batches.
         points: all recipes that were measured, by bits.
         operands: what every operand costs alone.
+        descent: the steps that losses were measured after.
     """
 
     budget: str
@@ -67,6 +69,7 @@ class Advice:
     unit: str
     points: tuple[Point, ...]
     operands: tuple[Sensitivity, ...]
+    descent: Descent
 
     def recipe(self) -> list[dict[str, Any]]:
         """The `[[recipe]]` tables of a manifest."""
@@ -119,7 +122,8 @@ def advise_for(
         advised = _smallest_within(points, seen.each, loss_above)
         budget = f"a loss at most {loss_above:g} above that of the model as it is"
     return Advice(
-        budget, bits, advised, subject.plain().loss, seen.loss, subject.task.unit, points, tuple(operands)
+        budget, bits, advised, subject.plain().loss, seen.loss, subject.task.unit, points, tuple(operands),
+        subject.descent,
     )  # fmt: skip
 
 
@@ -172,12 +176,12 @@ def _measured(
     subject: Subject, operands: Sequence[Sensitivity], candidates: Sequence[Quantizer], bits: float | None
 ) -> Iterator[Point]:
     """Uniform recipes, and mixed ones of several sizes."""
-    layers = subject.layers()
+    sizes = {(operand.layer, operand.role): operand.size for operand in operands}
     for index in range(len(candidates)):
         chosen = _together((operand, operand.options[index]) for operand in operands)
         yield _point(subject, str(operands[0].options[index]), chosen, is_uniform=True)
-    sizes = [(mean_bits(layers, chosen), chosen) for chosen in _mixed(operands)]
-    for place, chosen in enumerate(_spread(sizes, bits)):
+    recipes = [(mean_bits(sizes, chosen), chosen) for chosen in _mixed(operands)]
+    for place, chosen in enumerate(_spread(recipes, bits)):
         yield _point(subject, f"mixed {place + 1}", chosen, is_uniform=False)
 
 
@@ -192,7 +196,7 @@ def _mixed(operands: Sequence[Sensitivity]) -> Iterator[Chosen]:
     hulls = [hull(operand.options) for operand in operands]
     at = [0] * len(operands)
     steps = [
-        ((before.above - after.above) / ((after.bits - before.bits) * operand.size), place)
+        ((before.above - after.above) / ((after.bits - before.bits) * operand.size.multiply_adds), place)
         for place, (operand, own) in enumerate(zip(operands, hulls, strict=True))
         for before, after in pairwise(own)
     ]

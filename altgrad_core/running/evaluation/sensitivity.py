@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
-from altgrad_core.contracts.actions import Role
+from altgrad_core.contracts.actions import GRADIENTS, Role
+from altgrad_core.contracts.layer import ATTENTION
+from altgrad_core.errors import ManifestError
 from altgrad_core.numerics.quantizer import Quantizer
 from altgrad_core.running.assembly.written import literal
 from altgrad_core.running.evaluation.subject import Subject
-from altgrad_core.running.model.bits import FORWARD, operand_bits
+from altgrad_core.running.model.bits import FORWARD, Size, operand_bits, sizes_of
 from altgrad_core.running.model.recipe import Rule
 
 Tell = Callable[[int, int], None]
@@ -40,39 +42,39 @@ class Sensitivity:
     """One operand and what it costs in every way.
 
     Attributes:
-        size: elements of the weight of its layer, by which its bits count.
+        size: how much its bits count.
         options: the ways, in the order of the candidates.
     """
 
     layer: str
     role: Role
-    size: int
+    size: Size
     options: tuple[Option, ...]
 
 
 def sensitivities(subject: Subject, candidates: Sequence[Quantizer], tell: Tell) -> list[Sensitivity]:
-    """Every forward operand of the layers that `*` selects, on the calibration batches."""
-    operands = list(_operands(subject))
-    total, base = len(operands) * len(candidates), subject.plain(subject.calibration).loss
+    """Every operand of the roles of the subject, in the layers that `*` selects, on the calibration batches.
+
+    Gradients are rounded stochastically, so that small ones are not lost.
+
+    Raises:
+        ManifestError: no layer has one of the roles.
+    """
+    roles = FORWARD if subject.roles is None else subject.roles
+    layers = subject.layers()
+    sizes = sizes_of(layers, roles, subject.shapes if any(role in ATTENTION for role in roles) else {})
+    for role in roles:
+        if layers and not any(role == of for _, of in sizes):
+            raise ManifestError(f"advise: no layer of the model has the role {role}")
+    total, base = len(sizes) * len(candidates), subject.plain(subject.calibration).loss
     found = []
-    for place, (path, role, shape) in enumerate(operands):
+    for place, ((path, role), size) in enumerate(sizes.items()):
         options = []
         for index, how in enumerate(candidates):
             tell(place * len(candidates) + index, total)
-            rule = Rule(literal(path), **{role: how})
-            loss = subject.measure("", [rule], batches=subject.calibration).loss
-            options.append(Option(how, operand_bits(how, shape), loss - base))
-        size = 1
-        for length in shape:
-            size *= length
+            how = replace(how, rounding="stochastic") if role in GRADIENTS else how
+            loss = subject.measure("", [Rule(literal(path), **{role: how})], batches=subject.calibration).loss
+            options.append(Option(how, operand_bits(how, size.shape), loss - base))
         found.append(Sensitivity(path, role, size, tuple(options)))
     tell(total, total)
     return found
-
-
-def _operands(subject: Subject) -> Iterator[tuple[str, Role, tuple[int, ...]]]:
-    for path, layer in subject.layers().items():
-        if layer.weight is None or not layer.spec.in_star:
-            continue
-        shape = tuple(layer.weight.shape)
-        yield from ((path, role, shape) for role in FORWARD if role in layer.product.roles)

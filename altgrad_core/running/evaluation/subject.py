@@ -1,23 +1,28 @@
-"""A model and batches, and what recipes make of its loss: nothing is trained, and the model is left as it was."""
+"""A model and batches, and what recipes make of its loss; the model is left as it was."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from altgrad_core.contracts.actions import GRADIENTS, MOMENTS, ROLES, Role
-from altgrad_core.contracts.layer import LayerSpec
+from altgrad_core.contracts.layer import ATTENTION, LayerSpec
 from altgrad_core.contracts.task import Task
 from altgrad_core.numerics.format import Format
+from altgrad_core.numerics.quantizer import Quantizer
+from altgrad_core.running.assembly.written import Chosen, literal
+from altgrad_core.running.evaluation.descent import Descent, best_rate
 from altgrad_core.running.evaluation.errors import LayerError, layer_errors, outputs_of
-from altgrad_core.running.model.bits import UNQUANTIZED, mean_bits
+from altgrad_core.running.model.bits import UNQUANTIZED, Shapes, mean_bits, roles_of, sizes_of
 from altgrad_core.running.model.history import advance
 from altgrad_core.running.model.layers import Layer, layers_of, refuse_quantized
+from altgrad_core.running.model.operand import Operand
 from altgrad_core.running.model.plan import Plan
 from altgrad_core.running.model.recipe import Rule
 
@@ -58,6 +63,8 @@ class Subject:
         calibration: batches from which delayed scaling takes its history.
         validation: batches that losses are measured on.
         find: the format of a name.
+        roles: those whose bits are counted; None: those of the products of forward passes that a recipe quantizes.
+        descent: steps on the calibration batches that a loss is measured after; without any, gradients are not rounded.
     """
 
     model: nn.Module
@@ -67,6 +74,8 @@ class Subject:
     kinds: Sequence[LayerSpec]
     find: Callable[[str], Format]
     seed: int = 0
+    roles: tuple[Role, ...] | None = None
+    descent: Descent = field(default_factory=Descent)
 
     def __post_init__(self) -> None:
         refuse_quantized(self.model)
@@ -75,27 +84,59 @@ class Subject:
         """The layers that can be quantized."""
         return layers_of(self.model, self.kinds)
 
+    @cached_property
+    def shapes(self) -> Shapes:
+        """The shapes of the operands of attention, as rows, on the first calibration batch."""
+        attending = [path for path, layer in self.layers().items() if "query" in layer.product.roles]
+        if not attending:
+            return {}
+        unrounded: dict[str, Any] = {role: Quantizer(self.find("fp32")) for role in ATTENTION if role not in GRADIENTS}
+        with self._quantized([Rule("|".join(map(literal, attending)), **unrounded)]) as plan:
+            with _remembering(plan), _evaluating(self.model), torch.no_grad():
+                outputs_of(self.model, self.calibration[0][0])
+            return {path: _shapes_seen(roles) for path, roles in plan.layers.items()}
+
+    def descending(self, steps: int) -> Subject:
+        """The same, with losses after so many steps at the rate that brings the unquantized model furthest in them."""
+
+        def loss_after(rate: float) -> float:
+            return replace(self, descent=Descent(steps, rate)).plain(self.calibration).loss
+
+        return replace(self, descent=Descent(steps, best_rate(loss_after)))
+
     def plain(self, batches: Sequence[Batch] | None = None) -> Measured:
         """The model as it is."""
-        with _evaluating(self.model):
+        with _evaluating(self.model), self._descended(lambda: None):
             loss, metrics, each = self._loss(self.validation if batches is None else batches)
         return Measured("unquantized", loss, metrics, UNQUANTIZED, each)
 
     def measure(
         self, name: str, rules: Sequence[Rule], *, batches: Sequence[Batch] | None = None, errors: bool = False
     ) -> Measured:
-        """The model under a recipe. Gradients and moments are not rounded, for there are none.
+        """The model under a recipe. Moments are not rounded, and gradients only in the steps of `descent`.
 
         Args:
             batches: instead of those of validation.
             errors: measure the errors of layers too, on the first of them.
         """
         chosen = self.validation if batches is None else batches
-        with self._quantized(forward(rules)) as plan, _evaluating(self.model):
+        kept = without(rules, MOMENTS if self.descent.steps else (*GRADIENTS, *MOMENTS))
+        with self._quantized(kept) as plan, _evaluating(self.model), self._descended(partial(_next_step, plan)):
             loss, metrics, each = self._loss(chosen)
             found = layer_errors(plan, chosen[0][0]) if errors else ()
-            bits = mean_bits(plan.known, chosen_quantizers(plan))
-        return Measured(name, loss, metrics, bits, each, found)
+            quantizers = chosen_quantizers(plan)
+        return Measured(name, loss, metrics, self._bits(quantizers), each, found)
+
+    def _bits(self, quantizers: Chosen) -> float:
+        roles = roles_of(quantizers) if self.roles is None else self.roles
+        shapes = self.shapes if any(role in ATTENTION for role in roles) else {}
+        return mean_bits(sizes_of(self.layers(), roles, shapes, tuple(quantizers)), quantizers)
+
+    def _descended(self, after: Callable[[], None]) -> AbstractContextManager[None]:
+        def loss(batch: Batch) -> Tensor:
+            return self.task.loss(outputs_of(self.model, batch[0]), batch[1])
+
+        return self.descent.taken(self.model, self.calibration, loss, after)
 
     @contextmanager
     def _quantized(self, rules: Sequence[Rule]) -> Iterator[Plan]:
@@ -113,13 +154,10 @@ class Subject:
     def _calibrate(self, plan: Plan) -> None:
         with _evaluating(self.model):
             for inputs, _ in self.calibration:
-                plan.moment.is_calibrating = True
-                try:
+                with _remembering(plan):
                     outputs_of(self.model, inputs)
-                finally:
-                    plan.moment.is_calibrating = False
                 advance(list(plan.operands()))
-                plan.moment.step, plan.moment.passed = plan.moment.step + 1, None
+                _next_step(plan)
 
     @torch.no_grad()
     def _loss(self, batches: Sequence[Batch]) -> tuple[float, dict[str, float], tuple[float, ...]]:
@@ -133,14 +171,33 @@ class Subject:
         return loss, self.task.metrics(loss, torch.stack(tallies).sum(0)), tuple(each)
 
 
-def forward(rules: Sequence[Rule]) -> list[Rule]:
-    """The rules without what only training rounds; those that name nothing else are left out."""
-    dropped: dict[str, Any] = dict.fromkeys((*GRADIENTS, *MOMENTS))
+@contextmanager
+def _remembering(plan: Plan) -> Iterator[None]:
+    """For the time being operands remember what they see, as in training."""
+    plan.moment.is_calibrating = True
+    try:
+        yield
+    finally:
+        plan.moment.is_calibrating = False
+
+
+def _shapes_seen(roles: Mapping[Role, Operand]) -> dict[Role, tuple[int, ...]]:
+    return {role: tuple(seen.shape) for role, operand in roles.items() if (seen := operand.seen()) is not None}
+
+
+def _next_step(plan: Plan) -> None:
+    """Noise of the next step is another; nothing of this one is taken again."""
+    plan.moment.step, plan.moment.passed = plan.moment.step + 1, None
+
+
+def without(rules: Sequence[Rule], roles: Sequence[Role]) -> list[Rule]:
+    """The rules without some roles; those that name nothing else are left out."""
+    dropped: dict[str, Any] = dict.fromkeys(roles)
     kept = [replace(rule, **dropped) for rule in rules]
     return [rule for rule in kept if any(getattr(rule, role) is not None for role in ROLES)]
 
 
-def chosen_quantizers(plan: Plan) -> Mapping[str, Mapping[Role, Any]]:
+def chosen_quantizers(plan: Plan) -> Chosen:
     """By layer and role, how a plan quantizes."""
     return {path: {role: o.quantizer for role, o in roles.items()} for path, roles in plan.layers.items()}
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from altgrad_core.errors import ManifestError, RunError
 from altgrad_core.manifest.explain import validated
-from altgrad_core.manifest.load import ManifestFile, load_manifest
+from altgrad_core.manifest.load import ManifestFile, load_manifest, manifest_of
 from altgrad_core.manifest.schema import RecipeFile
 from altgrad_core.records.directory import CELLS, RunDirectory
 from altgrad_core.registry.registry import Registry
@@ -24,6 +26,9 @@ from altgrad_core.running.session.describe import EVALUATE, refuse_script
 from altgrad_core.running.state.checkpoint import newest_checkpoint
 from altgrad_core.running.state.trained_with import refuse_another_manifest
 
+BLOCK_SIZE = 128
+"""Tokens of a sequence that a model of Hugging Face is evaluated on, where `model.block_size` says nothing else."""
+
 
 def target(
     path: Path,
@@ -34,34 +39,25 @@ def target(
     calibrate: int,
     imports: bool = True,
 ) -> tuple[Subject, Sequence[Rule]]:
-    """The model of a run at its newest checkpoint, or that of a manifest as it is built; and its own recipe.
+    """The model of a run at its newest checkpoint, that of a manifest as it is built, or one of Hugging Face; and its recipe.
 
-    The recipe of a run has the formats in force at that checkpoint: interventions may have switched some.
+    The recipe of a run has the formats in force at that checkpoint: interventions may have switched some. The directory of
+    a model has none.
 
     Args:
-        settings: `key=value`, for the manifest.
+        settings: `key=value`, for the manifest; for the directory of a model, all that is not its [model].
         batches: of the validation split, at most.
         calibrate: batches of the training split.
         imports: whether import paths in the manifest are followed.
 
     Raises:
-        ManifestError: there is neither a run nor a manifest, or it cannot be assembled.
+        ManifestError: there is no run, manifest or model, or it cannot be assembled.
         RunError: the run has no whole checkpoint, or its manifest is not the one it was trained with.
     """
     directory = RunDirectory(path)
     if (path / CELLS).exists():
         raise ManifestError(f"{path}: is a study of many runs; name one of them")
-    if (path / "config.json").is_file() and not directory.is_begun:
-        raise ManifestError(
-            f"{path}: holds a model, but no data to measure its loss on; write a manifest with the [data], whose [model] "
-            f'names this directory: path = "{path}"'
-        )
-    if path.is_dir() and not directory.is_begun:
-        raise ManifestError(
-            f"{path}: no run is here; expected the directory of a run, or a manifest, whose [model] can name the "
-            "directory of a pretrained model"
-        )
-    source = load_manifest(directory.resolved if path.is_dir() else path, settings)
+    source = _source(path, directory, settings)
     if not imports:
         refuse_imports(source)
     refuse_script(source.data, path, EVALUATE)
@@ -69,10 +65,39 @@ def target(
         raise ManifestError(f"{path}: has a [matrix]; expected a manifest of one run")
     run = assemble(resolve(source, registry))
     rules = list(run.resolved.rules)
-    if path.is_dir():
+    if directory.is_begun:
         rules += _restore(run, directory)
     run.plan.remove()
     return _subject(run, registry, batches=batches, calibrate=calibrate), rules
+
+
+def _source(path: Path, directory: RunDirectory, settings: Iterable[str]) -> ManifestFile:
+    """The manifest of a target."""
+    if directory.is_begun or not path.is_dir():
+        return load_manifest(directory.resolved if path.is_dir() else path, settings)
+    if not (path / "config.json").is_file():
+        raise ManifestError(
+            f"{path}: no run is here; expected the directory of a run, a manifest, or the directory of a model that "
+            "save_pretrained wrote"
+        )
+    source = replace(manifest_of(pretrained(path), settings), path=path)
+    if "use" not in source.data["data"]:
+        raise ManifestError(
+            f"{path}: holds a model, but no data to measure its loss on; say which, such as --set data.use=python-docs, or "
+            "--set data.use=text-files --set 'data.paths=[\"book.txt\"]'"
+        )
+    return source
+
+
+def pretrained(path: Path) -> dict[str, Any]:
+    """The tables of a manifest that evaluates the model in a directory of Hugging Face, with its own tokenizer if it has one."""
+    has_tokenizer = (path / "tokenizer.json").is_file()
+    return {
+        "run": {"name": "evaluate", "steps": 1},
+        "model": {"use": "transformers", "path": str(path.resolve()), "block_size": BLOCK_SIZE},
+        "data": {"batch_size": 8, **({"tokenizer": f"huggingface:{path.resolve()}"} if has_tokenizer else {})},
+        "optimizer": {"use": "adamw", "lr": 0.001},
+    }
 
 
 def _restore(run: Run, directory: RunDirectory) -> list[Rule]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from altgrad_core.contracts.actions import MOMENTS, Role
 from altgrad_core.numerics.quantizer import Quantizer
-from altgrad_core.numerics.random import derive_key
+from altgrad_core.numerics.random import operand_key
 from altgrad_core.numerics.tally import Quantized, Tally
 
 MOST_CHANGES = 3
@@ -121,11 +121,14 @@ class Moment:
 
     def key(self, kind: str, path: str, role: str, *, call: int, is_once: bool) -> int:
         """What names the random bits of a pass; `is_once`: of what every micro-batch and replica rounds alike."""
-        later: tuple[str | int, ...] = ("call", call) if call else ()  # the first call has the key of the micro-batch
-        if self.replica and not is_once:  # replicas see other micro-batches
-            later = (*later, "replica", self.replica)
-        micro_batch = 0 if is_once else self.micro_batch
-        return derive_key(self.seed, kind, self.phase, path, role, self.step, micro_batch, *later)
+        stream = self.stream(kind, path, role)
+        if is_once:
+            return operand_key(stream, self.step, call=call)
+        return operand_key(stream, self.step, micro_batch=self.micro_batch, call=call, replica=self.replica)
+
+    def stream(self, kind: str, path: str, role: str) -> tuple[str | int, ...]:
+        """The parts of a key that no step changes."""
+        return self.seed, kind, self.phase, path, role
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "passed": None, "is_excused": True}

@@ -19,6 +19,8 @@ from altgrad_core.numerics.tracing import is_traced
 class RoundingOperand(Protocol):
     """What a forward pass needs of an operand."""
 
+    buffers: Any
+
     def rounds(self, *, training: bool) -> Rounds: ...
 
     def rounds_once(self, weight: Tensor, *, training: bool) -> Rounds: ...
@@ -123,6 +125,35 @@ class _ExportedRounder(_Products):
         return functional.linear(x, weight, bias)
 
 
+class _TrainingRounder(_Products):
+    """As `_Rounder`, for programs that train: operations on the buffers of a program."""
+
+    __slots__ = ()
+
+    def round(self, x: Tensor, role: Role, *, product: str = "") -> Tensor:
+        """See `Rounding.round`."""
+        buffers = self._buffers(role, product)
+        rounded: Tensor = x if buffers is None else buffers.rounded(x)
+        return rounded
+
+    def round_gradient(self, y: Tensor, role: Role = "gradient", *, product: str = "") -> Tensor:
+        """See `Rounding.round_gradient`."""
+        buffers = self._buffers(role, product)
+        same: Tensor = y if buffers is None else buffers.with_rounded_gradient(y)
+        return same
+
+    def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None, *, product: str = "") -> Tensor:
+        """See `Rounding.linear`."""
+        x, weight = self.round(x, "activation", product=product), self.round(weight, "weight", product=product)
+        of_gradient = self._buffers("gradient", product)
+        y: Tensor = functional.linear(x, weight, bias) if of_gradient is None else of_gradient.product(x, weight, bias)
+        return y
+
+    def _buffers(self, role: Role, product: str) -> Any:
+        operand: RoundingOperand | None = self._products.get(product, {}).get(role)
+        return None if operand is None else operand.buffers
+
+
 def rounder_of(products: Products, remembers: bool) -> Rounding:
     """What rounds the operands of a module in this pass.
 
@@ -133,4 +164,6 @@ def rounder_of(products: Products, remembers: bool) -> Rounding:
         return _Rounder(products, remembers)
     if torch.compiler.is_exporting() and not remembers:
         return _ExportedRounder(products, remembers)
+    if any(operand.buffers is not None for operands in products.values() for operand in operands.values()):
+        return _TrainingRounder(products, remembers)
     return _TracedRounder(products, remembers)

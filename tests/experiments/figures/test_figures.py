@@ -14,7 +14,7 @@ from altgrad_core import load_format
 from altgrad_core.experiments.figures.axes import padded
 from altgrad_core.experiments.figures.curves import Curve, limits_of, loss_curves
 from altgrad_core.experiments.figures.forest import ForestRow, forest
-from altgrad_core.experiments.figures.heat import layer_by_step, number_table
+from altgrad_core.experiments.figures.heat import HeatMap, layers_by_step, number_table
 from altgrad_core.experiments.figures.number_line import Occupied, number_line
 from altgrad_core.experiments.figures.palette import COLOURS, colours_of, dashes_of, markers_of
 from altgrad_core.experiments.figures.scatter import Dot, scatter
@@ -136,13 +136,26 @@ def test_a_loss_far_above_the_others_does_not_flatten_them() -> None:
     assert low < 2.0 < 2.45 < high < 4.0
 
 
-def test_a_heat_map_says_its_layers_and_leaves_gaps_where_there_is_nothing() -> None:
-    layers = ["blocks.0.attn", "blocks.0.mlp"]
-    svg = layer_by_step(
-        [[0.1, NAN], [0.2, 0.9]], layers=layers, steps=(10, 50), limits=(0, 1), unit="stall ratio", title="t", name="h", label="x",
-    )  # fmt: skip
-    assert {*layers, "stall ratio", "step"} <= set(texts(svg))
-    assert "data:image/png" in svg
+def heat(*maps: HeatMap) -> str:
+    """One figure of these panels."""
+    return layers_by_step(maps, limits=(0, 1), what="stall ratio", name="h", label="x")
+
+
+def test_heat_maps_of_one_reading_are_panels_of_one_figure_with_one_list_of_layers() -> None:
+    layers = ("blocks.0.attn", "blocks.0.mlp")
+    maps = [HeatMap(f"arm {n}", layers, (10, 50), ((0.1, NAN), (0.2, 0.9))) for n in range(4)]
+    shown = texts(heat(*maps))
+    assert {"stall ratio", "step", *(f"arm {n}" for n in range(4))} <= set(shown)
+    assert [shown.count(layer) for layer in layers] == [2, 2]  # once for each row of two panels
+    assert heat(*maps).count("data:image/png") == 5  # with the scale of colours
+    ids = re.findall(r'\sid="([^"]*)"', heat(*maps))
+    assert len(ids) == len(set(ids))
+
+
+def test_a_layer_that_one_run_does_not_have_is_empty_there() -> None:
+    whole, part = HeatMap("w", ("a", "b"), (1, 2), ((0.1,), (0.2,))), HeatMap("p", ("b",), (1, 2), ((0.2,),))
+    shown = texts(heat(whole, part))
+    assert [shown.count(layer) for layer in "ab"] == [1, 1]
 
 
 def test_a_table_of_numbers_writes_them_into_its_cells() -> None:
@@ -186,7 +199,7 @@ def test_a_scatter_names_both_axes_and_what_colours_and_shapes_mean() -> None:
         lambda: swept(levels=(Level("bf16", 2.0),)),
         lambda: forest([ForestRow("e4m3", "grid", (0.0,), 0.0)], axis="a", colours=TWO, name="f", label="x"),
         lambda: scatter([Dot(0.0, 0.0, "grid", "e4m3")], x="x", y="y", note="", colours=TWO, name="s", label="x"),
-        lambda: layer_by_step([[NAN]], layers=["a"], steps=(1, 1), limits=(0, 1), unit="u", title="t", name="h", label="x"),
+        lambda: heat(HeatMap("t", ("a",), (1, 1), ((NAN,),))),
         lambda: number_table([[NAN]], rows=["a"], columns=["b"], texts=[[""]], unit="u", title="t", name="n", label="x"),
         lambda: number_line(occupied([0, 0, 0, 0, 0]), title="t", name="n", label="x"),
     ],

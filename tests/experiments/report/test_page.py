@@ -18,7 +18,6 @@ from altgrad_core.experiments.report.write import Written, write_report
 from altgrad_core.experiments.study.study import Study
 
 SECTIONS = ["answer", "effects", "losses", "layers", "failures", "why", "lines", "controls", "provenance"]
-EVIL = """<script>alert("1")</script>'"|`$x$&amp;"""
 Report = Callable[..., Written]
 Cells = Callable[..., list[Any]]
 Page = Callable[[Path], Any]
@@ -79,7 +78,9 @@ def test_the_first_words_of_the_page_are_the_answer_and_the_cautions_follow(whol
     assert said.startswith(f"{written.heading} ") and len(written.heading.split()) <= 12
     assert written.markdown.read_text().startswith(f"# {written.heading}\n")
     summary = section(written.page, "summary")
-    assert re.search(r" e4m3 adamw 0\.1 \d\.\d{4} \u2013 \u2013 baseline \u2013 ", summary)
+    baseline = re.search(r" e4m3 adamw 0\.1 \d\.(\d+) \u2013 \u2013 baseline \u2013 ", summary)
+    other = re.search(r" e4m3 manifold-adamw 0\.1 \d\.(\d+) [+-]\d\.(\d+) ", summary)
+    assert baseline and other and len({*map(len, (*baseline.groups(), *other.groups()))}) == 1  # one rule of digits
     assert "How to read it: each small dot is one pair" in summary
     first, second, *others = written.cautions
     assert f"What to bear in mind {first} {second} {len(others)} more {' '.join(others)}" in said
@@ -109,107 +110,6 @@ def test_every_figure_says_how_to_read_it_and_what_it_shows(whole: Written) -> N
     assert captions and all(caption.startswith("How to read it: ") for caption in captions)
     labels = re.findall(r'<svg [^>]*aria-label="([^"]*)"', text)
     assert len(labels) == len(written.figures) and all(len(label) > 20 for label in labels)
-
-
-def test_diverged_runs_are_counted_and_marked(whole: Written) -> None:
-    written = whole
-    failures = section(written.page, "failures")
-    assert "Diverged, over all rates and seeds: e5m2 3 of 18; never: e4m3, bf16 and fp32." in failures
-    assert "blocks.0.attn.qkv (3)" in failures
-    rates = next(path for path in written.figures if path.name.startswith("rates") and "e5m2" in path.name)
-    assert ">3/3<" in rates.read_text()
-
-
-def test_a_study_of_which_nothing_ran_says_so_section_by_section(report: Report, made: Any, page: Page) -> None:
-    written = report([made(optimizer=name, status="missing") for name in ("adamw", "manifold-adamw")])
-    sound(page(written.page))
-    assert written.sentence == "No cell of this study has ended, so there is nothing to say yet."
-    assert "No pair of runs ended for manifold-adamw in e4m3, so there is no effect to show." in section(
-        written.page, "effects"
-    )
-    assert section(written.page, "losses").endswith("No cell has recorded a step, so there is no loss to show.")
-    assert section(written.page, "failures").endswith("No cell has ended, so it is not known what fails.")
-    assert "There is no effect (see above)" in section(written.page, "why")
-    assert section(written.page, "lines").endswith("e4m3: no cell has finished, so there are no weights to show.")
-    assert "No cell was trained in fp32 and bf16" in section(written.page, "controls")
-    assert "2 cells: 2 missing." in section(written.page, "provenance")
-    assert written.figures == ()
-
-
-def test_a_single_run_is_shown_without_a_comparison(report: Report, made: Any, page: Page) -> None:
-    written = report([made(readings=READINGS)])
-    sound(page(written.page))
-    effects = section(written.page, "effects")
-    assert effects == (
-        "2 Effect against the baseline Every cell was trained with adamw, so there is nothing to compare it with: "
-        "give the matrix an axis with another optimizer."
-    )
-    assert "one seed each, so there is no band; no run in bf16 or fp32 to compare with" in section(written.page, "losses")  # fmt: skip
-
-
-def test_a_study_in_wide_formats_alone_has_panels_of_its_own(report: Report, made: Any, page: Page) -> None:
-    written = report([made("bf16"), made("fp32")])
-    sound(page(written.page))
-    assert [path.name for path in written.figures if path.name.startswith("curves")] == [
-        "curves-01-bf16.svg",
-        "curves-02-fp32.svg",
-    ]
-
-
-def test_hostile_names_stay_text(report: Report, made: Any, page: Page) -> None:
-    layers = {f"blocks.0.{EVIL}": 0.5, "blocks.1.mlp": 0.6}
-    cells = [
-        made(
-            "e4m3",
-            optimizer,
-            0.1,
-            seed,
-            2.0 + seed / 10,
-            options={"note": EVIL.replace("/", "")},
-            readings={"stall-ratio": layers},
-        )
-        for optimizer in ("adamw", "manifold-adamw")
-        for seed in (1, 2, 3)
-    ]
-    cells += [made("e4m3", "adamw", 0.1, 4, 2.0, options={"note": "plain"}, readings={"stall-ratio": layers})]
-    written = report(cells, name=EVIL)
-    found = page(written.page)
-    sound(found)
-    assert EVIL in " ".join(found.words)
-    rows = [line for line in written.markdown.read_text().splitlines() if line.startswith("|")]
-    assert [row for row in rows if "<script" in row or re.search(r"(?<!\\)`", row)] == []
-    width = 0
-    for row, after in zip(rows, [*rows[1:], ""], strict=True):
-        pipes = len(re.findall(r"(?<!\\)\|", row))
-        width = pipes if after.startswith("| ---") else width
-        assert pipes == width
-
-
-def test_torn_and_damaged_records_are_used_as_far_as_they_go_and_said(report: Report, made: Any, write: Any) -> None:
-    cells = [made(seed=seed, readings=READINGS) for seed in (1, 2)]
-    directory = write(cells)
-    path = directory / cells[0].name / "records.jsonl"
-    lines = path.read_text().splitlines(keepends=True)
-    path.write_text("".join([*lines[:4], '{"kind": "reading"}\n', "no record\n", lines[4][:10]]))
-    written = write_report(directory)
-    provenance = section(written.page, "provenance")
-    assert (
-        f"{cells[0].name}: records.jsonl: 2 damaged lines are left out (the first is line 5); it ends within"
-        in provenance
-    )
-
-
-def test_values_that_are_not_finite_are_passed_over_in_figures(report: Report, made: Any, page: Page) -> None:
-    readings = {"stall-ratio": {"a": float("nan"), "b": float("inf")}, "stable-rank": {"a": float("nan"), "b": 2.0}}
-    written = report(
-        [
-            made(optimizer=name, seed=seed, loss=loss, readings=readings)
-            for name in ("adamw", "manifold-adamw")
-            for seed, loss in ((1, 2.0), (2, 2.5), (3, None))
-        ]
-    )
-    sound(page(written.page))
-    assert "nan" not in " ".join(page(written.page).words).lower().split()
 
 
 def test_variants_have_panels_of_their_own_and_are_named(report: Report, made: Any) -> None:
@@ -249,7 +149,7 @@ def test_weights_of_a_checkpoint_are_shown_on_their_number_line(
 
 def test_the_heat_map_has_a_row_for_every_layer(report: Report, made: Any) -> None:
     written = report([made(readings={"stall-ratio": {"blocks.0.mlp": 0.1, "blocks.1.mlp": 0.9}})])
-    heat = next(path for path in written.figures if path.name.startswith("heat-stall-ratio"))
+    heat = next(path for path in written.figures if path.name == "heat-01-stall-ratio.svg")
     text = heat.read_text()
     assert (">blocks.0.mlp<" in text, ">blocks.1.mlp<" in text) == (True, True)
     assert "highest on average in blocks.1.mlp, 0.9." in text
@@ -305,37 +205,6 @@ def test_formats_count_once_whatever_their_variants_and_grids_that_are_one_do_to
     assert first.text.startswith("With 2 formats compared no correlation is told: ")
 
 
-def test_probes_that_diverged_are_in_the_section_on_failures(report: Report, made: Any) -> None:
-    cells = [made(seed=1), made(rate=3.0, loss=None, role="probe")]
-    written = report(cells)
-    failures = section(written.page, "failures")
-    assert "Diverged: 1 of 2 cells that ended, in the search for the largest stable rate." in failures
-    assert f"appeared first: {cells[1].name}: step 2, backward, blocks.0.attn.qkv." in failures
-    assert "e4m3 adamw 1 of 2 1 blocks.0.attn.qkv (1) 2 3" in failures
-    provenance = section(written.page, "provenance")
-    assert (
-        "1 cell only helped to find the largest stable rate and is in no comparison; of these 1 diverged." in provenance
-    )
-
-
-def test_losses_that_were_too_high_are_no_empty_table(write: Any, made: Any) -> None:
-    cells = [made(seed=1), made(seed=2, loss=None)]
-    directory = write(cells)
-    path = directory / cells[1].name / "records.jsonl"
-    lines = path.read_text().splitlines(keepends=True)
-    path.write_text("".join(line.replace('"NaN"', "99.0") for line in lines if '"broke"' not in line))
-    failures = section(write_report(directory).page, "failures")
-    assert (
-        "In no run that diverged did a number appear that is not finite: the loss was too high for too long."
-        in failures
-    )
-    assert "diverged loss too high steps rates e4m3 adamw 1 of 2 1 4 0.1" in failures
-    path.write_text("".join(line for line in lines if '"broke"' not in line))
-    failures = section(write_report(directory).page, "failures")
-    assert "No run that diverged recorded where a number that is not finite appeared first." in failures
-    assert "diverged place not recorded steps rates e4m3 adamw 1 of 2 1 4 0.1" in failures
-
-
 def test_perplexity_is_the_exponential_of_the_mean_loss_wherever_an_arm_has_one(report: Report, made: Any) -> None:
     cells = [made(optimizer=name, seed=s, loss=float(s)) for name in ("adamw", "grid") for s in (1, 2, 3)]
     told = section(report([*cells, *(made("bf16", seed=s, loss=s) for s in (1, 2, 3))]).page, "answer")
@@ -349,7 +218,9 @@ def test_captions_claim_nothing_that_one_seed_does_not_show(report: Report, made
     effects, losses = section(written.page, "summary"), section(written.page, "losses")
     assert "each dot is one pair of runs with the same seed; one pair has no interval. Right of" in effects
     assert [word for word in ("the bar", "other seeds", "is not evidence") if word in effects] == []
-    assert "one seed, so no mean, a ring" in losses and "one seed each, so there is no band" in losses
+    assert "one seed each, so there is no band" in losses
+    assert "One learning rate ended for each optimizer and format" in losses  # and nothing is drawn against it
+    assert [path.name for path in written.figures if path.name.startswith("rates")] == []
     assert "How to read it: training loss at the chosen learning rate" in losses
     assert "The training loss is shown, as not every run was evaluated 4 times." in losses
     assert section(written.page, "answer").count("No ranking") == 1
@@ -372,13 +243,6 @@ def test_a_long_training_loss_says_over_how_many_stretches_it_is_averaged(report
     assert "training loss, averaged over 41 stretches of the run, at the chosen" in losses
 
 
-@pytest.mark.parametrize("status", ["stopped", "crashed", "unfinished"])
-def test_cells_without_a_result_are_counted(report: Report, made: Any, page: Page, status: str) -> None:
-    written = report([made(), made(seed=2, status=status)])
-    sound(page(written.page))
-    assert f"2 cells: 1 finished and 1 {status}." in section(written.page, "provenance")
-
-
 def test_a_study_of_fp32_alone_misses_no_fp32_to_compare_with(report: Report, made: Any) -> None:
     losses = section(report([made(None, seed=seed) for seed in (1, 2)]).page, "losses")
     assert "no run in bf16 or fp32 to compare with" not in losses
@@ -398,3 +262,12 @@ def test_a_rate_that_one_seed_tried_is_off_the_line_of_the_others(report: Report
     losses = section(report([*cells, made(rate=0.05, seed=1, loss=1.0)]).page, "losses")
     assert "Rates that fewer seeds tried are open marks, off the line." in losses
     assert "are open marks" not in section(report(cells, place="all").page, "losses")
+
+
+def test_diverged_runs_are_counted_and_marked(whole: Written) -> None:
+    written = whole
+    failures = section(written.page, "failures")
+    assert "Diverged, over all rates and seeds: e5m2 3 of 18; never: e4m3, bf16 and fp32." in failures
+    assert "blocks.0.attn.qkv (3)" in failures
+    rates = next(path for path in written.figures if path.name.startswith("rates") and "e5m2" in path.name)
+    assert ">3/3<" in rates.read_text()

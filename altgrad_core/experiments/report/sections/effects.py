@@ -6,12 +6,14 @@ from collections.abc import Sequence
 
 from altgrad_core.experiments.evidence.arms import FEWEST_SEEDS, Arm
 from altgrad_core.experiments.evidence.effects import Effect
+from altgrad_core.experiments.evidence.power import equivalence_p
 from altgrad_core.experiments.figures.forest import ForestRow, forest
 from altgrad_core.experiments.report.blocks import Block, Gallery, Panel, Section, Text, TextTable, file_name, table_of
 from altgrad_core.experiments.report.view import View
 from altgrad_core.experiments.study.interval import Interval
-from altgrad_core.experiments.study.wording import count
+from altgrad_core.experiments.study.wording import count, decimals
 
+ALPHA = 0.05
 NAME, TITLE = "effects", "Effect against the baseline"
 COLUMNS = (
     "format", "variant", "optimizer", "pairs", "effect", "95 % interval (BCa)", "95 % interval (t)",
@@ -29,7 +31,7 @@ def effects_section(view: View) -> Section:
     if silent := [effect for effect in found if not effect.differences]:
         names = ", ".join(f"{effect.optimizer} in {effect.format}" for effect in silent)
         blocks.append(Text(f"No pair of runs ended for {names}, so there is no effect to show.", "gap"))
-    blocks.append(_table(found, view.study.unit))
+    blocks.append(_table(view, found))
     return Section(NAME, TITLE, tuple(blocks))
 
 
@@ -121,24 +123,33 @@ def _both(effect: Effect) -> list[Arm]:
     return [arm for arm in (effect.arm, effect.against) if arm is not None]
 
 
-def _table(found: Sequence[Effect], unit: str) -> TextTable:
+def verdict(view: View, effect: Effect) -> str:
+    """What an effect is judged to be; `not judged` where it has too few seeds or rates."""
+    if effect.lacks:
+        return f"not judged ({count(len(effect.differences), 'seed')})"
+    margin = view.study.margin
+    p = None if margin is None else equivalence_p(effect.differences, margin)
+    if p is not None and p < ALPHA:
+        return f"equivalent within {margin:g}"
+    return effect.verdict
+
+
+def _table(view: View, found: Sequence[Effect]) -> TextTable:
     is_said = all(effect.lacks for effect in found)  # by the first sentence of the page
-    rows = [
-        (
-            effect.format, effect.variant, effect.optimizer, len(effect.differences), _signed(effect.mean),
-            _interval(effect.interval), _interval(effect.student), effect.p, effect.p_adjusted, effect.verdict,
-            "; ".join(text for text in effect.caution if not (is_said and text in effect.lacks)),
-        )
-        for effect in found
-    ]  # fmt: skip
-    return table_of(
-        COLUMNS, rows, f"Effects: the baseline's loss less the optimizer's, in {unit}; above zero it helps."
-    )
+    rows = []
+    for effect in found:
+        digits = decimals(effect.interval)
+        mean = None if effect.mean is None else f"{effect.mean:+.{digits}f}"
+        caution = "; ".join(text for text in effect.caution if not (is_said and text in effect.lacks))
+        rows.append((
+            effect.format, effect.variant, effect.optimizer, len(effect.differences), mean,
+            between(effect.interval, digits), between(effect.student, digits), effect.p, effect.p_adjusted,
+            verdict(view, effect), caution,
+        ))  # fmt: skip
+    told = f"Effects: the baseline's loss less the optimizer's, in {view.study.unit}; above zero it helps."
+    return table_of(COLUMNS, rows, told)
 
 
-def _signed(value: float | None) -> str | None:
-    return None if value is None else f"{value:+.4f}"
-
-
-def _interval(interval: Interval | None) -> str | None:
-    return None if interval is None else f"{interval.low:+.4f} to {interval.high:+.4f}"
+def between(interval: Interval | None, digits: int) -> str | None:
+    """`+0.010 to +0.031`, with so many decimals."""
+    return None if interval is None else f"{interval.low:+.{digits}f} to {interval.high:+.{digits}f}"

@@ -53,8 +53,9 @@ def layers_section(view: View) -> Section:
 
 
 def _has_several(table: Means) -> bool:
-    """Whether there are different values, so that the table shows more than the sentence."""
-    return len({value for row in table.values() for value in row.values()}) > 1
+    """Whether there are several formats and different values, so that the table shows more than the sentence."""
+    formats = {name for row in table.values() for name in row}
+    return len(formats) > 1 and len({value for row in table.values() for value in row.values()}) > 1
 
 
 Means = dict[str, dict[str, float]]  # layer type -> format of the operand -> mean

@@ -138,6 +138,12 @@ def _sweeps(view: View) -> list[Block]:
             drawn.append((place, sweeps, levels))
     if not drawn:
         return [Text("No cell has ended with a learning rate, so there is no sensitivity to show.", "gap")]
+    if all(len(sweep.tried) == 1 for _, sweeps, _ in drawn for sweep in sweeps):
+        gap = (
+            "One learning rate ended for each optimizer and format, so how much its choice matters cannot be seen: give the "
+            "matrix several rates."
+        )
+        return [Text(gap, "gap")]
     limits = sweep_limits(
         [s for _, sweeps, _ in drawn for s in sweeps], [lv for _, _, levels in drawn for lv in levels]
     )

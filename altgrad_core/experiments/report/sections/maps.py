@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from altgrad_core.contracts.reading import Reading
 from altgrad_core.experiments.evidence.arms import Arm
 from altgrad_core.experiments.evidence.layers import operand_format, role_of
-from altgrad_core.experiments.figures.heat import layer_by_step
+from altgrad_core.experiments.figures.heat import HeatMap, layers_by_step
 from altgrad_core.experiments.report.blocks import Block, Gallery, Panel, Text, file_name
 from altgrad_core.experiments.report.traces import Trace, traces
 from altgrad_core.experiments.report.view import View, mean
 from altgrad_core.experiments.study.study import Result
-from altgrad_core.experiments.study.wording import few, sentence, size
+from altgrad_core.experiments.study.wording import few, listed, sentence, size
+from altgrad_core.text import plural
 
 MOST_MAPS = 24
 
@@ -20,7 +21,7 @@ Seen = tuple[Arm, Result, Trace]
 
 
 def maps_blocks(view: View) -> list[Block]:
-    """For each reading a heat map per arm, of its first seed at the chosen rate."""
+    """For each reading a figure with a heat map per arm, of its first seed at the chosen rate."""
     shown: dict[str, list[Seen]] = {}
     readings = view.analysis.readings("heat")
     for arm in [arm for place in view.places for arm in place.arms][:MOST_MAPS]:
@@ -31,45 +32,45 @@ def maps_blocks(view: View) -> list[Block]:
                 shown.setdefault(reading, []).append((arm, cell, trace))
     blocks: list[Block] = []
     for heat in (reading for reading in readings if reading.name in shown):
-        is_first = not any(isinstance(block, Gallery) for block in blocks)
-        blocks += _maps(view, heat, shown[heat.name], is_open=is_first)
+        number = 1 + sum(isinstance(block, Gallery) for block in blocks)
+        blocks += _maps(view, heat, shown[heat.name], number)
     if not blocks:
         gap = "No reading by layer and step was recorded for heat maps: add a monitor of layers to the manifest."
         return [Text(gap, "gap")]
     return blocks
 
 
-def _maps(view: View, reading: Reading, found: Sequence[Seen], *, is_open: bool) -> list[Block]:
+def _maps(view: View, reading: Reading, found: Sequence[Seen], number: int) -> list[Block]:
+    """The figure of one reading, the `number`-th of the section; only the first is open."""
     what = reading.label
     ranges = [trace.range for _, _, trace in found if trace.range]
     low, high = min(least for least, _ in ranges), max(most for _, most in ranges)
     if low == high:
         return [Text(sentence(f"{what} ({reading.name}): {size(low)} in every layer at every step that was looked at"))]
-    panels = []
-    for number, (arm, cell, trace) in enumerate(found, 1):
-        name, alt = (
-            file_name(f"heat-{reading.name}", number, f"{arm.format}-{arm.optimizer}"),
-            _heat_alt(what, arm, cell, trace),
-        )
-        svg = layer_by_step(
-            trace.values, layers=trace.layers, steps=trace.steps, limits=(low, high), unit=reading.name,
-            title=_title(view, arm, role_of(reading.name)), name=name, label=alt,
-        )  # fmt: skip
-        panels.append(Panel(name, svg, alt))
+    maps = [
+        HeatMap(f"{arm.optimizer} in {view.title(arm.format, arm.variant)}", trace.layers, trace.steps, trace.values)
+        for arm, _, trace in found
+    ]
+    name = file_name("heat", number, reading.name)
+    alt = " ".join(_heat_alt(what, arm, cell, trace) for arm, cell, trace in found)
+    svg = layers_by_step(maps, limits=(low, high), what=f"{what} ({reading.name})", name=name, label=alt)
     seeds = dict.fromkeys(f"{cell.seed}" for _, cell, _ in found)
     caption = (
         f"How to read it: {what} ({reading.name}) by layer, from the first on top, and by step; all panels share one scale of "
         f"colours, {size(low)} to {size(high)}. One run each, at the chosen rate (seed {few(list(seeds))})."
+        f"{_operands(view, found, role_of(reading.name))}"
     )
-    return [Gallery(tuple(panels), caption, "" if is_open else f"Heat maps of {what} ({len(panels)})")]
+    return [Gallery((Panel(name, svg, alt),), caption, "" if number == 1 else f"Heat maps of {what}")]
 
 
-def _title(view: View, arm: Arm, role: str) -> str:
-    """The optimizer, and the format of the operand that the reading is of where that is not the one in the label."""
-    told = view.title(arm.format, arm.variant)
-    own = operand_format(view.study, role, format=arm.format, variant=arm.variant)
-    is_in_label = own in arm.format.split("/") or role == "weight"
-    return f"{arm.optimizer} in {told}" if is_in_label else f"{arm.optimizer}, {role}s {own}, weights {told}"
+def _operands(view: View, found: Sequence[Seen], role: str) -> str:
+    """The formats of the operand that a reading is of, where that is not the one in the titles."""
+    places = dict.fromkeys((arm.format, arm.variant) for arm, _, _ in found)
+    own = {(f, v): operand_format(view.study, role, format=f, variant=v) for f, v in places}
+    if role == "weight" or all(name in format.split("/") for (format, _), name in own.items()):
+        return ""
+    names = list(dict.fromkeys(own.values()))
+    return f" Formats of the {plural(role)}: {listed(names) if len(names) > 1 else names[0] + ' throughout'}."
 
 
 def _heat_alt(what: str, arm: Arm, cell: Result, trace: Trace) -> str:

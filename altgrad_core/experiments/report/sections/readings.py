@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from altgrad_core.contracts.reading import Reading
 from altgrad_core.experiments.evidence.arms import Arm
 from altgrad_core.experiments.figures.curves import Curve, limits_of, loss_curves
+from altgrad_core.experiments.figures.palette import colours_of
 from altgrad_core.experiments.report.blocks import Block, Gallery, Panel, file_name, table_of
 from altgrad_core.experiments.report.traces import Trace, traces
 from altgrad_core.experiments.report.view import View, mean
@@ -39,6 +40,7 @@ def _run(view: View, arm: Arm) -> Result | None:
 def _panels(readings: Sequence[Reading], runs: Sequence[tuple[Arm, Result]]) -> list[Panel]:
     names = [reading.name for reading in readings]
     found = [(arm, traces(cell.records(), names)) for arm, cell in runs]
+    colours = colours_of(arm.label for arm, _ in runs)
     panels: list[Panel] = []
     for reading in readings:
         curves = [_curve(arm, by_name[reading.name]) for arm, by_name in found if reading.name in by_name]
@@ -50,7 +52,7 @@ def _panels(readings: Sequence[Reading], runs: Sequence[tuple[Arm, Result]]) -> 
             f"{reading.what} by step, mean over the layers.",
         )
         svg = loss_curves(
-            shown, limits=limits_of(shown, warm_up=0.0), colours={}, title=reading.name, name=name, label=alt,
+            shown, limits=limits_of(shown, warm_up=0.0), colours=colours, title=reading.name, name=name, label=alt,
             axis=reading.what,
         )  # fmt: skip
         panels.append(Panel(name, svg, alt))

@@ -7,14 +7,12 @@ from collections.abc import Sequence
 from altgrad_core.experiments.evidence.arms import Arm
 from altgrad_core.experiments.evidence.effects import Effect
 from altgrad_core.experiments.evidence.interactions import Interaction
-from altgrad_core.experiments.evidence.power import equivalence_p
 from altgrad_core.experiments.report.blocks import Block, TextTable, table_of
-from altgrad_core.experiments.report.sections.effects import forest_block
+from altgrad_core.experiments.report.sections.effects import between, forest_block, verdict
 from altgrad_core.experiments.report.sections.registration import registration_blocks
 from altgrad_core.experiments.report.view import View, mean
-from altgrad_core.experiments.study.wording import count, decimals
+from altgrad_core.experiments.study.wording import decimals
 
-ALPHA = 0.05
 MOST_CONTRASTS = 12
 
 
@@ -47,27 +45,22 @@ def answer_table(view: View) -> TextTable:
 
 def _row(view: View, arm: Arm, effect: Effect | None) -> tuple[object, ...]:
     loss, rate = mean(arm.losses.values()), None if arm.rate is None else f"{arm.rate:g}"
-    digits = decimals(None if effect is None else effect.interval)
+    digits = decimals(effect.interval) if effect is not None else _digits(view, arm)
     level = f"diverged ({arm.diverged} of {arm.of})" if loss is None else f"{loss:.{digits}f}"
     place = (arm.format, arm.variant, arm.optimizer, rate, level)
     if arm.optimizer == view.study.baseline and view.effects:
         return (*place, None, None, "baseline", None)
     if effect is None or effect.mean is None:
         return (*place, None, None, None, None)
-    interval = effect.interval
-    between = None if interval is None else f"{interval.low:+.{digits}f} to {interval.high:+.{digits}f}"
     power = None if effect.detectable is None else f"{effect.detectable:.{digits}f}"
-    return (*place, f"{effect.mean:+.{digits}f}", between, _verdict(view, effect), power)
+    gain = f"{effect.mean:+.{digits}f}"
+    return (*place, gain, between(effect.interval, digits), verdict(view, effect), power)
 
 
-def _verdict(view: View, effect: Effect) -> str:
-    if effect.lacks:
-        return f"not judged ({count(len(effect.differences), 'seed')})"
-    margin = view.study.margin
-    p = None if margin is None else equivalence_p(effect.differences, margin)
-    if p is not None and p < ALPHA:
-        return f"equivalent within {margin:g}"
-    return effect.verdict
+def _digits(view: View, arm: Arm) -> int:
+    """The decimals of a loss without an effect, such as the baseline's: as many as its most exact comparison has."""
+    beside = [e.interval for e in view.effects if (e.format, e.variant) == (arm.format, arm.variant) and e.interval]
+    return max(map(decimals, beside), default=decimals(None))
 
 
 def _contrasts(found: Sequence[Interaction], unit: str) -> TextTable:
@@ -87,9 +80,8 @@ def _contrasts(found: Sequence[Interaction], unit: str) -> TextTable:
 
 def _contrast(c: Interaction) -> tuple[object, ...]:
     digits = decimals(c.interval)
-    between = None if c.interval is None else f"{c.interval.low:+.{digits}f} to {c.interval.high:+.{digits}f}"
     power = None if c.detectable is None else f"{c.detectable:.{digits}f}"
     return (
-        c.optimizer, c.variant, c.format, c.other, f"{c.mean:+.{digits}f}", between, c.verdict, c.p_adjusted,
+        c.optimizer, c.variant, c.format, c.other, f"{c.mean:+.{digits}f}", between(c.interval, digits), c.verdict, c.p_adjusted,
         len(c.differences), power,
     )  # fmt: skip
