@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, seed, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -193,6 +193,7 @@ def _steps_of(examples: int, *, most: int, number: int) -> int:
         deadline=None,
         suppress_health_check=list(HealthCheck),
         database=None,
+        phases=(Phase.generate,),  # a sequence that fails is shown as it is: making it shorter takes minutes
     )
     machine.TestCase("runTest").runTest()
     return machine.checked[0]
