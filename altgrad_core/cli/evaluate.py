@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from altgrad_core.cli.options import JsonOption, NoImportsOption, SetOption
-from altgrad_core.text import cell
+from altgrad_core.text import as_bytes, cell
 
 if TYPE_CHECKING:
     from altgrad_core.running.evaluation.subject import Measured
@@ -127,6 +127,6 @@ def _write(path: Path, text: str) -> None:
     from altgrad_core.records.files import write_whole
 
     try:
-        write_whole(path, text.encode())
+        write_whole(path, as_bytes(text))
     except OSError as error:
         raise RunError(f"{path}: cannot be written: {error.strerror}") from None

@@ -11,6 +11,7 @@ import typer
 
 from altgrad_core.cli.terminal import say
 from altgrad_core.errors import ManifestError
+from altgrad_core.text import as_bytes
 
 SCHEMA_NAME = "altgrad.schema.json"
 
@@ -34,7 +35,7 @@ def init(
         raise ManifestError(f"{path}: there is no directory {path.absolute().parent}")
     text = (files("altgrad_core.cli") / "templates" / "init.toml").read_text("utf-8")
     write_whole(path.with_name(SCHEMA_NAME), schema_text().encode())
-    write_whole(path, text.replace("{path}", shlex.quote(str(path))).encode())
+    write_whole(path, as_bytes(text.replace("{path}", shlex.quote(str(path)))))
     say(
         f"{path}: a manifest to begin with\n{path.with_name(SCHEMA_NAME)}: for editors\nto train it: altgrad run {shlex.quote(str(path))}"
     )
