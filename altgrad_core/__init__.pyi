@@ -153,6 +153,12 @@ from .contracts.tracker import (
 from .contracts.tracker import (
     TrackerSpec as TrackerSpec,
 )
+from .contracts.width import (
+    Step as Step,
+)
+from .contracts.width import (
+    WidthScaling as WidthScaling,
+)
 from .errors import (
     AltgradError as AltgradError,
 )

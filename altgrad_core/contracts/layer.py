@@ -69,9 +69,12 @@ class LayerSpec(Options):
 
     Attributes:
         in_star: whether the pattern `*` alone means these layers too; others must be named.
+        in_last_star: whether a pattern that ends in a part `*`, such as `blocks.*`, means these layers too; others must be
+            named by their last part, such as `blocks.*.ln_1`.
     """
 
     in_star: ClassVar[bool] = True
+    in_last_star: ClassVar[bool] = True
 
     @abstractmethod
     def adapts(self, module: nn.Module) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pydantic import PositiveInt
@@ -10,9 +11,10 @@ from altgrad_core.contracts.options import Options
 from altgrad_core.errors import ManifestError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from altgrad_core.contracts.dataset import DataShape
+    from altgrad_core.contracts.task import Task
 
 
 class ModelSpec(Options):
@@ -44,3 +46,13 @@ class ModelSpec(Options):
             f'model.use: "{self.name}" predicts tokens alone, and this data set has examples of shape {shape.inputs} with '
             f"{shape.outputs} outputs; choose a model that has build_for, such as one for examples"
         )
+
+    def added_loss(self, task: Task) -> Callable[[Tensor], Tensor] | None:
+        """What is added to the training loss, a scalar made of the outputs of a micro-batch; None, as here: nothing.
+
+        Asked once, before training. Losses and metrics of validation are without it, so that they stay comparable.
+
+        Raises:
+            ManifestError: it makes no sense for this task.
+        """
+        return None

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from altgrad_core.contracts.options import Options
+from altgrad_core.contracts.width import Step
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,6 +40,17 @@ class OptimizerSpec(Options):
         The run sets `group["lr"]` before every step to `group["initial_lr"]` times the schedule. Random numbers come
         from torch's default generator, which the run seeds before every step from (seed, step).
         """
+
+    def width_power(self, step: Step) -> float | None:
+        """The power of the width with which a rate must go, so that a step changes activations alike at every width.
+
+        It is that of the maximal update parametrization (G. Yang et al., 2203.03466, table 8), of a model that marks its
+        modules with `WidthScaling`: 0 means that the rate stays. None, as here: not known, and such a model is refused.
+
+        Args:
+            step: which parameters are asked about.
+        """
+        return None
 
     def names_formats(self) -> Iterable[str]:
         """The formats it steps along by name; each must be installed and have a grid."""

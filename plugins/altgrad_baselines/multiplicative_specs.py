@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field, PositiveFloat
 
 from altgrad_baselines.matrices import matrices
-from altgrad_core import Geometry, OptimizerSpec
+from altgrad_core import Geometry, OptimizerSpec, Step
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,6 +38,10 @@ class Madam(OptimizerSpec):
     g_bound: PositiveFloat = 10.0
     p_scale: PositiveFloat = 3.0
     plain_lr: PositiveFloat = 1e-3
+
+    def width_power(self, step: Step) -> float:
+        """Matrices move in proportion to their elements, which in hidden ones are about width^(-1/2)."""
+        return -0.5 if step.is_hidden else 0.0
 
     def build(self, groups: list[dict[str, Any]], geometry: Mapping[Tensor, Geometry]) -> Optimizer:
         """A `Madam` optimizer; matrices and vectors stand in groups of their own."""
@@ -77,6 +81,10 @@ class LNSMadam(OptimizerSpec):
     base_factor: int = Field(default=2048, ge=1, le=2**20)  # float32 weights tell this many apart
     bits: int = Field(default=16, ge=2, le=32)
     plain_lr: PositiveFloat = 1e-3
+
+    def width_power(self, step: Step) -> float:
+        """Matrices move in proportion to their elements, which in hidden ones are about width^(-1/2)."""
+        return -0.5 if step.is_hidden else 0.0
 
     def build(self, groups: list[dict[str, Any]], geometry: Mapping[Tensor, Geometry]) -> Optimizer:
         """An `LNSMadam` optimizer; matrices and vectors stand in groups of their own."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 
-from altgrad_core import Geometry, OptimizerSpec
+from altgrad_core import Geometry, OptimizerSpec, Step
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,6 +24,10 @@ class AdamW(OptimizerSpec):
     beta2: float = Field(default=0.999, ge=0, lt=1)
     eps: PositiveFloat = 1e-8
     weight_decay: NonNegativeFloat = 0.01
+
+    def width_power(self, step: Step) -> float:
+        """As Adam: every element moves by about the rate, whatever its magnitude."""
+        return -1.0 if step.is_hidden else 0.0
 
     def build(self, groups: list[dict[str, Any]], geometry: Mapping[Tensor, Geometry]) -> Optimizer:
         """`torch.optim.AdamW`."""
@@ -55,6 +59,10 @@ class SGD(OptimizerSpec):
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov = true needs a momentum above 0")
         return self
+
+    def width_power(self, step: Step) -> float:
+        """As of SGD: gradients of all but hidden matrices fall with the width."""
+        return 0.0 if step.is_hidden else 1.0
 
     def build(self, groups: list[dict[str, Any]], geometry: Mapping[Tensor, Geometry]) -> Optimizer:
         """`torch.optim.SGD`."""
@@ -90,6 +98,10 @@ class LAMB(OptimizerSpec):
         if self.min_ratio > self.max_ratio:
             raise ValueError(f"min_ratio = {self.min_ratio:g} is above max_ratio = {self.max_ratio:g}")
         return self
+
+    def width_power(self, step: Step) -> float:
+        """The norm of a step is in proportion to that of the weights, whose elements are about width^(-1/2) in hidden matrices."""
+        return -0.5 if step.is_hidden else 0.0
 
     def build(self, groups: list[dict[str, Any]], geometry: Mapping[Tensor, Geometry]) -> Optimizer:
         """A `LAMB` optimizer."""

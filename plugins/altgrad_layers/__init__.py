@@ -12,11 +12,12 @@ from altgrad_layers.dot_product import DotProductAttention
 from altgrad_layers.embedding import Embedding, EmbeddingBag
 from altgrad_layers.experts import StackedExperts
 from altgrad_layers.linear import Conv1D, Linear
+from altgrad_layers.norm import LayerNorm
 from altgrad_layers.recurrent import Recurrent
 
 
 @hookimpl
 def altgrad_layers() -> Iterator[type[LayerSpec]]:
     """The kinds of this package."""
-    yield from (Linear, Conv1D, Conv, ConvTransposed, Embedding, EmbeddingBag, Bilinear)
+    yield from (Linear, Conv1D, Conv, ConvTransposed, Embedding, EmbeddingBag, Bilinear, LayerNorm)
     yield from (DotProductAttention, MultiheadAttention, StackedExperts, Recurrent)

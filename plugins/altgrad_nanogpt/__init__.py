@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 
-from altgrad_core import DataShape, ManifestError, ModelSpec, hookimpl
+from altgrad_core import DataShape, ManifestError, ModelSpec, NextToken, OneOf, Task, hookimpl
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from altgrad_nanogpt.model import GPT
 
 
@@ -26,6 +29,12 @@ class NanoGPT(ModelSpec):
         dropout: the probability of dropping an activation in training.
         bias: whether linear layers of the blocks and norms add a bias.
         tied: whether `lm_head` and the token embedding share one weight.
+        qk_norm: normalize queries and keys over the dimension of a head, with a weight each (`attn.q_norm`, `attn.k_norm`), as in
+            M. Wortsman et al., "Small-scale proxies for large-scale Transformer training instabilities", 2309.14322.
+        z_loss: the coefficient of the mean squared log of the partition function of the softmax, which is added to the
+            training loss alone (2309.14322 takes 1e-4). Validation losses are without it.
+        base_width: parametrize for rates that transfer over widths: they are meant for this n_embd, where nothing changes.
+            See `altgrad_nanogpt.width`.
     """
 
     name: ClassVar = "nanogpt"
@@ -35,6 +44,9 @@ class NanoGPT(ModelSpec):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     bias: bool = False
     tied: bool = True
+    qk_norm: bool = False
+    z_loss: NonNegativeFloat = 0.0
+    base_width: PositiveInt | None = None
 
     @model_validator(mode="after")
     def _heads_divide_the_width(self) -> NanoGPT:
@@ -44,6 +56,22 @@ class NanoGPT(ModelSpec):
                 + " or ".join(str(heads) for heads in _nearest_divisors(self.n_embd, self.n_head))
             )
         return self
+
+    def added_loss(self, task: Task) -> Callable[[Tensor], Tensor] | None:
+        """The z-loss.
+
+        Raises:
+            ManifestError: the task has no softmax over the outputs.
+        """
+        if not self.z_loss:
+            return None
+        if not isinstance(task, NextToken | OneOf):
+            raise ManifestError(
+                f'model.z_loss: it is of a softmax over the outputs, and the task "{task.name}" has none; leave it out'
+            )
+        from altgrad_nanogpt.z_loss import z_loss
+
+        return partial(z_loss, coefficient=self.z_loss)
 
     def build(self, vocabulary: int) -> GPT:
         """A module from tokens, int64 of shape (batch, time), to logits, shape (batch, time, vocabulary)."""

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from altgrad_nanogpt.width import attention_scale, mark
+
 if TYPE_CHECKING:
     from altgrad_nanogpt import NanoGPT
 
@@ -25,12 +27,17 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width, bias=options.bias)
         self.c_proj = nn.Linear(width, width, bias=options.bias)
         self.drop = nn.Dropout(options.dropout)
+        self.scale = None if options.base_width is None else attention_scale(width, options.base_width, options.n_head)
+        self.q_norm = nn.LayerNorm(width // self.heads, bias=options.bias) if options.qk_norm else None
+        self.k_norm = nn.LayerNorm(width // self.heads, bias=options.bias) if options.qk_norm else None
 
     def forward(self, x: Tensor) -> Tensor:
         """From and to shape (batch, time, width)."""
         q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self.qkv(x).chunk(3, dim=-1))
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = self.q_norm(q), self.k_norm(k)
         dropout = self.dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)
+        mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True, scale=self.scale)
         return self.drop(self.c_proj(mixed.transpose(1, 2).flatten(-2)))
 
 
@@ -78,14 +85,17 @@ class GPT(nn.Module):
         self.lm_head = nn.Linear(width, vocabulary, bias=False)
         if options.tied:
             self.lm_head.weight = self.wte.weight
+        self.width_ratio = 1.0 if options.base_width is None else width / options.base_width
         _initialize(self)
+        if self.width_ratio != 1.0:
+            mark(self, self.width_ratio)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits, shape (batch, time, vocabulary), of tokens, int64 of shape (batch, time)."""
         return self.lm_head(self.states(tokens))
 
     def states(self, tokens: Tensor) -> Tensor:
-        """What the last norm gives, shape (batch, time, width).
+        """What the last norm gives, shape (batch, time, width), times the multiplier of the outputs.
 
         Raises:
             ValueError: the sequence is longer than the model has positions.
@@ -98,7 +108,8 @@ class GPT(nn.Module):
         x = self.drop(self.wte(tokens) + self.wpe(torch.arange(time, device=tokens.device)))
         for block in self.blocks:
             x = block(x)
-        return self.ln_f(x)
+        x = self.ln_f(x)
+        return x if self.width_ratio == 1.0 else x / self.width_ratio
 
 
 class Classifier(GPT):
@@ -120,10 +131,15 @@ class Classifier(GPT):
 
 
 def _initialize(model: GPT) -> None:
-    """GPT-2's: normal with 0.02, less for what adds to the residual stream, so that its variance stays near 1."""
-    residual_std = INIT_STD / math.sqrt(2 * len(model.blocks))
+    """GPT-2's: normal with 0.02, less for what adds to the residual stream, so that its variance stays near 1.
+
+    Of hidden matrices less with the width, where a base width is given; see `altgrad_nanogpt.width`.
+    """
+    hidden_std = INIT_STD / math.sqrt(model.width_ratio)
+    residual_std = hidden_std / math.sqrt(2 * len(model.blocks))
     for path, module in model.named_modules():
         if isinstance(module, nn.Linear | nn.Embedding):
-            nn.init.normal_(module.weight, std=residual_std if path.endswith("c_proj") else INIT_STD)
+            own = hidden_std if path.startswith("blocks.") else INIT_STD
+            nn.init.normal_(module.weight, std=residual_std if path.endswith("c_proj") else own)
         if isinstance(module, nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)

@@ -56,6 +56,9 @@ CASES: dict[str, tuple[str, Callable[[], nn.Module], Callable[[nn.Module], Tenso
     "transposed 3d": ("conv-transposed", lambda: nn.ConvTranspose3d(2, 3, 2), on(1, 2, 3, 3, 3)),
     "embedding": ("embedding", lambda: nn.Embedding(7, 4, padding_idx=0), lambda m: m(TOKENS)),
     "embedding bag": ("embedding-bag", lambda: nn.EmbeddingBag(7, 4, mode="sum"), lambda m: m(TOKENS)),
+    "layer norm": ("layer-norm", lambda: nn.LayerNorm(6), on(2, 3, 6)),
+    "layer norm of two dimensions": ("layer-norm", lambda: nn.LayerNorm((3, 6), bias=False), on(2, 3, 6)),
+    "rms norm": ("layer-norm", lambda: nn.RMSNorm(6, eps=1e-3), on(2, 3, 6)),
     "bilinear": ("bilinear", lambda: nn.Bilinear(3, 4, 5), lambda m: m(torch.ones(2, 3) / 3, torch.ones(2, 4) / 7)),
     "attention": ("multihead-attention", lambda: nn.MultiheadAttention(8, 2), attended((4, 2, 8), (4, 2, 8))),
     "attention, masked": (

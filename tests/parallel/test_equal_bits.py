@@ -37,6 +37,9 @@ n_head = 2
 n_embd = 8
 block_size = 8
 dropout = 0.1
+qk_norm = true
+z_loss = 0.01
+base_width = 4
 
 [data]
 use = "synthetic"

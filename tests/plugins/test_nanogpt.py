@@ -82,6 +82,24 @@ def test_attention_is_what_its_formula_says():
     torch.testing.assert_close(attention(x)[0], expected)
 
 
+def test_queries_and_keys_are_normalized_over_the_head_dimension():
+    model = build(qk_norm=True)
+    attention, x = model.blocks[0].attn, torch.randn(1, 4, 16)
+    with torch.no_grad():
+        for norm in (attention.q_norm, attention.k_norm):
+            norm.weight.copy_(torch.rand(8) + 0.5)
+    q, k, v = attention.qkv(x)[0].split(16, dim=-1)
+    heads = []
+    for columns in (slice(0, 8), slice(8, 16)):
+        parts = []
+        for part, norm in ((q[:, columns], attention.q_norm), (k[:, columns], attention.k_norm)):
+            centred = part - part.mean(-1, keepdim=True)
+            parts.append(centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt() * norm.weight)
+        scores = (parts[0] @ parts[1].T / math.sqrt(8)).masked_fill(torch.ones(4, 4).triu(1).bool(), -math.inf)
+        heads.append(scores.softmax(-1) @ v[:, columns])
+    torch.testing.assert_close(attention(x)[0], attention.c_proj(torch.cat(heads, -1)))
+
+
 def test_the_loss_begins_near_that_of_guessing():
     model = build(256, n_embd=128, n_layer=4, n_head=4, block_size=64)
     tokens = torch.randint(256, (8, 65))
@@ -153,4 +171,7 @@ def test_options_have_the_documented_defaults():
         "dropout": 0.0,
         "bias": False,
         "tied": True,
+        "qk_norm": False,
+        "z_loss": 0.0,
+        "base_width": None,
     }

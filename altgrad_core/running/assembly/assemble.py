@@ -54,6 +54,7 @@ def assemble(
     batches = build_batches(resolved, data)
     doing(f"building the model: {resolved.model.name}")
     model = build_model(resolved, data).to(device)
+    added_loss = located(resolved, ("model",), lambda: resolved.model.added_loss(data.task))
     _check_patterns(resolved, model)
     check_outputs(resolved, model, batches.validation(1)[0][0][:1].to(device), data.task)
     plan = located(resolved, ("recipe",), lambda: _plan(resolved, model))
@@ -73,6 +74,7 @@ def assemble(
         monitors=tuple(monitor.model_copy(deep=True) for monitor in resolved.monitors),
         interventions=tuple(intervention.model_copy(deep=True) for intervention in resolved.interventions),
         processes=processes,
+        added_loss=added_loss,
     )
 
 

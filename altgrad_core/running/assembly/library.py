@@ -27,6 +27,7 @@ from altgrad_core.running.assembly.groups import Group, shares
 from altgrad_core.running.assembly.imported_optimizer import imported_optimizer
 from altgrad_core.running.assembly.sharded_trial import refuse_unshardable
 from altgrad_core.running.assembly.step_seed import seed_steps
+from altgrad_core.running.assembly.widths import parameter_groups, scale_rates
 from altgrad_core.running.model.param import Param
 from altgrad_core.running.model.plan import Plan
 from altgrad_core.running.model.recipe import Rule
@@ -129,19 +130,19 @@ def _spec(name: str, options: dict[str, Any]) -> OptimizerSpec:
 
 
 def build(spec: OptimizerSpec, params: Sequence[Param]) -> Optimizer:
-    """The optimizer of a spec; `initial_lr` is set in every group, vectors get no weight decay."""
+    """The optimizer of a spec; `initial_lr` is set in every group.
+
+    Raises:
+        ManifestError: the model needs rates that go with its width, and the optimizer does not say how.
+    """
     geometry: dict[Tensor, Geometry] = {param.tensor: param.geometry for param in params if param.geometry is not None}
-    trained = [param.tensor for param in params if param.tensor.requires_grad]
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in trained if p.dim() >= 2]},
-        {"params": [p for p in trained if p.dim() < 2], "weight_decay": 0.0},
-    ]
     refuse_unshardable(spec, params)
-    optimizer = spec.build([group for group in groups if group["params"]], geometry)
+    optimizer = spec.build(parameter_groups(params), geometry)
     if not isinstance(optimizer, Optimizer):
         raise PluginError(f'optimizer "{spec.name}": build returned {optimizer!r}; expected a torch.optim.Optimizer')
     for group in optimizer.param_groups:
         group.setdefault("initial_lr", group["lr"])
+    scale_rates(optimizer, spec, params)
     return make_copyable(optimizer)
 
 

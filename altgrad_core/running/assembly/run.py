@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from altgrad_core.contracts.dataset import ExampleData, TokenData
@@ -64,7 +65,11 @@ class Progress:
 
 @dataclass
 class Run:
-    """An assembled run. Its parts are ordinary objects; the loop calls them in order."""
+    """An assembled run. Its parts are ordinary objects; the loop calls them in order.
+
+    Attributes:
+        added_loss: what the model adds to the training loss, made of its outputs; see `ModelSpec.added_loss`.
+    """
 
     resolved: Resolved
     model: nn.Module
@@ -77,6 +82,7 @@ class Run:
     interventions: tuple[Intervention, ...]
     progress: Progress = field(default_factory=Progress)
     processes: Processes = ALONE
+    added_loss: Callable[[Tensor], Tensor] | None = None
     freezing: Freezing = field(init=False)
 
     def __post_init__(self) -> None:

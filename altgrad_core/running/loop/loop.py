@@ -133,7 +133,8 @@ class Loop:
 
     def _loss(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         outputs = self.run.model(inputs.to(self.run.device))
-        return self.run.data.task.loss(outputs, targets.to(self.run.device))
+        loss = self.run.data.task.loss(outputs, targets.to(self.run.device))
+        return loss if self.run.added_loss is None else loss + self.run.added_loss(outputs)
 
     def _note_nonfinite(self, step: int) -> None:
         """Find out, once a run, what is not finite first, while the weights are still those of the pass."""

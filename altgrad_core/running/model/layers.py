@@ -51,9 +51,11 @@ class Layer:
         return (*self.product.roles, *(MOMENTS if isinstance(self.weight, nn.Parameter) else ()))
 
     def is_selected(self, pattern: str) -> bool:
-        """Whether a rule with this pattern means this layer: `*` leaves out kinds that must be named."""
+        """Whether a rule with this pattern means this layer: `*` and `blocks.*` leave out kinds that must be named."""
         parts = [part.strip() for part in pattern.split("|")]
         meant = [part for part in parts if part != "*" or self.spec.in_star]
+        if not self.spec.in_last_star:
+            meant = [part for part in meant if part.rpartition(".")[2] != "*"]
         return any(matches(part, path) for part in meant for path in self.paths)
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
+from altgrad_core.contracts.width import WidthScaling
 from altgrad_core.numerics.geometry import Geometry
 from altgrad_core.running.model.moment import Moment
+from altgrad_core.running.model.width import widths_of
 
 
 class Param(NamedTuple):
@@ -18,6 +21,7 @@ class Param(NamedTuple):
         geometry: the live grid of its values, or None where it is not quantized.
         aliases: its other paths, where layers share it.
         moment: where the training of its plan stands; it names the random stream of an optimizer's step.
+        width: what its model says of how its rate goes with the width; None: nothing.
     """
 
     path: str
@@ -25,8 +29,20 @@ class Param(NamedTuple):
     geometry: Geometry | None
     aliases: tuple[str, ...] = ()
     moment: Moment | None = None
+    width: WidthScaling | None = None
 
     @property
     def layers(self) -> tuple[str, ...]:
         """The paths of the layers that have it."""
         return tuple(path.rpartition(".")[0] for path in (self.path, *self.aliases))
+
+
+def params_of(model: nn.Module, geometry: Mapping[Tensor, Geometry], moment: Moment) -> list[Param]:
+    """All parameters of a model, each once."""
+    paths: dict[nn.Parameter, list[str]] = {}
+    for path, tensor in model.named_parameters(remove_duplicate=False):
+        paths.setdefault(tensor, []).append(path)
+    widths = widths_of(model)
+    return [
+        Param(path, p, geometry.get(p), tuple(aliases), moment, widths.get(p)) for p, (path, *aliases) in paths.items()
+    ]

@@ -30,7 +30,7 @@ from altgrad_core.running.model.operand import Operand
 from altgrad_core.running.model.optimizer_state import round_moments
 from altgrad_core.running.model.own_weights import bake as bake_weights
 from altgrad_core.running.model.own_weights import left_out, own_weights
-from altgrad_core.running.model.param import Param
+from altgrad_core.running.model.param import Param, params_of
 from altgrad_core.running.model.quantized_file import write_quantized, written_recipe
 from altgrad_core.running.model.recipe import Rule, assign
 from altgrad_core.running.model.replicas import reduce_seen
@@ -125,11 +125,7 @@ class Plan:
 
     def params(self) -> list[Param]:
         """All parameters of the model, each once."""
-        geometry = self.geometry()
-        paths: dict[nn.Parameter, list[str]] = {}
-        for path, tensor in self.model.named_parameters(remove_duplicate=False):
-            paths.setdefault(tensor, []).append(path)
-        return [Param(path, p, geometry.get(p), tuple(aliases), self.moment) for p, (path, *aliases) in paths.items()]
+        return params_of(self.model, self.geometry(), self.moment)
 
     def geometry(self) -> dict[Tensor, Geometry]:
         """The live grid of every quantized weight.
