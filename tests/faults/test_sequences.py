@@ -147,7 +147,13 @@ class Attacks(RuleBasedStateMachine):
         except AltgradError:
             return
         if self._directory(name).is_finished and name not in self.finished:
-            self.finished[name] = files_in(self.folder / name)
+            self.finished[name] = self._own_files(name)
+
+    def _own_files(self, name: str) -> dict[str, bytes]:
+        """What the run wrote; not the report of one that was here before, which the next report replaces."""
+        directory = self._directory(name)
+        own = {path.name for path in (*directory.files, directory.checkpoints)}
+        return {file: content for file, content in files_in(directory.path).items() if Path(file).parts[0] in own}
 
     def _known_no_more(self, name: str) -> None:
         self.finished.pop(name, None)
