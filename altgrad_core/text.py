@@ -19,6 +19,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c in "\n\t " else _escaped(c) for c in text)
 
 
+def as_bytes(text: str) -> bytes:
+    """`text` as UTF-8 for a file. Half a surrogate pair, as which Python reads a byte of a file name that is no UTF-8, is an escape."""
+    return text.encode(errors="backslashreplace")
+
+
 def cell(value: object) -> object:
     """A value as a cell of CSV: empty for None, and text that a spreadsheet would take for a formula behind a `'`."""
     if value is None:

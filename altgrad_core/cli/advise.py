@@ -44,6 +44,7 @@ def advise(
     from altgrad_core.errors import AltgradError, ManifestError
     from altgrad_core.experiments.advice.page import sentence
     from altgrad_core.experiments.advice.write import write_advice
+    from altgrad_core.records.output_place import check_output_place
     from altgrad_core.records.record import encode_record
     from altgrad_core.registry.registry import installed
     from altgrad_core.running.evaluation.advice import FORMATS, GRANULARITIES, Choices, asking, candidates_of
@@ -51,6 +52,11 @@ def advise(
     from altgrad_core.running.evaluation.targets import target as find
     from altgrad_core.running.model.bits import FORWARD
 
+    check_output_place(out)
+    if out.suffix == ".html":
+        raise ManifestError(
+            f"--out {out}: is where the page would go; name a file for the recipe, such as advised.toml"
+        )
     if (bits is None) == (loss_above is None):
         raise ManifestError("give one budget: --bits 6, or --loss-above 0.01")
     try:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from altgrad_core.cli.options import JsonOption, NoImportsOption, SetOption
-from altgrad_core.text import cell
+from altgrad_core.text import as_bytes, cell
 
 if TYPE_CHECKING:
     from altgrad_core.running.evaluation.subject import Measured
@@ -46,11 +46,14 @@ def evaluate(
 ) -> None:
     """Measure TARGET unquantized and under every recipe, without training: loss, metrics, bits, errors of layers."""
     from altgrad_core.errors import ManifestError
+    from altgrad_core.records.output_place import check_output_place
     from altgrad_core.records.record import encode_record
     from altgrad_core.registry.registry import installed
     from altgrad_core.running.evaluation.targets import recipe_of
     from altgrad_core.running.evaluation.targets import target as find
 
+    if csv is not None:
+        check_output_place(csv, option="--csv")
     subject, own = find(
         target, installed(), settings=set or (), batches=batches, calibrate=calibrate, imports=not no_imports
     )
@@ -126,6 +129,6 @@ def _write(path: Path, text: str) -> None:
     from altgrad_core.records.files import write_whole
 
     try:
-        write_whole(path, text.encode())
+        write_whole(path, as_bytes(text))
     except OSError as error:
         raise RunError(f"{path}: cannot be written: {error.strerror}") from None

@@ -23,7 +23,8 @@ def export(
     """Write the model of the newest whole checkpoint of RUN_DIR: codes and scales."""
     from altgrad_core.errors import ManifestError, RunError
     from altgrad_core.manifest.load import load_manifest
-    from altgrad_core.records.directory import RunDirectory
+    from altgrad_core.records.directory import CELLS, RunDirectory
+    from altgrad_core.records.output_place import check_output_place
     from altgrad_core.registry.registry import installed
     from altgrad_core.running.assembly.assemble import assemble
     from altgrad_core.running.assembly.import_path import refuse_imports
@@ -32,7 +33,10 @@ def export(
     from altgrad_core.running.state.checkpoint import newest_checkpoint
     from altgrad_core.running.state.trained_with import refuse_another_manifest
 
+    check_output_place(out)
     directory = RunDirectory(run_dir)
+    if (run_dir / CELLS).exists():
+        raise ManifestError(f"{run_dir}: is a study of many runs; name one of them")
     if not directory.is_begun:
         raise ManifestError(f"{run_dir}: no run has been started here; start one with: altgrad run MANIFEST")
     source = load_manifest(directory.resolved)

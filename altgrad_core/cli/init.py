@@ -11,6 +11,7 @@ import typer
 
 from altgrad_core.cli.terminal import say
 from altgrad_core.errors import ManifestError
+from altgrad_core.text import as_bytes
 
 SCHEMA_NAME = "altgrad.schema.json"
 
@@ -22,17 +23,19 @@ def init(
     """Write a commented manifest that runs as it is, and beside it the schema by which editors complete it."""
     from altgrad_core.cli.schema import schema_text
     from altgrad_core.records.files import write_whole
+    from altgrad_core.records.output_place import check_output_place
 
     path = path / "altgrad.toml" if path.is_dir() else path
     if path.suffix != ".toml":
         raise ManifestError(f'{path}: the manifest is written as TOML; expected a name such as "{path.stem}.toml"')
     if path.exists() and not force:
         raise ManifestError(f"{path}: exists; --force replaces it, and altgrad init OTHER.toml leaves it alone")
+    check_output_place(path, option="PATH")
     if not path.absolute().parent.is_dir():
         raise ManifestError(f"{path}: there is no directory {path.absolute().parent}")
     text = (files("altgrad_core.cli") / "templates" / "init.toml").read_text("utf-8")
     write_whole(path.with_name(SCHEMA_NAME), schema_text().encode())
-    write_whole(path, text.replace("{path}", shlex.quote(str(path))).encode())
+    write_whole(path, as_bytes(text.replace("{path}", shlex.quote(str(path)))))
     say(
         f"{path}: a manifest to begin with\n{path.with_name(SCHEMA_NAME)}: for editors\nto train it: altgrad run {shlex.quote(str(path))}"
     )

@@ -20,7 +20,9 @@ def schema(
         print(text, end="")
         return
     from altgrad_core.records.files import write_whole
+    from altgrad_core.records.output_place import check_output_place
 
+    check_output_place(out)
     write_whole(out, text.encode())
     say(f"{out}: JSON Schema of manifests; name it in the first line of one:\n\n#:schema ./{out.name}")
 

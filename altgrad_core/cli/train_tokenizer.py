@@ -29,8 +29,10 @@ def train_tokenizer(
     """Learn a byte-pair vocabulary from the training text of MANIFEST, and write it as tiktoken ranks."""
     from altgrad_core.manifest.load import load_manifest
     from altgrad_core.records.files import write_whole
+    from altgrad_core.records.output_place import check_output_place
     from altgrad_core.running.data.vocabulary import learn_ranks, written
 
+    check_output_place(out)
     if out.exists() and not overwrite:
         raise ManifestError(f"--out {out}: exists; --overwrite replaces it")
     if not out.absolute().parent.is_dir():

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from dash import Dash, Input, Output, dcc, html
 from flask import abort, request
+from werkzeug.exceptions import HTTPException
 
 from altgrad_core.dashboard.pages import home, run, study
 from altgrad_core.dashboard.sources import Sources
 from altgrad_core.dashboard.words import place_in
+from altgrad_core.text import printable
 
 TICK = 2000  # milliseconds
 HOSTS = ("127.0.0.1", "localhost")
@@ -35,17 +38,21 @@ def build_app(sources: Sources, *, tick: int = TICK) -> Dash:
         [
             dcc.Location(id="url"),
             dcc.Interval(id="tick", interval=tick),
-            html.Header([dcc.Link("AltGrad", href="/", className="brand"), html.Span(str(sources.root))]),
+            html.Header([dcc.Link("AltGrad", href="/", className="brand"), html.Span(printable(str(sources.root)))]),
             html.Main(id="page"),
         ]
     )
 
     def show(path: str, search: str) -> Any:
-        kind, pages = path.strip("/"), {"run": run.page, "study": study.page}
+        kind, pages = str(path).strip("/"), {"run": run.page, "study": study.page}
         if kind not in pages:
             return home.page()
         result = sources.listed(place_in(search), kind)
-        return html.P(f"No {kind} of this name is below {sources.root}.") if result is None else pages[kind](result)
+        return (
+            html.P(f"No {kind} of this name is below {printable(str(sources.root))}.")
+            if result is None
+            else pages[kind](result)
+        )
 
     app.callback(Output("page", "children"), Input("url", "pathname"), Input("url", "search"))(show)
     for part in (home, run, study):
@@ -55,7 +62,7 @@ def build_app(sources: Sources, *, tick: int = TICK) -> Dash:
 
 
 def _guard(app: Dash) -> None:
-    """Answer this machine alone, under its own name, and let the browser load nothing from elsewhere."""
+    """Answer this machine alone, under its own name; let the browser load nothing from elsewhere; tell of a fault in one line."""
 
     def refuse_other_names() -> None:
         if request.host.rsplit(":", 1)[0] not in HOSTS:
@@ -66,5 +73,13 @@ def _guard(app: Dash) -> None:
         response.headers["X-Content-Type-Options"] = "nosniff"
         return response
 
+    def tell(error: Exception) -> Any:
+        if isinstance(error, HTTPException):
+            return error
+        told = f"altgrad: serve: {request.path}: {type(error).__name__}: {error}"
+        print(printable(told).replace("\n", " "), file=sys.stderr, flush=True)
+        return "This page has a fault, or was asked for what no page has.", 500
+
+    app.server.register_error_handler(Exception, tell)
     app.server.before_request(refuse_other_names)
     app.server.after_request(restrict)

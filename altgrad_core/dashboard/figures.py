@@ -11,6 +11,7 @@ from altgrad_core.contracts.reading import SHARE, Reading
 from altgrad_core.experiments.figures.palette import COLOURS
 from altgrad_core.experiments.report.weights import Seen
 from altgrad_core.results.growing import GrowingRun, Points
+from altgrad_core.text import printable
 
 Figure = dict[str, Any]
 MOST_POINTS = 1000  # of one curve
@@ -20,7 +21,7 @@ HEIGHT = 320  # pixels
 
 def text(value: object) -> str:
     """Words for a figure, in which Plotly finds no markup."""
-    return escape(str(value), quote=False)
+    return escape(printable(str(value)), quote=False)
 
 
 def thinned(points: Points) -> tuple[list[int], list[float | None]]:

@@ -18,6 +18,7 @@ def link(listed: Listed) -> str:
     return f"/{listed.kind}?at={quote(listed.place, safe='')}"
 
 
-def place_in(search: str | None) -> str:
-    """The place that the query of an address names."""
-    return parse_qs((search or "").removeprefix("?")).get("at", [""])[0]
+def place_in(search: object) -> str:
+    """The place that the query of an address names; none where a request that no page sends has something else there."""
+    query = search if isinstance(search, str) else ""
+    return parse_qs(query.removeprefix("?")).get("at", [""])[0]

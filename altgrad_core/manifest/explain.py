@@ -35,9 +35,15 @@ def validated(model: type[TableT], data: Any, source: ManifestFile, location: Lo
     Raises:
         ManifestError: one line for every mistake: where, what came, what was expected.
     """
+    try:
+        text = json.dumps(data)
+        json.dumps(data, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        told = "a text is not Unicode: it has half a surrogate pair, or a byte that is not UTF-8"
+        raise ManifestError(problem_at(source, location, told)) from None
     context = {"directory": str(source.path.resolve().parent)}
     try:
-        return model.model_validate_json(json.dumps(data), strict=True, context=context)
+        return model.model_validate_json(text, strict=True, context=context)
     except ValidationError as error:
         result = error.errors(include_url=False)
         problems = [_problem(details, model, data, source, location) for details in result[:MOST_PROBLEMS]]

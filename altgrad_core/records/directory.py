@@ -16,6 +16,8 @@ RUNS = "runs"
 LOCK = "run.lock"
 CELLS = "cells.json"
 """In the directory of a study: the cells it has, each in a run directory beside it."""
+REGISTRATION = "registration.json"
+"""In the directory of a study: what it declared before it was trained."""
 
 
 class DirectoryInUse(RunError):
@@ -62,7 +64,7 @@ class RunDirectory:
                 f"{self.path}: is a symbolic link to {self.path.readlink()}, and nothing is written through a link; "
                 "name another directory with --out"
             )
-        files = (self.path / LOCK, *self.path.glob("records.jsonl.tail-*"), *self._files())
+        files = (self.path / LOCK, *self.path.glob("records.jsonl.tail-*"), *self.files)
         for path in (*files, self.checkpoints, *self.checkpoints.glob("step-*")):
             if path.is_symlink():
                 raise RunError(
@@ -100,12 +102,13 @@ class RunDirectory:
         self.summary.unlink(missing_ok=True)
         for checkpoint in self.checkpoints.glob("step-*"):
             shutil.rmtree(checkpoint)
-        for path in (*self.path.glob("records.jsonl.tail-*"), *self._files()):
+        for path in (*self.path.glob("records.jsonl.tail-*"), *self.files):
             path.unlink(missing_ok=True)
         with suppress(OSError):  # not empty: then it stays
             self.checkpoints.rmdir()
 
-    def _files(self) -> tuple[Path, ...]:
+    @property
+    def files(self) -> tuple[Path, ...]:
         """Every file that a run writes, in the order in which they are deleted."""
         outcome = (self.summary, self.records, self.clock, self.failure, self.failure_data)
         return (*outcome, self.manifest, self.environment, self.parent, self.resolved)

@@ -17,6 +17,7 @@ from altgrad_core.records.files import read_json
 from altgrad_core.records.record import number
 from altgrad_core.results.ending import Ending
 from altgrad_core.results.lines import sound_record
+from altgrad_core.text import printable
 
 RECENT = 60.0
 """Seconds since the last write within which an unfinished run counts as running."""
@@ -30,7 +31,8 @@ class Listed:
     """A run or a study on the disk.
 
     Attributes:
-        place: its directory, relative to the one that was looked through, with `/`; `.` is that one itself.
+        place: its directory, relative to the one that was looked through, with `/`; `.` is that one itself. What no page and no
+            terminal can show is written as an escape.
         status: of a run how it ended, or `running` or `unfinished`; of a study `running`, `finished` or `unfinished`.
         step, steps: of a run, how many steps it has taken, and of how many; None where that is not known.
         ended, cells: of a study, how many of its cells have ended, and how many there are.
@@ -183,4 +185,4 @@ def _changed(path: Path) -> float:
 
 
 def _place(root: Path, path: Path) -> str:
-    return path.relative_to(root).as_posix()
+    return printable(path.relative_to(root).as_posix())

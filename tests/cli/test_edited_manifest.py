@@ -19,6 +19,21 @@ COMMANDS = {
 }
 
 
+@pytest.mark.parametrize(
+    ("setting", "why"),
+    [
+        ("model.n_embd=8", "the checkpoint is of another model: wte.weight has shape (16, 16) there and (16, 8) here"),
+        ("recipe=[]", "the saved plan is of another recipe: they differ in the activation of blocks.0.attn.c_proj"),
+    ],
+)
+def test_settings_that_do_not_fit_the_checkpoint_are_refused_with_its_place(
+    setting: str, why: str, finished: Path, altgrad: Callable[..., Said]
+) -> None:
+    said = altgrad("evaluate", finished, "--batches", "1", "--calibrate", "1", "--set", setting)
+    told = f"altgrad: {finished}: cannot be evaluated with these settings: {why}; leave out --set of model, data or recipe\n"
+    assert (said.code, said.err) == (1, told)
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_run_whose_manifest_was_edited_is_refused(
     command: str, unfinished: Path, tmp_path: Path, altgrad: Callable[..., Said]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,6 +19,8 @@ pytest.importorskip("dash")
 
 from altgrad_core.dashboard.app import build_app
 from altgrad_core.dashboard.sources import Sources
+
+HERE = {"Host": "127.0.0.1"}
 
 
 @pytest.fixture
@@ -36,6 +39,50 @@ def test_everything_a_page_needs_comes_from_this_server(client: Any) -> None:
 @pytest.mark.parametrize(("host", "code"), [("localhost:80", 200), ("127.0.0.1", 200), ("evil.example", 403)])
 def test_a_page_under_another_name_is_refused(client: Any, host: str, code: int) -> None:
     assert client.get("/", headers={"Host": host}).status_code == code
+
+
+def asked(client: Any, output: str, values: dict[str, Any]) -> Any:
+    """What a page gets that asks for one of its parts."""
+    (one,) = [d for d in client.get("/_dash-dependencies", headers=HERE).json if d["output"].startswith(output)]
+    names = [part.rpartition(".") for part in one["output"].strip(".").split("...")]
+    outputs = [{"id": part, "property": name} for part, _, name in names]
+    body = {
+        "output": one["output"],
+        "outputs": outputs if one["output"].startswith("..") else outputs[0],
+        "inputs": [{**part, "value": values.get(part["property"])} for part in one["inputs"]],
+        "state": [{**part, "value": values.get(part["property"])} for part in one["state"]],
+        "changedPropIds": [],
+    }
+    return client.post("/_dash-update-component", json=body, headers=HERE)
+
+
+@pytest.mark.parametrize("name", ["a\udcff", "a\nb", "\x1b]0;x\x07", "<b>", "%2e%2e&at=x#?", "a b"])
+def test_a_directory_of_any_name_has_its_line_and_its_page(
+    name: str, finished: Path, client: Any, tmp_path: Path
+) -> None:
+    shutil.copytree(finished, tmp_path / name, ignore=shutil.ignore_patterns("checkpoints"))
+    line = asked(client, "home.", {})
+    query = re.search(r"run(\?at=[^\"]+)", line.text)
+    assert line.status_code == 200 and query is not None
+    page = asked(client, "run-head.", {"search": query[1]})
+    assert page.status_code == 200 and "no longer there" not in page.text and "loss " in page.text
+
+
+@pytest.mark.parametrize("body", [b"null", b"[]", b"{", b'{"output":"x"}', b"\xff", b"[" * 10_000])
+def test_a_request_that_no_page_sends_is_answered_and_told_in_one_line(
+    body: bytes, client: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer = client.post("/_dash-update-component", data=body, content_type="application/json", headers=HERE)
+    assert answer.status_code in (400, 500)
+    told = capsys.readouterr().err
+    assert told.count("\n") == (answer.status_code == 500)
+    assert not told or told.startswith("altgrad: serve: /_dash-update-component: ")
+
+
+@pytest.mark.parametrize("search", [7, ["x"], {"a": 1}, None, "?at=../..", "?at=%ff", "?at=%00"])
+def test_a_place_that_is_none_has_no_page(search: Any, client: Any) -> None:
+    page = asked(client, "page.", {"search": search, "pathname": "/run"})
+    assert page.status_code == 200 and "No run of this name" in page.text
 
 
 def test_a_missing_directory_is_refused(tmp_path: Path, altgrad: Callable[..., Any]) -> None:

@@ -139,13 +139,13 @@ def test_with_a_strict_umask_all_is_private_and_can_be_continued(tmp_path: Path,
     assert fork("resume", out, before=private).end() == 0
 
 
-@pytest.mark.parametrize("name", ["a\nb", "a b", "ä日本🎈", "x" * 255, "-x", "a\x1b[31m", "a%s{}", "*"])
+@pytest.mark.parametrize("name", ["a\nb", "a b", "ä日本🎈", "x" * 255, "-x", "a\x1b[31m", "a%s{}", "*", "a\udcff"])
 def test_a_directory_may_have_any_name(name: str, tmp_path: Path, finished: Path, fork: Start) -> None:
     out = tmp_path / name
     shutil.copytree(finished, out)
     (out / "summary.json").unlink()
     shutil.rmtree(out / "checkpoints" / "step-8")
-    for command in ("resume", "diagnose", *(["report"] if "\n" in name else [])):
+    for command in ("resume", "diagnose", *(["report"] if {"\n", "\udcff"} & {*name} else [])):
         one = fork(command, out)
         assert (one.end(), "Traceback" in one.text(), "\x1b[31m" in one.text()) == (0, False, False), one.text()
 

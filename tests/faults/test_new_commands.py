@@ -31,6 +31,29 @@ def test_a_recipe_may_have_any_name(stem: str, finished: Path, tmp_path: Path, a
     assert set(names) == {f"'{stem}" if stem[0] in "=-" else stem}
 
 
+def test_files_that_name_a_directory_which_is_no_utf8_are_written(
+    finished: Path, tmp_path: Path, altgrad: Callable[..., Said]
+) -> None:
+    folder = tmp_path / "a\udcff"
+    folder.mkdir()
+    (folder / "recipe.toml").write_text(RECIPE)
+    for command in (
+        ("init", folder / "b.toml"),
+        ("evaluate", finished, *FEW, "--csv", folder / "b.csv", "--recipe", folder / "recipe.toml"),
+        ("advise", finished, *FEW, "--bits", "8", "--format", "e4m3", "--out", folder / "c\udcff.toml"),
+    ):
+        said = altgrad(*command)
+        assert said.code == 0, said.err
+    assert "\\udcff" in (folder / "b.toml").read_text()
+
+
+@pytest.mark.parametrize("setting", ["run.name=\udcff", "data.vocabulary=\udcff"])
+def test_a_setting_that_is_no_utf8_is_refused(setting: str, tiny: Path, altgrad: Callable[..., Said]) -> None:
+    said = altgrad("check", tiny, "--set", setting)
+    assert said.code == 2
+    assert "a text is not Unicode: it has half a surrogate pair, or a byte that is not UTF-8" in said.err
+
+
 def test_recipes_of_one_name_are_told_apart_by_paths_that_are_no_markup(
     finished: Path, tmp_path: Path, altgrad: Callable[..., Said]
 ) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, seed, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -70,17 +70,11 @@ class Attacks(RuleBasedStateMachine):
         """A run, or the continuation of one, that is killed when it makes a record."""
         if overwrite:
             self._known_no_more(name)
-        child = os.fork()
-        if child == 0:
-            try:
-                self._go_on(name, _at(moment, signal.SIGKILL), overwrite=overwrite)
-            finally:
-                os._exit(0)
-        os.waitpid(child, 0)
+        self._in_a_fork(lambda: self._go_on(name, _at(moment, signal.SIGKILL), overwrite=overwrite))
 
     @rule(name=names, moment=moments)
     def interrupted(self, name: str, moment: int) -> None:
-        self._tried(name, lambda: self._go_on(name, _at(moment, signal.SIGTERM)))
+        self._tried(name, lambda: self._in_a_fork(lambda: self._go_on(name, _at(moment, signal.SIGTERM))))
 
     @rule(name=names)
     def resume(self, name: str) -> None:
@@ -134,6 +128,16 @@ class Attacks(RuleBasedStateMachine):
         else:
             self._begin(name, overwrite=overwrite, show=show)
 
+    def _in_a_fork(self, do: Any) -> None:
+        """Do it in a process of its own, which a signal may end."""
+        child = os.fork()
+        if child == 0:
+            try:
+                do()
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+
     def _tried(self, name: str, do: Any, *, replaces: bool = False) -> None:
         """Do it; a refusal is one error of AltGrad. What is finished afterwards is known from then on."""
         if replaces:
@@ -143,7 +147,13 @@ class Attacks(RuleBasedStateMachine):
         except AltgradError:
             return
         if self._directory(name).is_finished and name not in self.finished:
-            self.finished[name] = files_in(self.folder / name)
+            self.finished[name] = self._own_files(name)
+
+    def _own_files(self, name: str) -> dict[str, bytes]:
+        """What the run wrote; not the report of one that was here before, which the next report replaces."""
+        directory = self._directory(name)
+        own = {path.name for path in (*directory.files, directory.checkpoints)}
+        return {file: content for file, content in files_in(directory.path).items() if Path(file).parts[0] in own}
 
     def _known_no_more(self, name: str) -> None:
         self.finished.pop(name, None)
@@ -189,6 +199,7 @@ def _steps_of(examples: int, *, most: int, number: int) -> int:
         deadline=None,
         suppress_health_check=list(HealthCheck),
         database=None,
+        phases=(Phase.generate,),  # a sequence that fails is shown as it is: making it shorter takes minutes
     )
     machine.TestCase("runTest").runTest()
     return machine.checked[0]

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from altgrad_core.dashboard.sources import Sources
+from altgrad_core.experiments.load import load
 from altgrad_core.running.state.checkpoint import read_checkpoint
 from tests.forks import files_in
 
@@ -25,7 +27,10 @@ ESCAPE = "\x1b]0;owned\x07\x1b[2J"
 COMMANDS = (
     ("diagnose", "{run}"), ("report", "{run}"), ("check", "{run}/resolved.toml"), ("track", "{run}", "--to", "tensorboard"),
     ("export", "{run}", "--out", "{here}/model.safetensors", "--no-imports"),
-    ("evaluate", "{run}", "--batches", "1", "--calibrate", "1", "--no-imports"), ("resume", "{run}", "--no-imports"),
+    ("evaluate", "{run}", "--batches", "1", "--calibrate", "1", "--no-imports"),
+    ("advise", "{run}", "--bits", "8", "--format", "e4m3", "--batches", "1", "--calibrate", "1", "--no-imports", "--out",
+     "{here}/advised.toml"),
+    ("runs", "{here}"), ("resume", "{run}", "--no-imports"),
 )  # fmt: skip
 
 IMPORTING = (("resume",), ("export", "--out", "model.safetensors"), ("evaluate",), ("advise", "--bits", "6"))
@@ -126,6 +131,13 @@ def test_nothing_in_it_is_executed_and_nothing_else_written_to(
         assert time.monotonic() - began < 20, case
         assert "\x1b]0" not in said and "\x1b[2J" not in said and "\x07" not in said, case
         assert not mark.exists() and files_in(elsewhere) == before, case
+    loaded = load(run)
+    assert loaded.problems is not None and "\x1b" not in loaded._repr_html_()
+    sources = Sources(tmp_path)
+    for listed in sources.listing():
+        sources.run(listed)
+        sources.weights(listed)
+    assert not mark.exists() and files_in(elsewhere) == before
     if (page := run / "report.html").exists() and not page.is_symlink():
         assert "<script>alert" not in page.read_text() and "\x1b" not in page.read_text()
 

@@ -8,6 +8,7 @@ from dash import Dash, Input, Output, html
 
 from altgrad_core.dashboard.pages.table import listing
 from altgrad_core.dashboard.sources import Sources
+from altgrad_core.text import printable
 
 MOST_ROWS = 500
 
@@ -27,7 +28,9 @@ def keep_up(app: Dash, sources: Sources) -> None:
         running = [one for one in result if one.kind == "run" and one.status == "running"]
         runs = [one for one in result if one.kind == "run" and one.path not in cells]
         if not result:
-            return html.P(f"No run and no study below {sources.root} yet. altgrad run MANIFEST starts one.")
+            return html.P(
+                f"No run and no study below {printable(str(sources.root))} yet. altgrad run MANIFEST starts one."
+            )
         parts = [("Running now", running, "running"), ("Studies", studies, "studies"), ("Runs", runs, "runs")]
         return [
             part

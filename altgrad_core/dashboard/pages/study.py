@@ -18,6 +18,7 @@ from altgrad_core.errors import AltgradError
 from altgrad_core.experiments.figures.palette import colours_of
 from altgrad_core.experiments.study.study import Result, Study
 from altgrad_core.results.catalogue import Listed, ago, loss
+from altgrad_core.text import printable
 
 MOST_CURVES, MOST_ROWS, FIRST_READINGS = 80, 300, 2
 LEGEND_ROW = 24  # pixels
@@ -146,7 +147,8 @@ def _table(left: Sequence[Result], axes: Sequence[Axis], cells: Sequence[Result]
     rows = []
     for cell in ordered[:MOST_ROWS]:
         run = places.get(cell.directory)
-        name = cell.name if run is None else dcc.Link(cell.name, href=link(run))
+        told = printable(cell.name)
+        name = told if run is None else dcc.Link(told, href=link(run))
         rate = "-" if cell.rate is None else f"{cell.rate:.4g}"
         seed = "-" if cell.seed is None else str(cell.seed)
         rows.append((cell.format, cell.optimizer, rate, seed, badge(cell.status), loss(cell.validation_loss), name))

@@ -11,6 +11,7 @@ from altgrad_core.experiments.advice.page import advice_page, sentence
 from altgrad_core.experiments.report.page import as_html
 from altgrad_core.records.files import write_whole
 from altgrad_core.running.evaluation.advise import Advice
+from altgrad_core.text import as_bytes
 
 
 def write_advice(advice: Advice, out: Path, *, name: str) -> Path:
@@ -25,7 +26,7 @@ def write_advice(advice: Advice, out: Path, *, name: str) -> Path:
     for path, text in ((page, as_html(built)), (out, words + tomlkit.dumps({"recipe": advice.recipe()}))):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, text.encode())
+            write_whole(path, as_bytes(text))
         except OSError as error:
             raise RunError(f"{path}: cannot be written: {error.strerror}; choose another place with --out") from None
     return page

@@ -13,7 +13,7 @@ from altgrad_core.experiments.evidence.arms import Arm, rate_points
 from altgrad_core.experiments.evidence.effects import LOSS, PERPLEXITY, in_metric
 from altgrad_core.experiments.study.interval import Interval
 from altgrad_core.experiments.study.study import Result
-from altgrad_core.text import cell
+from altgrad_core.text import as_bytes, cell
 
 Value = str | int | float | None
 Row = Sequence[Value]
@@ -62,7 +62,7 @@ def as_csv(table: Table) -> bytes:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(table.columns)
     writer.writerows([cell(value) for value in row] for row in table.rows)
-    return text.getvalue().encode()
+    return as_bytes(text.getvalue())
 
 
 def as_parquet(table: Table) -> bytes | None:

@@ -18,6 +18,7 @@ from altgrad_core.experiments.report.sections.summary import answer_table
 from altgrad_core.experiments.report.view import View
 from altgrad_core.experiments.study.study import Study
 from altgrad_core.records.files import write_whole
+from altgrad_core.text import as_bytes
 
 PAGE, MARKDOWN, FIGURES, TABLES = "report.html", "report.md", "figures", "tables"
 
@@ -55,9 +56,9 @@ def write_report(directory: Path, out: Path | None = None) -> Written:
     page = build_page(analysis, answer_)
     tables = table_files(analysis)
     page = replace(page, files=_listed(tables, page.panels()))
-    files = {f"{FIGURES}/{panel.name}.svg": f"{panel.svg}\n".encode() for panel in page.panels()}
+    files = {f"{FIGURES}/{panel.name}.svg": as_bytes(f"{panel.svg}\n") for panel in page.panels()}
     files |= {f"{TABLES}/{name}": content for name, content in tables.items()}
-    files |= {MARKDOWN: as_markdown(page).encode(), PAGE: as_html(page).encode()}
+    files |= {MARKDOWN: as_bytes(as_markdown(page)), PAGE: as_bytes(as_html(page))}
     _write(place, files)
     drawn, listed = ([place / name for name in files if name.startswith(f"{kind}/")] for kind in (FIGURES, TABLES))
     table = answer_table(View(analysis))

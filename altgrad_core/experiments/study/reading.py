@@ -12,11 +12,11 @@ from altgrad_core.errors import ManifestError, RunError
 from altgrad_core.experiments.study.declared import Declared
 from altgrad_core.experiments.study.labels import Defaults, installed_defaults, is_manifest
 from altgrad_core.experiments.study.parts import Parts
-from altgrad_core.experiments.study.registration import FILE, Registration, read_registrations
+from altgrad_core.experiments.study.registration import Registration, read_registrations
 from altgrad_core.experiments.study.result import Result
 from altgrad_core.experiments.study.wording import count, few
 from altgrad_core.files import read_whole
-from altgrad_core.records.directory import RunDirectory
+from altgrad_core.records.directory import REGISTRATION, RunDirectory
 from altgrad_core.records.files import read_json
 from altgrad_core.results.ending import Ending
 
@@ -89,7 +89,7 @@ class Reader:
 
     def registrations(self, plan: Planned) -> tuple[Registration, ...]:
         """What the study declared before it was trained."""
-        path, unknown = self.directory / FILE, "when the hypothesis was declared is not known"
+        path, unknown = self.directory / REGISTRATION, "when the hypothesis was declared is not known"
         try:
             result = read_registrations(self.directory)
         except (OSError, RunError):

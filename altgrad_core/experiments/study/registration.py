@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from altgrad_core.records.directory import REGISTRATION
 from altgrad_core.records.files import read_json, write_json
 
-FILE = "registration.json"
 SCHEMA = 1
 
 
@@ -51,7 +51,7 @@ def read_registrations(study: Path) -> tuple[Registration, ...]:
     """
     from altgrad_core.errors import RunError
 
-    path = study / FILE
+    path = study / REGISTRATION
     if not path.exists():
         return ()
     tables = read_json(path).get("registrations")
@@ -64,4 +64,4 @@ def read_registrations(study: Path) -> tuple[Registration, ...]:
 def write_registrations(study: Path, registrations: Sequence[Registration]) -> None:
     """Write all of them, whole or not at all."""
     tables: list[dict[str, Any]] = [asdict(registration) for registration in registrations]
-    write_json(study / FILE, {"schema": SCHEMA, "registrations": tables})
+    write_json(study / REGISTRATION, {"schema": SCHEMA, "registrations": tables})

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from altgrad_core.errors import RunError
+from altgrad_core.files import open_regular
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -25,9 +26,13 @@ def load_program(path: str | Path) -> ExportedProgram:
     from altgrad_core.numerics import library_codes, library_training  # noqa: F401  register the operations
 
     try:
-        return torch.export.load(path)
+        open_regular(Path(path)).close()
     except FileNotFoundError:
         raise RunError(f"{path}: no such file; torch.export.save(program, path) writes one") from None
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read: {error.strerror}") from None
+    try:
+        return torch.export.load(path)
     except Exception as error:  # torch has no error of its own for a file that is not a program
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise RunError(f"{path}: cannot be read as a program of torch.export: {first}") from None

@@ -93,7 +93,11 @@ def _restore(run: Run, directory: RunDirectory) -> list[Rule]:
         raise RunError(f"{directory.path}: has no whole checkpoint to evaluate")
     refuse_another_manifest(directory, newest[0], newest[1])
     of_manifest = chosen_quantizers(run.plan)
-    run.restore(newest[1])
+    try:
+        run.restore(newest[1])
+    except RunError as error:
+        told = f"{directory.path}: cannot be evaluated with these settings: {error}; leave out --set of model, data or recipe"
+        raise RunError(told) from None
     switched = {
         path: {role: how for role, how in roles.items() if how != of_manifest[path][role]}
         for path, roles in chosen_quantizers(run.plan).items()

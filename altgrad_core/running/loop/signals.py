@@ -9,6 +9,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType, TracebackType
 
+from altgrad_core.text import as_bytes
+
 _WATCHED = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -20,7 +22,7 @@ _SHOW_CURSOR = "\x1b[?25h\n"
 def write_at_once(text: str) -> None:
     """Write to stderr from a signal handler: `print` refuses to be entered again while it is writing."""
     with suppress(OSError):
-        os.write(2, text.encode())
+        os.write(2, as_bytes(text))
 
 
 def write_line(notice: str) -> None:

@@ -16,6 +16,7 @@ from altgrad_core.running.assembly.run import Run
 from altgrad_core.running.session.describe import (
     failure,
 )
+from altgrad_core.text import as_bytes
 
 
 def crashed(run: Run, directory: RunDirectory, error: BaseException) -> RunError:
@@ -57,5 +58,5 @@ def diagnosed(directory: RunDirectory) -> Diagnosis:
 
 def report_failure(directory: RunDirectory, result: Diagnosis, *, trace: str = "") -> None:
     """Write `failure.md`, and the same as `failure.json`."""
-    write_whole(directory.failure, failure(result, directory, trace=trace).encode())
+    write_whole(directory.failure, as_bytes(failure(result, directory, trace=trace)))
     write_json(directory.failure_data, json.loads(encode_record(result.plain())))

@@ -20,6 +20,7 @@ from altgrad_core.records.sinks import Records
 from altgrad_core.results.lines import RecordReader
 from altgrad_core.running.assembly.environment import describe_environment
 from altgrad_core.running.watching.script import Script
+from altgrad_core.text import as_bytes
 
 
 class Place:
@@ -72,7 +73,7 @@ class Place:
         result = replace(result, name=script.name, step=step, status="crashed", reason=reason_of(error))
         trace = "".join(traceback.format_exception(error))
         text = f"{as_markdown(result)}\n## Where it crashed\n\n```text\n{trace.rstrip()}\n```\n"
-        write_whole(self.directory.failure, text.encode())
+        write_whole(self.directory.failure, as_bytes(text))
         write_json(self.directory.failure_data, json.loads(encode_record(result.plain())))
 
     def close(self, status: str) -> None:

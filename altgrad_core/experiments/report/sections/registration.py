@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from altgrad_core.experiments.report.blocks import Block, Text
 from altgrad_core.experiments.report.view import View
-from altgrad_core.experiments.study.registration import FILE, Registration
+from altgrad_core.experiments.study.registration import Registration
 from altgrad_core.experiments.study.wording import count, sentence
+from altgrad_core.records.directory import REGISTRATION
 
 EXPLORATORY = (
     "Exploratory: no hypothesis was declared before training. What is found here is to be confirmed by a study with fresh "
@@ -43,5 +44,5 @@ def _late(registrations: tuple[Registration, ...]) -> str:
         return f"The hypothesis was declared after {count(last.ended, 'cell')} had ended: it may follow from their results."
     return (
         f"The manifest was changed after {count(last.ended, 'cell')} had ended: what was registered first, on {first.date} "
-        f"with SHA-256 {first.sha256}, is in {FILE}. It declared: {first.hypothesis.rstrip('.')}; margin {first.margin:g}."
+        f"with SHA-256 {first.sha256}, is in {REGISTRATION}. It declared: {first.hypothesis.rstrip('.')}; margin {first.margin:g}."
     )

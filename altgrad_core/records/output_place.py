@@ -1,0 +1,40 @@
+"""Where a command may write what a user asks for: not over a file of a run or of a study, and not over a device."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from altgrad_core.errors import ManifestError
+from altgrad_core.records.directory import CELLS, REGISTRATION, RunDirectory
+
+
+def check_output_place(out: Path, *, option: str = "--out") -> None:
+    """Refuse a place that names no file, or where a device, a pipe, or a file that a run or a study needs is replaced.
+
+    Args:
+        option: which gave the place, for the message.
+
+    Raises:
+        ManifestError: it is such a place.
+    """
+    if out.name in ("", ".."):
+        raise ManifestError(f'{option}: "{out}" names no file; expected one, such as {option} {out / "result"}')
+    if out.exists() and not (out.is_file() or out.is_dir()):
+        raise ManifestError(f"{option} {out}: is not a regular file; choose another place")
+    path = Path(os.path.realpath(out.parent), out.name)
+    for folder in path.parents:
+        if path in _own_files(folder) or (path.is_relative_to(RunDirectory(folder).checkpoints) and _is_run(folder)):
+            raise ManifestError(f"{option} {out}: is a file of the run or study in {folder}; choose another place")
+
+
+def _own_files(folder: Path) -> tuple[Path, ...]:
+    """The files of the run or study that is in this very folder; none where there is neither."""
+    of_run = RunDirectory(folder).files if _is_run(folder) else ()
+    of_study = (folder / CELLS, folder / REGISTRATION, folder / "manifest.toml") if (folder / CELLS).is_file() else ()
+    return of_run + of_study
+
+
+def _is_run(folder: Path) -> bool:
+    directory = RunDirectory(folder)
+    return directory.is_begun or directory.records.is_file()
