@@ -94,6 +94,9 @@ from .contracts.layer import (
     ATTENTION as ATTENTION,
 )
 from .contracts.layer import (
+    LINEAR as LINEAR,
+)
+from .contracts.layer import (
     LayerSpec as LayerSpec,
 )
 from .contracts.layer import (
@@ -287,9 +290,6 @@ from .running.watching.watch import (
 )
 from .running.watching.watch import (
     watch as watch,
-)
-from .text import (
-    plural as plural,
 )
 
 __version__: str

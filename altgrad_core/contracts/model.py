@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pydantic import PositiveInt
 
@@ -21,14 +22,18 @@ class ModelSpec(Options):
     """The options of a model. A subclass sets `name`, declares its options and writes `build`, `build_for` or both.
 
     Attributes:
-        marks_directory: a file by which a directory is known that holds such a model, so that it can be evaluated; the option
-            `path` reads it. None: it reads no directories.
         block_size: the longest sequence the model takes; batches have this length.
     """
 
-    marks_directory: ClassVar[str | None] = None
-
     block_size: PositiveInt = 128
+
+    @classmethod
+    def pretrained(cls, path: Path) -> Mapping[str, Any] | None:
+        """The tables of a manifest that evaluates the model in a directory; `[data]` may lack what only a user knows.
+
+        None: no model of this kind lies there.
+        """
+        return None
 
     def build(self, vocabulary: int) -> nn.Module:
         """A module from tokens, int64 of shape (batch, time), to logits, shape (batch, time, vocabulary) or wider.

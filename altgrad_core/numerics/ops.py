@@ -41,6 +41,7 @@ def quantize(
     """
     import torch
 
+    from altgrad_core.numerics.hadamard import restored, transformed
     from altgrad_core.numerics.tracing import is_traced
 
     check_values("quantize", x)
@@ -54,8 +55,12 @@ def quantize(
         check_key(key)
     if is_traced() and out is None:
         return library().quantize(x, how, scale=scale, key=key)
-    done: Quantized = choose_for("quantize", x, how).quantize(x, how, scale=scale, key=key, out=out)
-    return done
+    if how.hadamard is not None:
+        rotated = transformed(x, how.hadamard, how.hadamard_signs)
+        done = quantize(rotated, how.unrotated, scale=scale, key=key)
+        values = restored(done.values, how.hadamard, how.hadamard_signs).to(x.dtype)
+        return done._replace(values=values if out is None else out.copy_(values))
+    return choose_for("quantize", x, how).quantize(x, how, scale=scale, key=key, out=out)  # type: ignore[no-any-return]
 
 
 def fake_quantize(
@@ -124,6 +129,8 @@ def encode(
     check_values("encode", x)
     how = Quantizer(format, rounding, "none", overflow) if isinstance(format, Format) else format
     target = how.target
+    if how.hadamard is not None:
+        raise FormatError("encode: the codes are those of the Hadamard transform of x; encode that, without hadamard")
     if target.is_identity:
         raise FormatError(f'format "{target.name}" is the identity: it has no codes')
     if out is None:

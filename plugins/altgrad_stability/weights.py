@@ -27,6 +27,7 @@ class QuantizationError(Monitor):
     """
 
     name: ClassVar = "quantization-error"
+    reads_grids: ClassVar = True
     on: ClassVar = Backpropagated
     reports: ClassVar = (
         Reading("quantization-mse", worse="up"),

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from torch import nn
 from torch.optim import Optimizer
 
+from altgrad_core.contracts.pattern import matches
 from altgrad_core.errors import ManifestError
 from altgrad_core.manifest.lines import Location
 from altgrad_core.running.assembly.chained import chained
@@ -27,6 +28,7 @@ from altgrad_core.running.assembly.plausibility import unseen_layers
 from altgrad_core.running.assembly.resolved import Resolved
 from altgrad_core.running.assembly.run import Run
 from altgrad_core.running.model.layers import layers_of
+from altgrad_core.running.model.own_weights import rotated_weights
 from altgrad_core.running.model.plan import Plan
 from altgrad_core.running.model.recipe import unmatched, unselected
 from altgrad_core.running.model.view import watched_weights
@@ -58,6 +60,7 @@ def assemble(
     _check_patterns(resolved, model)
     check_outputs(resolved, model, batches.validation(1)[0][0][:1].to(device), data.task)
     plan = located(resolved, ("recipe",), lambda: _plan(resolved, model))
+    _check_grids(resolved, plan)
     if processes.rank == 0 and (problem := plan.thin_coverage()) is not None:
         warnings.warn(problem, stacklevel=2)
     optimizer = _build_optimizer(resolved, plan)
@@ -86,6 +89,19 @@ def _plan(resolved: Resolved, model: nn.Module) -> Plan:
         seed=resolved.manifest.run.seed,
         find=lambda name: resolved.registry.get("format", name),
     )
+
+
+def _check_grids(resolved: Resolved, plan: Plan) -> None:
+    """Monitors that read grids, and freezing, need weights that have grids of their own."""
+    rotated = rotated_weights(plan.known, plan.layers)
+    for index, monitor in enumerate(resolved.monitors):
+        path = next((path for path in rotated if matches(monitor.layers, path)), None)
+        if path is not None and (monitor.reads_grids or "rungs" in monitor.needs):
+            raise resolved.error(
+                ("monitor", index),
+                f"{monitor.name} reads the grid of weights, and that of {path} is rounded after a Hadamard transform, in another "
+                "basis; let it look at other layers, or leave hadamard out of the weight",
+            )
 
 
 def _build_optimizer(resolved: Resolved, plan: Plan) -> Optimizer:

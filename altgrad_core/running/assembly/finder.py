@@ -140,14 +140,20 @@ class Finder:
         return Rule(table.layers, **quantizers)
 
     def _quantizer(self, table: QuantizerTable, location: Location) -> Quantizer:
-        return Quantizer(
-            format=self.format(table.format, (*location, "format")),
-            rounding=table.rounding,
-            scaling=self._scaling(table, location),
-            overflow=table.overflow,
-            straight_through=table.straight_through,
-            nonfinite=table.nonfinite,
-        )
+        format, scaling = self.format(table.format, (*location, "format")), self._scaling(table, location)
+        try:
+            return Quantizer(
+                format=format,
+                rounding=table.rounding,
+                scaling=scaling,
+                overflow=table.overflow,
+                straight_through=table.straight_through,
+                nonfinite=table.nonfinite,
+                hadamard=table.hadamard,
+                hadamard_signs=table.hadamard_signs,
+            )
+        except FormatError as error:  # as below
+            raise self.error(location, error) from None
 
     def _scaling(self, table: QuantizerTable, location: Location) -> Scaling:
         try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from altgrad_core.errors import ManifestError, RunError
 from altgrad_core.manifest.explain import validated
@@ -25,9 +24,6 @@ from altgrad_core.running.model.recipe import Rule
 from altgrad_core.running.session.describe import EVALUATE, refuse_script
 from altgrad_core.running.state.checkpoint import newest_checkpoint
 from altgrad_core.running.state.trained_with import refuse_another_manifest
-
-BLOCK_SIZE = 128
-"""Tokens of a sequence that a model of Hugging Face is evaluated on, where `model.block_size` says nothing else."""
 
 
 def target(
@@ -75,39 +71,19 @@ def _source(path: Path, directory: RunDirectory, settings: Iterable[str], regist
     """The manifest of a target."""
     if directory.is_begun or not path.is_dir():
         return load_manifest(directory.resolved if path.is_dir() else path, settings)
-    reader = _reader(path, registry)
-    if reader is None:
+    kinds = (registry.get("model", name) for name in registry.names("model"))
+    tables = next((found for kind in kinds if (found := kind.pretrained(path)) is not None), None)
+    if tables is None:
         raise ManifestError(
-            f"{path}: no run is here; expected the directory of a run, a manifest, or the directory of a model that "
-            "save_pretrained wrote"
+            f"{path}: no run is here; expected the directory of a run, a manifest, or the directory of a pretrained model"
         )
-    source = replace(manifest_of(pretrained(path, reader, registry), settings), path=path)
+    source = replace(manifest_of(tables, settings), path=path)
     if "use" not in source.data["data"]:
         raise ManifestError(
             f"{path}: holds a model, but no data to measure its loss on; say which, such as --set data.use=python-docs, or "
             "--set data.use=text-files --set 'data.paths=[\"book.txt\"]'"
         )
     return source
-
-
-def _reader(path: Path, registry: Registry) -> str | None:
-    """The name of the installed model that reads this directory, if one does."""
-    files = ((name, registry.get("model", name).marks_directory) for name in registry.names("model"))
-    return next((name for name, file in files if file is not None and (path / file).is_file()), None)
-
-
-def pretrained(path: Path, reader: str, registry: Registry) -> dict[str, Any]:
-    """The tables of a manifest that evaluates the model in a directory, with its own tokenizer if it has one.
-
-    Nothing is trained, so any optimizer will do.
-    """
-    has_tokenizer = (path / "tokenizer.json").is_file()
-    return {
-        "run": {"name": "evaluate", "steps": 1},
-        "model": {"use": reader, "path": str(path.resolve()), "block_size": BLOCK_SIZE},
-        "data": {"batch_size": 8, **({"tokenizer": f"huggingface:{path.resolve()}"} if has_tokenizer else {})},
-        "optimizer": {"use": registry.names("optimizer")[0], "lr": 0.001},
-    }
 
 
 def _restore(run: Run, directory: RunDirectory) -> list[Rule]:

@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from altgrad_core.contracts.actions import MOMENTS, Role
+from altgrad_core.contracts.actions import MOMENTS, WEIGHTS, Role
 from altgrad_core.numerics.quantizer import Quantizer
 from altgrad_core.numerics.random import operand_key
 from altgrad_core.numerics.tally import Quantized, Tally
 
 MOST_CHANGES = 3
-ONCE_A_STEP: tuple[Role, ...] = ("weight", *MOMENTS)
+ONCE_A_STEP: tuple[Role, ...] = (*WEIGHTS, *MOMENTS)
 """The roles that every process and micro-batch rounds alike."""
 
 STEP_MOMENT = "_step_moment"

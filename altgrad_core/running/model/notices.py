@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from altgrad_core.contracts.actions import GRADIENTS, MOMENTS
+from altgrad_core.contracts.actions import BACKWARD, MOMENTS
 from altgrad_core.running.model.coverage import Coverage
 from altgrad_core.running.model.operand import Operand
 
@@ -24,7 +24,7 @@ def unused(operands: Iterable[Operand], trained: Iterable[str]) -> str | None:
     missing = [
         f"{operand.role} of {operand.path}"
         for operand in listed
-        if not operand.is_used and (operand.role not in GRADIENTS or operand.path in layers)
+        if not operand.is_used and (operand.role not in BACKWARD or operand.path in layers)
     ]
     if not missing or not any(operand.is_used for operand in listed):
         return None

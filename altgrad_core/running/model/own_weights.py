@@ -51,6 +51,32 @@ def own_weights(
     return result
 
 
+def rotated_weights(known: Mapping[str, Layer], layers: Mapping[str, Mapping[Role, Operand]]) -> dict[str, Tensor]:
+    """By path, the weights that are rounded after a Hadamard transform: they have no grid of their own."""
+    weights = {
+        path: known[path].weight for path, own in layers.items() if "weight" in own and _is_rotated(own["weight"])
+    }
+    return {path: weight for path, weight in weights.items() if weight is not None}
+
+
+def _is_rotated(operand: Operand) -> bool:
+    return operand.quantizer.hadamard is not None and not operand.format.is_identity
+
+
+def refuse_rotated(own: list[Evaluated]) -> None:
+    """A file of codes has no place for a basis.
+
+    Raises:
+        RunError: a weight is rounded after a Hadamard transform.
+    """
+    for weight in own:
+        if _is_rotated(weight.operand):
+            raise RunError(
+                f"{weight.name} is rounded after a Hadamard transform, which a file of codes has no place for; "
+                "remove(bake=True) leaves its rounded values in the model"
+            )
+
+
 def left_out(own: list[Evaluated], layers: Mapping[str, Mapping[Role, Operand]]) -> list[str]:
     """Paths of the layers with a quantized weight that is not among `own`."""
     result = {weight.path for weight in own}

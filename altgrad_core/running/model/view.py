@@ -106,7 +106,7 @@ class StepView:
 
     def _operand(self, path: str) -> Operand | None:
         operand = self._plan.layers.get(path, {}).get("weight")
-        return None if operand is None or operand.format.is_identity else operand
+        return operand if operand is not None and operand.quantizer.has_grid else None
 
 
 def watched_weights(model: nn.Module, known: Iterable[Layer] = ()) -> dict[str, nn.Parameter]:
