@@ -15,6 +15,7 @@ from altgrad_core.cli.cells import shown_on
 from altgrad_core.cli.console import Console
 from altgrad_core.cli.display import Display
 from altgrad_core.cli.terminal import say
+from altgrad_core.cli.written import print_written
 from altgrad_core.contracts.actions import ROLES
 from altgrad_core.contracts.executor import Executor
 from altgrad_core.contracts.layer import PRODUCT
@@ -25,7 +26,6 @@ from altgrad_core.experiments.matrix.endings import directory_of, endings_in, un
 from altgrad_core.experiments.matrix.estimate import estimate
 from altgrad_core.experiments.matrix.plan import plan_of
 from altgrad_core.experiments.matrix.registration import hash_of
-from altgrad_core.experiments.report.text import as_text, plain_line
 from altgrad_core.experiments.report.write import Written, write_report
 from altgrad_core.experiments.workers.scheduler import StudyOutcome, train_cells
 from altgrad_core.manifest.merge import dotted, location_of
@@ -72,14 +72,6 @@ def _as_given(study: Path) -> str:
     """The command as it was given, with the directory of the study: it trains the same cells."""
     words = [word for word in sys.argv[1:] if word not in ("--overwrite", "--json")]
     return shlex.join(["altgrad", *words, *(() if "--out" in words else ("--out", str(study)))])
-
-
-def print_written(written: Written) -> None:
-    """The table of a report, its answer in one sentence, and where it is."""
-    if written.table.rows:
-        say(f"\n{as_text(written.table)}")
-    say(f"\n{plain_line(written.heading)}.")
-    say(f"report: {written.page}")
 
 
 def print_cells(matrix: Matrix, *, as_json: bool) -> None:

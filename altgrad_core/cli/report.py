@@ -21,8 +21,8 @@ def report(
     json: JsonOption = False,
 ) -> None:
     """Write what a study answers, with its evidence, as one page that opens anywhere, with figures and tables beside it."""
-    from altgrad_core.cli.matrix import print_written
     from altgrad_core.cli.terminal import say
+    from altgrad_core.cli.written import print_written
     from altgrad_core.errors import ManifestError
     from altgrad_core.experiments.load import load
     from altgrad_core.experiments.paper import KINDS, inches, write_paper_figures

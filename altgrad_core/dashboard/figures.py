@@ -46,6 +46,13 @@ def layout(*, x: str, y: str, key: str, height: int = HEIGHT, **more: Any) -> Fi
     }
 
 
+def blank() -> Figure:
+    """Nothing, in the colours of the page: what stands where the numbers have still to be read."""
+    hidden = {"visible": False}
+    clear = "rgba(0,0,0,0)"
+    return {"data": [], "layout": {"paper_bgcolor": clear, "plot_bgcolor": clear, "xaxis": hidden, "yaxis": hidden}}
+
+
 def line(points: Points, *, name: str, colour: str, mode: str = "lines", **style: Any) -> Figure:
     """One curve over the steps."""
     steps, values = thinned(points)

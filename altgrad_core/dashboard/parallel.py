@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from altgrad_core.dashboard.figures import Figure, text
+from altgrad_core.experiments.figures.canvas import shortened
 from altgrad_core.experiments.study.study import Result, Study
 
 Ranges = list[list[float]]
 SLACK = 1e-9  # of the width of an axis, for numbers that went through a browser
+LETTERS = 22  # of a tick: more would run into the next axis, or off a narrow page
 ROOM = 0.08  # of the width of an axis, above it, for cells without a value
 NONE = "none"
 COLOURS = [[0.0, "#0090d8"], [0.5, "#9a8fb0"], [1.0, "#e0701a"]]  # of low and high losses, on light and on dark
@@ -36,7 +38,10 @@ class Axis:
         """As Plotly takes it."""
         own: Figure = {"label": text(self.key), "values": list(self.positions)}
         if self.ticks is not None:
-            own |= {"tickvals": [at for at, _ in self.ticks], "ticktext": [text(label) for _, label in self.ticks]}
+            own |= {
+                "tickvals": [at for at, _ in self.ticks],
+                "ticktext": [text(shortened(label, LETTERS)) for _, label in self.ticks],
+            }
         return own
 
 

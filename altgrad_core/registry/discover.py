@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import lru_cache
 from importlib.metadata import Distribution, EntryPoint, entry_points
+from inspect import isclass
 from types import FrameType
 from typing import Any
 
@@ -22,8 +23,9 @@ import pluggy
 
 import altgrad_core
 from altgrad_core.contracts import hookspecs
+from altgrad_core.contracts.options import Options
 from altgrad_core.contracts.plugin import PROJECT
-from altgrad_core.errors import AltgradError, PluginError, reason_of
+from altgrad_core.errors import AltgradError, PluginError, place_of, reason_of
 from altgrad_core.registry.kinds import KINDS
 from altgrad_core.registry.torch_defaults import kept_defaults
 
@@ -122,7 +124,10 @@ def _load(point: EntryPoint, interrupts: Sequence[int]) -> Plugin:
             if point.pattern.match(point.value) is None:
                 raise PluginError(f'the entry point "{point.value}" is not of the form "module" or "module:attribute"')
             _refuse_another_version(point)
-            offers = tuple(_offers_of(point.load()))
+            found = tuple(_offers_of(point.load()))
+            if _distribution(point) != CORE_DISTRIBUTION:
+                _refuse_impossible_options(found)
+            offers = found
     except BaseException as error:  # a plugin is code of a plugin: whatever it raises is its own failure
         if interrupts:
             raise
@@ -183,6 +188,19 @@ def _offers_of(module: object) -> Iterator[Offer]:
                 yield Offer(kind.name, kind.check(item), item)
 
 
+def _refuse_impossible_options(offers: Iterable[Offer]) -> None:
+    """Options whose types pydantic cannot check; our own are tried in tests, which makes every command faster."""
+    for offer in offers:
+        if isclass(offer.item) and issubclass(offer.item, Options):
+            try:
+                offer.item.model_rebuild()
+            except Exception as error:
+                why = " ".join(reason_of(error).split()).partition(" For further information")[0]
+                raise PluginError(
+                    f"{offer.kind} {offer.name}: the types of its options cannot be checked: {why}"
+                ) from error
+
+
 def _refuse_unknown_hooks(module: object) -> None:
     """A function marked as a hook that there is not."""
     hooks = [kind.hook for kind in KINDS.values()]
@@ -203,7 +221,8 @@ def _reason(error: BaseException) -> str:
         return f"called sys.exit({text}) while loading"
     if isinstance(error, pluggy.PluginValidationError | AltgradError):
         return text
-    return f"{kind}: {text}" if text else kind
+    place = "" if isinstance(error, SyntaxError) else place_of(error)  # whose text names it
+    return f"{kind}: {text}{place}" if text else f"{kind}{place}"
 
 
 @contextmanager

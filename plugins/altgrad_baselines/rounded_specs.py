@@ -36,6 +36,10 @@ class AdamWStochastic(_WithoutMaster):
     beyond its ends the result saturates. Parameters that are not quantized take AdamW.
 
     Options:
+        lr: learning rate at its peak, in real units.
+        beta1: decay of the mean of the gradients, Adam's beta1.
+        beta2: decay of the mean of their squares, Adam's beta2.
+        eps: added to the root of that mean, so that nothing is divided by zero.
         weight_decay: multiplied by the rate, as torch does it, and rounded with the step.
         rounding: `nearest-even` is a control: steps below half a rung are lost, every time.
     """
@@ -65,6 +69,10 @@ class AdamWKahan(_WithoutMaster):
     rung. The grid keeps the scale of the start, with a binade of headroom. Parameters that are not quantized take AdamW.
 
     Options:
+        lr: learning rate at its peak, in real units.
+        beta1: decay of the mean of the gradients, Adam's beta1.
+        beta2: decay of the mean of their squares, Adam's beta2.
+        eps: added to the root of that mean, so that nothing is divided by zero.
         compensation: the type in which c is kept. With `float32`, w + c is the float32 master of AdamW; `bfloat16` takes
             half the memory, and loses steps below 2 ** -9 of c.
         weight_decay: multiplied by the rate and the rounded weight, as a part of u.

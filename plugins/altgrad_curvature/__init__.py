@@ -29,6 +29,13 @@ class Curvature(Monitor):
     - `hessian-trace-error`: its standard error; absent with one probe.
 
     What is not finite is absent. The random vectors come from a generator of their own, seeded by the step.
+
+    Options:
+        eigenvalues: how many, of largest magnitude; 0 for none.
+        iterations: the most products for each of them.
+        tolerance: of the residual, as a share of the eigenvalue; the iteration ends there.
+        probes: random vectors for the trace; 0 for none.
+        each_layer: of each layer by itself in place of all together.
     """
 
     name: ClassVar = "curvature"

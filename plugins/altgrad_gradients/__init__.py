@@ -99,6 +99,10 @@ class DeadNeurons(Monitor):
     - `silent-neurons`: how many are silent in this step.
     - `dead-neurons`, `dead-fraction`: how many have been silent for the last `window` steps, and as a fraction; absent
       until so many have been looked at.
+
+    Options:
+        window: steps without a gradient after which a unit is dead.
+        threshold: magnitude below which a gradient counts as none.
     """
 
     name: ClassVar = "dead-neurons"

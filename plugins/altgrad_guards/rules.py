@@ -38,7 +38,12 @@ EXCLUSIVE = ("switch-format", "scale-learning-rate")
 
 
 class Condition(Options):
-    """What a reading must be: above or below a limit, or outside of two. NaN meets any."""
+    """What a reading must be: above or below a limit, or outside of two. NaN meets any.
+
+    Options:
+        reading: its name.
+        above, below: the limits, at least one.
+    """
 
     reading: str
     above: float | None = None
@@ -81,6 +86,11 @@ class ReadingRule(Intervention):
         action: `warn`, `stop`, `skip-step`, `clip` (needs `max_norm`), `switch-format` (needs `to`), or
             `scale-learning-rate` (needs `factor`). What concerns a layer is done to the layer of the reading.
         again: whether it acts again in every later streak; otherwise once for each layer.
+        patience: readings in a row that must meet the condition.
+        max_norm: of `clip`: the largest norm of a layer's gradient.
+        to: of `switch-format`: the new format.
+        factor: of `scale-learning-rate`.
+        diverged: of `stop`: whether the run counts as diverged.
     """
 
     name: ClassVar = "rule"
@@ -183,6 +193,9 @@ class RankAlarm(Intervention):
     """Warn once the stable rank of a layer has dropped beyond its threshold; reads `rank-dropped`.
 
     Healthy runs in float32 drop too: it is a reason to look, and no proof of a collapse.
+
+    Options:
+        patience: readings in a row, of one layer.
     """
 
     name: ClassVar = "rank-alarm"

@@ -12,7 +12,11 @@ from altgrad_core import Action, Intervention, RollBack, Stop
 
 
 class StopOnNonfinite(Intervention):
-    """Stop once the training loss has been NaN or infinite for `patience` steps in a row."""
+    """Stop once the training loss has been NaN or infinite for `patience` steps in a row.
+
+    Options:
+        patience: steps in a row.
+    """
 
     name: ClassVar = "stop-on-nonfinite"
     reads: ClassVar = "loss"
@@ -33,6 +37,10 @@ class StopOnDivergence(Intervention):
     """Stop once the training loss has been above `threshold` times ln(vocabulary) for `patience` steps in a row.
 
     ln(vocabulary) is the loss of a uniform guess, in nats. A loss that is NaN counts as above.
+
+    Options:
+        threshold: of the loss, over ln(vocabulary).
+        patience: steps in a row.
     """
 
     name: ClassVar = "stop-on-divergence"
@@ -59,6 +67,8 @@ class RollBackOnDivergence(Intervention):
     without one it starts again.
 
     Options:
+        threshold: of the loss, over ln(vocabulary).
+        patience: steps in a row.
         factor: on every learning rate, each time.
         most: after so many times the run stops.
     """

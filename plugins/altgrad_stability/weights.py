@@ -68,6 +68,10 @@ class WhatIf(Monitor):
     - `what-if-FORMAT-rungs-used`: how many different rungs the weight takes; +0 and -0 are one.
 
     Elements that are not finite are left out; so is a weight without any other.
+
+    Options:
+        formats: their names.
+        scale_rounding: of the scale that maps the amax to the largest value of the format.
     """
 
     name: ClassVar = "what-if"

@@ -1,4 +1,4 @@
-"""Trackers: copies of a run's main numbers in Weights & Biases and TensorBoard."""
+"""Trackers: copies of a run's main numbers in Weights & Biases, TensorBoard and Trackio."""
 
 from __future__ import annotations
 
@@ -49,8 +49,29 @@ class TensorBoard(TrackerSpec):
         return TensorBoardFiles(run)
 
 
+class Trackio(TrackerSpec):
+    """Trackio: a database on this machine, and a dashboard of it; no account, and no network unless you ask for it.
+
+    It lies in TRACKIO_DIR, by default below `~/.cache/huggingface`. TRACKIO_SPACE_ID and TRACKIO_SERVER_URL, where you
+    set them, send the numbers elsewhere. Numbers of single layers are not sent.
+
+    Attributes:
+        project: the project the run belongs to.
+    """
+
+    name: ClassVar = "trackio"
+    project: str = "altgrad"
+
+    def build(self, run: TrackedRun) -> Tracker:
+        """Begin a run of the same name, with the keys of the manifest as its config."""
+        from altgrad_trackers.trackio_run import TrackioRun
+
+        return TrackioRun(self, run)
+
+
 @hookimpl
 def altgrad_trackers() -> Iterator[type[TrackerSpec]]:
     """The trackers of this package."""
     yield WandB
     yield TensorBoard
+    yield Trackio

@@ -22,10 +22,10 @@ def page(result: Listed) -> Any:
         [
             html.H2(result.place),
             html.Div(id="run-head"),
-            dcc.Graph(id="run-curves", config=QUIET),
+            dcc.Graph(id="run-curves", figure=figures.blank(), config=QUIET),
             html.H3("Readings"),
             dcc.Dropdown(id="run-reading", clearable=False, placeholder="No reading has been recorded yet."),
-            dcc.Graph(id="run-reading-figure", config=QUIET),
+            dcc.Graph(id="run-reading-figure", figure=figures.blank(), config=QUIET),
             html.H3("Weights"),
             html.Div(id="run-weights"),
             dcc.Store(id="run-seen"),
@@ -47,16 +47,16 @@ def keep_up(app: Dash, sources: Sources) -> None:
     def draw(_: int, name: str | None, search: str, seen: Any) -> Any:
         result = sources.listed(place_in(search), "run")
         if result is None:
-            return (no_update,) * 5
+            return (no_update,) * 6
         run = sources.run(result)
         names = [{"label": run.fact(reading).label, "value": reading} for reading in run.readings]
         chosen = name if name in run.readings else _first(run)
         made_of = [result.place, chosen, len(run.losses), len(run.evaluations), _size(run)]
         if made_of == seen:
-            return (no_update,) * 5
-        blank = {"data": [], "layout": figures.layout(x="step", y="", key=result.place)}
-        drawn = blank if chosen is None else figures.reading(run, chosen, key=f"{result.place} {chosen}")
-        return figures.curves(run, key=result.place), names, chosen, drawn, made_of
+            return (no_update,) * 6
+        drawn = figures.blank() if chosen is None else figures.reading(run, chosen, key=f"{result.place} {chosen}")
+        is_shown = {"display": "none" if chosen is None else "block"}
+        return figures.curves(run, key=result.place), names, chosen, drawn, is_shown, made_of
 
     def weigh(_: int, search: str, seen: Any) -> Any:
         result = sources.listed(place_in(search), "run")
@@ -69,7 +69,11 @@ def keep_up(app: Dash, sources: Sources) -> None:
         return _weights(weights), made_of
 
     outputs = [Output("run-curves", "figure"), Output("run-reading", "options"), Output("run-reading", "value")]
-    outputs += [Output("run-reading-figure", "figure"), Output("run-seen", "data")]
+    outputs += [
+        Output("run-reading-figure", "figure"),
+        Output("run-reading-figure", "style"),
+        Output("run-seen", "data"),
+    ]
     tick, search = Input("tick", "n_intervals"), State("url", "search")
     app.callback(Output("run-head", "children"), tick, search)(head)
     app.callback(outputs, tick, Input("run-reading", "value"), search, State("run-seen", "data"))(draw)

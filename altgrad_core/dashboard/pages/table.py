@@ -18,13 +18,18 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]], *, name: str) -> A
     return html.Div(html.Table([top, body], id=name), className="scroll")
 
 
-def listing(result: Iterable[Listed], *, now: float, name: str) -> Any:
-    """Runs and studies, each with a link to its page."""
+def listing(found: Iterable[Listed], *, now: float, name: str) -> Any:
+    """Runs and studies, each with a link to its page; losses where there are any."""
+    shown = list(found)
+    has_losses = any(here.loss is not None for here in shown)
     rows = [
-        (dcc.Link(here.place, href=link(here)), badge(here.status), bar(here), loss(here.loss), ago(now - here.changed))
-        for here in result
-    ]
-    return table(("where", "status", "progress", "loss", "written"), rows, name=name)
+        (
+            dcc.Link(here.place, href=link(here)), badge(here.status), bar(here),
+            *([loss(here.loss)] if has_losses else []), ago(now - here.changed),
+        )
+        for here in shown
+    ]  # fmt: skip
+    return table(("where", "status", "progress", *(["loss"] if has_losses else []), "written"), rows, name=name)
 
 
 def badge(status: str) -> Any:
