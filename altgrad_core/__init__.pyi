@@ -61,7 +61,7 @@ from .contracts.events import (
     Event as Event,
 )
 from .contracts.events import (
-    OperandFacts as OperandFacts,
+    RoundedOperand as RoundedOperand,
 )
 from .contracts.events import (
     Updated as Updated,
@@ -145,7 +145,7 @@ from .contracts.task import (
     Values as Values,
 )
 from .contracts.tracker import (
-    RunFacts as RunFacts,
+    TrackedRun as TrackedRun,
 )
 from .contracts.tracker import (
     Tracker as Tracker,
@@ -284,9 +284,6 @@ from .running.watching.watch import (
 )
 from .running.watching.watch import (
     watch as watch,
-)
-from .text import (
-    plural as plural,
 )
 
 __version__: str

@@ -83,9 +83,9 @@ class QuantizerTable(Table):
 
     @model_validator(mode="before")
     @classmethod
-    def _of_a_name(cls, told: Any) -> Any:
+    def _of_a_name(cls, value: Any) -> Any:
         """The name of a format alone stands for a table of it."""
-        return {"format": told} if isinstance(told, str) else told
+        return {"format": value} if isinstance(value, str) else value
 
 
 class RecipeTable(Table):

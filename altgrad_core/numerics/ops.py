@@ -171,7 +171,7 @@ def decode(
         scale: as `encode` has it.
 
     Raises:
-        FormatError: a code that the format does not have, or codes that are no integers.
+        FormatError: a code that the format does not have, or codes that are not integers.
     """
     import torch
 
@@ -192,14 +192,14 @@ def amax(x: Tensor, tiling: Tiling = WHOLE) -> Tensor:
     """The largest finite magnitude of each tile of `x`, 0 where there is none: float32 of `tiling.shape(x.shape)`."""
     check_values("amax", x)
     case = Case("amax", x.device.type, x.dtype, x.is_contiguous(), tiling=tiling)
-    found: Tensor = choose(case).amax(x, tiling)
-    return found
+    result: Tensor = choose(case).amax(x, tiling)
+    return result
 
 
 def scale_of(amax: Tensor, how: Quantizer) -> Tensor:
     """The scales for the largest magnitudes `amax` of the tiles of one tensor, float32, of the shape of `amax`."""
-    found: Tensor = choose_for("scale", amax, how).scale(amax, how)
-    return found
+    result: Tensor = choose_for("scale", amax, how).scale(amax, how)
+    return result
 
 
 def rung(x: Tensor, format: Format, scale: Tensor) -> Tensor:
@@ -229,8 +229,8 @@ def spacing(x: Tensor, format: Format, scale: Tensor) -> Tensor:
 def _on_grid(operation: Operation, x: Tensor, format: Format, scale: Tensor) -> Tensor:
     check_values(operation, x)
     backend = choose(Case(operation, x.device.type, x.dtype, x.is_contiguous(), (format,)))
-    found: Tensor = getattr(backend, operation)(x, format, scale)
-    return found
+    result: Tensor = getattr(backend, operation)(x, format, scale)
+    return result
 
 
 def library() -> ModuleType:

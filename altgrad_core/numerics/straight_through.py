@@ -180,8 +180,8 @@ def _contiguous(x: Tensor, rounds: Rounds) -> Tensor:
 def _rounded(x: Tensor, rounds: Rounds) -> Rounded:
     """The values and where a gradient passes; without a node where nothing is differentiated or transformed."""
     if torch.is_grad_enabled() or torch._C._are_functorch_transforms_active():
-        found: Rounded = _Round.apply(x, rounds)
-        return found
+        result: Rounded = _Round.apply(x, rounds)
+        return result
     return rounds(x)
 
 

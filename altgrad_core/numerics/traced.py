@@ -215,8 +215,8 @@ def round_straight(x: Tensor, how: Traced | None) -> Tensor:
     """The rounded `x`; the gradient passes straight through."""
     if how is None:
         return x
-    found: Tensor = _Round.apply(x, *how)
-    return found
+    result: Tensor = _Round.apply(x, *how)
+    return result
 
 
 def round_gradient(x: Tensor, how: Traced | None) -> Tensor:

@@ -48,7 +48,7 @@ class Cell:
         """The table `[run]` of its manifest."""
         return self.resolved.manifest.run
 
-    def told(self) -> dict[str, Any]:
+    def written(self) -> dict[str, Any]:
         """The cell as `cells.json` has it."""
         place = {"name": self.name, "identity": self.identity, "point": dict(self.labels), "role": self.role}
         return {**place, "manifest": dict(self.manifest)}

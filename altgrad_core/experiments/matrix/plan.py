@@ -34,7 +34,7 @@ def plan_of(matrix: Matrix, cells: Sequence[Cell]) -> dict[str, Any]:
         "optimizers": defaults,
         "declared": Declared.by(map(type, specs.values())).plain(),
         "formats": {name: bits for cell in cells for name, bits in _widths(cell.resolved)},
-        "cells": [{**cell.told(), "labels": own._asdict()} for cell, own in zip(cells, labels, strict=True)],
+        "cells": [{**cell.written(), "labels": own._asdict()} for cell, own in zip(cells, labels, strict=True)],
     }
 
 

@@ -126,13 +126,13 @@ def _check_patterns(resolved: Resolved, model: nn.Module) -> None:
     """Every layer pattern of the manifest must match something."""
     known = layers_of(model, layer_kinds(resolved.registry))
     watched = list(watched_weights(model, known.values()))
-    found: list[tuple[Location, str]] = []
+    result: list[tuple[Location, str]] = []
     for index, rule in enumerate(resolved.rules):
         if (problem := unselected(rule.layers, known)) is not None:
-            found.append((("recipe", index, "layers"), problem))
+            result.append((("recipe", index, "layers"), problem))
     for index, monitor in enumerate(resolved.monitors):
         if monitor.layers != "*" and (problem := unmatched(monitor.layers, watched)) is not None:
-            found.append((("monitor", index, "layers"), problem))
-    found = found or list(unseen_layers(resolved, watched))
-    if found:
-        raise ManifestError("\n".join(str(resolved.error(location, problem)) for location, problem in found))
+            result.append((("monitor", index, "layers"), problem))
+    result = result or list(unseen_layers(resolved, watched))
+    if result:
+        raise ManifestError("\n".join(str(resolved.error(location, problem)) for location, problem in result))

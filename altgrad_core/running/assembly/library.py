@@ -49,8 +49,8 @@ def load_format(name: str = "", **facts: Any) -> Format:
             return Minifloat(name=name, **facts)
         except TypeError as error:
             raise FormatError(f"load_format: {error}; give a name, or exponent_bits and mantissa_bits") from None
-    found: Format = installed().get("format", name)
-    return found
+    result: Format = installed().get("format", name)
+    return result
 
 
 def quantize_model(
@@ -121,11 +121,11 @@ def _group(table: GroupTable, name: str, options: dict[str, Any]) -> Group:
 
 def _spec(name: str, options: dict[str, Any]) -> OptimizerSpec:
     if ":" not in name:
-        found: type[OptimizerSpec] = installed().get("optimizer", name)
-        return found(**options)
+        result: type[OptimizerSpec] = installed().get("optimizer", name)
+        return result(**options)
     spec = imported_optimizer(name)(**options)
     if (refusal := spec.refusal()) is not None:
-        raise PluginError(": ".join((*refusal.key, refusal.said)))
+        raise PluginError(": ".join((*refusal.key, refusal.message)))
     return spec
 
 

@@ -123,9 +123,9 @@ class Subject:
         kept = without(rules, MOMENTS if self.descent.steps else (*BACKWARD, *MOMENTS))
         with self._quantized(kept) as plan, _evaluating(self.model), self._descended(partial(_next_step, plan)):
             loss, metrics, each = self._loss(chosen)
-            found = layer_errors(plan, chosen[0][0]) if errors else ()
+            result = layer_errors(plan, chosen[0][0]) if errors else ()
             quantizers = chosen_quantizers(plan)
-        return Measured(name, loss, metrics, self._bits(quantizers), each, found)
+        return Measured(name, loss, metrics, self._bits(quantizers), each, result)
 
     def _bits(self, quantizers: Chosen) -> float:
         roles = roles_of(quantizers) if self.roles is None else self.roles

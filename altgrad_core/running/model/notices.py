@@ -11,11 +11,11 @@ from altgrad_core.running.model.operand import Operand
 LEAST_COVERED, MOST_LISTED = 0.5, 8
 
 
-def thin(found: Coverage) -> str | None:
+def thin(result: Coverage) -> str | None:
     """What is said where a rule says `*` and yet less than half of the matrices is quantized."""
-    if found.matrices >= LEAST_COVERED:
+    if result.matrices >= LEAST_COVERED:
         return None
-    return f'layers = "*" covers {found.matrices:.1%} of the matrices of this model.\n{found}'
+    return f'layers = "*" covers {result.matrices:.1%} of the matrices of this model.\n{result}'
 
 
 def unused(operands: Iterable[Operand], trained: Iterable[str]) -> str | None:

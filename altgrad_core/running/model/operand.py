@@ -68,7 +68,7 @@ class Operand(TracedOperand):
     def rounds_once(self, weight: Tensor, *, training: bool) -> Rounds:
         """What rounds a weight in all passes of a step, backward ones too, at the scale of its first pass.
 
-        The scale is taken anew in every forward pass, so that no change of the weight is missed. Noise is drawn and
+        The scale is taken again in every forward pass, so that no change of the weight is missed. Noise is drawn and
         counts are taken once a step, and again when the weight is seen to be another.
         """
         now = self._moment

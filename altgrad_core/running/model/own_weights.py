@@ -41,14 +41,14 @@ def own_weights(
                 "save_sharded of altgrad_core.integrations.sharded, and read that in one process"
             )
         names.setdefault(parameter, []).append(name)
-    found = []
+    result = []
     for path, operands in layers.items():
         weight, operand = known[path].weight, operands.get("weight")
         if operand is None or operand.format.is_identity or weight not in names or not isinstance(weight, nn.Parameter):
             continue
         if len(names[weight]) == len(known[path].paths):
-            found.append(Evaluated(path, names[weight][0], weight, operand))
-    return found
+            result.append(Evaluated(path, names[weight][0], weight, operand))
+    return result
 
 
 def rotated_weights(known: Mapping[str, Layer], layers: Mapping[str, Mapping[Role, Operand]]) -> dict[str, Tensor]:
@@ -79,9 +79,9 @@ def refuse_rotated(own: list[Evaluated]) -> None:
 
 def left_out(own: list[Evaluated], layers: Mapping[str, Mapping[Role, Operand]]) -> list[str]:
     """Paths of the layers with a quantized weight that is not among `own`."""
-    found = {weight.path for weight in own}
+    result = {weight.path for weight in own}
     quantized = [path for path, roles in layers.items() if "weight" in roles and not roles["weight"].format.is_identity]
-    return [path for path in quantized if path not in found]
+    return [path for path in quantized if path not in result]
 
 
 @torch.no_grad()

@@ -135,17 +135,17 @@ class Plan:
         Raises:
             ManifestError: layers that share one weight quantize it differently.
         """
-        found: dict[Tensor, Operand] = {}
+        result: dict[Tensor, Operand] = {}
         for path, operands in self.layers.items():
             mine, weight = operands.get("weight"), self.weight(path)
             if mine is None or not mine.quantizer.has_grid or not isinstance(weight, Tensor):
                 continue
-            other = found.setdefault(weight, mine)
+            other = result.setdefault(weight, mine)
             if other.quantizer != mine.quantizer:
                 raise ManifestError(
                     f"{other.path} and {mine.path} share one weight, but their rules quantize it differently"
                 )
-        return {weight: operand.geometry for weight, operand in found.items()}
+        return {weight: operand.geometry for weight, operand in result.items()}
 
     def attach(self, optimizer: Optimizer) -> None:
         """From now on every step of `optimizer`, or of the one it wraps, rounds its moments and calls `step()`; see `optimizer_of`."""
@@ -234,8 +234,8 @@ class Plan:
         if layout == "huggingface":
             write_directory(Path(path), self.model, own, left_out(own, self.layers))
         else:
-            told = {"recipe": written_recipe(self.layers), "state": self.state_dict(), "seed": m.seed, "phase": m.phase}
-            write_quantized(Path(path), self.model, own, told)
+            more = {"recipe": written_recipe(self.layers), "state": self.state_dict(), "seed": m.seed, "phase": m.phase}
+            write_quantized(Path(path), self.model, own, more)
 
     def remove(self, *, bake: bool = False) -> None:
         """Make every layer of the model an ordinary one again.
