@@ -135,7 +135,7 @@ def build(spec: OptimizerSpec, params: Sequence[Param]) -> Optimizer:
     Raises:
         ManifestError: the model needs rates that go with its width, and the optimizer does not say how.
     """
-    rotated = {param.tensor: param.path for param in params if param.is_rotated}
+    rotated: dict[Tensor, str] = {param.tensor: param.path for param in params if param.is_rotated}
     geometry = Grids(
         {param.tensor: param.geometry for param in params if param.geometry is not None}, rotated, spec.name
     )
