@@ -103,12 +103,12 @@ def print_plan(run: Run, *, as_json: bool) -> None:
         return
     from altgrad_core.cli.console import Console
     from altgrad_core.contracts.actions import MOMENTS
-    from altgrad_core.contracts.layer import ATTENTION, PRODUCT
+    from altgrad_core.contracts.layer import APART, ATTENTION, PRODUCT
 
     console = Console()
     matrices = {path: layer for path, layer in facts["layers"].items() if layer["shape"]}
     console.print(_layer_table(matrices, PRODUCT))
-    for roles in (ATTENTION, MOMENTS):
+    for roles in (APART, ATTENTION, MOMENTS):
         if used := [role for role in roles if any(role in layer for layer in facts["layers"].values())]:
             listed = {path: layer for path, layer in facts["layers"].items() if not layer.keys().isdisjoint(used)}
             console.print("", _layer_table(listed, used), sep="\n")
@@ -147,6 +147,7 @@ def plan_facts(run: Run) -> dict[str, Any]:
         for role, operand in run.plan.layers.get(path, {}).items():
             parts = [operand.format.name, str(operand.quantizer.scale_rule)]
             parts += [operand.quantizer.rounding] if operand.quantizer.rounding != "nearest-even" else []
+            parts += [] if operand.quantizer.hadamard is None else [f"hadamard:{operand.quantizer.hadamard}"]
             layers[path][role] = " ".join(parts)
     return {
         "name": run.name,

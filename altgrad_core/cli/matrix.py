@@ -15,6 +15,7 @@ from altgrad_core.cli.cells import shown_on
 from altgrad_core.cli.console import Console
 from altgrad_core.cli.display import Display
 from altgrad_core.cli.terminal import say
+from altgrad_core.cli.written import said_of
 from altgrad_core.contracts.actions import ROLES
 from altgrad_core.contracts.executor import Executor
 from altgrad_core.contracts.layer import PRODUCT
@@ -25,9 +26,8 @@ from altgrad_core.experiments.matrix.endings import directory_of, endings_in, un
 from altgrad_core.experiments.matrix.estimate import estimate
 from altgrad_core.experiments.matrix.plan import plan_of
 from altgrad_core.experiments.matrix.registration import hash_of
-from altgrad_core.experiments.report.text import as_text, plain_line
 from altgrad_core.experiments.report.unchanged import note, said_before, state_of
-from altgrad_core.experiments.report.write import PAGE, Written, write_report
+from altgrad_core.experiments.report.write import PAGE, write_report
 from altgrad_core.experiments.workers.scheduler import StudyOutcome, train_cells
 from altgrad_core.manifest.merge import dotted, location_of
 from altgrad_core.records.directory import RunDirectory
@@ -75,8 +75,8 @@ def _print_end(matrix: Matrix, study: Path, outcome: StudyOutcome, said: str | N
     for name, reason in outcome.failed.items():
         say(f"failed: {name}: {reason}", err=True)
     if as_json:
-        told = {"ended": dict(outcome.board.ended), "failed": outcome.failed, "directory": str(study)}
-        print(json.dumps({**told, "cells": outcome.board.cells, "report": str(study / PAGE) if said else None}))
+        data = {"ended": dict(outcome.board.ended), "failed": outcome.failed, "directory": str(study)}
+        print(json.dumps({**data, "cells": outcome.board.cells, "report": str(study / PAGE) if said else None}))
         return
     say(_summary(matrix, outcome))
     say(f"{said}report: {study / PAGE}" if said else f"records: {study}")
@@ -86,17 +86,6 @@ def _as_given(study: Path) -> str:
     """The command as it was given, with the directory of the study: it trains the same cells."""
     words = [word for word in sys.argv[1:] if word not in ("--overwrite", "--json")]
     return shlex.join(["altgrad", *words, *(() if "--out" in words else ("--out", str(study)))])
-
-
-def print_written(written: Written) -> None:
-    """What a report says, and where it is."""
-    say(f"{said_of(written)}report: {written.page}")
-
-
-def said_of(written: Written) -> str:
-    """The table of a report, and its answer in one sentence."""
-    table = f"\n{as_text(written.table)}\n" if written.table.rows else ""
-    return f"{table}\n{plain_line(written.heading)}.\n"
 
 
 def print_cells(matrix: Matrix, *, as_json: bool) -> None:
@@ -151,14 +140,14 @@ def print_power(matrix: Matrix) -> None:
 def print_estimate(matrix: Matrix) -> None:
     """What the known cells will take, by a few measured steps."""
     cells = matrix.cells({})
-    found, bound = estimate(matrix, cells), matrix.bound()
+    result, bound = estimate(matrix, cells), matrix.bound()
     say(
-        f"about {_duration(found.seconds)} in one process like this one, and {found.bytes / 1e6:.0f} MB of checkpoints kept "
-        f"(by a few steps of {found.measured} cells)"
+        f"about {_duration(result.seconds)} in one process like this one, and {result.bytes / 1e6:.0f} MB of checkpoints kept "
+        f"(by a few steps of {result.measured} cells)"
     )
     if bound > len(cells):
         times = bound / len(cells)
-        most = f"{_duration(found.seconds * times)} and {found.bytes * times / 1e6:.0f} MB"
+        most = f"{_duration(result.seconds * times)} and {result.bytes * times / 1e6:.0f} MB"
         say(f"with all that the search may add, {bound} cells: at most about {most}")
 
 
@@ -198,7 +187,7 @@ def _unended(directory: RunDirectory) -> str:
 def _rules(cell: Cell) -> str:
     """The recipe of a cell, a rule after the other."""
     rules = cell.resolved.rules
-    told = [
+    parts = [
         f"{rule.layers}: "
         + ", ".join("-" if (q := getattr(rule, role)) is None else q.target.name for role in PRODUCT)
         + "".join(
@@ -208,7 +197,7 @@ def _rules(cell: Cell) -> str:
         )
         for rule in rules
     ]
-    return "; ".join(told) or "unquantized"
+    return "; ".join(parts) or "unquantized"
 
 
 def _duration(seconds: float) -> str:
@@ -230,5 +219,5 @@ def _more(matrix: Matrix) -> str:
 def _summary(matrix: Matrix, outcome: StudyOutcome) -> str:
     board = outcome.board
     counts = Counter(board.ended) + Counter({"failed": len(outcome.failed)})
-    told = ", ".join(f"{count} {status}" for status, count in counts.items()) or "none ended"
-    return f"{matrix.name}: {board.cells} cells: {told}"
+    text = ", ".join(f"{count} {status}" for status, count in counts.items()) or "none ended"
+    return f"{matrix.name}: {board.cells} cells: {text}"

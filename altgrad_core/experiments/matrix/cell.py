@@ -64,7 +64,7 @@ class Cell:
         """The device that its manifest asks for."""
         return str(self.manifest["run"]["device"])
 
-    def told(self) -> dict[str, Any]:
+    def written(self) -> dict[str, Any]:
         """The cell as `cells.json` has it."""
         place = {"name": self.name, "identity": self.identity, "point": dict(self.labels), "role": self.role}
         return {**place, "key": [self.key[0], [list(pair) for pair in self.key[1]]], "manifest": dict(self.manifest)}

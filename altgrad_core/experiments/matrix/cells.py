@@ -105,13 +105,13 @@ class Matrix:
     @cached_property
     def groups(self) -> tuple[tuple[int, ...], ...]:
         """The points that differ in nothing but the seed."""
-        found: dict[str, list[int]] = {}
+        result: dict[str, list[int]] = {}
         for index, point in enumerate(self._points):
             run = point.source.data.get("run")
             without_seed = {**run, "seed": None} if isinstance(run, dict) else run
             alike = json.dumps({**point.source.data, "run": without_seed}, sort_keys=True)
-            found.setdefault(alike, []).append(index)
-        return tuple(tuple(group) for group in found.values())
+            result.setdefault(alike, []).append(index)
+        return tuple(tuple(group) for group in result.values())
 
     def cells(self, endings: Endings) -> list[Cell]:
         """Every cell known so far, each once: a search adds more as cells end."""

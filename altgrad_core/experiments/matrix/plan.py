@@ -38,7 +38,7 @@ def plan_of(matrix: Matrix, cells: Sequence[Cell]) -> dict[str, Any]:
         "optimizers": defaults,
         "declared": Declared.by(map(type, specs.values())).plain(),
         "formats": {name: bits for resolved in kinds for name, bits in _widths(resolved)},
-        "cells": [{**cell.told(), "labels": own._asdict()} for cell, own in zip(cells, labels, strict=True)],
+        "cells": [{**cell.written(), "labels": own._asdict()} for cell, own in zip(cells, labels, strict=True)],
     }
 
 

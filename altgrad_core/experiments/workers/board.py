@@ -19,7 +19,7 @@ class Running:
     """A cell under way in this command.
 
     Attributes:
-        doing: what it does that is no step.
+        doing: what it does besides steps.
     """
 
     cell: Cell

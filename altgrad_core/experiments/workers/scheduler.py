@@ -125,17 +125,17 @@ class _Work:
 
     def see_through(self) -> None:
         """Hand out cells and hear of them, until all have ended or a signal has come."""
-        told: float | None = None
+        last_shown: float | None = None
         while self.board.running or (self._waiting and self._signals.received is None):
             if self._signals.received is None:
                 self._hand_out()
-            elif told is None:
-                told = time.monotonic()
+            elif last_shown is None:
+                last_shown = time.monotonic()
                 self._show(self.board, self._signals.notice)
                 for job in self._jobs.values():
                     job.cancel(self._signals.received)
-            elif time.monotonic() - told > self._executor.patience:
-                told = math.inf
+            elif time.monotonic() - last_shown > self._executor.patience:
+                last_shown = math.inf
                 self._kill_what_is_left()
             self._look_elsewhere()
             try:
@@ -147,13 +147,13 @@ class _Work:
         """Look now and then at the cells that others train: those whose files have changed since they were first looked at."""
         if (now := time.monotonic()) < self._next_look:
             return
-        self._next_look, found = now + LOOK, under_way_in(self._study, self._waiting)
-        self._seen = {name: self._seen.get(name, listed.changed) for name, listed in found.items()}
-        moving = {name: listed for name, listed in found.items() if listed.changed > self._seen[name]}
+        self._next_look, result = now + LOOK, under_way_in(self._study, self._waiting)
+        self._seen = {name: self._seen.get(name, listed.changed) for name, listed in result.items()}
+        moving = {name: listed for name, listed in result.items() if listed.changed > self._seen[name]}
         is_news, self.board.elsewhere = bool(moving) and not self.board.elsewhere, moving
         if is_news:
-            told = few([f"{name} ({progress(listed)})" for name, listed in moving.items()])
-            self._show(self.board, f"other commands are training {told}")
+            text = few([f"{name} ({progress(listed)})" for name, listed in moving.items()])
+            self._show(self.board, f"other commands are training {text}")
 
     def _kill_what_is_left(self) -> None:
         """End the processes that did not end when they were told to."""
@@ -172,9 +172,9 @@ class _Work:
             unseen |= {cell.name for cell in self._waiting}
         else:
             self._next_known = now + UNSEEN
-        found = endings_in(self._matrix, self._study, known={**crashed, **self._endings}, apart_from=unseen)
-        self._endings = {name: ending for name, ending in found.items() if name not in crashed}
-        cells = self._matrix.cells(found)
+        result = endings_in(self._matrix, self._study, known={**crashed, **self._endings}, apart_from=unseen)
+        self._endings = {name: ending for name, ending in result.items() if name not in crashed}
+        cells = self._matrix.cells(result)
         if self.planned is None:
             register(self._matrix, self._study, ended=len(self._endings))
         if (names := [cell.name for cell in cells]) != self.planned:
@@ -207,10 +207,10 @@ class _Work:
             self.board.left -= cell.steps
             self._submitted += 1
             self.board.began(self._submitted, cell)
-            tell = partial(self._told, self._submitted)
+            tell = partial(self._received, self._submitted)
             self._jobs[self._submitted] = self._executor.submit(self._task(cell), tell)
 
-    def _told(self, job: int, message: Mapping[str, Any] | None) -> None:
+    def _received(self, job: int, message: Mapping[str, Any] | None) -> None:
         """Take what a job says, in any thread."""
         self._messages.put((job, message))
 

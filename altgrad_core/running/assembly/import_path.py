@@ -42,13 +42,13 @@ def refuse_imports(source: ManifestFile) -> None:
     Raises:
         ManifestError: a line for every one.
     """
-    found = [
+    result = [
         problem_at(source, location, f'"{use}" would be imported, and --no-imports forbids it; look at the code first')
         for location, use in _uses(source.data, ())
         if ":" in use
     ]
-    if found:
-        raise ManifestError("\n".join(found))
+    if result:
+        raise ManifestError("\n".join(result))
 
 
 def names_an_import(source: ManifestFile) -> bool:

@@ -52,14 +52,14 @@ def launch(arguments: Sequence[str], processes: int, source: ManifestFile) -> in
     if os.name == "nt":
         raise RunError("--processes does not work on Windows; use Linux, macOS or WSL, or leave --processes out")
     with tempfile.TemporaryDirectory(prefix="altgrad-") as folder, lifeline() as line:
-        said = [Path(folder, f"process-{rank}") for rank in range(processes)]
+        outputs = [Path(folder, f"process-{rank}") for rank in range(processes)]
         meeting = Path(folder, "rendezvous")
-        started = [_start(arguments, rank, processes, meeting, said[rank], line) for rank in range(processes)]
+        started = [_start(arguments, rank, processes, meeting, outputs[rank], line) for rank in range(processes)]
         with _passing_on(started):
             first_failed = _wait(started)
         codes = [process.returncode for process in started]
         if first_failed is not None and (codes[first_failed] < 0 or codes[first_failed] != codes[0]):
-            last = said[first_failed].read_text(errors="replace").strip().splitlines()[-3:] if first_failed else []
+            last = outputs[first_failed].read_text(errors="replace").strip().splitlines()[-3:] if first_failed else []
             ended = f"process {first_failed} of {processes} ended first, with {_described(codes[first_failed])}"
             print("altgrad: " + "\n".join([ended, *last]), file=sys.stderr)
         return _exit_code(codes)
@@ -84,7 +84,7 @@ def _accumulate(source: ManifestFile) -> int:
 
 
 def _start(
-    arguments: Sequence[str], rank: int, size: int, meeting: Path, said: Path, line: int
+    arguments: Sequence[str], rank: int, size: int, meeting: Path, outputs: Path, line: int
 ) -> subprocess.Popen[bytes]:
     threads = max(1, (os.cpu_count() or 1) // size)
     environment = {
@@ -100,7 +100,7 @@ def _start(
     command = [sys.executable, "-m", "altgrad_core", *arguments]
     if rank == 0:
         return subprocess.Popen(command, env=environment, start_new_session=True, pass_fds=(line,))
-    with said.open("wb") as file:
+    with outputs.open("wb") as file:
         return subprocess.Popen(
             command,
             env=environment,

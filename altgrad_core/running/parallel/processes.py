@@ -105,17 +105,17 @@ class Group(Processes):
 
     def gather(self, value: Any) -> list[Any]:
         """See `Processes.gather`."""
-        found: list[Any] = [None] * self.size
+        result: list[Any] = [None] * self.size
         with self._explained():
-            torch.distributed.all_gather_object(found, value)
-        return found
+            torch.distributed.all_gather_object(result, value)
+        return result
 
     def gather_tensor(self, flat: Tensor) -> list[Tensor]:
         """See `Processes.gather_tensor`."""
-        found = [torch.empty_like(flat) for _ in range(self.size)]
+        result = [torch.empty_like(flat) for _ in range(self.size)]
         with self._explained():
-            torch.distributed.all_gather(found, flat)
-        return found
+            torch.distributed.all_gather(result, flat)
+        return result
 
     def sum(self, flat: Tensor) -> None:
         """See `Processes.sum`."""
