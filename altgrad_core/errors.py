@@ -23,7 +23,7 @@ class PluginError(AltgradError):
 
 
 class RunError(AltgradError):
-    """The world failed under a correct manifest: disk, lock, damaged checkpoint, missing device (exit code 1)."""
+    """An environment error under a correct manifest: disk, lock, damaged checkpoint, missing device (exit code 1)."""
 
 
 def reason_of(error: BaseException) -> str:

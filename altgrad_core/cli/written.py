@@ -9,7 +9,10 @@ from altgrad_core.experiments.report.write import Written
 
 def print_written(written: Written) -> None:
     """The table of a report, its answer in one sentence, and where it is."""
-    if written.table.rows:
-        say(f"\n{as_text(written.table)}")
-    say(f"\n{plain_line(written.heading)}.")
-    say(f"report: {written.page}")
+    say(f"{in_words(written)}report: {written.page}")
+
+
+def in_words(written: Written) -> str:
+    """The table of a report, and its answer in one sentence."""
+    table = f"\n{as_text(written.table)}\n" if written.table.rows else ""
+    return f"{table}\n{plain_line(written.heading)}.\n"

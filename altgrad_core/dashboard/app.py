@@ -44,8 +44,8 @@ def build_app(sources: Sources, *, tick: int = TICK) -> Dash:
         kind, pages = path.strip("/"), {"run": run.page, "study": study.page}
         if kind not in pages:
             return home.page()
-        found = sources.listed(place_in(search), kind)
-        return html.P(f"No {kind} of this name is below {sources.root}.") if found is None else pages[kind](found)
+        result = sources.listed(place_in(search), kind)
+        return html.P(f"No {kind} of this name is below {sources.root}.") if result is None else pages[kind](result)
 
     app.callback(Output("page", "children"), Input("url", "pathname"), Input("url", "search"))(show)
     for part in (home, run, study):

@@ -28,13 +28,13 @@ def inches(width: str) -> float:
     Raises:
         ManifestError: it is none, or no figure can have it.
     """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(in|cm|mm|pt)\s*", width)
-    told = 0.0 if found is None else float(found[1]) * UNITS[found[2]]
-    if not NARROWEST <= told <= WIDEST:
+    result = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(in|cm|mm|pt)\s*", width)
+    size = 0.0 if result is None else float(result[1]) * UNITS[result[2]]
+    if not NARROWEST <= size <= WIDEST:
         raise ManifestError(
             f'--width {width}: expected {NARROWEST:g} to {WIDEST:g} inches with a unit, such as "3.3in" or "84mm"'
         )
-    return told
+    return size
 
 
 def write_paper_figures(plot: Plot, place: Path, *, kind: str, width: float | None) -> list[Path]:

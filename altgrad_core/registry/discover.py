@@ -69,9 +69,9 @@ def discover(points: Iterable[EntryPoint] | None = None) -> list[Plugin]:
         points: entry points to load; by default the installed ones of the group `altgrad`, without the third-party
             ones that the environment variable ALTGRAD_LOAD_PLUGINS leaves out, if it is set.
     """
-    found = _installed() if points is None else points
+    result = _installed() if points is None else points
     with _interrupts() as interrupts, _without_collection():
-        plugins = [_load(point, interrupts) for point in sorted(found, key=_order)]
+        plugins = [_load(point, interrupts) for point in sorted(result, key=_order)]
     return list(_without_clashes(plugins))
 
 
@@ -133,8 +133,8 @@ def _load(point: EntryPoint, interrupts: Sequence[int]) -> Plugin:
             raise
         broken = _reason(error)
     if changed:
-        said = f"the plugin {_distribution(point)} ({point.name}) set torch's {', '.join(changed)} while loading"
-        print(f"altgrad: warning: {said}; that is put back", file=sys.stderr)
+        message = f"the plugin {_distribution(point)} ({point.name}) set torch's {', '.join(changed)} while loading"
+        print(f"altgrad: warning: {message}; that is put back", file=sys.stderr)
     return Plugin(
         name=point.name,
         distribution=_distribution(point),
@@ -207,10 +207,10 @@ def _refuse_unknown_hooks(module: object) -> None:
     for name in dir(module):
         marked = getattr(getattr(module, name), f"{PROJECT}_impl", None)
         if marked is not None and (marked.get("specname") or name) not in hooks:
-            asked = marked.get("specname") or name
-            near = get_close_matches(asked, hooks, n=1)
+            requested = marked.get("specname") or name
+            near = get_close_matches(requested, hooks, n=1)
             guess = f'did you mean "{near[0]}"?' if near else f"there is {', '.join(hooks)}"
-            raise PluginError(f"unknown hook '{asked}'; {guess}")
+            raise PluginError(f"unknown hook '{requested}'; {guess}")
 
 
 def _reason(error: BaseException) -> str:
@@ -263,8 +263,8 @@ def _without_collection() -> Iterator[None]:
 @contextmanager
 def _told_if_slow(point: EntryPoint) -> Iterator[None]:
     """Say which plugin is being loaded where that takes long; it may never end."""
-    said = f"altgrad: still loading the plugin {_distribution(point)} ({point.name}) after {SLOW:g} s"
-    timer = threading.Timer(SLOW, lambda: print(said, file=sys.stderr, flush=True))
+    message = f"altgrad: still loading the plugin {_distribution(point)} ({point.name}) after {SLOW:g} s"
+    timer = threading.Timer(SLOW, lambda: print(message, file=sys.stderr, flush=True))
     timer.daemon = True
     timer.start()
     try:

@@ -14,7 +14,22 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
 
-class AdamWStochastic(OptimizerSpec):
+class _WithoutMaster(OptimizerSpec):
+    """The options of AdamW, for weights that live on their grids."""
+
+    lr: PositiveFloat = 1e-3
+    beta1: float = Field(default=0.9, ge=0, lt=1)
+    beta2: float = Field(default=0.999, ge=0, lt=1)
+    eps: PositiveFloat = 1e-8
+    weight_decay: NonNegativeFloat = 0.01
+
+    def _common(self, groups: list[dict[str, Any]], geometry: Mapping[Tensor, Geometry]) -> dict[str, Any]:
+        """What both optimizers take."""
+        own = {"lr": self.lr, "betas": (self.beta1, self.beta2), "eps": self.eps, "weight_decay": self.weight_decay}
+        return {"params": self.split(groups, geometry), "geometry": geometry, **own}
+
+
+class AdamWStochastic(_WithoutMaster):
     """AdamW without a float32 master: every result is rounded to the grid stochastically (Gupta et al., 1502.02551).
 
     w <- SR(AdamW(w, g)), with moments in float32. The grid keeps the scale of the start, with a binade of headroom;
@@ -31,11 +46,6 @@ class AdamWStochastic(OptimizerSpec):
 
     name: ClassVar = "adamw-stochastic"
 
-    lr: PositiveFloat = 1e-3
-    beta1: float = Field(default=0.9, ge=0, lt=1)
-    beta2: float = Field(default=0.999, ge=0, lt=1)
-    eps: PositiveFloat = 1e-8
-    weight_decay: NonNegativeFloat = 0.01
     rounding: Literal["stochastic", "nearest-even"] = "stochastic"
 
     def width_power(self, step: Step) -> float:
@@ -47,17 +57,12 @@ class AdamWStochastic(OptimizerSpec):
         from altgrad_baselines.stochastic import StochasticAdamW
 
         return StochasticAdamW(
-            self.split(groups, geometry),
-            geometry=geometry,
-            lr=self.lr,
-            betas=(self.beta1, self.beta2),
-            eps=self.eps,
-            weight_decay=self.weight_decay,
+            **self._common(groups, geometry),
             rounding=self.rounding,
         )
 
 
-class AdamWKahan(OptimizerSpec):
+class AdamWKahan(_WithoutMaster):
     """AdamW without a float32 master: what rounding loses is added to the next step (Zamirai et al., 2010.06192).
 
     Kahan summation: y = u + c, s = Q(w + y), c = y - (s - w), w = s, with u the step of AdamW and Q to the nearest
@@ -75,11 +80,6 @@ class AdamWKahan(OptimizerSpec):
 
     name: ClassVar = "adamw-kahan"
 
-    lr: PositiveFloat = 1e-3
-    beta1: float = Field(default=0.9, ge=0, lt=1)
-    beta2: float = Field(default=0.999, ge=0, lt=1)
-    eps: PositiveFloat = 1e-8
-    weight_decay: NonNegativeFloat = 0.01
     compensation: Literal["bfloat16", "float32"] = "bfloat16"
 
     def width_power(self, step: Step) -> float:
@@ -91,11 +91,6 @@ class AdamWKahan(OptimizerSpec):
         from altgrad_baselines.kahan import KahanAdamW
 
         return KahanAdamW(
-            self.split(groups, geometry),
-            geometry=geometry,
-            lr=self.lr,
-            betas=(self.beta1, self.beta2),
-            eps=self.eps,
-            weight_decay=self.weight_decay,
+            **self._common(groups, geometry),
             compensation=self.compensation,
         )

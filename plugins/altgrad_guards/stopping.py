@@ -64,7 +64,7 @@ class RollBackOnDivergence(Intervention):
     """Return to the last good checkpoint, with smaller learning rates, once the loss has diverged for `patience` steps.
 
     Diverged is a training loss above `threshold` times ln(vocabulary), or NaN. Give the run a `checkpoint_every`:
-    without one it begins anew.
+    without one it starts again.
 
     Options:
         threshold: of the loss, over ln(vocabulary).

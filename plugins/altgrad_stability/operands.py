@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field, PositiveInt
 
-from altgrad_core import ROLES, Backpropagated, Monitor, OperandFacts, Reading, Readings, Tally
+from altgrad_core import ROLES, Backpropagated, Monitor, Reading, Readings, RoundedOperand, Tally
 
 STATISTICS = (
     "overflow-rate",
@@ -18,7 +18,13 @@ STATISTICS = (
     "scale",
     "headroom",
 )
-UNDERFLOW_LIMITS = {"gradient": 0.1, "score_gradient": 0.1, "output_gradient": 0.1, "probability": None}
+UNDERFLOW_LIMITS = {
+    "gradient": 0.1,
+    "gradient_for_weight_gradient": 0.1,
+    "score_gradient": 0.1,
+    "output_gradient": 0.1,
+    "probability": None,
+}
 UNDERFLOW_LIMIT = 0.3  # of other roles; of probabilities most are near zero, and none the worse for it
 
 
@@ -50,9 +56,6 @@ class Stability(Monitor):
     - `ROLE-scale`: that of the last pass; of rows or blocks the largest.
     - `ROLE-headroom`: log2(scale * largest / amax), the binades between amax and the end of the grid at the scale of
       the last pass: from 0 to 1 where scales are rounded up, below 0 where values overflow. Absent where amax is 0.
-
-    Options:
-        decay: of the average of amax.
     """
 
     name: ClassVar = "stability"
@@ -75,7 +78,7 @@ class Stability(Monitor):
             averages[facts.path] = average + (1 - self.decay) * (amax - average)
         return self._report(seen) if self.is_due(event.step) else {}
 
-    def _report(self, seen: list[tuple[OperandFacts, Tally]]) -> Readings:
+    def _report(self, seen: list[tuple[RoundedOperand, Tally]]) -> Readings:
         from altgrad_stability.tallies import headroom, plain
 
         roles = dict.fromkeys(facts.role for facts, _ in seen)

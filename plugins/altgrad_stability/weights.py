@@ -27,6 +27,7 @@ class QuantizationError(Monitor):
     """
 
     name: ClassVar = "quantization-error"
+    reads_grids: ClassVar = True
     on: ClassVar = Backpropagated
     reports: ClassVar = (
         Reading("quantization-mse", worse="up"),
@@ -102,13 +103,13 @@ class WhatIf(Monitor):
                 done = quantize(values, Quantizer(load_format(name), scaling=scaling))
                 assert done.tally is not None
                 rungs = Geometry.of(load_format(name), done.scale).rung(values)
-                found = {
+                result = {
                     "overflow-rate": done.tally.overflow / values.numel(),
                     "underflow-rate": done.tally.underflow / values.numel(),
                     "sqnr": decibels(*energies(values, done.values).tolist()[1:]),
                     "rungs-used": rungs_used(rungs),
                 }
-                for cost, number in found.items():
+                for cost, number in result.items():
                     if number is not None:
                         readings.setdefault(f"what-if-{name}-{cost}", {})[weight.path] = number
         return readings

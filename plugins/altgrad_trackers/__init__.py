@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from pydantic import PositiveFloat, model_validator
 
-from altgrad_core import RunFacts, Tracker, TrackerSpec, hookimpl
+from altgrad_core import TrackedRun, Tracker, TrackerSpec, hookimpl
 
 
 class WandB(TrackerSpec):
@@ -30,7 +30,7 @@ class WandB(TrackerSpec):
             raise ValueError(f"init_timeout {self.init_timeout:g} must be less than patience {self.patience:g}")
         return self
 
-    def build(self, run: RunFacts) -> Tracker:
+    def build(self, run: TrackedRun) -> Tracker:
         """Begin a run of the same name, with the manifest as its config."""
         from altgrad_trackers.wandb_run import WandBRun
 
@@ -42,7 +42,7 @@ class TensorBoard(TrackerSpec):
 
     name: ClassVar = "tensorboard"
 
-    def build(self, run: RunFacts) -> Tracker:
+    def build(self, run: TrackedRun) -> Tracker:
         """Open the event file."""
         from altgrad_trackers.tensorboard_files import TensorBoardFiles
 
@@ -62,7 +62,7 @@ class Trackio(TrackerSpec):
     name: ClassVar = "trackio"
     project: str = "altgrad"
 
-    def build(self, run: RunFacts) -> Tracker:
+    def build(self, run: TrackedRun) -> Tracker:
         """Begin a run of the same name, with the keys of the manifest as its config."""
         from altgrad_trackers.trackio_run import TrackioRun
 

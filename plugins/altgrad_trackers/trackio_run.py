@@ -10,7 +10,7 @@ from contextlib import contextmanager, redirect_stdout
 from io import TextIOBase
 from typing import TYPE_CHECKING, Any, TextIO
 
-from altgrad_core import PluginError, RunFacts, Tracker
+from altgrad_core import PluginError, TrackedRun, Tracker
 from altgrad_trackers.hyperparameters import hyperparameters
 from altgrad_trackers.scalars import scalars
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class TrackioRun(Tracker):
     """Logs the main numbers, each at its step."""
 
-    def __init__(self, options: Trackio, run: RunFacts) -> None:
+    def __init__(self, options: Trackio, run: TrackedRun) -> None:
         try:
             from trackio import finish, init
         except ImportError as error:

@@ -16,14 +16,14 @@ import pytest
 from altgrad_trackers import Trackio
 from altgrad_trackers.trackio_run import _without_words
 
-from altgrad_core import PluginError, RunFacts
+from altgrad_core import PluginError, TrackedRun
 
 MANIFEST = {"run": {"name": "demo", "seed": 7}, "optimizer": {"use": "adamw", "lr": 0.5}}
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> RunFacts:
-    return RunFacts(name="demo", directory=tmp_path, manifest=MANIFEST, group="study")
+def run(tmp_path: Path) -> TrackedRun:
+    return TrackedRun(name="demo", directory=tmp_path, manifest=MANIFEST, group="study")
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def test_the_real_trackio_keeps_every_number_at_its_step_on_this_machine(
-    storage: Any, run: RunFacts, capsys: pytest.CaptureFixture[str]
+    storage: Any, run: TrackedRun, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tracker = Trackio(project="mine").build(run)
     tracker.write({"kind": "step", "step": 1, "loss": 2.5, "learning_rate": 0.1})
@@ -71,7 +71,7 @@ def test_only_what_trackio_itself_prints_is_kept_from_stdout() -> None:
     assert shown.getvalue() == "a result\n"
 
 
-def test_a_missing_trackio_names_the_extra(run: RunFacts, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_trackio_names_the_extra(run: TrackedRun, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "trackio", None)
     with pytest.raises(PluginError) as caught:
         Trackio().build(run)

@@ -24,11 +24,11 @@ LEGEND_ROW = 24  # pixels
 HOW = "Drag along an axis to keep the cells in a range; drag its name to move it. Cells without a value are at its top."
 
 
-def page(found: Listed) -> Any:
+def page(result: Listed) -> Any:
     """The page, still empty."""
     return html.Div(
         [
-            html.H2(found.place),
+            html.H2(result.place),
             html.Div(id="study-head"),
             dcc.Dropdown(id="study-readings", multi=True, placeholder="Readings to show as axes"),
             html.Div(
@@ -47,11 +47,11 @@ def keep_up(app: Dash, sources: Sources) -> None:
     """Bring the page up to date at every tick, where there is something new, and after every brush."""
 
     def head(_: int, search: str) -> Any:
-        found = sources.listed(place_in(search), "study")
-        if found is None:
+        result = sources.listed(place_in(search), "study")
+        if result is None:
             return html.P("This study is no longer there.")
-        told = [badge(found.status), bar(found), html.Span(f"written {ago(sources.clock() - found.changed)}")]
-        return html.Div(told, className="facts")
+        parts = [badge(result.status), bar(result), html.Span(f"written {ago(sources.clock() - result.changed)}")]
+        return html.Div(parts, className="facts")
 
     def brush(change: Any, _: Any, stored: Any, names: list[str] | None, search: str) -> Any:
         if ctx.triggered_id == "study-clear":
@@ -77,8 +77,8 @@ def keep_up(app: Dash, sources: Sources) -> None:
         left = [cells[index] for index in brushed.left(axes, len(cells))]
         picture = no_update if is_brushed else figure(axes, brushed)
         drawn = spread(left, MOST_CURVES)
-        told = f"{len(left)} of {len(cells)} cells{f', curves of {len(drawn)}' if len(drawn) < len(left) else ''}."
-        return picture, known, chosen, told, _curves(drawn, study.unit), _table(left, axes, cells, sources), made_of
+        text = f"{len(left)} of {len(cells)} cells{f', curves of {len(drawn)}' if len(drawn) < len(left) else ''}."
+        return picture, known, chosen, text, _curves(drawn, study.unit), _table(left, axes, cells, sources), made_of
 
     tick, search = Input("tick", "n_intervals"), State("url", "search")
     app.callback(Output("study-head", "children"), tick, search)(head)
@@ -99,9 +99,9 @@ def keep_up(app: Dash, sources: Sources) -> None:
 
 def _read(sources: Sources, search: str) -> tuple[Study, list[Result]] | None:
     """The study of an address, and those of its cells that have begun."""
-    found = sources.listed(place_in(search), "study")
+    result = sources.listed(place_in(search), "study")
     try:
-        study = None if found is None else sources.study(found)
+        study = None if result is None else sources.study(result)
     except AltgradError:
         return None
     begun = [] if study is None else [cell for cell in study.results if cell.status != "missing"]
@@ -127,15 +127,15 @@ def _curves(cells: Sequence[Result], unit: str) -> figures.Figure:
     kinds = [f"{cell.optimizer} in {cell.format}" for cell in cells]
     colours, drawn = colours_of(kinds), []
     is_evaluated = any(len(cell.run_summary.evaluations) > 1 for cell in cells)
-    told: set[str] = set()
+    named: set[str] = set()
     for cell, kind in zip(cells, kinds, strict=True):
         points = cell.run_summary.evaluations if is_evaluated else cell.run_summary.losses
         curve = figures.line(points, name=kind, colour=colours[kind], mode="lines+markers" if is_evaluated else "lines")
         hover = f"{figures.text(cell.name)}<br>step %{{x}}: %{{y:.4f}}<extra></extra>".replace("\n", " ")
-        drawn.append({**curve, "legendgroup": kind, "showlegend": kind not in told, "hovertemplate": hover})
-        told.add(kind)
+        drawn.append({**curve, "legendgroup": kind, "showlegend": kind not in named, "hovertemplate": hover})
+        named.add(kind)
     axis = f"{'validation' if is_evaluated else 'training'} loss ({unit})"
-    height = figures.HEIGHT + LEGEND_ROW * (len(told) // 4)
+    height = figures.HEIGHT + LEGEND_ROW * (len(named) // 4)
     return {"data": drawn, "layout": figures.layout(x="step", y=axis, key="curves", height=height)}
 
 

@@ -13,7 +13,7 @@ from altgrad_core.results.catalogue import Listed, ago, loss, progress
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]], *, name: str) -> Any:
     """A table that scrolls within itself where the page is narrow."""
-    top = html.Thead(html.Tr([html.Th(told) for told in head]))
+    top = html.Thead(html.Tr([html.Th(title) for title in head]))
     body = html.Tbody([html.Tr([html.Td(cell) for cell in row]) for row in rows])
     return html.Div(html.Table([top, body], id=name), className="scroll")
 
@@ -38,7 +38,7 @@ def badge(status: str) -> Any:
     return html.Span(status, className=f"badge {known}")
 
 
-def bar(found: Listed) -> Any:
+def bar(result: Listed) -> Any:
     """How far it has come, in words and as a bar."""
-    filled = html.Span(className="filled", style={"width": f"{100 * share(found):.0f}%"})
-    return html.Div([html.Span(filled, className="bar"), html.Span(progress(found))], className="progress")
+    filled = html.Span(className="filled", style={"width": f"{100 * share(result):.0f}%"})
+    return html.Div([html.Span(filled, className="bar"), html.Span(progress(result))], className="progress")
