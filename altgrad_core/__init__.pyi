@@ -61,7 +61,7 @@ from .contracts.events import (
     Event as Event,
 )
 from .contracts.events import (
-    OperandFacts as OperandFacts,
+    RoundedOperand as RoundedOperand,
 )
 from .contracts.events import (
     Updated as Updated,
@@ -92,6 +92,9 @@ from .contracts.intervention import (
 )
 from .contracts.layer import (
     ATTENTION as ATTENTION,
+)
+from .contracts.layer import (
+    LINEAR as LINEAR,
 )
 from .contracts.layer import (
     LayerSpec as LayerSpec,
@@ -145,7 +148,7 @@ from .contracts.task import (
     Values as Values,
 )
 from .contracts.tracker import (
-    RunFacts as RunFacts,
+    TrackedRun as TrackedRun,
 )
 from .contracts.tracker import (
     Tracker as Tracker,
@@ -287,9 +290,6 @@ from .running.watching.watch import (
 )
 from .running.watching.watch import (
     watch as watch,
-)
-from .text import (
-    plural as plural,
 )
 
 __version__: str

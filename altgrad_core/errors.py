@@ -1,5 +1,10 @@
 """What can go wrong, as a message to the user says it: where, what came, what was expected, what to try."""
 
+from pathlib import Path
+
+LIBRARIES = frozenset({"altgrad_core", "importlib", "importlib_metadata", "pluggy", "pydantic"})
+"""Modules in which nobody looks for the fault of a plugin."""
+
 
 class AltgradError(Exception):
     """Any failure AltGrad explains in one message instead of a traceback."""
@@ -18,7 +23,7 @@ class PluginError(AltgradError):
 
 
 class RunError(AltgradError):
-    """The world failed under a correct manifest: disk, lock, damaged checkpoint, missing device (exit code 1)."""
+    """An environment error under a correct manifest: disk, lock, damaged checkpoint, missing device (exit code 1)."""
 
 
 def reason_of(error: BaseException) -> str:
@@ -28,3 +33,14 @@ def reason_of(error: BaseException) -> str:
     except BaseException as worse:  # code of a plugin as well
         text = f"(its text cannot be made: {type(worse).__name__})"
     return f"{type(error).__name__}: {text}"
+
+
+def place_of(error: BaseException) -> str:
+    """` (file, line)` of the last line outside AltGrad that an error came through; empty where there is none."""
+    found, step = "", error.__traceback__
+    while step is not None:
+        path, module = Path(step.tb_frame.f_code.co_filename), str(step.tb_frame.f_globals.get("__name__"))
+        if path.suffix == ".py" and module.partition(".")[0] not in LIBRARIES:
+            found = f" ({path.name}, line {step.tb_lineno})"
+        step = step.tb_next
+    return found

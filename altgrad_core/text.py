@@ -32,9 +32,9 @@ def cell(value: object) -> object:
 
 
 def plural(role: str) -> str:
-    """The operands of a role in words: `queries` of `query`, `score gradients` of `score_gradient`."""
-    words = role.replace("_", " ")
-    return f"{words[:-1]}ies" if words.endswith("y") and words[-2:] != "ey" else f"{words}s"
+    """The operands of a role in words: `queries` of `query`, `weights for input gradient` of `weight_for_input_gradient`."""
+    words, what, other = role.replace("_", " ").partition(" for ")
+    return (f"{words[:-1]}ies" if words.endswith("y") and words[-2:] != "ey" else f"{words}s") + what + other
 
 
 def unusable_name(name: str) -> str | None:

@@ -31,7 +31,7 @@ class Contender(NamedTuple):
 
 
 class CurvedTable(ag.Format):
-    "256 values on sign(k) * |k / 32| ** 1.7: a table that is no floating-point format."
+    "256 values on sign(k) * |k / 32| ** 1.7: a table that is not a floating-point format."
 
     name = "curved-table"
 

@@ -50,7 +50,7 @@ MOST = {
 
 
 def cases() -> Iterator[tuple[str, Case]]:
-    """Every kernel, by what is asked for."""
+    """Every kernel, by name."""
     e4m3, table = ag.load_format("e4m3"), ag.load_format("e8m0")
     for dtype in (torch.float32, torch.bfloat16):
         x, kind = torch.empty(4096, 4096, dtype=dtype, device=DEVICE), str(dtype).removeprefix("torch.")

@@ -15,29 +15,20 @@ import sys
 import time
 from pathlib import Path
 
-STUDY = """[run]
+sys.path.append(str(Path(__file__).parents[1]))
+
+from tests.tiny_tables import TINY_GPT, TINY_TOKENS
+
+STUDY = f"""[run]
 steps = 20
 evaluate_every = 10
-
-[model]
-use = "nanogpt"
-n_layer = 1
-n_head = 2
-n_embd = 16
-block_size = 16
-
-[data]
-use = "synthetic"
-vocabulary = 16
-tokens = 5000
-batch_size = 2
-
+{TINY_GPT}{TINY_TOKENS}
 [optimizer]
 use = "adamw"
 
 [[recipe]]
 layers = "blocks.*"
-weight = { format = "e4m3" }
+weight = {{ format = "e4m3" }}
 
 [matrix]
 optimizer.use = ["adamw", "manifold-adamw"]
@@ -45,6 +36,7 @@ optimizer.use = ["adamw", "manifold-adamw"]
 run.seed = SEEDS
 """
 PER_SEED = 10
+PLACEHOLDER = 987654321  # the seed of a manifest that is written once for all seeds
 
 
 def written(folder: Path, cells: int) -> Path:
@@ -60,21 +52,28 @@ def fill(manifest: Path, out: Path, sample: Path) -> None:
     import tomlkit
 
     from altgrad_core.experiments.matrix.cells import Matrix
-    from altgrad_core.experiments.matrix.plan import plan_of
+    from altgrad_core.experiments.matrix.plan import as_json, plan_of
     from altgrad_core.manifest.load import load_manifest
     from altgrad_core.registry.registry import installed
 
     matrix, dice = Matrix(load_manifest(manifest), installed(), most=10**9), random.Random(0)
     cells = matrix.cells({})
     records, summary = (sample / "records.jsonl").read_text(), json.loads((sample / "summary.json").read_text())
+    seeded, written = f"seed = {PLACEHOLDER}\n", dict[str, str]()
     out.mkdir()
     shutil.copy(manifest, out / "manifest.toml")
-    (out / "cells.json").write_text(json.dumps(plan_of(matrix, cells)))
+    (out / "cells.json").write_text(as_json(plan_of(matrix, cells)))
     for cell in cells:
         place = out / cell.name
         place.mkdir()
         loss = 2.0 + dice.gauss(0, 0.05)
-        (place / "resolved.toml").write_text(tomlkit.dumps(dict(cell.manifest)))
+        manifest_without_seed = {**cell.manifest, "run": {**cell.manifest["run"], "seed": PLACEHOLDER}}
+        kind = json.dumps(manifest_without_seed)
+        if kind not in written:
+            written[kind] = tomlkit.dumps(manifest_without_seed)
+            assert written[kind].count(seeded) == 1
+        seed = cell.manifest["run"]["seed"]
+        (place / "resolved.toml").write_text(written[kind].replace(seeded, f"seed = {seed}\n"))
         (place / "summary.json").write_text(json.dumps({**summary, "name": cell.name, "validation_loss": loss}))
         (place / "records.jsonl").write_text(records)
         shutil.copy(sample / "env.json", place / "env.json")

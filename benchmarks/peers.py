@@ -272,7 +272,7 @@ PEERS: dict[str, Callable[[], dict[str, Prepare]]] = {
 CANNOT = {
     "torch": "formats but its own, so no e3m4, e7m0 or e0m7 as here; modes but nearest-even; choose a scale; count",
     "ml_dtypes": "other biases (its e3m4 has bias 3), e7m0, e0m7; modes but nearest-even; scale; count",
-    "gfloat": "a table that is no floating-point format; scale tensors or rows; return float32 or bfloat16; count",
+    "gfloat": "a table that is not a floating-point format; scale tensors or rows; return float32 or bfloat16; count",
     "qtorch": "choose a bias or the specials (its e4m3 ends at 480); directed modes; ties to even; encode; scale; count",
     "qtorch-plus": "as qtorch (its e4m3 ends at 240, its subnormals are others); tables are searched end to end",
     "pychop": "choose a bias or the specials (its e4m3 ends at 240, 256 to 448 become 0); scale tensors or rows; count",

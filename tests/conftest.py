@@ -18,6 +18,8 @@ from unittest import mock
 import pytest
 import torch
 
+from tests.tiny_tables import TINY_GPT, TINY_TOKENS
+
 if TYPE_CHECKING:
     from tests.forks import Fork
 
@@ -25,20 +27,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # for processes that tests start; several t
 os.environ["COLUMNS"] = "200"
 os.environ["TRITON_INTERPRET"] = "1"  # before Triton is imported: its kernels run on tensors of the CPU
 
-TINY_MODEL = """
-[model]
-use = "nanogpt"
-n_layer = 1
-n_head = 2
-n_embd = 16
-block_size = 16
-
-[data]
-use = "synthetic"
-vocabulary = 16
-tokens = 5000
-batch_size = 2
-"""
+TINY_MODEL = TINY_GPT + TINY_TOKENS
 TINY = f"""
 [run]
 name = "tiny"

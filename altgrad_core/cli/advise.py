@@ -76,9 +76,9 @@ def advise(
             {"name": p.name, "uniform": p.is_uniform, "bits": p.bits, "loss": p.loss, "calibration_loss": p.seen}
             for p in advice.points
         ]
-        told = {"advised": advice.advised.name, "plain": advice.plain, "points": points, "recipe": advice.recipe()}
+        data = {"advised": advice.advised.name, "plain": advice.plain, "points": points, "recipe": advice.recipe()}
         print(
-            json_module.dumps(json_module.loads(encode_record({**told, "out": str(out), "page": str(page)})), indent=2)
+            json_module.dumps(json_module.loads(encode_record({**data, "out": str(out), "page": str(page)})), indent=2)
         )
         return
     say(f"{sentence(advice)}\nrecipe: {out}\npage: {page}")

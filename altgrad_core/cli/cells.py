@@ -60,5 +60,5 @@ def _first_steps(board: Board) -> str | None:
     """What the cells under way do before any has taken a step: later the table tells it by cell."""
     if board.has_stepped:
         return None
-    told = (f"{running.cell.name}: {running.doing}" for running in list(board.running.values()) if running.doing)
-    return next(told, None)
+    parts = (f"{running.cell.name}: {running.doing}" for running in list(board.running.values()) if running.doing)
+    return next(parts, None)

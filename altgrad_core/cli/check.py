@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from altgrad_core.contracts.actions import Role
     from altgrad_core.experiments.matrix.cells import Matrix
+    from altgrad_core.manifest.load import ManifestFile
     from altgrad_core.running.assembly.run import Run
 
 MOST_PARAMETERS = 4
@@ -61,21 +62,32 @@ def check(
         from altgrad_core.experiments.workers.choice import executor_spec
 
         executor_spec(source, installed())
-        _check_cells(Matrix(source, installed(), most=max_cells), out, table=table, as_json=json)
+        if table:
+            _print_table(source, out, max_cells)
+        else:
+            _check_cells(Matrix(source, installed(), most=max_cells), as_json=json)
         return
     if table:
         raise ManifestError(f"--table: {manifest} has no [matrix]")
     print_plan(assemble(resolve(source, installed())), as_json=json)
 
 
-def _check_cells(matrix: Matrix, out: Path | None, *, table: bool, as_json: bool) -> None:
-    """The cells, and what they take; or what has ended of them."""
-    from altgrad_core.cli.matrix import print_cells, print_estimate, print_power, print_registration, print_table
+def _print_table(source: ManifestFile, out: Path | None, most: int) -> None:
+    """What has ended of the cells."""
+    from altgrad_core.cli.matrix import print_table
+    from altgrad_core.experiments.matrix.cells import name_of
+    from altgrad_core.experiments.matrix.known import matrix_in
     from altgrad_core.records.directory import default_directory
+    from altgrad_core.registry.registry import installed
 
-    if table:
-        print_table(matrix, default_directory(matrix.name) if out is None else out)
-        return
+    study = default_directory(name_of(source)) if out is None else out
+    print_table(matrix_in(study, source, installed(), most=most), study)
+
+
+def _check_cells(matrix: Matrix, *, as_json: bool) -> None:
+    """The cells, and what they take."""
+    from altgrad_core.cli.matrix import print_cells, print_estimate, print_power, print_registration
+
     print_cells(matrix, as_json=as_json)
     if not as_json:
         print_registration(matrix)
@@ -91,12 +103,12 @@ def print_plan(run: Run, *, as_json: bool) -> None:
         return
     from altgrad_core.cli.console import Console
     from altgrad_core.contracts.actions import MOMENTS
-    from altgrad_core.contracts.layer import ATTENTION, PRODUCT
+    from altgrad_core.contracts.layer import APART, ATTENTION, PRODUCT
 
     console = Console()
     matrices = {path: layer for path, layer in facts["layers"].items() if layer["shape"]}
     console.print(_layer_table(matrices, PRODUCT))
-    for roles in (ATTENTION, MOMENTS):
+    for roles in (APART, ATTENTION, MOMENTS):
         if used := [role for role in roles if any(role in layer for layer in facts["layers"].values())]:
             listed = {path: layer for path, layer in facts["layers"].items() if not layer.keys().isdisjoint(used)}
             console.print("", _layer_table(listed, used), sep="\n")
@@ -135,6 +147,7 @@ def plan_facts(run: Run) -> dict[str, Any]:
         for role, operand in run.plan.layers.get(path, {}).items():
             parts = [operand.format.name, str(operand.quantizer.scale_rule)]
             parts += [operand.quantizer.rounding] if operand.quantizer.rounding != "nearest-even" else []
+            parts += [] if operand.quantizer.hadamard is None else [f"hadamard:{operand.quantizer.hadamard}"]
             layers[path][role] = " ".join(parts)
     return {
         "name": run.name,

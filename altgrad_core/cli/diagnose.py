@@ -35,14 +35,14 @@ def diagnose(
     if not directory.records.exists():
         raise ManifestError(f"{run_dir}: no run has been started here; start one with: altgrad run MANIFEST")
     records = RecordReader(directory.records)
-    found = read(records)
+    result = read(records)
     if records.unread is not None:
         raise RunError(f"{directory.records}: cannot be read ({records.unread}); put the file of the run back")
     if records.problem is not None:
         print(f"warning: {run_dir}: {records.problem}", file=sys.stderr)
     if json:
-        print(json_module.dumps(json_module.loads(encode_record(found.plain())), indent=2))
+        print(json_module.dumps(json_module.loads(encode_record(result.plain())), indent=2))
     elif Console().is_terminal:
-        Console().print(Markdown(as_markdown(found)))
+        Console().print(Markdown(as_markdown(result)))
     else:
-        print(printable(as_markdown(found)), end="")
+        print(printable(as_markdown(result)), end="")

@@ -70,7 +70,7 @@ class Display(ABC):
         """A line that stays."""
 
     @abstractmethod
-    def told(self, line: str) -> None:
+    def show_line(self, line: str) -> None:
         """A line about what the state shows, where that is not seen by itself."""
 
     @abstractmethod
@@ -87,8 +87,8 @@ class Unshown(Display):
     def say(self, line: str) -> None:
         """See `Display.say`."""
 
-    def told(self, line: str) -> None:
-        """See `Display.told`."""
+    def show_line(self, line: str) -> None:
+        """See `Display.show_line`."""
 
     def signalled(self, notice: str) -> None:
         """See `Display.signalled`."""
@@ -100,7 +100,7 @@ class Lines(Display):
     def __init__(self) -> None:
         super().__init__()
         self._doing: str | None = None
-        self._told: str | None = None
+        self._shown: str | None = None
         self._timer: threading.Timer | None = None
 
     def doing(self, what: str | None, *, is_in_state: bool = False) -> None:
@@ -110,21 +110,21 @@ class Lines(Display):
         if self._timer is not None:
             self._timer.cancel()
         self._doing, self._timer = what, None
-        if what is not None and what != self._told:
+        if what is not None and what != self._shown:
             self._timer = threading.Timer(PATIENCE, self._tell, [what, self.elapsed])
             self._timer.daemon = True
             self._timer.start()
 
     def _tell(self, what: str, since: str) -> None:
-        self._told = what
+        self._shown = what
         say(f"{since}  {what}", err=True)
 
     def say(self, line: str) -> None:
         """See `Display.say`."""
         say(line, err=True)
 
-    def told(self, line: str) -> None:
-        """See `Display.told`."""
+    def show_line(self, line: str) -> None:
+        """See `Display.show_line`."""
         say(line, err=True)
 
     def signalled(self, notice: str) -> None:
@@ -151,8 +151,8 @@ class Screen(Display):
         """See `Display.say`."""
         self.console.print(line, highlight=False, markup=False)
 
-    def told(self, line: str) -> None:
-        """See `Display.told`: the frame shows it."""
+    def show_line(self, line: str) -> None:
+        """See `Display.show_line`: the frame shows it."""
 
     def signalled(self, notice: str) -> None:
         """See `Display.signalled`."""
@@ -166,14 +166,14 @@ class Screen(Display):
 
     def _head(self) -> Table:
         head = Table.grid(padding=(0, 2))
-        told: list[RenderableType] = [self.elapsed]
+        parts: list[RenderableType] = [self.elapsed]
         if (progress := None if self.state is None else self.state.progress()) is not None:
-            told += [ProgressBar(total=max(1, progress.total), completed=progress.done, width=30)]
-            told += [f"{progress.done}/{progress.total} {progress.unit}"]
-            told += [] if progress.seconds_left is None else [f"{clock(progress.seconds_left)} left"]
-            told += progress.remarks
-        told += [] if self._doing is None else [self._doing]
-        head.add_row(*told)
+            parts += [ProgressBar(total=max(1, progress.total), completed=progress.done, width=30)]
+            parts += [f"{progress.done}/{progress.total} {progress.unit}"]
+            parts += [] if progress.seconds_left is None else [f"{clock(progress.seconds_left)} left"]
+            parts += progress.remarks
+        parts += [] if self._doing is None else [self._doing]
+        head.add_row(*parts)
         return head
 
 

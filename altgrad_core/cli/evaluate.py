@@ -60,14 +60,14 @@ def evaluate(
     recipes = {_name(path, recipe or []): recipe_of(path, installed()) for path in recipe or []}
     if not recipes and not own:
         raise ManifestError(f"{target}: has no recipe of its own; name one or several with --recipe FILE")
-    found = [subject.plain()]
-    found += [subject.measure(name, rules, errors=True) for name, rules in recipes.items() or [("its own", own)]]
+    result = [subject.plain()]
+    result += [subject.measure(name, rules, errors=True) for name, rules in recipes.items() or [("its own", own)]]
     if csv is not None:
-        _write(csv, _csv(found))
+        _write(csv, _csv(result))
     if json:
-        print(json_module.dumps(json_module.loads(encode_record({"recipes": [m.plain() for m in found]})), indent=2))
+        print(json_module.dumps(json_module.loads(encode_record({"recipes": [m.plain() for m in result]})), indent=2))
         return
-    print_measured(found, unit=subject.task.unit, layers=layers)
+    print_measured(result, unit=subject.task.unit, layers=layers)
 
 
 def _name(path: Path, all_of_them: list[Path]) -> str:
@@ -75,20 +75,22 @@ def _name(path: Path, all_of_them: list[Path]) -> str:
     return path.stem if [other.stem for other in all_of_them].count(path.stem) == 1 else str(path)
 
 
-def print_measured(found: list[Measured], *, unit: str, layers: bool = False) -> None:
+def print_measured(result: list[Measured], *, unit: str, layers: bool = False) -> None:
     """The table of losses, and of the errors of layers."""
     from rich.markup import escape
     from rich.table import Table
 
     from altgrad_core.cli.console import Console
 
-    console, metrics = Console(), list(found[0].metrics)
+    console, metrics = Console(), list(result[0].metrics)
     table = Table("recipe", "bits", f"loss ({unit})", "above unquantized", *metrics, box=None, pad_edge=False)
-    for one in found:
-        told = [f"{one.metrics[name]:.4f}" for name in metrics]
-        table.add_row(escape(one.name), f"{one.bits:.2f}", f"{one.loss:.4f}", f"{one.loss - found[0].loss:+.4f}", *told)
+    for one in result:
+        parts = [f"{one.metrics[name]:.4f}" for name in metrics]
+        table.add_row(
+            escape(one.name), f"{one.bits:.2f}", f"{one.loss:.4f}", f"{one.loss - result[0].loss:+.4f}", *parts
+        )
     console.print(table)
-    worst = [(one, max(one.layers, key=lambda layer: layer.output or 0.0)) for one in found if one.layers]
+    worst = [(one, max(one.layers, key=lambda layer: layer.output or 0.0)) for one in result if one.layers]
     for one, layer in worst if not layers else []:
         console.print(
             f"{escape(one.name)}: the output of {escape(layer.layer)} is off the most, by {_share(layer.output)}",
@@ -107,13 +109,13 @@ def _share(value: float | None) -> str:
     return "-" if value is None else f"{value:.2%}"
 
 
-def _csv(found: list[Measured]) -> str:
+def _csv(result: list[Measured]) -> str:
     """One row for each recipe, with an empty layer, and one for each of its layers."""
     text = io.StringIO()
-    metrics = list(found[0].metrics)
+    metrics = list(result[0].metrics)
     writer = csv_module.writer(text, lineterminator="\n")
     writer.writerow(["recipe", "layer", "bits", "loss", *metrics, "weight_error", "output_error"])
-    for one in found:
+    for one in result:
         writer.writerow([cell(one.name), "", one.bits, one.loss, *one.metrics.values(), "", ""])
         for layer in one.layers:
             writer.writerow(

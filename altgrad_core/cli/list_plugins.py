@@ -37,14 +37,14 @@ def list_plugins(
     from altgrad_core.registry.kinds import KINDS
     from altgrad_core.registry.registry import installed
 
-    wanted = kind.lower().removesuffix("s") if kind else None
-    if wanted is not None and wanted not in KINDS:
+    wanted_kind = kind.lower().removesuffix("s") if kind else None
+    if wanted_kind is not None and wanted_kind not in KINDS:
         raise ManifestError(f"--kind {kind}: no such kind; one of {', '.join(KINDS)}")
-    rows = plugin_rows(installed(), wanted)
+    rows = plugin_rows(installed(), wanted_kind)
     if json:
         print(json_module.dumps(rows, indent=2))
         return
-    _print_table(rows) if wanted else _print_overview(rows)
+    _print_table(rows) if wanted_kind else _print_overview(rows)
     for row in (row for row in rows if row["status"] == "broken"):
         _print_broken(row)
 

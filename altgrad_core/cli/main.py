@@ -47,8 +47,8 @@ for command in (
     app.command(command.__name__.replace("_", "-"))(command)
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
         from altgrad_core import __version__
 
         say(f"altgrad {__version__}")

@@ -15,6 +15,7 @@ from altgrad_core.cli.cells import shown_on
 from altgrad_core.cli.console import Console
 from altgrad_core.cli.display import Display
 from altgrad_core.cli.terminal import say
+from altgrad_core.cli.written import in_words
 from altgrad_core.contracts.actions import ROLES
 from altgrad_core.contracts.executor import Executor
 from altgrad_core.contracts.layer import PRODUCT
@@ -25,8 +26,8 @@ from altgrad_core.experiments.matrix.endings import directory_of, endings_in, un
 from altgrad_core.experiments.matrix.estimate import estimate
 from altgrad_core.experiments.matrix.plan import plan_of
 from altgrad_core.experiments.matrix.registration import hash_of
-from altgrad_core.experiments.report.text import as_text, plain_line
-from altgrad_core.experiments.report.write import Written, write_report
+from altgrad_core.experiments.report.unchanged import note, said_before, state_of
+from altgrad_core.experiments.report.write import PAGE, write_report
 from altgrad_core.experiments.workers.scheduler import StudyOutcome, train_cells
 from altgrad_core.manifest.merge import dotted, location_of
 from altgrad_core.records.directory import RunDirectory
@@ -43,43 +44,48 @@ def run_matrix(
     for device in _devices(matrix):
         executor.check_device(device)
     outcome = train_cells(matrix, study, executor=executor, overwrite=overwrite, show=shown_on(display))
-    written = None
+    said = None
     if outcome.signal is None:
-        display.doing("drawing the report")
-        written = write_report(study)
+        display.doing("looking whether the report is up to date")
+        said = _reported(matrix, study, outcome, display)
 
     def finish(as_json: bool) -> int:
-        _print_end(matrix, study, outcome, written, as_json=as_json)
+        _print_end(matrix, study, outcome, said, as_json=as_json)
         return outcome.exit_code
 
     return finish
 
 
-def _print_end(matrix: Matrix, study: Path, outcome: StudyOutcome, written: Written | None, *, as_json: bool) -> None:
+def _reported(matrix: Matrix, study: Path, outcome: StudyOutcome, display: Display) -> str:
+    """Write the report, unless every cell has ended and nothing has changed since it was written; what it says."""
+    has_ended = sum(outcome.board.ended.values()) == outcome.board.cells
+    state = state_of(study, outcome.names, matrix.origin) if has_ended else None
+    if state is not None and (said := said_before(study, state)) is not None:
+        return said
+    display.doing("drawing the report")
+    said = in_words(write_report(study))
+    if state is not None:
+        note(study, state, said)
+    return said
+
+
+def _print_end(matrix: Matrix, study: Path, outcome: StudyOutcome, said: str | None, *, as_json: bool) -> None:
     if outcome.signal is not None:
         say(f"saved; continue with: {_as_given(study)}", err=True)
     for name, reason in outcome.failed.items():
         say(f"failed: {name}: {reason}", err=True)
     if as_json:
-        told = {"ended": dict(outcome.board.ended), "failed": outcome.failed, "directory": str(study)}
-        print(json.dumps({**told, "cells": outcome.board.cells, "report": str(written.page) if written else None}))
+        data = {"ended": dict(outcome.board.ended), "failed": outcome.failed, "directory": str(study)}
+        print(json.dumps({**data, "cells": outcome.board.cells, "report": str(study / PAGE) if said else None}))
         return
     say(_summary(matrix, outcome))
-    print_written(written) if written else say(f"records: {study}")
+    say(f"{said}report: {study / PAGE}" if said else f"records: {study}")
 
 
 def _as_given(study: Path) -> str:
     """The command as it was given, with the directory of the study: it trains the same cells."""
     words = [word for word in sys.argv[1:] if word not in ("--overwrite", "--json")]
     return shlex.join(["altgrad", *words, *(() if "--out" in words else ("--out", str(study)))])
-
-
-def print_written(written: Written) -> None:
-    """The table of a report, its answer in one sentence, and where it is."""
-    if written.table.rows:
-        say(f"\n{as_text(written.table)}")
-    say(f"\n{plain_line(written.heading)}.")
-    say(f"report: {written.page}")
 
 
 def print_cells(matrix: Matrix, *, as_json: bool) -> None:
@@ -104,7 +110,7 @@ def print_cells(matrix: Matrix, *, as_json: bool) -> None:
 
 def _devices(matrix: Matrix) -> set[str]:
     """The devices that cells ask for."""
-    return {cell.run_table.device for cell in matrix.cells({})}
+    return {cell.device for cell in matrix.cells({})}
 
 
 def print_registration(matrix: Matrix) -> None:
@@ -134,14 +140,14 @@ def print_power(matrix: Matrix) -> None:
 def print_estimate(matrix: Matrix) -> None:
     """What the known cells will take, by a few measured steps."""
     cells = matrix.cells({})
-    found, bound = estimate(matrix, cells), matrix.bound()
+    result, bound = estimate(matrix, cells), matrix.bound()
     say(
-        f"about {_duration(found.seconds)} in one process like this one, and {found.bytes / 1e6:.0f} MB of checkpoints kept "
-        f"(by a few steps of {found.measured} cells)"
+        f"about {_duration(result.seconds)} in one process like this one, and {result.bytes / 1e6:.0f} MB of checkpoints kept "
+        f"(by a few steps of {result.measured} cells)"
     )
     if bound > len(cells):
         times = bound / len(cells)
-        most = f"{_duration(found.seconds * times)} and {found.bytes * times / 1e6:.0f} MB"
+        most = f"{_duration(result.seconds * times)} and {result.bytes * times / 1e6:.0f} MB"
         say(f"with all that the search may add, {bound} cells: at most about {most}")
 
 
@@ -154,8 +160,12 @@ def print_table(matrix: Matrix, study: Path) -> None:
     left_out = {SEED, dotted(location_of(search.key)) if search is not None else SEED}
     axes = [axis for axis in dict.fromkeys(axis for cell in cells for axis in cell.labels) if axis not in left_out]
     now = under_way_in(study, [cell for cell in cells if cell.name not in endings])
+    rules = dict[str, str]()
     for cell in cells:
-        row = (*(str(cell.labels.get(axis, "-")) for axis in axes), _rules(cell))
+        recipe = json.dumps(cell.manifest["recipe"])
+        if recipe not in rules:
+            rules[recipe] = _rules(cell)
+        row = (*(str(cell.labels.get(axis, "-")) for axis in axes), rules[recipe])
         ended = endings.get(cell.name)
         status = ended.status if ended else "training" if cell.name in now else _unended(directory_of(cell, study))
         rows.setdefault(row, Counter())[status] += 1
@@ -177,7 +187,7 @@ def _unended(directory: RunDirectory) -> str:
 def _rules(cell: Cell) -> str:
     """The recipe of a cell, a rule after the other."""
     rules = cell.resolved.rules
-    told = [
+    parts = [
         f"{rule.layers}: "
         + ", ".join("-" if (q := getattr(rule, role)) is None else q.target.name for role in PRODUCT)
         + "".join(
@@ -187,7 +197,7 @@ def _rules(cell: Cell) -> str:
         )
         for rule in rules
     ]
-    return "; ".join(told) or "unquantized"
+    return "; ".join(parts) or "unquantized"
 
 
 def _duration(seconds: float) -> str:
@@ -209,5 +219,5 @@ def _more(matrix: Matrix) -> str:
 def _summary(matrix: Matrix, outcome: StudyOutcome) -> str:
     board = outcome.board
     counts = Counter(board.ended) + Counter({"failed": len(outcome.failed)})
-    told = ", ".join(f"{count} {status}" for status, count in counts.items()) or "none ended"
-    return f"{matrix.name}: {board.cells} cells: {told}"
+    text = ", ".join(f"{count} {status}" for status, count in counts.items()) or "none ended"
+    return f"{matrix.name}: {board.cells} cells: {text}"

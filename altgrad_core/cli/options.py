@@ -39,7 +39,7 @@ MOST_CELLS = 1000
 
 def flags(*, device: str | None = None, steps: int | None = None, executor: str | None = None) -> dict[str, str]:
     """The settings that `--device`, `--steps` and `--executor` stand for, by option."""
-    given = {"--device": None if device is None else f'run.device="{device}"'}
-    given["--executor"] = None if executor is None else f'executor.use="{executor}"'
-    given["--steps"] = None if steps is None else f"run.steps={steps}"
-    return {option: setting for option, setting in given.items() if setting is not None}
+    settings = {"--device": None if device is None else f'run.device="{device}"'}
+    settings["--executor"] = None if executor is None else f'executor.use="{executor}"'
+    settings["--steps"] = None if steps is None else f"run.steps={steps}"
+    return {option: setting for option, setting in settings.items() if setting is not None}

@@ -38,9 +38,9 @@ class Standing(State):
         """See `State.table`; what the head of the display tells is left out."""
         if not self.step:
             return None
-        told = {name: value for name, value in self.values.items() if name not in ("step", *_AFTER)}
-        table = Table(*told, box=None, pad_edge=False)
-        table.add_row(*told.values())
+        shown_values = {name: value for name, value in self.values.items() if name not in ("step", *_AFTER)}
+        table = Table(*shown_values, box=None, pad_edge=False)
+        table.add_row(*shown_values.values())
         return table
 
     def take(self, record: Record) -> None:
@@ -110,7 +110,7 @@ def _take(record: Record, standing: Standing, display: Display) -> None:
         display.doing(None)
         if _is_told(standing.step, standing.steps):
             standing.values["elapsed"] = display.elapsed
-            display.told("  ".join(f"{name} {value}" for name, value in standing.values.items() if value != "-"))
+            display.show_line("  ".join(f"{name} {value}" for name, value in standing.values.items() if value != "-"))
 
 
 def _is_told(step: int, steps: int | None) -> bool:

@@ -21,8 +21,8 @@ def report(
     json: JsonOption = False,
 ) -> None:
     """Write what a study answers, with its evidence, as one page that opens anywhere, with figures and tables beside it."""
-    from altgrad_core.cli.matrix import print_written
     from altgrad_core.cli.terminal import say
+    from altgrad_core.cli.written import print_written
     from altgrad_core.errors import ManifestError
     from altgrad_core.experiments.load import load
     from altgrad_core.experiments.paper import KINDS, inches, write_paper_figures
@@ -37,7 +37,7 @@ def report(
     place = (directory if out is None else out) / FIGURES
     paper = [] if figures is None else write_paper_figures(load(directory).plot, place, kind=figures, width=wide)
     if json:
-        told = {
+        data = {
             "answer": written.sentence,
             "cautions": written.cautions,
             "page": str(written.page),
@@ -45,7 +45,7 @@ def report(
             "figures": [str(path) for path in (*written.figures, *paper)],
             "tables": [str(path) for path in written.tables],
         }
-        print(json_module.dumps(told))
+        print(json_module.dumps(data))
         return
     print_written(written)
     for path in paper:

@@ -26,11 +26,13 @@ def resume(
     """Continue the run in RUN_DIR from its newest whole checkpoint, bit for bit as if it had never stopped."""
     from altgrad_core.cli.display import LOADING, displaying
     from altgrad_core.cli.summary import print_outcome
+    from altgrad_core.manifest.load import load_manifest
+    from altgrad_core.records.directory import RunDirectory
     from altgrad_core.running.parallel.launch import is_launched, launch
 
     _refuse(run_dir, no_imports=no_imports)
-    if processes > 1 and not is_launched():
-        raise typer.Exit(launch(sys.argv[1:], processes))
+    if processes > 1 and not is_launched() and RunDirectory(run_dir).is_begun:
+        raise typer.Exit(launch(sys.argv[1:], processes, load_manifest(RunDirectory(run_dir).resolved)))
     with displaying() as display:
         display.doing(LOADING)
         outcome, rank = _continue(run_dir, display, strict=strict)

@@ -56,15 +56,18 @@ def run(
 ) -> None:
     """Train what MANIFEST describes, every cell of it if it has a matrix, and leave everything in a directory."""
     from altgrad_core.cli.display import LOADING, displaying
+    from altgrad_core.manifest.load import load_manifest
     from altgrad_core.running.parallel.launch import is_launched, launch
 
+    options = flags(device=device, steps=steps, executor=executor)
     if processes > 1 and not is_launched():
-        raise typer.Exit(launch(sys.argv[1:], processes))
+        given = load_manifest(manifest, set or (), flags=options)
+        raise typer.Exit(launch(sys.argv[1:], processes, given))
     with displaying() as display:
         display.doing(LOADING)
-        source = _source(manifest, set or (), flags(device=device, steps=steps, executor=executor), replay)
+        source = _source(manifest, set or (), options, replay)
         if "matrix" in source.data:
-            _refuse_for_a_matrix(replay, start)
+            _refuse_for_a_matrix(source, replay, start)
             how = How(jobs=jobs, max_cells=max_cells, overwrite=overwrite, is_dry=dry_run)
             finish = _run_cells(source, out, how, display)
         elif dry_run:
@@ -128,16 +131,20 @@ def _run_one(source: ManifestFile, out: Path | None, start: str | None, *, overw
     from altgrad_core.records.directory import RunDirectory, default_directory
     from altgrad_core.registry.registry import installed
     from altgrad_core.running.assembly.resolve import resolve
+    from altgrad_core.running.parallel.launch import is_restarted
     from altgrad_core.running.parallel.processes import join
     from altgrad_core.running.session.branch import Parent
-    from altgrad_core.running.session.session import begin
+    from altgrad_core.running.session.session import begin, begin_again
 
     resolved = resolve(source, installed())
     parent = None if start is None else Parent.of(start)
     directory = RunDirectory(default_directory(resolved.name) if out is None else out)
     together = join()
     show = shown_on(Unshown() if together.rank else display, resolved.manifest.run.steps)
-    outcome = begin(resolved, directory, overwrite=overwrite, show=show, parent=parent, processes=together)
+    if is_restarted():
+        outcome = begin_again(resolved, directory, show=show, parent=parent, processes=together)
+    else:
+        outcome = begin(resolved, directory, overwrite=overwrite, show=show, parent=parent, processes=together)
 
     def finish(as_json: bool) -> int:
         if together.rank == 0:
@@ -157,26 +164,28 @@ class How:
     is_dry: bool
 
 
-def _refuse_for_a_matrix(replay: Path | None, start: str | None) -> None:
+def _refuse_for_a_matrix(source: ManifestFile, replay: Path | None, start: str | None) -> None:
     from altgrad_core.errors import ManifestError
-    from altgrad_core.running.parallel.launch import is_launched
+    from altgrad_core.running.parallel.launch import is_launched, refuse_study
 
     if replay is not None or start is not None:
         raise ManifestError("--replay and --from begin a single run; this manifest has a [matrix]")
     if is_launched():
-        raise ManifestError("several processes train a single run; the cells of a [matrix] are shared with --jobs")
+        refuse_study(source)
 
 
 def _run_cells(source: ManifestFile, out: Path | None, how: How, display: Display) -> Finish:
     """Train every cell of a matrix, or tell which there are."""
     from altgrad_core.cli.matrix import print_cells, run_matrix
-    from altgrad_core.experiments.matrix.cells import Matrix
+    from altgrad_core.experiments.matrix.cells import name_of
+    from altgrad_core.experiments.matrix.known import matrix_in
     from altgrad_core.experiments.workers.choice import executor_of, executor_spec
     from altgrad_core.records.directory import default_directory
     from altgrad_core.registry.registry import installed
 
     executor_spec(source, installed())
-    matrix = Matrix(source, installed(), most=how.max_cells)
+    study = default_directory(name_of(source)) if out is None else out
+    matrix = matrix_in(study, source, installed(), most=how.max_cells)
     if how.is_dry:
 
         def finish(as_json: bool) -> int:
@@ -184,6 +193,5 @@ def _run_cells(source: ManifestFile, out: Path | None, how: How, display: Displa
             return 0
 
         return finish
-    study = default_directory(matrix.name) if out is None else out
     with closing(executor_of(source, installed(), jobs=how.jobs)) as executor:
         return run_matrix(matrix, study, executor=executor, overwrite=how.overwrite, display=display)

@@ -29,9 +29,9 @@ def runs(
     if not directory.is_dir():
         raise ManifestError(f"{directory}: is not a directory; altgrad run MANIFEST puts what it makes in runs")
     now = time.time()
-    found = catalogue(directory, now=now)
-    studies = {listed.path for listed in found if listed.kind == "study"}
-    shown = [listed for listed in found if cells or listed.path.parent not in studies]
+    result = catalogue(directory, now=now)
+    studies = {listed.path for listed in result if listed.kind == "study"}
+    shown = [listed for listed in result if cells or listed.path.parent not in studies]
     if json:
         keys = ("kind", "status", "step", "steps", "ended", "cells", "loss", "changed")
         rows = [{"directory": str(listed.path), **{key: getattr(listed, key) for key in keys}} for listed in shown]

@@ -49,13 +49,13 @@ def show(
     if others and name.lower() not in installed().names("format"):
         _show_options(others[0], as_json=json)
         return
-    found: Format = installed().get("format", name)
-    facts = format_facts(found)
+    result: Format = installed().get("format", name)
+    facts = format_facts(result)
     if json:
-        table = [] if found.is_identity else [_spelled(value) for value in found.table]
+        table = [] if result.is_identity else [_spelled(value) for value in result.table]
         print(json_module.dumps({**facts, "table": table}, indent=None))
     else:
-        _print_facts(found, facts)
+        _print_facts(result, facts)
 
 
 def _refuse_unknown(name: str) -> None:

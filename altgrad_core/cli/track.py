@@ -33,12 +33,12 @@ def track(
     from altgrad_core.registry.registry import installed
     from altgrad_core.running.session.track import replay
 
-    told = []
+    parts = []
     for one in replay(run_dir, to, settings=set or (), registry=installed()):
-        told.append({"directory": str(one.directory), "records": one.records, "message": one.farewell})
+        parts.append({"directory": str(one.directory), "records": one.records, "message": one.farewell})
         for problem in one.problems:
             print(f"warning: {one.directory}: {problem}", file=sys.stderr)
         if not json:
             say(f"{one.directory}: {one.records} records to {to}" + (f"; {one.farewell}" if one.farewell else ""))
     if json:
-        print(json_module.dumps(told, indent=2))
+        print(json_module.dumps(parts, indent=2))

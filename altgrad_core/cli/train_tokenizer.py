@@ -43,7 +43,7 @@ def train_tokenizer(
     except ManifestError as error:
         raise ManifestError(f"{manifest}: {error}") from None
     write_whole(out, written(ranks))
-    say(_told(out, ranks, wanted=vocabulary, manifest=manifest))
+    say(_message(out, ranks, vocabulary=vocabulary, manifest=manifest))
 
 
 def _data_set(source: ManifestFile) -> DatasetSpec:
@@ -60,7 +60,7 @@ def _data_set(source: ManifestFile) -> DatasetSpec:
     return validated(cls, table.options, source, ("data",))
 
 
-def _told(out: Path, ranks: dict[bytes, int], *, wanted: int, manifest: Path) -> str:
-    fewer = "" if len(ranks) == wanted else f", not {wanted}: no pair is left"
+def _message(out: Path, ranks: dict[bytes, int], *, vocabulary: int, manifest: Path) -> str:
+    fewer = "" if len(ranks) == vocabulary else f", not {vocabulary}: no pair is left"
     relative = Path(os.path.relpath(out.absolute(), manifest.absolute().parent)).as_posix()
     return f'{out}: {len(ranks)} tokens{fewer}\nto use it, in {manifest}:\n\n[data]\ntokenizer = "ranks:{relative}"'

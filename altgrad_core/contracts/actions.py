@@ -10,6 +10,9 @@ Role = Literal[
     "weight",
     "activation",
     "gradient",
+    "weight_for_input_gradient",
+    "activation_for_weight_gradient",
+    "gradient_for_weight_gradient",
     "query",
     "key",
     "probability",
@@ -20,7 +23,11 @@ Role = Literal[
     "second_moment",
 ]
 ROLES: tuple[Role, ...] = get_args(Role)
-GRADIENTS: tuple[Role, ...] = ("gradient", "score_gradient", "output_gradient")
+GRADIENTS: tuple[Role, ...] = ("gradient", "gradient_for_weight_gradient", "score_gradient", "output_gradient")
+"""The roles of gradients."""
+WEIGHTS: tuple[Role, ...] = ("weight", "weight_for_input_gradient")
+"""The roles of weights."""
+BACKWARD: tuple[Role, ...] = (*GRADIENTS, "weight_for_input_gradient", "activation_for_weight_gradient")
 """The roles that are rounded in the backward pass."""
 MOMENTS: tuple[Role, ...] = ("moment", "second_moment")
 """The roles of what an optimizer keeps of a weight; they are rounded after its step."""

@@ -53,7 +53,7 @@ class Weight:
 
 
 @dataclass(frozen=True)
-class OperandFacts:
+class RoundedOperand:
     """One operand of a quantized layer at its last training pass.
 
     Attributes:
@@ -79,7 +79,7 @@ class View(Protocol):
 
     def weights(self, layers: str) -> Iterator[Weight]: ...
 
-    def operands(self, layers: str) -> Iterator[OperandFacts]: ...
+    def operands(self, layers: str) -> Iterator[RoundedOperand]: ...
 
     def twin(self) -> dict[str, Tensor]: ...
 
@@ -107,7 +107,7 @@ class Event:
         """The weight of every layer that matches the pattern (`fnmatch`, several separated by `|`), model order."""
         return self.view.weights(layers)
 
-    def operands(self, layers: str = "*") -> Iterator[OperandFacts]:
+    def operands(self, layers: str = "*") -> Iterator[RoundedOperand]:
         """The quantized operands of every layer that matches the pattern."""
         return self.view.operands(layers)
 

@@ -15,6 +15,14 @@ if TYPE_CHECKING:
 
 PRODUCT: tuple[Role, ...] = ("weight", "activation", "gradient")
 """The roles of a product of an input and a weight."""
+APART: tuple[Role, ...] = (
+    "weight_for_input_gradient",
+    "activation_for_weight_gradient",
+    "gradient_for_weight_gradient",
+)
+"""The roles of the second use of an operand, in dx = g W and dW = g^T x; where no rule has them, it is rounded once for both uses."""
+LINEAR: tuple[Role, ...] = (*PRODUCT, *APART)
+"""The roles of a product that `Rounding.linear` computes."""
 ATTENTION: tuple[Role, ...] = ("query", "key", "probability", "value", "score_gradient", "output_gradient")
 """The roles of the two products of attention, S = Q K^T and O = P V: their operands, and the gradients of S and O."""
 
@@ -27,14 +35,21 @@ class Product:
         name: follows the path of the module, after a dot; empty where the module is one product.
         weight: where the module has the weight, such as `weight` or `out_proj.weight`; None: it has none.
         roles: the operands that can be quantized.
-        contracted: for a role, the dimensions that the product sums over; the last one where nothing is said. Rows and
-            blocks that share a scale run along them.
+        contracted: for a role, the dimensions that the product sums over; see `contraction`. Rows and blocks that share a
+            scale run along them.
     """
 
     name: str = ""
     weight: str | None = "weight"
     roles: tuple[Role, ...] = PRODUCT
     contracted: Mapping[Role, tuple[int, ...]] = field(default_factory=dict)
+
+    def contraction(self, role: Role) -> tuple[int, ...]:
+        """The dimensions that the product sums over; where nothing is said the last, and of `APART` the first one.
+
+        These are matrices: the weight, (outputs, inputs), and inputs and gradients as lines, (tokens, features).
+        """
+        return self.contracted.get(role, (0,) if role in APART else (-1,))
 
 
 class Rounding(Protocol):
@@ -52,7 +67,10 @@ class Rounding(Protocol):
         ...
 
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None, *, product: str = "") -> Tensor:
-        """Q(x) Q(weight)^T + bias with the gradient rounded: all three operands at once, and less memory."""
+        """Q(x) Q(weight)^T + bias with the gradient rounded: all three operands at once, and less memory.
+
+        It has the roles `LINEAR`: each of the three products can round its two operands by rules of its own.
+        """
         ...
 
     def is_rounded(self, *, product: str = "") -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pydantic import PositiveInt
 
@@ -25,6 +26,14 @@ class ModelSpec(Options):
     """
 
     block_size: PositiveInt = 128
+
+    @classmethod
+    def pretrained(cls, path: Path) -> Mapping[str, Any] | None:
+        """The tables of a manifest that evaluates the model in a directory; `[data]` may lack what only a user knows.
+
+        None: no model of this kind lies there.
+        """
+        return None
 
     def build(self, vocabulary: int) -> nn.Module:
         """A module from tokens, int64 of shape (batch, time), to logits, shape (batch, time, vocabulary) or wider.

@@ -30,6 +30,8 @@ class Monitor(Stateful):
         reports: its readings, each a `Reading` or a bare name; by default one of its own name.
         sees_every_step: whether it is shown every step; `every` then only paces the reports. `observe` is told by
             the event, and returns an empty dict when there is nothing to report.
+        reads_grids: whether it needs the grids of weights; it is refused where they have none of their own, as after a
+            Hadamard transform.
         every: report every so many steps, counted from step 0.
         start, end: first and last step it looks at; no end by default.
         layers: the layers it looks at, a pattern such as `blocks.*`; several separated by `|`.
@@ -39,6 +41,7 @@ class Monitor(Stateful):
     needs: ClassVar[frozenset[Need]] = frozenset()
     reports: ClassVar[tuple[Reading | str, ...]] = ()
     sees_every_step: ClassVar[bool] = False
+    reads_grids: ClassVar[bool] = False
 
     every: PositiveInt = 1
     start: NonNegativeInt = 0

@@ -84,6 +84,6 @@ class Reading:
 
 def recorded_facts(record: Mapping[str, Any]) -> dict[str, Reading]:
     """By name, the readings that the first record of a run declares; empty where it declares none."""
-    told = record.get("readings")
-    found = [Reading.of(facts) for facts in told] if isinstance(told, list) else []
-    return {reading.name: reading for reading in found if reading is not None}
+    recorded = record.get("readings")
+    result = [Reading.of(facts) for facts in recorded] if isinstance(recorded, list) else []
+    return {reading.name: reading for reading in result if reading is not None}

@@ -17,7 +17,7 @@ PATIENCE = 30.0
 
 
 @dataclass(frozen=True)
-class RunFacts:
+class TrackedRun:
     """What a tracker is told about the run.
 
     Attributes:
@@ -60,7 +60,7 @@ class TrackerSpec(Options):
     patience: PositiveFloat = PATIENCE
 
     @abstractmethod
-    def build(self, run: RunFacts) -> Tracker:
+    def build(self, run: TrackedRun) -> Tracker:
         """Connect.
 
         Raises:

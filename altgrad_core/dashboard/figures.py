@@ -19,9 +19,13 @@ MOST_COLUMNS = 400  # of a heat map
 HEIGHT = 320  # pixels
 
 
-def text(told: object) -> str:
+def text(value: object) -> str:
     """Words for a figure, in which Plotly finds no markup."""
+<<<<<<< HEAD
     return escape(printable(str(told)), quote=False)
+=======
+    return escape(str(value), quote=False)
+>>>>>>> main
 
 
 def thinned(points: Points) -> tuple[list[int], list[float | None]]:
@@ -45,6 +49,13 @@ def layout(*, x: str, y: str, key: str, height: int = HEIGHT, **more: Any) -> Fi
         "uirevision": key,
         **more,
     }
+
+
+def blank() -> Figure:
+    """Nothing, in the colours of the page: what stands where the numbers have still to be read."""
+    hidden = {"visible": False}
+    clear = "rgba(0,0,0,0)"
+    return {"data": [], "layout": {"paper_bgcolor": clear, "plot_bgcolor": clear, "xaxis": hidden, "yaxis": hidden}}
 
 
 def line(points: Points, *, name: str, colour: str, mode: str = "lines", **style: Any) -> Figure:
@@ -92,14 +103,14 @@ def heat(layers: Mapping[str, Points], fact: Reading, *, key: str) -> Figure:
 
 def number_line(seen: Seen, *, key: str) -> Figure:
     """The rungs of a format as strokes, in full where a weight lies, and the weights under them."""
-    found = seen.occupied
-    low, high = found.edges[0], found.edges[-1]
-    inside = [(rung, count) for rung, count in zip(found.rungs, found.counts, strict=True) if low <= rung <= high]
+    result = seen.occupied
+    low, high = result.edges[0], result.edges[-1]
+    inside = [(rung, count) for rung, count in zip(result.rungs, result.counts, strict=True) if low <= rung <= high]
     used = _strokes([rung for rung, count in inside if count], "rungs with weights", COLOURS[1])
     free = _strokes([rung for rung, count in inside if not count], "rungs without", "#8a8f98")
-    middles = [(left + right) / 2 for left, right in zip(found.edges, found.edges[1:], strict=False)]
+    middles = [(left + right) / 2 for left, right in zip(result.edges, result.edges[1:], strict=False)]
     weights = {
-        "type": "bar", "name": "weights", "x": middles, "y": list(found.density), "marker": {"color": COLOURS[0]},
+        "type": "bar", "name": "weights", "x": middles, "y": list(result.density), "marker": {"color": COLOURS[0]},
         "hovertemplate": "%{x:.4g}: %{y} weights<extra></extra>",
     }  # fmt: skip
     made = layout(x=f"weight / scale, {seen.format}", y="", key=key, height=260, bargap=0)

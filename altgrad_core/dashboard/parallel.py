@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from altgrad_core.dashboard.figures import Figure, text
+from altgrad_core.experiments.figures.canvas import shortened
 from altgrad_core.experiments.study.study import Result, Study
 
 Ranges = list[list[float]]
 SLACK = 1e-9  # of the width of an axis, for numbers that went through a browser
+LETTERS = 22  # of a tick: more would run into the next axis, or off a narrow page
 ROOM = 0.08  # of the width of an axis, above it, for cells without a value
 NONE = "none"
 COLOURS = [[0.0, "#0090d8"], [0.5, "#9a8fb0"], [1.0, "#e0701a"]]  # of low and high losses, on light and on dark
@@ -36,7 +38,10 @@ class Axis:
         """As Plotly takes it."""
         own: Figure = {"label": text(self.key), "values": list(self.positions)}
         if self.ticks is not None:
-            own |= {"tickvals": [at for at, _ in self.ticks], "ticktext": [text(told) for _, told in self.ticks]}
+            own |= {
+                "tickvals": [at for at, _ in self.ticks],
+                "ticktext": [text(shortened(label, LETTERS)) for _, label in self.ticks],
+            }
         return own
 
 
@@ -50,8 +55,8 @@ class Brush:
     @classmethod
     def of(cls, stored: Any) -> Brush:
         """From plain data that the browser kept."""
-        told = stored if isinstance(stored, Mapping) else {}
-        return cls(tuple(told.get("order", ())), dict(told.get("ranges", {})))
+        labels = stored if isinstance(stored, Mapping) else {}
+        return cls(tuple(labels.get("order", ())), dict(labels.get("ranges", {})))
 
     @property
     def stored(self) -> dict[str, Any]:
@@ -71,12 +76,12 @@ class Brush:
             names = {text(key): key for key in axes}
             order = [names[d["label"]] for d in moved if d.get("label") in names]
             brushed = {names[d["label"]]: _ranges(d.get("constraintrange")) for d in moved if d.get("label") in names}
-            return Brush(tuple(order), {key: found for key, found in brushed.items() if found})
+            return Brush(tuple(order), {key: result for key, result in brushed.items() if result})
         for key, value in edits.items():
             place, _, what = key.removeprefix("dimensions[").partition("].")
             if what == "constraintrange" and place.isdigit() and int(place) < len(order):
-                if found := _ranges(_inner(value)):
-                    ranges[order[int(place)]] = found
+                if result := _ranges(_inner(value)):
+                    ranges[order[int(place)]] = result
                 else:
                     ranges.pop(order[int(place)], None)
         return Brush(tuple(order), ranges)
@@ -115,10 +120,10 @@ def axes_of(study: Study, cells: Sequence[Result], readings: Sequence[str]) -> l
         _numbers("rate", [cell.rate for cell in cells], is_log=True),
         _names("seed", [NONE if cell.seed is None else str(cell.seed) for cell in cells]),
     ]
-    told = [axis for axis in named if axis.key != "variant" or len(set(axis.positions)) > 1]
+    varied = [axis for axis in named if axis.key != "variant" or len(set(axis.positions)) > 1]
     measured = [_numbers(name, [_mean(cell, name) for cell in cells]) for name in readings]
     losses = _numbers("loss", [cell.validation_loss for cell in cells])
-    return [*told, *measured, losses, _names("status", [cell.status for cell in cells])]
+    return [*varied, *measured, losses, _names("status", [cell.status for cell in cells])]
 
 
 def figure(axes: Sequence[Axis], brush: Brush) -> Figure:

@@ -61,7 +61,7 @@ class Sources:
 
     def listed(self, place: str, kind: str) -> Listed | None:
         """The run or study of that place; None where the listing has none, whatever the path leads to."""
-        return next((found for found in self.listing() if found.kind == kind and found.place == place), None)
+        return next((result for result in self.listing() if result.kind == kind and result.place == place), None)
 
     def cells(self, study: Listed) -> list[Listed]:
         """The runs of a study."""

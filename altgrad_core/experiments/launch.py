@@ -9,7 +9,8 @@ from typing import Any
 
 from altgrad_core.errors import ManifestError, RunError
 from altgrad_core.experiments.load import RunResult, StudyResult
-from altgrad_core.experiments.matrix.cells import Matrix
+from altgrad_core.experiments.matrix.cells import name_of
+from altgrad_core.experiments.matrix.known import matrix_in
 from altgrad_core.experiments.study.study import Study
 from altgrad_core.experiments.workers.choice import executor_of
 from altgrad_core.experiments.workers.scheduler import train_cells
@@ -76,8 +77,8 @@ def study(
     source = _source(manifest, set)
     if "matrix" not in source.data:
         raise ManifestError(f"{source.path}: has no [matrix]; altgrad_core.run trains a single run")
-    matrix = Matrix(source, installed(), most=MOST_CELLS)
-    directory = default_directory(matrix.name) if out is None else Path(out)
+    directory = default_directory(name_of(source)) if out is None else Path(out)
+    matrix = matrix_in(directory, source, installed(), most=MOST_CELLS)
     with closing(executor_of(source, installed(), jobs=jobs)) as executor:
         outcome = train_cells(matrix, directory, executor=executor, overwrite=overwrite, show=lambda board, line: None)
     if outcome.signal is not None:

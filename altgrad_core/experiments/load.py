@@ -94,8 +94,8 @@ class StudyResult(Loaded):
 
     def effects(self) -> DataFrame:
         """What each optimizer gains over the baseline in each format, with intervals, in nats per token."""
-        found = self._table("effects")
-        return found[found["metric"] == "loss"].drop(columns="metric").reset_index(drop=True)
+        result = self._table("effects")
+        return result[result["metric"] == "loss"].drop(columns="metric").reset_index(drop=True)
 
     def contrasts(self) -> DataFrame:
         """The gain of each optimizer in one format less that in another, with intervals."""

@@ -23,12 +23,12 @@ DOTS = 110.0  # an inch of a picture
 
 def loaded_html(analysis: Analysis) -> str:
     """A heading, a table and a picture, each left out where nothing has been recorded for it."""
-    said = f"<p><strong>{escape(heading(analysis))}</strong><br>{escape(str(analysis.study.directory))}</p>"
+    top = f"<p><strong>{escape(heading(analysis))}</strong><br>{escape(str(analysis.study.directory))}</p>"
     try:
         curves = _picture(Plot(analysis).curves(), f"loss by step of {analysis.study.name}")
     except ManifestError:  # no loss has been recorded yet
         curves = ""
-    return said + _table(answer_table(View(analysis))) + curves
+    return top + _table(answer_table(View(analysis))) + curves
 
 
 def _table(table: TextTable) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 from altgrad_core.errors import ManifestError, RunError
@@ -18,6 +19,7 @@ UNITS = {"in": 1.0, "cm": 1 / 2.54, "mm": 1 / 25.4, "pt": 1 / 72}  # inches
 NARROWEST, WIDEST = 1.5, 20.0  # inches
 PANEL = 2.4  # inches that one panel of curves needs
 DOTS = 300  # an inch
+LINES = (48, 40, 34, 28, 22, 16)  # letters of a line, tried in turn
 
 
 def inches(width: str) -> float:
@@ -26,13 +28,13 @@ def inches(width: str) -> float:
     Raises:
         ManifestError: it is none, or no figure can have it.
     """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(in|cm|mm|pt)\s*", width)
-    told = 0.0 if found is None else float(found[1]) * UNITS[found[2]]
-    if not NARROWEST <= told <= WIDEST:
+    result = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(in|cm|mm|pt)\s*", width)
+    size = 0.0 if result is None else float(result[1]) * UNITS[result[2]]
+    if not NARROWEST <= size <= WIDEST:
         raise ManifestError(
             f'--width {width}: expected {NARROWEST:g} to {WIDEST:g} inches with a unit, such as "3.3in" or "84mm"'
         )
-    return told
+    return size
 
 
 def write_paper_figures(plot: Plot, place: Path, *, kind: str, width: float | None) -> list[Path]:
@@ -54,9 +56,23 @@ def write_paper_figures(plot: Plot, place: Path, *, kind: str, width: float | No
         except ManifestError:  # there is nothing to draw
             continue
         if width is not None:
-            figure.set_size_inches(width, figure.get_size_inches()[1])
+            _make_wide(figure, width)
         written.append(_save(figure, place / f"{name}.{kind}"))
     return written
+
+
+def _make_wide(figure: Figure, width: float) -> None:
+    """Give a figure its width; labels below the axes that would be cut off take more lines, and the figure their height."""
+    figure.set_size_inches(width, figure.get_size_inches()[1])
+    for label in [axes.xaxis.label for axes in figure.axes if axes.get_xlabel()]:
+        told, before = " ".join(label.get_text().split()), label.get_text().count("\n")
+        for letters in LINES:
+            figure.draw_without_rendering()
+            if label.get_window_extent().x0 >= 0:
+                break
+            label.set_text(fill(told, letters))
+        more = label.get_text().count("\n") - before
+        figure.set_size_inches(width, figure.get_size_inches()[1] + more * float(label.get_fontsize()) * 1.2 / 72)
 
 
 def _save(figure: Figure, path: Path) -> Path:

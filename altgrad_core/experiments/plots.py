@@ -69,8 +69,8 @@ class Plot:
             PluginError: there is no such format.
             ManifestError: no run has such weights, or none of those given is finite.
         """
-        found = self._recorded(format) if weights is None else _scaled(format, weights)
-        painter = number_line_painter(found, title=format)
+        result = self._recorded(format) if weights is None else _scaled(format, weights)
+        painter = number_line_painter(result, title=format)
         return figure_of(painter.paint, width=painter.width, height=painter.height)
 
     def _recorded(self, format: str) -> Occupied:

@@ -34,12 +34,12 @@ def save_sharded(folder: str | Path, plan: Plan, optimizer: Optimizer) -> None:
     folder = Path(folder)
     if (folder / ".metadata").exists():
         raise RunError(f"{folder}: there is a checkpoint already; give every checkpoint a folder of its own")
-    told = {**_tensors(plan, optimizer), PLAN: json.dumps(plan.state_dict())}
+    state = {**_tensors(plan, optimizer), PLAN: json.dumps(plan.state_dict())}
     try:
         with _without_notice():
-            checkpoint.save(told, checkpoint_id=folder, no_dist=_is_alone())  # type: ignore[attr-defined]
+            checkpoint.save(state, checkpoint_id=folder, no_dist=_is_alone())  # type: ignore[attr-defined]
     except (checkpoint.api.CheckpointException, OSError) as error:
-        raise RunError(f"{folder}: the checkpoint cannot be written: {_said(error)}") from None
+        raise RunError(f"{folder}: the checkpoint cannot be written: {_first_line(error)}") from None
 
 
 def load_sharded(folder: str | Path, plan: Plan, optimizer: Optimizer) -> None:
@@ -57,16 +57,16 @@ def load_sharded(folder: str | Path, plan: Plan, optimizer: Optimizer) -> None:
     if not (folder / ".metadata").exists():
         raise RunError(f"{folder}: there is no complete checkpoint; expected what save_sharded wrote")
     _begin_state(optimizer)
-    told = {**_tensors(plan, optimizer), PLAN: ""}
+    state = {**_tensors(plan, optimizer), PLAN: ""}
     try:
         with _without_notice():
-            checkpoint.load(told, checkpoint_id=folder, no_dist=_is_alone())  # type: ignore[attr-defined]
+            checkpoint.load(state, checkpoint_id=folder, no_dist=_is_alone())  # type: ignore[attr-defined]
     except (checkpoint.api.CheckpointException, OSError) as error:
         raise RunError(
-            f"{folder}: the checkpoint is of another model or optimizer, or damaged: {_said(error)}"
+            f"{folder}: the checkpoint is of another model or optimizer, or damaged: {_first_line(error)}"
         ) from None
-    set_state_dict(plan.model, optimizer, model_state_dict=told["model"], optim_state_dict=told["optimizer"])
-    plan.load_state_dict(json.loads(told[PLAN]))
+    set_state_dict(plan.model, optimizer, model_state_dict=state["model"], optim_state_dict=state["optimizer"])
+    plan.load_state_dict(json.loads(state[PLAN]))
 
 
 @contextmanager
@@ -101,7 +101,7 @@ def _begin_state(optimizer: Optimizer) -> None:
         p.grad = gradient
 
 
-def _said(error: BaseException) -> str:
+def _first_line(error: BaseException) -> str:
     """The first line of what one process says."""
     failures = getattr(error, "failures", None)
     inner = next(iter(failures.values()))[0] if failures else error

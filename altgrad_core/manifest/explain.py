@@ -45,9 +45,9 @@ def validated(model: type[TableT], data: Any, source: ManifestFile, location: Lo
     try:
         return model.model_validate_json(text, strict=True, context=context)
     except ValidationError as error:
-        found = error.errors(include_url=False)
-        problems = [_problem(details, model, data, source, location) for details in found[:MOST_PROBLEMS]]
-        more = [f"and {len(found) - MOST_PROBLEMS:,} more"] if len(found) > MOST_PROBLEMS else []
+        result = error.errors(include_url=False)
+        problems = [_problem(details, model, data, source, location) for details in result[:MOST_PROBLEMS]]
+        more = [f"and {len(result) - MOST_PROBLEMS:,} more"] if len(result) > MOST_PROBLEMS else []
         raise ManifestError("\n".join(dict.fromkeys(problems + more))) from None
 
 
@@ -55,7 +55,7 @@ class Problems:
     """What is wrong with a manifest, gathered so that one message says all of it."""
 
     def __init__(self) -> None:
-        self.found: list[str] = []
+        self.messages: list[str] = []
 
     @contextmanager
     def noted(self) -> Iterator[None]:
@@ -63,23 +63,23 @@ class Problems:
         try:
             yield
         except AltgradError as error:
-            self.found.append(str(error))
+            self.messages.append(str(error))
 
     def refuse(self) -> None:
-        """Raise what was found, a line for each.
+        """Raise all messages, a line for each.
 
         Raises:
             ManifestError: anything was.
         """
-        if self.found:
-            raise ManifestError("\n".join(dict.fromkeys(self.found)))
+        if self.messages:
+            raise ManifestError("\n".join(dict.fromkeys(self.messages)))
 
 
 def problem_at(source: ManifestFile, location: Location, message: str) -> str:
     """`FILE:LINE: key: message`, on one line whatever is in the key and the message."""
     name = dotted(location)
-    told = f"{source.where(location)}: {name}: {message}" if name else f"{source.path}: {message}"
-    return told.replace("\n", "\\n")
+    text = f"{source.where(location)}: {name}: {message}" if name else f"{source.path}: {message}"
+    return text.replace("\n", "\\n")
 
 
 def _problem(details: ErrorDetails, model: type[BaseModel], data: Any, source: ManifestFile, location: Location) -> str:
@@ -114,7 +114,7 @@ def _table_at(model: type[BaseModel], location: Location) -> type[BaseModel]:
 def _model_in(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    return next((found for part in get_args(annotation) if (found := _model_in(part))), None)
+    return next((result for part in get_args(annotation) if (result := _model_in(part))), None)
 
 
 def _message(details: ErrorDetails, table: type[BaseModel], location: Location, plugin: str) -> str:
@@ -133,9 +133,9 @@ def _message(details: ErrorDetails, table: type[BaseModel], location: Location, 
 def _expected(details: ErrorDetails) -> str:
     if details["type"] == "string_pattern_mismatch":
         return f"text that matches {details['ctx']['pattern']}"
-    if (told := _SHAPES.get(details["type"])) is not None:
+    if (words := _SHAPES.get(details["type"])) is not None:
         table = ".".join(part for part in details["loc"] if isinstance(part, str))
-        return told.format(key=table, **details.get("ctx", {}))
+        return words.format(key=table, **details.get("ctx", {}))
     text = str(details["msg"]).removeprefix("Input should be ").split(", got ")[0]
     return f"a value {text}" if text.startswith(("greater", "less")) else text
 

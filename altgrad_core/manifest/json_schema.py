@@ -60,7 +60,7 @@ def manifest_schema(plugins: Plugins, formats: Sequence[str]) -> Schema:
         "description": _ABOUT,
         "if": {"anyOf": [{"required": ["extends"]}, {"required": ["matrix"]}]},
         "else": complete,
-        "$defs": {name: told for name, told in defs.items() if name not in opened},
+        "$defs": {name: descriptions for name, descriptions in defs.items() if name not in opened},
     }
 
 
@@ -78,9 +78,12 @@ def _with_plugins(table: str, own: Schema, plugins: Mapping[str, type[Options]])
     defs: Schema = {}
     needed = [] if table in ALONE else own["required"]
     for name, options in plugins.items():
-        told, more = _options(options, prefix=f"{table}.{name}")
-        closed = {**told, "properties": {**own["properties"], "use": {"const": name}, **told["properties"]}}
-        required = [*needed, *([] if table in KINDS else told.get("required", []))]
+        descriptions, more = _options(options, prefix=f"{table}.{name}")
+        closed = {
+            **descriptions,
+            "properties": {**own["properties"], "use": {"const": name}, **descriptions["properties"]},
+        }
+        required = [*needed, *([] if table in KINDS else descriptions.get("required", []))]
         defs |= {f"{table}.{name}": {**closed, "title": name, "required": required}, **more}
     references = [{"$ref": f"{_DEFS}{table}.{name}"} for name in plugins]
     named: Schema = {"enum": list(plugins)}
@@ -99,12 +102,12 @@ def _with_plugins(table: str, own: Schema, plugins: Mapping[str, type[Options]])
 def _options(options: type[Options], *, prefix: str) -> tuple[Schema, Schema]:
     """The schema of a plugin's options, and the definitions it refers to."""
     try:
-        told = _plain(options.model_json_schema(ref_template=f"{_DEFS}{prefix}.{{model}}"))
+        descriptions = _plain(options.model_json_schema(ref_template=f"{_DEFS}{prefix}.{{model}}"))
     except Exception:  # a type of a plugin that has no schema: its options are not checked
         return {"type": "object", "properties": {}}, {}
-    more = {f"{prefix}.{model}": definition for model, definition in told.pop("$defs", {}).items()}
-    inherited = {key: text for cls in reversed(options.__mro__) for key, text in _told(cls.__doc__ or "")}
-    return {**told, "properties": _described(told.get("properties", {}), inherited)}, more
+    more = {f"{prefix}.{model}": definition for model, definition in descriptions.pop("$defs", {}).items()}
+    inherited = {key: text for cls in reversed(options.__mro__) for key, text in _descriptions(cls.__doc__ or "")}
+    return {**descriptions, "properties": _described(descriptions.get("properties", {}), inherited)}, more
 
 
 def _complete(defs: Schema, plugins: Plugins) -> Iterator[tuple[str, Schema]]:
@@ -139,18 +142,21 @@ def _plain(schema: Any) -> Any:
         schema = {key: value for key, value in schema.items() if key != "default"}
     properties = schema.get("properties")
     if isinstance(properties, dict):
-        described = _described(properties, dict(_told(schema.get("description", ""))))
+        described = _described(properties, dict(_descriptions(schema.get("description", ""))))
         schema = {**schema, "properties": {key: _plain(value) for key, value in described.items()}}
     rest = {key: _plain(value) for key, value in schema.items() if key not in ("title", "properties", "default")}
     return {**rest, **{key: schema[key] for key in ("properties", "default") if key in schema}}
 
 
-def _described(properties: Schema, told: Mapping[str, str]) -> Schema:
+def _described(properties: Schema, descriptions: Mapping[str, str]) -> Schema:
     """Properties with what is told of them, where they have no description of their own."""
-    return {key: {"description": told[key], **value} if key in told else value for key, value in properties.items()}
+    return {
+        key: {"description": descriptions[key], **value} if key in descriptions else value
+        for key, value in properties.items()
+    }
 
 
-def _told(docstring: str) -> Iterator[tuple[str, str]]:
+def _descriptions(docstring: str) -> Iterator[tuple[str, str]]:
     """What the `Attributes:` or `Options:` of a docstring say of each name."""
     for section in _SECTION.finditer(cleandoc(docstring) + "\n"):
         for names, text in _OPTION.findall(section[1]):

@@ -48,7 +48,7 @@ class ManifestFile:
 
     def where(self, location: Location) -> str:
         """`FILE:LINE`, or the option that gave a key of the command line, or `FILE` where the line is not known."""
-        around = [given for given in self.settings if location[: len(given)] == given]
+        around = [sources for sources in self.settings if location[: len(sources)] == sources]
         if around:
             return self.settings[max(around, key=len)]
         best: tuple[int, str] = (0, str(self.path))
@@ -57,7 +57,9 @@ class ManifestFile:
                 if tuple(location[:length]) in lines:
                     best = (length, f"{path}:{line_of(location[:length], lines)}")
                     break
-        inside = [option for given, option in self.settings.items() if location and given[: len(location)] == location]
+        inside = [
+            option for sources, option in self.settings.items() if location and sources[: len(location)] == location
+        ]
         return " with ".join(dict.fromkeys([best[1], *inside]))
 
 
@@ -91,14 +93,14 @@ def _with_settings(
     path: Path, text: str, data: Data, lines: Lines, settings: Iterable[str], flags: Mapping[str, str]
 ) -> ManifestFile:
     """What was read, with the settings of the command line."""
-    given: dict[Location, str] = {}
+    sources: dict[Location, str] = {}
     for option, setting in [("--set", setting) for setting in settings] + list(flags.items()):
         location, value = _parse_setting(setting)
         if (missing := assign(data, location, value)) is not None:
             raise ManifestError(f"--set {setting}: the manifest has no {dotted(missing)}")
-        given[location] = option
+        sources[location] = option
     _spell_out(data)
-    loaded = ManifestFile(path, text, data, tuple(lines), given)
+    loaded = ManifestFile(path, text, data, tuple(lines), sources)
     try:
         _refuse_unusable(loaded, data, ())
     except RecursionError:
@@ -163,20 +165,22 @@ def _spell_out(data: Data) -> None:
     for rule in rules if isinstance(rules, list) else ():
         if isinstance(rule, dict):
             rule |= {
-                role: {"format": told} for role, told in rule.items() if role != "layers" and isinstance(told, str)
+                role: {"format": format}
+                for role, format in rule.items()
+                if role != "layers" and isinstance(format, str)
             }
 
 
 def _read(path: Path, trail: tuple[Path, ...]) -> str:
-    asked = f" (named by `extends` in {trail[-1]})" if trail else ""
+    requested = f" (named by `extends` in {trail[-1]})" if trail else ""
     try:
         raw = _content(path, is_extended=bool(trail))
     except FileNotFoundError:
-        raise ManifestError(f"{path}: no such file{asked}; {_near_manifests(path)}") from None
+        raise ManifestError(f"{path}: no such file{requested}; {_near_manifests(path)}") from None
     except IsADirectoryError:
-        raise ManifestError(f"{path}: is a directory, expected a manifest file{asked}") from None
+        raise ManifestError(f"{path}: is a directory, expected a manifest file{requested}") from None
     except OSError as error:
-        raise ManifestError(f"{path}: cannot be read: {error.strerror}{asked}") from None
+        raise ManifestError(f"{path}: cannot be read: {error.strerror}{requested}") from None
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -196,7 +200,7 @@ def _content(path: Path, *, is_extended: bool) -> bytes:
 
 def _near_manifests(path: Path) -> str:
     folder = path.parent
-    names = sorted(str(found) for found in folder.glob("*.toml"))[:8] if folder.is_dir() else []
+    names = sorted(str(result) for result in folder.glob("*.toml"))[:8] if folder.is_dir() else []
     return f"manifests there: {', '.join(names)}" if names else f"there is no manifest in {folder}"
 
 

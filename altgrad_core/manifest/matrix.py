@@ -7,8 +7,9 @@ import difflib
 import itertools
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import Any
 
 from altgrad_core.errors import ManifestError
@@ -49,11 +50,20 @@ class Point:
 
     Attributes:
         labels: for every axis, what its value is called.
-        source: the manifest of a single run that it makes.
+        make: makes the manifest of a single run.
     """
 
     labels: Mapping[str, Label]
-    source: ManifestFile
+    make: Callable[[], ManifestFile]
+
+    @cached_property
+    def source(self) -> ManifestFile:
+        """The manifest of a single run, made when it is first asked for.
+
+        Raises:
+            ManifestError: a value of an axis cannot be set.
+        """
+        return self.make()
 
 
 def points(source: ManifestFile, matrix: MatrixTable, *, most: int) -> list[Point]:
@@ -70,10 +80,10 @@ def points(source: ManifestFile, matrix: MatrixTable, *, most: int) -> list[Poin
         raise too_many(source, count, most)
     product = [reader.point(combination) for combination in itertools.product(*grids[0])]
     more = [reader.point(combination) for axes in grids[1:] for combination in itertools.product(*axes)]
-    found = [*reader.without_excluded(product, matrix.exclude), *more]
-    if not found:
+    result = [*reader.without_excluded(product, matrix.exclude), *more]
+    if not result:
         raise reader.error(("exclude",), "every cell is excluded; leave one")
-    return found
+    return result
 
 
 def too_many(source: ManifestFile, count: int, most: int) -> ManifestError:
@@ -112,18 +122,23 @@ class _Reader:
 
     def axes(self, table: Data, location: Location) -> dict[str, list[Choice]]:
         """By key, the choices of every axis of a table; keys may be dotted or tables in tables."""
-        found: dict[str, list[Choice]] = {}
+        result: dict[str, list[Choice]] = {}
         for written, values in _leaves(table):
             key = location_of(".".join(str(part) for part in written))
             self._check_axis(key, values, (*location, *written))
             labels = _labels(values)
-            found[dotted(key)] = [
+            result[dotted(key)] = [
                 Choice({dotted(key): label}, (Setting(key, value, (*location, *written, index)),))
                 for index, (label, value) in enumerate(zip(labels, values, strict=True))
             ]
-        return found
+        return result
 
     def point(self, combination: tuple[Choice, ...]) -> Point:
+        """One combination."""
+        labels = {axis: label for choice in combination for axis, label in choice.labels.items()}
+        return Point(labels, partial(self._manifest, combination))
+
+    def _manifest(self, combination: tuple[Choice, ...]) -> ManifestFile:
         """The manifest of one combination; keys within a table are set after the table."""
         data = copy.deepcopy({key: value for key, value in self.source.data.items() if key not in NOT_OF_A_CELL})
         origins = dict(self.source.settings)
@@ -133,8 +148,7 @@ class _Reader:
             origins[setting.key] = (
                 f"{self.source.where(('matrix', *setting.written))} (matrix.{dotted(setting.written)})"
             )
-        labels = {axis: label for choice in combination for axis, label in choice.labels.items()}
-        return Point(labels, replace(self.source, data=data, settings=origins))
+        return replace(self.source, data=data, settings=origins)
 
     def without_excluded(self, product: list[Point], exclusions: list[Data]) -> list[Point]:
         """The points that no exclusion matches in all its keys."""
@@ -153,8 +167,8 @@ class _Reader:
         is_table = isinstance(old, dict) or setting.key in _TABLES
         if is_table and not isinstance(value, dict):
             name, shown = dotted(setting.key), json.dumps(value)
-            said = f"{shown} would replace the table [{name}]; give tables, or name a key of it, such as {name}.KEY"
-            raise self.error(setting.written, said)
+            message = f"{shown} would replace the table [{name}]; give tables, or name a key of it, such as {name}.KEY"
+            raise self.error(setting.written, message)
         if (missing := assign(data, setting.key, value)) is not None:
             raise self.error(setting.written, f"the manifest has no {dotted(missing)}")
 
@@ -169,10 +183,10 @@ class _Reader:
             raise self.error(written, f"expected a list of values, such as [{json.dumps(values)}]")
         if not values:
             raise self.error(written, "an empty axis makes no cells; give it values, or remove it")
-        given = next((option for at, option in self.source.settings.items() if at == key), None)
-        if given is not None:
+        value = next((option for at, option in self.source.settings.items() if at == key), None)
+        if value is not None:
             name = dotted(key)
-            raise ManifestError(f"{given}: {name} is an axis of the matrix; set it by --set 'matrix.{name}=[...]'")
+            raise ManifestError(f"{value}: {name} is an axis of the matrix; set it by --set 'matrix.{name}=[...]'")
 
     def _join(self, axes: dict[str, list[Choice]], names: list[str], location: Location) -> None:
         """Make one axis of several."""
@@ -181,8 +195,8 @@ class _Reader:
                 raise self.error(location, f'"{name}" is no axis (or in two zips); axes: {", ".join(axes)}')
         lengths = {name: len(axes[name]) for name in names}
         if len(set(lengths.values())) > 1:
-            told = ", ".join(f"{name} has {length}" for name, length in lengths.items())
-            raise self.error(location, f"these axes advance together and need equally many values; {told}")
+            text = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+            raise self.error(location, f"these axes advance together and need equally many values; {text}")
         axes[names[0]] = [
             Choice(
                 {axis: label for choice in together for axis, label in choice.labels.items()},
@@ -195,7 +209,7 @@ class _Reader:
 
 
 def _leaves(table: Data, location: Location = ()) -> Iterator[tuple[Location, Any]]:
-    """Every value that is no table, with its place: TOML reads an unquoted `run.seed` as a table in a table."""
+    """Every value that is not a table, with its place: TOML reads an unquoted `run.seed` as a table in a table."""
     for key, value in table.items():
         if isinstance(value, dict):
             yield from _leaves(value, (*location, key))
@@ -226,9 +240,9 @@ def _label(value: Any, index: int, values: list[Any]) -> Label:
 
 def _matches(point: Point, exclusion: Data) -> bool:
     """Whether a point has all the values of an exclusion; a list means any of them."""
-    for written, wanted in _leaves(exclusion):
+    for written, value in _leaves(exclusion):
         key = location_of(".".join(str(part) for part in written))
         has = [point.labels.get(dotted(key)), value_at(point.source.data, key)]
-        if not any(value in has for value in (wanted if isinstance(wanted, list) else [wanted])):
+        if not any(value in has for value in (value if isinstance(value, list) else [value])):
             return False
     return True

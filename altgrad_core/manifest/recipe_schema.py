@@ -62,6 +62,9 @@ class QuantizerTable(Table):
         overflow: what is beyond the grid becomes its end (`saturate`), or infinity or NaN where the format has them (`specials`).
         straight_through: the gradient of rounding: `identity`, or zero where a value overflowed (`clipped`).
         nonfinite: what an infinity or a NaN becomes; see the documentation of manifests.
+        hadamard: a power of two: blocks of so many elements, along what the product sums over, are rounded after a Hadamard
+            transform, and transformed back.
+        hadamard_signs: a seed of random signs of this transform; the same for both operands of a product.
     """
 
     format: FormatChoice = Field(description="the name of a format, or a table of its facts")
@@ -75,12 +78,14 @@ class QuantizerTable(Table):
     overflow: Overflow = "saturate"
     straight_through: StraightThrough = "identity"
     nonfinite: Nonfinite = "auto"
+    hadamard: int | None = Field(default=None, ge=2)
+    hadamard_signs: NonNegativeInt | None = None
 
     @model_validator(mode="before")
     @classmethod
-    def _of_a_name(cls, told: Any) -> Any:
+    def _of_a_name(cls, value: Any) -> Any:
         """The name of a format alone stands for a table of it."""
-        return {"format": told} if isinstance(told, str) else told
+        return {"format": value} if isinstance(value, str) else value
 
 
 class RecipeTable(Table):
@@ -91,6 +96,9 @@ class RecipeTable(Table):
         weight: the weight of a layer.
         activation: its input.
         gradient: the gradient of its output, before both products of the backward pass.
+        weight_for_input_gradient: the weight of a linear layer in dx = g W, where it is not to be rounded as in the forward pass.
+        activation_for_weight_gradient: the input in dW = g^T x, where it is not to be rounded as in the forward pass.
+        gradient_for_weight_gradient: the gradient of the output in dW = g^T x, where it is not to be rounded as for dx.
         query, key, value: these inputs of attention.
         probability: the softmax of attention.
         score_gradient: the gradient of the scores of attention.
@@ -103,6 +111,9 @@ class RecipeTable(Table):
     weight: QuantizerTable | None = None
     activation: QuantizerTable | None = None
     gradient: QuantizerTable | None = None
+    weight_for_input_gradient: QuantizerTable | None = None
+    activation_for_weight_gradient: QuantizerTable | None = None
+    gradient_for_weight_gradient: QuantizerTable | None = None
     query: QuantizerTable | None = None
     key: QuantizerTable | None = None
     probability: QuantizerTable | None = None

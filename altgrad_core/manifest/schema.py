@@ -210,7 +210,20 @@ class RecipeFile(Table):
 
 
 class Manifest(Table):
-    """A whole manifest. `extends` has already been followed."""
+    """A whole manifest. `extends` has already been followed.
+
+    Attributes:
+        run: name, steps, seed, and when to evaluate and to save.
+        model: the model and its options.
+        data: the data set and its options, and the size of a batch.
+        optimizer: the optimizer and its options, the schedule, clipping, and groups of parameters of their own.
+        recipe: rules that say which operands of which layers are quantized, and how; later rules win, role by role.
+        monitor: what is measured while the run trains.
+        intervention: what acts on measurements.
+        tracker: where copies of the records go.
+        matrix: axes whose every combination is a run of a study.
+        executor: what trains the runs of a study.
+    """
 
     run: RunTable
     model: UseTable

@@ -27,12 +27,12 @@ class RangeTable(Table):
 
     @model_validator(mode="after")
     def _is_one_range(self) -> RangeTable:
-        given = {
+        options = {
             name: ends for name in ("times", "log", "linear", "whole") if (ends := getattr(self, name)) is not None
         }
-        if len(given) != 1:
+        if len(options) != 1:
             raise ValueError("a range has exactly one of times, log, linear, whole, such as log = [1e-4, 1e-2]")
-        ((name, (low, high)),) = given.items()
+        ((name, (low, high)),) = options.items()
         if not low < high:
             raise ValueError(f"{name} goes from {low} to {high}; the first must be the smaller one")
         return self

@@ -27,7 +27,7 @@ def begin_moments(state: State, parameter: Tensor, *, fused: bool | None = None)
 def adam_direction(gradient: Tensor, state: State, *, betas: tuple[float, float], eps: float) -> Tensor:
     """m / (sqrt(v) + eps) after taking in one gradient, with bias correction (Kingma and Ba, 1412.6980).
 
-    Where the gradient is no finite number, the moments stay as they are.
+    Where the gradient is not finite, the moments stay as they are.
 
     Args:
         gradient: of any shape.

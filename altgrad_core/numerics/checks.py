@@ -48,17 +48,17 @@ def check_codes(codes: Any, format: Format) -> None:
         raise FormatError(f'decode: codes from {extremes}; "{format.name}" has codes from 0 to {len(format.table) - 1}')
 
 
-def check_out(out: Tensor, x: Tensor, wanted: dtype | None = None) -> None:
+def check_out(out: Tensor, x: Tensor, type: dtype | None = None) -> None:
     """Refuse a place for the result that has another shape, type or device, is no plain memory, or overlaps `x`.
 
     Raises:
         FormatError: it is one of these.
     """
-    wanted = x.dtype if wanted is None else wanted
-    fits = (out.shape, out.dtype, out.device) == (x.shape, wanted, x.device) and out.is_contiguous()
+    type = x.dtype if type is None else type
+    fits = (out.shape, out.dtype, out.device) == (x.shape, type, x.device) and out.is_contiguous()
     if not fits:
         got = f"{out.dtype} of shape {tuple(out.shape)} on {out.device}"
-        raise FormatError(f"out is {got}; expected contiguous {wanted} of shape {tuple(x.shape)} on {x.device}")
+        raise FormatError(f"out is {got}; expected contiguous {type} of shape {tuple(x.shape)} on {x.device}")
     if out.requires_grad or (out.numel() and out.untyped_storage().data_ptr() == x.untyped_storage().data_ptr() != 0):
         raise FormatError("out shares memory with the input, or requires a gradient; pass a tensor of its own")
 

@@ -7,9 +7,10 @@ import math
 import struct
 from abc import ABC, abstractmethod
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
-from altgrad_core.errors import FormatError
+from altgrad_core.errors import FormatError, place_of, reason_of
 from altgrad_core.numerics.format_html import format_html
 from altgrad_core.numerics.grid import Grid
 
@@ -38,11 +39,11 @@ class Format(ABC):
         """The value of every code, rounded to float32 once; shape (2 ** bits,).
 
         Raises:
-            FormatError: more than 16 bits, or a finite value outside float32.
+            FormatError: more than 16 bits, a finite value outside float32, or `decode` failed or returned no number.
         """
         if not 1 <= self.bits <= MOST_BITS:
             raise FormatError(f'format "{self.name}": {self.bits} bits; a tabulated format has 1 to {MOST_BITS}')
-        return tuple(_as_float32(self.name, code, self.decode(code)) for code in range(2**self.bits))
+        return tuple(self._value(code) for code in range(2**self.bits))
 
     @cached_property
     def grid(self) -> Grid:
@@ -52,7 +53,32 @@ class Format(ABC):
         except FormatError as error:
             if str(error).startswith("format "):
                 raise
-            raise FormatError(f'format "{self.name}": {error}') from None
+            raise FormatError(f'format "{self.name}": {error}{self._written_at()}') from None
+
+    def _value(self, code: int) -> float:
+        """The value of a code, as float32."""
+        said = f'format "{self.name}": '
+        try:
+            value = self.decode(code)
+        except Exception as error:
+            place = place_of(error)
+            expected = f"expected a float for every code from 0 to {2**self.bits - 1}"
+            raise FormatError(f"{said}decode({code}) raised {reason_of(error)}{place}; {expected}") from error
+        try:
+            return float(struct.unpack("<f", struct.pack("<f", value))[0])
+        except OverflowError:
+            why = f"code {code} is {value!r}, outside the range of float32"
+            raise FormatError(f"{said}{why}{self._written_at()}; use smaller values, or math.inf") from None
+        except (struct.error, TypeError):
+            why = f"decode({code}) returned {value!r}, expected a float"
+            hint = "; does every branch of it return a number?" if value is None else ""
+            raise FormatError(f"{said}{why}{self._written_at()}{hint}") from None
+
+    def _written_at(self) -> str:
+        """` (file, line)` of a `decode` that someone else wrote."""
+        code = getattr(type(self).decode, "__code__", None)
+        is_ours = type(self).decode.__module__.startswith("altgrad_core.")
+        return "" if code is None or is_ours else f" ({Path(code.co_filename).name}, line {code.co_firstlineno})"
 
     @property
     def largest(self) -> float:
@@ -113,12 +139,3 @@ class Float32(Format):
 
     def facts(self) -> dict[str, Any]:
         return {"name": self.name, "bits": self.bits, "identity": True}
-
-
-def _as_float32(name: str, code: int, value: float) -> float:
-    try:
-        return float(struct.unpack("<f", struct.pack("<f", value))[0])
-    except OverflowError:
-        raise FormatError(f'format "{name}": code {code} is {value!r}, outside the range of float32') from None
-    except (struct.error, TypeError):
-        raise FormatError(f'format "{name}": decode({code}) returned {value!r}, expected a float') from None

@@ -18,7 +18,7 @@ def format_html(facts: Mapping[str, Any], values: Sequence[float]) -> str:
         values: the distinct finite values, ascending; empty for the identity.
     """
     rows = "".join(
-        f"<tr><th>{escape(str(key).replace('_', ' '))}</th><td>{escape(_told(value))}</td></tr>"
+        f"<tr><th>{escape(str(key).replace('_', ' '))}</th><td>{escape(_text(value))}</td></tr>"
         for key, value in facts.items()
         if key != "sha256"
     )
@@ -26,7 +26,7 @@ def format_html(facts: Mapping[str, Any], values: Sequence[float]) -> str:
     return f"<table>{rows}</table>{line}"
 
 
-def _told(value: object) -> str:
+def _text(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) and math.isfinite(value) else str(value)
 
 

@@ -159,7 +159,7 @@ class Geometry:
     def position(self, w: Tensor) -> Tensor:
         """u(w): the rung number, linearly interpolated, continued beyond the ends with the last gap; float64.
 
-        w / scale is taken in float64: where the scale is no power of two, its float32 quotient would be half an ulp off.
+        w / scale is taken in float64: where the scale is not a power of two, its float32 quotient would be half an ulp off.
         """
         if is_sharded(w):
             return placed(self.part(w).position(own(w)), w)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from altgrad_core.numerics.backends import choose_for
 from altgrad_core.numerics.format import Format
+from altgrad_core.numerics.hadamard import restored, transformed
 from altgrad_core.numerics.quantizer import Quantizer, check_own_scale
 from altgrad_core.numerics.tally import Quantized, Tally
 from altgrad_core.numerics.written import quantizer_of, text_of
@@ -45,7 +46,14 @@ def quantize(x: Tensor, how: Quantizer, *, scale: Tensor | None = None, key: int
     schema="(Tensor x, str how, Tensor? scale, SymInt? key) -> (Tensor, Tensor, Tensor, Tensor)",
 )
 def _quantize(x: Tensor, how: str, scale: Tensor | None, key: int | None) -> Parts:
-    done: Quantized = choose_for("quantize", x, quantizer(how)).quantize(x, quantizer(how), scale=scale, key=key)
+    own_how = quantizer(how)
+    if (size := own_how.hadamard) is not None:
+        own_how, signs = own_how.unrotated, own_how.hadamard_signs
+        rotated = transformed(x, size, signs)
+        done: Quantized = choose_for("quantize", rotated, own_how).quantize(rotated, own_how, scale=scale, key=key)
+        done = done._replace(values=restored(done.values, size, signs).to(x.dtype))
+    else:
+        done = choose_for("quantize", x, own_how).quantize(x, own_how, scale=scale, key=key)
     assert done.tally is not None
     counts = [torch.as_tensor(count, dtype=torch.int64, device=x.device) for count in done.tally[2:]]
     own = done.scale.clone() if done.scale is scale else done.scale  # torch takes no input for an output

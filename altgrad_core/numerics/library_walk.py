@@ -30,9 +30,9 @@ def moved(weight: Tensor, direction: Tensor, geometry: Geometry, *, key: int | N
     """As `walk.walk`, or with a key as `walk.stochastic_walk`, as one operation of torch; the counts are tensors."""
     trail, rungs = options.get("trail"), torch.as_tensor(options.get("rungs", 1.0), dtype=torch.float64)
     step = rungs, options.get("bound", math.inf), options.get("decay", 0.0), options.get("momentum")
-    given = weight.detach(), direction, options["gradient"], trail, *_grid(geometry), *step
+    arguments = weight.detach(), direction, options["gradient"], trail, *_grid(geometry), *step
     operations = torch.ops.altgrad
-    return _moved(operations.walk(*given) if key is None else operations.stochastic_walk(*given, key), trail)
+    return _moved(operations.walk(*arguments) if key is None else operations.stochastic_walk(*arguments, key), trail)
 
 
 def adam_moved(

@@ -52,7 +52,7 @@ class Moved(NamedTuple):
     """What a step did to the elements of one weight: numbers on the CPU, tensors of shape () elsewhere.
 
     Attributes:
-        broken: gradients that were no finite numbers; those elements stay as they are, and so does their state.
+        broken: gradients that were not finite; those elements stay as they are, and so does their state.
         updates: finite gradients that were not zero.
         flips: elements whose nearest rung changed, at the scale in force; None where no trail is kept.
         ended: elements that a whole rung would have led beyond the grid, and which stopped at its end.

@@ -41,6 +41,7 @@ def quantize(
     """
     import torch
 
+    from altgrad_core.numerics.hadamard import restored, transformed
     from altgrad_core.numerics.tracing import is_traced
 
     check_values("quantize", x)
@@ -54,8 +55,12 @@ def quantize(
         check_key(key)
     if is_traced() and out is None:
         return library().quantize(x, how, scale=scale, key=key)
-    done: Quantized = choose_for("quantize", x, how).quantize(x, how, scale=scale, key=key, out=out)
-    return done
+    if how.hadamard is not None:
+        rotated = transformed(x, how.hadamard, how.hadamard_signs)
+        done = quantize(rotated, how.unrotated, scale=scale, key=key)
+        values = restored(done.values, how.hadamard, how.hadamard_signs).to(x.dtype)
+        return done._replace(values=values if out is None else out.copy_(values))
+    return choose_for("quantize", x, how).quantize(x, how, scale=scale, key=key, out=out)  # type: ignore[no-any-return]
 
 
 def fake_quantize(
@@ -124,6 +129,8 @@ def encode(
     check_values("encode", x)
     how = Quantizer(format, rounding, "none", overflow) if isinstance(format, Format) else format
     target = how.target
+    if how.hadamard is not None:
+        raise FormatError("encode: the codes are those of the Hadamard transform of x; encode that, without hadamard")
     if target.is_identity:
         raise FormatError(f'format "{target.name}" is the identity: it has no codes')
     if out is None:
@@ -164,7 +171,7 @@ def decode(
         scale: as `encode` has it.
 
     Raises:
-        FormatError: a code that the format does not have, or codes that are no integers.
+        FormatError: a code that the format does not have, or codes that are not integers.
     """
     import torch
 
@@ -185,14 +192,14 @@ def amax(x: Tensor, tiling: Tiling = WHOLE) -> Tensor:
     """The largest finite magnitude of each tile of `x`, 0 where there is none: float32 of `tiling.shape(x.shape)`."""
     check_values("amax", x)
     case = Case("amax", x.device.type, x.dtype, x.is_contiguous(), tiling=tiling)
-    found: Tensor = choose(case).amax(x, tiling)
-    return found
+    result: Tensor = choose(case).amax(x, tiling)
+    return result
 
 
 def scale_of(amax: Tensor, how: Quantizer) -> Tensor:
     """The scales for the largest magnitudes `amax` of the tiles of one tensor, float32, of the shape of `amax`."""
-    found: Tensor = choose_for("scale", amax, how).scale(amax, how)
-    return found
+    result: Tensor = choose_for("scale", amax, how).scale(amax, how)
+    return result
 
 
 def rung(x: Tensor, format: Format, scale: Tensor) -> Tensor:
@@ -222,8 +229,8 @@ def spacing(x: Tensor, format: Format, scale: Tensor) -> Tensor:
 def _on_grid(operation: Operation, x: Tensor, format: Format, scale: Tensor) -> Tensor:
     check_values(operation, x)
     backend = choose(Case(operation, x.device.type, x.dtype, x.is_contiguous(), (format,)))
-    found: Tensor = getattr(backend, operation)(x, format, scale)
-    return found
+    result: Tensor = getattr(backend, operation)(x, format, scale)
+    return result
 
 
 def library() -> ModuleType:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -33,6 +33,10 @@ class Quantizer:
         nonfinite: what becomes of infinities and NaN. `auto`: as `saturate`, but a plan passes infinite gradients of
             outputs on, which loss scalers need to see. `saturate`: an infinity overflows and a NaN stays; the others of
             their scale are rounded as if they were not there. `block`: the scale is NaN, and so are all values (OCP MX 1.0, section 6.3).
+        hadamard: a power of two: blocks of so many elements, along what a product sums over, are rounded in the basis of a
+            Hadamard matrix H, to Q(x H) H^T. H is orthogonal: two operands that both have it give the product of Q(x H) and
+            Q(w H). The identity format is left alone.
+        hadamard_signs: the seed of random signs D, by which H is D H.
     """
 
     format: Format | str
@@ -41,6 +45,8 @@ class Quantizer:
     overflow: Overflow = "saturate"
     straight_through: StraightThrough = "identity"
     nonfinite: Nonfinite = "auto"
+    hadamard: int | None = None
+    hadamard_signs: int | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.scaling, str):
@@ -49,6 +55,7 @@ class Quantizer:
         _one_of("overflow", self.overflow, get_args(Overflow))
         _one_of("straight_through", self.straight_through, get_args(StraightThrough))
         _one_of("nonfinite", self.nonfinite, get_args(Nonfinite))
+        _check_hadamard(self)
 
     @property
     def target(self) -> Format:
@@ -66,6 +73,16 @@ class Quantizer:
         """The scaling as a `Scaling`."""
         assert isinstance(self.scaling, Scaling)
         return self.scaling
+
+    @cached_property
+    def unrotated(self) -> Quantizer:
+        """The same without the Hadamard transform."""
+        return replace(self, hadamard=None, hadamard_signs=None)
+
+    @property
+    def has_grid(self) -> bool:
+        """Whether values are rounded to rungs of their own: not by the identity, nor in the basis of a Hadamard transform."""
+        return not self.target.is_identity and self.hadamard is None
 
     @property
     def mode(self) -> Mode:
@@ -97,6 +114,18 @@ def check_own_scale(how: Quantizer) -> None:
     """
     if how.scale_rule.kind == "delayed":
         raise FormatError("delayed scaling needs a history from step to step: use quantize_model")
+
+
+def _check_hadamard(how: Quantizer) -> None:
+    size = how.hadamard
+    if size is None and how.hadamard_signs is not None:
+        raise FormatError(f"hadamard_signs = {how.hadamard_signs} needs hadamard, the size of the blocks")
+    if size is not None and (size < 2 or size & (size - 1)):
+        raise FormatError(f"hadamard = {size}: expected a power of two, such as 16")
+    if size is not None and how.straight_through == "clipped":
+        raise FormatError(
+            'hadamard: with straight_through = "clipped" no element has a gradient of its own; use "identity"'
+        )
 
 
 def _one_of(what: str, got: str, choices: Any) -> None:

@@ -29,7 +29,7 @@ class Mode:
     Attributes:
         toward: which of its two neighbours a value between rungs goes to; in a nearest mode, a tie. `even`, `odd`: the
             rung with such a number, counted from rung 0. `away`, `zero`: away from zero, or toward it.
-        nearest: whether a value that is no tie goes to the nearer neighbour.
+        nearest: whether a value that is not a tie goes to the nearer neighbour.
         random_bits: how many bits choose the neighbour by chance; 0 where nothing is left to chance.
     """
 

@@ -54,9 +54,9 @@ def one_level(amax: Tensor, largest: float, rule: Scaling) -> Tensor:
 def _two_level(amax: Tensor, counted: Tensor, largest: float, rule: Scaling) -> Tensor:
     """A float32 scale of the tensor times an E4M3 value of each block, the product as float32."""
     tensor_scale, factor, divisor = tensor_scale_for(amax.max(), largest, rule)
-    wanted = counted.double() * factor / divisor
+    target = counted.double() * factor / divisor
     rounding = "nearest-even" if rule.rounding == "exact" else "toward-positive"
-    stored = round_to_values(wanted.clamp(min=E4M3.smallest_positive), E4M3.grid, rounding=rounding)
+    stored = round_to_values(target.clamp(min=E4M3.smallest_positive), E4M3.grid, rounding=rounding)
     return _within_limits(stored * tensor_scale)
 
 

@@ -48,12 +48,12 @@ class SplitOptimizer(torch.optim.Optimizer, ABC):
         Raises:
             ValueError: some of its parameters have a grid and others do not, or there is no plain group and no `lr`.
         """
-        given = set(param_group)
+        keys = set(param_group)
         super().add_param_group(param_group)
         group = self.param_groups[-1]
-        if hasattr(self, "geometry") and not group["plain"] and "plain" not in given:
+        if hasattr(self, "geometry") and not group["plain"] and "plain" not in keys:
             try:
-                self._mark(group, given)
+                self._mark(group, keys)
             except ValueError:
                 self.param_groups.pop()
                 raise
@@ -61,7 +61,7 @@ class SplitOptimizer(torch.optim.Optimizer, ABC):
         for parameter in () if group["plain"] else group["params"]:
             self.begin(parameter)
 
-    def _mark(self, group: dict[str, Any], given: set[str]) -> None:
+    def _mark(self, group: dict[str, Any], keys: set[str]) -> None:
         """Make a group plain if none of its parameters has a grid."""
         missing = sum(parameter not in self.geometry for parameter in group["params"])
         if not missing:
@@ -72,13 +72,13 @@ class SplitOptimizer(torch.optim.Optimizer, ABC):
                 "their own"
             )
         like = next((other for other in self.param_groups if other["plain"]), None)
-        if like is None and "lr" not in given:
+        if like is None and "lr" not in keys:
             raise ValueError(
                 "add_param_group: these parameters have no grid and take AdamW, whose rate is not known here; give the "
                 "group an lr"
             )
-        rates = {"lr", "initial_lr"} if "lr" in given else set()
-        group.update({key: value for key, value in (like or {}).items() if key not in given | rates | {"params"}})
+        rates = {"lr", "initial_lr"} if "lr" in keys else set()
+        group.update({key: value for key, value in (like or {}).items() if key not in keys | rates | {"params"}})
         group["plain"] = True
 
     @torch.no_grad()

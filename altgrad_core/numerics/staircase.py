@@ -61,8 +61,8 @@ def place_from(edge: Fraction, *, itself: bool) -> int:
     if edge == 0:
         return ordered(-0.0) if itself else ordered(2.0**-149)
     place = ordered(_as_float32(edge))
-    found = _value_at(place)
-    return place if (found == edge and itself) or found > edge else place + 1
+    result = _value_at(place)
+    return place if (result == edge and itself) or result > edge else place + 1
 
 
 def _as_float32(value: Fraction) -> float:

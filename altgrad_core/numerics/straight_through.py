@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch.nn import functional
 
 Rounded = tuple[Tensor, Tensor | None]  # the values, and where a gradient passes straight through (None: everywhere)
 Rounds = Callable[[Tensor], Rounded]
+HowT = TypeVar("HowT")
 
 
 class StraightThroughRound(torch.autograd.Function):
@@ -94,48 +95,78 @@ class _RoundGradient(_Function):
         return torch.stack([round_gradient(member, rounds) for member in members]), 0
 
 
+class Roundings(NamedTuple, Generic[HowT]):
+    """What rounds the operands of the three products of a linear layer, y = x W^T, dx = g W, dW = g^T x; None: nothing does.
+
+    Attributes:
+        x, weight: in y. Without the last three, also in the backward products.
+        gradient: g, in both backward products.
+        weight_in_dx, x_in_dw, gradient_in_dw: in that product alone, in place of the others; of the values before rounding.
+            In dW, x and g are lines, of shape (tokens, features).
+    """
+
+    x: HowT | None = None
+    weight: HowT | None = None
+    gradient: HowT | None = None
+    weight_in_dx: HowT | None = None
+    x_in_dw: HowT | None = None
+    gradient_in_dw: HowT | None = None
+
+    @property
+    def are_apart(self) -> bool:
+        """Whether a product has operands of its own."""
+        return not (self.weight_in_dx is None and self.x_in_dw is None and self.gradient_in_dw is None)
+
+
 class _Product(_Function):
     """y = x Q(W)^T + b, straight through Q; the gradient of y is rounded once, for both products of the backward.
 
     W is there anyway: it is rounded again when it is needed, which costs little beside the products and no memory. The
-    gradient of b is that of y before rounding.
+    gradient of b is that of y before rounding. `unrounded` is x before rounding, where dW rounds it by a rule of its own.
     """
 
     @staticmethod
     def forward(
-        x: Tensor, weight: Tensor, bias: Tensor | None, rounds_weight: Rounds, rounds_gradient: Rounds | None
+        x: Tensor, weight: Tensor, bias: Tensor | None, unrounded: Tensor | None, rounds: Roundings[Rounds]
     ) -> Tensor:
-        return functional.linear(x, rounds_weight(weight)[0], bias)
+        return functional.linear(x, (rounds.weight or as_it_is)(weight)[0], bias)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        x, weight, bias, ctx.rounds_weight, ctx.rounds_gradient = inputs
+        x, weight, bias, unrounded, ctx.rounds = inputs
         ctx.types = x.dtype, weight.dtype, None if bias is None else bias.dtype
-        ctx.save_for_backward(x, weight)
+        ctx.save_for_backward(x if unrounded is None else unrounded, weight)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
+        rounds: Roundings[Rounds] = ctx.rounds
         to_x, to_weight, to_bias = None, None, None
         lines = gradient.reshape(-1, gradient.shape[-1])
         if ctx.needs_input_grad[2]:
             to_bias = lines.sum(dim=0).to(ctx.types[2])
-        rounded = gradient if ctx.rounds_gradient is None else round_straight(gradient, ctx.rounds_gradient)
-        weight, weight_passes = _rounded(weight, ctx.rounds_weight)
+        rounded = gradient if rounds.gradient is None else round_straight(gradient, rounds.gradient)
+        own_weight = round_straight(weight, rounds.weight_in_dx) if rounds.weight_in_dx else None
+        weight, weight_passes = _rounded(weight, rounds.weight or as_it_is)
+        weight = weight if own_weight is None else own_weight
         x, weight = x.to(gradient.dtype), weight.to(gradient.dtype)  # autocast multiplied in a type of its own
         if ctx.needs_input_grad[0]:
             to_x = (rounded @ weight).to(ctx.types[0])
         if ctx.needs_input_grad[1]:
-            product = rounded.reshape(lines.shape).t() @ x.reshape(-1, x.shape[-1])
-            to_weight = _where(weight_passes, product.to(ctx.types[1]))
+            own = (
+                round_straight(lines, rounds.gradient_in_dw) if rounds.gradient_in_dw else rounded.reshape(lines.shape)
+            )
+            x = x.reshape(-1, x.shape[-1])
+            x = x if rounds.x_in_dw is None else round_straight(x, rounds.x_in_dw)
+            to_weight = _where(weight_passes, (own.t() @ x).to(ctx.types[1]))
         return to_x, to_weight, to_bias, None, None
 
     @staticmethod
-    def vmap(info: Any, in_dims: Sequence[int | None], x: Tensor, weight: Tensor, bias: Any, *rounds: Any) -> Any:
+    def vmap(info: Any, in_dims: Sequence[int | None], *inputs: Any) -> Any:
         """Each member by itself."""
-        size = info.batch_size
-        columns = (_members(x, in_dims[0], size), _members(weight, in_dims[1], size), _members(bias, in_dims[2], size))
-        return torch.stack([_Product.apply(*members, *rounds) for members in zip(*columns, strict=True)]), 0
+        *tensors, rounds = inputs
+        columns = [_members(x, dim, info.batch_size) for x, dim in zip(tensors, in_dims[:-1], strict=True)]
+        return torch.stack([_Product.apply(*members, rounds) for members in zip(*columns, strict=True)]), 0
 
 
 def round_straight(x: Tensor, rounds: Rounds) -> Tensor:
@@ -146,8 +177,8 @@ def round_straight(x: Tensor, rounds: Rounds) -> Tensor:
 def _rounded(x: Tensor, rounds: Rounds) -> Rounded:
     """The values and where a gradient passes; without a node where nothing is differentiated or transformed."""
     if torch.is_grad_enabled() or torch._C._are_functorch_transforms_active():
-        found: Rounded = _Round.apply(x, rounds)
-        return found
+        result: Rounded = _Round.apply(x, rounds)
+        return result
     return rounds(x)
 
 
@@ -157,20 +188,18 @@ def round_gradient(x: Tensor, rounds: Rounds) -> Tensor:
     return same
 
 
-def quantized_linear(
-    x: Tensor, weight: Tensor, bias: Tensor | None, rounds: tuple[Rounds | None, Rounds | None, Rounds | None]
-) -> Tensor:
-    """Q(x) Q(W)^T + b, shape (..., outputs); see `_Product`. Of x only the rounded values are kept for the backward pass.
+def quantized_linear(x: Tensor, weight: Tensor, bias: Tensor | None, rounds: Roundings[Rounds]) -> Tensor:
+    """Q(x) Q(W)^T + b, shape (..., outputs); see `_Product`. Of x only what dW needs is kept for the backward pass.
 
     Args:
         x: of shape (..., inputs).
         weight: of shape (outputs, inputs).
-        rounds: what rounds x, the weight, and the gradient of the result; None: nothing does.
+        rounds: what rounds the operands of its three products.
     """
-    rounds_x, rounds_weight, rounds_gradient = rounds
-    if rounds_x is not None:
-        x = round_straight(x, rounds_x)
-    y: Tensor = _Product.apply(x, weight, bias, rounds_weight or as_it_is, rounds_gradient)
+    unrounded = x if rounds.x_in_dw is not None else None
+    if rounds.x is not None:
+        x = round_straight(x, rounds.x)
+    y: Tensor = _Product.apply(x, weight, bias, unrounded, rounds)
     return y
 
 

@@ -62,18 +62,18 @@ class Tiling:
         """The largest element of each tile, of `shape`; 0 where there is none. No element is negative."""
         from torch.nn.functional import pad
 
-        wanted = self.shape(tuple(magnitude.shape))
+        shape = self.shape(tuple(magnitude.shape))
         if magnitude.numel() == 0:
-            return magnitude.new_zeros(wanted)
-        if wanted == ():
+            return magnitude.new_zeros(shape)
+        if shape == ():
             return magnitude.amax()
         rows, columns = self._sizes(tuple(magnitude.shape))
-        blocks = pad(magnitude, (0, wanted[-1] * columns - magnitude.shape[-1])).unflatten(-1, (wanted[-1], columns))
-        found = blocks.amax(dim=-1)
+        blocks = pad(magnitude, (0, shape[-1] * columns - magnitude.shape[-1])).unflatten(-1, (shape[-1], columns))
+        result = blocks.amax(dim=-1)
         if rows == 1:
-            return found
-        padded = pad(found, (0, 0, 0, wanted[-2] * rows - found.shape[-2]))
-        return padded.unflatten(-2, (wanted[-2], rows)).amax(dim=-2)
+            return result
+        padded = pad(result, (0, 0, 0, shape[-2] * rows - result.shape[-2]))
+        return padded.unflatten(-2, (shape[-2], rows)).amax(dim=-2)
 
     def spread(self, scale: Tensor, shape: tuple[int, ...]) -> Tensor:
         """The scale of each element of a tensor of this shape, by broadcasting where that will do.

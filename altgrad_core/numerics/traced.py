@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from altgrad_core.errors import FormatError
 from altgrad_core.numerics.quantizer import Quantizer
-from altgrad_core.numerics.straight_through import Rounded
+from altgrad_core.numerics.straight_through import Rounded, Roundings
 
 
 class Traced(NamedTuple):
@@ -166,12 +166,57 @@ class _Product(torch.autograd.Function):
         return to_x, to_weight, to_bias, None, None, None
 
 
+class _ApartProduct(torch.autograd.Function):
+    """As `_Product`, where a backward product rounds operands by rules of its own, from their values before rounding.
+
+    `flat` has state, clips and training of the gradient, the weight in dx, x in dW and the gradient in dW; state is None
+    where nothing rounds.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        own_weight: Tensor | None,
+        own_x: Tensor | None,
+        *flat: Any,
+    ) -> Tensor:
+        ctx.flat = flat
+        ctx.types = x.dtype, weight.dtype, None if bias is None else bias.dtype
+        ctx.save_for_backward(x if own_x is None else own_x, weight if own_weight is None else own_weight)
+        return functional.linear(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        flat = ctx.flat
+        to_x, to_weight, to_bias = None, None, None
+        lines = gradient.reshape(-1, gradient.shape[-1])
+        if ctx.needs_input_grad[2]:
+            to_bias = lines.sum(dim=0).to(ctx.types[2])
+        rounded = _rounded_by(gradient, *flat[:3])
+        weight = _rounded_by(weight, *flat[3:6]).to(gradient.dtype)  # autocast multiplied in a type of its own
+        if ctx.needs_input_grad[0]:
+            to_x = (rounded @ weight).to(ctx.types[0])
+        if ctx.needs_input_grad[1]:
+            own = rounded.reshape(lines.shape) if flat[9] is None else _rounded_by(lines, *flat[9:])
+            x = _rounded_by(x.to(gradient.dtype).reshape(-1, x.shape[-1]), *flat[6:9])
+            to_weight = (own.t() @ x).to(ctx.types[1])
+        return to_x, to_weight, to_bias, *(None for _ in range(2 + len(flat)))
+
+
+def _rounded_by(x: Tensor, state: Tensor | None, clips: bool, training: bool) -> Tensor:
+    return x if state is None else _rounded(x, Traced(state, clips, training))[0]
+
+
 def round_straight(x: Tensor, how: Traced | None) -> Tensor:
     """The rounded `x`; the gradient passes straight through."""
     if how is None:
         return x
-    found: Tensor = _Round.apply(x, *how)
-    return found
+    result: Tensor = _Round.apply(x, *how)
+    return result
 
 
 def round_gradient(x: Tensor, how: Traced | None) -> Tensor:
@@ -182,13 +227,17 @@ def round_gradient(x: Tensor, how: Traced | None) -> Tensor:
     return same
 
 
-def quantized_linear(
-    x: Tensor, weight: Tensor, bias: Tensor | None, hows: tuple[Traced | None, Traced | None, Traced | None]
-) -> Tensor:
-    """As `straight_through.quantized_linear`; `hows` of x, the weight and the gradient of the result."""
-    how_x, how_weight, how_gradient = hows
-    x, weight = round_straight(x, how_x), round_straight(weight, how_weight)
-    if how_gradient is None:
-        return functional.linear(x, weight, bias)
-    y: Tensor = _Product.apply(x, weight, bias, *how_gradient)
+def quantized_linear(x: Tensor, weight: Tensor, bias: Tensor | None, hows: Roundings[Traced]) -> Tensor:
+    """As `straight_through.quantized_linear`."""
+    unrounded = (weight if hows.weight_in_dx else None), (x if hows.x_in_dw else None)
+    x, weight = round_straight(x, hows.x), round_straight(weight, hows.weight)
+    y: Tensor
+    if hows.are_apart:
+        apart = (hows.gradient, hows.weight_in_dx, hows.x_in_dw, hows.gradient_in_dw)
+        flat = [part for how in apart for part in (how or (None, False, False))]
+        y = _ApartProduct.apply(x, weight, bias, *unrounded, *flat)
+    elif hows.gradient is None:
+        y = functional.linear(x, weight, bias)
+    else:
+        y = _Product.apply(x, weight, bias, *hows.gradient)
     return y

@@ -1,6 +1,6 @@
 """Moving a weight along its grid, in place: by Adam's direction, by any direction, or by whole rungs.
 
-On a CPU each is one compiled pass; tensors of other devices or types, and formats that are no eXmY, take the same steps
+On a CPU each is one compiled pass; tensors of other devices or types, and formats other than eXmY, take the same steps
 by tensor operations in float64. Of a sharded weight every process moves its own part, and the counts are those of all
 parts; a stochastic walk gathers the weight, for the random number of an element depends on its place in the whole.
 """
@@ -45,8 +45,8 @@ def adam_walk(
         options: dict[str, Any] = {"rungs": rungs, "betas": betas, "eps": eps, "decay": decay}
         return _summed(adam_walk(own(weight), own(gradient), parts, view, **options), weight)
     if library := _library_if_traced():
-        given = {"rungs": rungs, "betas": betas, "eps": eps, "decay": decay}
-        traced: Moved = library.adam_moved(weight, gradient, state, geometry, **given)
+        options = {"rungs": rungs, "betas": betas, "eps": eps, "decay": decay}
+        traced: Moved = library.adam_moved(weight, gradient, state, geometry, **options)
         return traced
     path, step = geometry.path, Step(rungs, keep=left(decay))
     backend = choose_move("adam_walk", weight, path)
@@ -70,7 +70,7 @@ def walk(
 
     Args:
         direction: float32, of the shape of the weight.
-        gradient: likewise; where it is no finite number the weight stays as it is.
+        gradient: likewise; where it is not finite the weight stays as it is.
         decay: 1 or more leaves nothing of the weight.
         momentum: the direction is a velocity, which first becomes `momentum` times itself plus the gradient, in place.
         trail: int32, of the shape of the weight; takes in by how many rungs each element went.
@@ -118,7 +118,7 @@ def stochastic_walk(
 
 
 def update_velocity(velocity: Tensor, gradient: Tensor, momentum: float) -> float | Tensor:
-    """velocity <- momentum * velocity + gradient, in place; where the gradient is no finite number it stays as it is.
+    """velocity <- momentum * velocity + gradient, in place; where the gradient is not finite it stays as it is.
 
     Returns:
         The norm of the velocity: a number from the compiled path, elsewhere a tensor of shape ().
@@ -162,8 +162,8 @@ def _summed(part: Moved, weight: Tensor) -> Moved:
     """The counts of all parts of a weight, in one collective."""
     import torch
 
-    given = {name: count for name, count in part._asdict().items() if count is not None}
+    options = {name: count for name, count in part._asdict().items() if count is not None}
     device = own(weight).device
-    counts = torch.stack([torch.as_tensor(n, dtype=torch.int64, device=device) for n in given.values()])
-    found = total(counts, weight)
-    return part._replace(**dict(zip(given, found.tolist() if device.type == "cpu" else found, strict=True)))
+    counts = torch.stack([torch.as_tensor(n, dtype=torch.int64, device=device) for n in options.values()])
+    result = total(counts, weight)
+    return part._replace(**dict(zip(options, result.tolist() if device.type == "cpu" else result, strict=True)))

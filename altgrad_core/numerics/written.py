@@ -51,7 +51,7 @@ def minifloat_of(facts: Mapping[str, Any]) -> Minifloat | None:
 
 
 def text_of(quantizer: Quantizer) -> str:
-    """A quantizer as one line of JSON; a format that is no binary floating-point one with its table."""
+    """A quantizer as one line of JSON; a format that is not binary floating point with its table."""
     written, format = written_quantizer(quantizer), quantizer.target
     if minifloat_of(written["format"]) is None:
         packed = struct.pack(f"<{len(format.table)}f", *format.table)

@@ -139,42 +139,43 @@ def diagnose(records: Iterable[Mapping[str, Any]]) -> Diagnosis:
     )
 
 
-def as_markdown(found: Diagnosis) -> str:
+def as_markdown(result: Diagnosis) -> str:
     """The diagnosis for people."""
-    of = f" of {found.steps}" if found.steps else ""  # 0: of a script that does not say
-    lines = [f"# {found.name}: {found.status} at step {found.step}{of}", ""]
-    lines += [found.reason, ""] if found.reason else []
-    lines += _what_broke(found)
-    if found.weakest:
+    of = f" of {result.steps}" if result.steps else ""  # 0: of a script that does not say
+    lines = [f"# {result.name}: {result.status} at step {result.step}{of}", ""]
+    lines += [result.reason, ""] if result.reason else []
+    lines += _what_broke(result)
+    if result.weakest:
         lines += ["", "## The weakest layers", "", "| layer | role | reading | step | value | median |"]
         lines += ["|---|---|---|---|---|---|"]
         lines += [
-            f"| {e.layer} | {e.role} | {e.reading} | {e.step} | {e.value:.4g} | {e.median:.4g} |" for e in found.weakest
+            f"| {e.layer} | {e.role} | {e.reading} | {e.step} | {e.value:.4g} | {e.median:.4g} |"
+            for e in result.weakest
         ]
     lines += ["", f"## The last {LAST} readings, each of the layer that is worst off", ""]
     lines += ["| reading | layer | step: value |", "|---|---|---|"]
-    for trend in found.trends:
+    for trend in result.trends:
         values = ", ".join(f"{step}: {value:.4g}" for step, value in trend.values)
         lines.append(f"| {trend.reading} | {trend.layer} | {values} |")
     lines += ["", "## What interventions did", ""]
-    lines += [_action(action) for action in found.actions] or ["Nothing."]
-    if found.failures:
+    lines += [_action(action) for action in result.actions] or ["Nothing."]
+    if result.failures:
         lines += ["", "## Monitors that failed, or reported NaN", ""]
-        lines += [f"- {name}: {reason}" for name, reason in found.failures.items()]
+        lines += [f"- {name}: {reason}" for name, reason in result.failures.items()]
     return "\n".join(lines) + "\n"
 
 
-def _what_broke(found: Diagnosis) -> list[str]:
-    broke = found.broke
+def _what_broke(result: Diagnosis) -> list[str]:
+    broke = result.broke
     if broke is None:
-        return ["No loss and no gradient was NaN or infinite.", *_what_rose(found.rise), _what_is_weak(found)]
+        return ["No loss and no gradient was NaN or infinite.", *_what_rose(result.rise), _what_is_weak(result)]
     role = f" ({broke['role']})" if broke["role"] else ""
     lines = [
         "## What broke first",
         "",
         f"**Step {broke['step']}, {broke['phase']}, {broke['layer']}{role}**: {broke['what']}.",
     ]
-    lines += ["", *rose] if (rose := _what_rose(found.rise)) else []
+    lines += ["", *rose] if (rose := _what_rose(result.rise)) else []
     if (zeros := broke.get("gradient_zeros")) is not None:
         lines += ["", f"Of all elements of the gradients of that step {100 * number(zeros):.2f} % were zero."]
     if still := broke.get("layers_without_gradient"):
@@ -192,12 +193,12 @@ def _what_rose(rise: Rise | None) -> list[str]:
     ]
 
 
-def _what_is_weak(found: Diagnosis) -> str:
-    if found.weakest:
-        worst = found.weakest[0]
-        told = f"its {worst.reading} was {worst.value:.4g} at step {worst.step}, the median {worst.median:.4g}"
-        return f"The weakest layer is {worst.layer} ({worst.role}): {told}."
-    if found.judged:
+def _what_is_weak(result: Diagnosis) -> str:
+    if result.weakest:
+        worst = result.weakest[0]
+        text = f"its {worst.reading} was {worst.value:.4g} at step {worst.step}, the median {worst.median:.4g}"
+        return f"The weakest layer is {worst.layer} ({worst.role}): {text}."
+    if result.judged:
         return "No reading of any layer is alarming."
     return "No reading tells of a weak layer; a monitor whose readings have a limit would: altgrad list-plugins --kind monitor."
 
@@ -215,7 +216,7 @@ def numbered(name: str, record: Mapping[str, Any]) -> str:
 
 
 def _failure(record: Mapping[str, Any]) -> str | None:
-    """What a record tells of a monitor that failed, or reported what is no number."""
+    """What a record tells of a monitor that failed, or reported what is not a number."""
     if record["kind"] == "monitor-failed":
         return str(record["reason"])
     if record["kind"] != "reading":
@@ -250,7 +251,7 @@ def _badness(value: float, reading: Reading) -> float:
 
 def _weakest(readings: Readings, facts: Mapping[str, Reading]) -> list[Evidence]:
     """For every reading that has a limit, its worst layer, if it is beyond that; readings in the order declared."""
-    found = []
+    result = []
     for name, reading in facts.items():
         lasts = {layer: values[-1] for layer, values in readings.get(name, {}).items() if layer != "*"}
         if not lasts or reading.limit is None:
@@ -260,8 +261,8 @@ def _weakest(readings: Readings, facts: Mapping[str, Reading]) -> list[Evidence]
         if math.isnan(value) or reading.is_alarming(value):
             ordered = sorted(value for _, value in lasts.values())
             role = name.split("-")[0] if name.startswith(ROLES) else "weight"
-            found.append(Evidence(layer, role, name, step, value, ordered[len(ordered) // 2]))
-    return found
+            result.append(Evidence(layer, role, name, step, value, ordered[len(ordered) // 2]))
+    return result
 
 
 def _rise(readings: Readings, *, until: int) -> Rise | None:

@@ -84,14 +84,14 @@ class RunDirectory:
         if self.is_finished:
             raise ManifestError(
                 f"{self.path}: a finished run of another manifest is here; look at {self.summary}, "
-                "choose another directory with --out, or pass --overwrite to delete it and begin anew"
+                "choose another directory with --out, or pass --overwrite to delete it and start again"
             )
         if (self.path / CELLS).exists():
             raise ManifestError(f"{self.path}: a study of many runs is here; choose another directory with --out")
         if self.is_begun or self.records.exists() or self.checkpoints.exists():
             raise ManifestError(
                 f"{self.path}: an unfinished run is here; continue it with: altgrad resume {self.path}\n"
-                "or choose another directory with --out, or pass --overwrite to delete it and begin anew"
+                "or choose another directory with --out, or pass --overwrite to delete it and start again"
             )
 
     def clear(self) -> None:

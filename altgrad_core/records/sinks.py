@@ -61,12 +61,12 @@ class Records:
         for thread in self._threads:
             thread.stop(status)
         for thread in self._threads:
-            said = [thread.end() or ""]
+            messages = [thread.end() or ""]
             self._pass_on(thread)
             if thread.missed:
                 where = shlex.quote(str(self._directory.path))
-                said.append(f"{thread.missed} records did not reach it: altgrad track {where} --to {thread.name}")
-            if message := "; ".join(filter(None, said)):
+                messages.append(f"{thread.missed} records did not reach it: altgrad track {where} --to {thread.name}")
+            if message := "; ".join(filter(None, messages)):
                 self._note({"kind": "tracker", "tracker": thread.name, "message": message})
         self._truth.close()
         self._clock.close()

@@ -76,7 +76,7 @@ class TrackerThread:
             yield self._news.get()
 
     def stop(self, status: str) -> None:
-        """No more records come: the tracker shall take those that wait, and close."""
+        """No more records come: the tracker takes those that wait, then closes."""
         patience = min(self._patience, HURRY) if status == "interrupted" else self._patience
         self._status, self._until = status, time.monotonic() + patience
         self._lines.put(None)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import lru_cache
 from importlib.metadata import Distribution, EntryPoint, entry_points
+from inspect import isclass
 from types import FrameType
 from typing import Any
 
@@ -22,8 +23,9 @@ import pluggy
 
 import altgrad_core
 from altgrad_core.contracts import hookspecs
+from altgrad_core.contracts.options import Options
 from altgrad_core.contracts.plugin import PROJECT
-from altgrad_core.errors import AltgradError, PluginError, reason_of
+from altgrad_core.errors import AltgradError, PluginError, place_of, reason_of
 from altgrad_core.registry.kinds import KINDS
 from altgrad_core.registry.torch_defaults import kept_defaults
 
@@ -67,9 +69,9 @@ def discover(points: Iterable[EntryPoint] | None = None) -> list[Plugin]:
         points: entry points to load; by default the installed ones of the group `altgrad`, without the third-party
             ones that the environment variable ALTGRAD_LOAD_PLUGINS leaves out, if it is set.
     """
-    found = _installed() if points is None else points
+    result = _installed() if points is None else points
     with _interrupts() as interrupts, _without_collection():
-        plugins = [_load(point, interrupts) for point in sorted(found, key=_order)]
+        plugins = [_load(point, interrupts) for point in sorted(result, key=_order)]
     return list(_without_clashes(plugins))
 
 
@@ -122,14 +124,17 @@ def _load(point: EntryPoint, interrupts: Sequence[int]) -> Plugin:
             if point.pattern.match(point.value) is None:
                 raise PluginError(f'the entry point "{point.value}" is not of the form "module" or "module:attribute"')
             _refuse_another_version(point)
-            offers = tuple(_offers_of(point.load()))
+            found = tuple(_offers_of(point.load()))
+            if _distribution(point) != CORE_DISTRIBUTION:
+                _refuse_impossible_options(found)
+            offers = found
     except BaseException as error:  # a plugin is code of a plugin: whatever it raises is its own failure
         if interrupts:
             raise
         broken = _reason(error)
     if changed:
-        said = f"the plugin {_distribution(point)} ({point.name}) set torch's {', '.join(changed)} while loading"
-        print(f"altgrad: warning: {said}; that is put back", file=sys.stderr)
+        message = f"the plugin {_distribution(point)} ({point.name}) set torch's {', '.join(changed)} while loading"
+        print(f"altgrad: warning: {message}; that is put back", file=sys.stderr)
     return Plugin(
         name=point.name,
         distribution=_distribution(point),
@@ -183,16 +188,29 @@ def _offers_of(module: object) -> Iterator[Offer]:
                 yield Offer(kind.name, kind.check(item), item)
 
 
+def _refuse_impossible_options(offers: Iterable[Offer]) -> None:
+    """Options whose types pydantic cannot check; our own are tried in tests, which makes every command faster."""
+    for offer in offers:
+        if isclass(offer.item) and issubclass(offer.item, Options):
+            try:
+                offer.item.model_rebuild()
+            except Exception as error:
+                why = " ".join(reason_of(error).split()).partition(" For further information")[0]
+                raise PluginError(
+                    f"{offer.kind} {offer.name}: the types of its options cannot be checked: {why}"
+                ) from error
+
+
 def _refuse_unknown_hooks(module: object) -> None:
     """A function marked as a hook that there is not."""
     hooks = [kind.hook for kind in KINDS.values()]
     for name in dir(module):
         marked = getattr(getattr(module, name), f"{PROJECT}_impl", None)
         if marked is not None and (marked.get("specname") or name) not in hooks:
-            asked = marked.get("specname") or name
-            near = get_close_matches(asked, hooks, n=1)
+            requested = marked.get("specname") or name
+            near = get_close_matches(requested, hooks, n=1)
             guess = f'did you mean "{near[0]}"?' if near else f"there is {', '.join(hooks)}"
-            raise PluginError(f"unknown hook '{asked}'; {guess}")
+            raise PluginError(f"unknown hook '{requested}'; {guess}")
 
 
 def _reason(error: BaseException) -> str:
@@ -203,7 +221,8 @@ def _reason(error: BaseException) -> str:
         return f"called sys.exit({text}) while loading"
     if isinstance(error, pluggy.PluginValidationError | AltgradError):
         return text
-    return f"{kind}: {text}" if text else kind
+    place = "" if isinstance(error, SyntaxError) else place_of(error)  # whose text names it
+    return f"{kind}: {text}{place}" if text else f"{kind}{place}"
 
 
 @contextmanager
@@ -244,8 +263,8 @@ def _without_collection() -> Iterator[None]:
 @contextmanager
 def _told_if_slow(point: EntryPoint) -> Iterator[None]:
     """Say which plugin is being loaded where that takes long; it may never end."""
-    said = f"altgrad: still loading the plugin {_distribution(point)} ({point.name}) after {SLOW:g} s"
-    timer = threading.Timer(SLOW, lambda: print(said, file=sys.stderr, flush=True))
+    message = f"altgrad: still loading the plugin {_distribution(point)} ({point.name}) after {SLOW:g} s"
+    timer = threading.Timer(SLOW, lambda: print(message, file=sys.stderr, flush=True))
     timer.daemon = True
     timer.start()
     try:

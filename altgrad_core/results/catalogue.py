@@ -93,18 +93,18 @@ def under_way(path: Path, *, now: float) -> Listed | None:
     Args:
         now: the time in seconds since the epoch.
     """
-    found = _run(path, path, now)
-    return found if found is not None and found.status == "running" else None
+    result = _run(path, path, now)
+    return result if result is not None and result.status == "running" else None
 
 
 def _groups(root: Path, path: Path, *, now: float, deep: int) -> Iterator[list[Listed]]:
     folders = _folders(path)
     is_study = (path / CELLS).is_file()
     if is_study:
-        runs = [found for folder in folders if (found := _run(root, folder, now)) is not None]
+        runs = [result for folder in folders if (result := _run(root, folder, now)) is not None]
         yield [_study(root, path, runs), *sorted(runs, key=lambda run: run.place)]
-    elif (found := _run(root, path, now)) is not None:
-        yield [found]
+    elif (result := _run(root, path, now)) is not None:
+        yield [result]
     elif deep:
         for folder in folders:
             yield from _groups(root, folder, now=now, deep=deep - 1)

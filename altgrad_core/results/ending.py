@@ -42,8 +42,8 @@ class Ending:
         if status == "finished" and loss is not None and not abs(loss) < BEYOND_FLOAT32:
             status = "diverged"
         reason = summary.get("reason")
-        told = reason if isinstance(reason, str) else None
-        return cls(str(status), math.nan if loss is None else loss, entropy, told, summary)
+        text = reason if isinstance(reason, str) else None
+        return cls(str(status), math.nan if loss is None else loss, entropy, text, summary)
 
     @property
     def is_stable(self) -> bool:

@@ -20,7 +20,7 @@ Points = dict[int, float]
 class GrowingRun:
     """What the records of a run hold so far.
 
-    A file that became shorter, or another one under the same name, is read anew: a resumed run takes steps back.
+    A file that became shorter, or another one under the same name, is read again: a resumed run takes steps back.
 
     Attributes:
         losses, evaluations: training and validation loss, in nats per token.
@@ -44,10 +44,10 @@ class GrowingRun:
         """Take in what was written since the last look; whether there was anything. A torn last line waits."""
         try:
             with open_regular(self.path) as file:
-                found = os.fstat(file.fileno())
-                if found.st_size < self._read or self._file not in (None, found.st_ino):
+                result = os.fstat(file.fileno())
+                if result.st_size < self._read or self._file not in (None, result.st_ino):
                     self._forget()
-                self._file = found.st_ino
+                self._file = result.st_ino
                 file.seek(self._read)
                 before = self._read
                 while (line := file.readline(LONGEST_LINE + 1)).endswith(b"\n") or len(line) > LONGEST_LINE:

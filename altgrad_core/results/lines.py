@@ -22,7 +22,7 @@ class RecordReader:
     A file that does not exist has no records.
 
     Attributes:
-        damaged: the numbers of lines that are no sound records, besides a torn last one.
+        damaged: the numbers of lines that are not sound records, besides a torn last one.
         is_torn: the file ends within a line, as a kill can leave it.
         unread: why the file, or the rest of it, could not be read, such as a named pipe in its place.
     """
@@ -54,16 +54,16 @@ class RecordReader:
     @property
     def problem(self) -> str | None:
         """What was skipped, in words; None where nothing was."""
-        found = []
+        result = []
         if self.damaged:
             some = f"{len(self.damaged)} damaged lines are" if len(self.damaged) > 1 else "1 damaged line is"
             first = "the first is " if len(self.damaged) > 1 else ""
-            found.append(f"{some} left out ({first}line {self.damaged[0]})")
+            result.append(f"{some} left out ({first}line {self.damaged[0]})")
         if self.is_torn:
-            found.append("it ends within a line, which is left out")
+            result.append("it ends within a line, which is left out")
         if self.unread is not None:
-            found.append(f"cannot be read ({self.unread})")
-        return f"{self.path.name}: {'; '.join(found)}" if found else None
+            result.append(f"cannot be read ({self.unread})")
+        return f"{self.path.name}: {'; '.join(result)}" if result else None
 
 
 def _lines(read: Callable[[int], bytes]) -> Iterator[bytes]:
@@ -81,7 +81,7 @@ def sound_record(line: bytes) -> dict[str, Any] | None:
     try:
         record = json.loads(line)
         if b"\\u" in line:
-            json.dumps(record, ensure_ascii=False).encode()  # half a surrogate pair is no text that a file can hold
+            json.dumps(record, ensure_ascii=False).encode()  # a file cannot hold half a surrogate pair
     except (ValueError, RecursionError):
         return None
     return record if is_sound(record) else None

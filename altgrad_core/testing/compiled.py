@@ -60,8 +60,8 @@ class Compiled(NamedTuple):
 
     def opcodes(self) -> Counter[str]:
         """How often each machine instruction is in the text, with its modifiers."""
-        found = re.findall(r"^\s+/\*[0-9a-f]+\*/\s+(?:@!?U?P\w+ )?\s*([A-Z][A-Z0-9_.]*)", self.sass, re.M)
-        return Counter(found)
+        result = re.findall(r"^\s+/\*[0-9a-f]+\*/\s+(?:@!?U?P\w+ )?\s*([A-Z][A-Z0-9_.]*)", self.sass, re.M)
+        return Counter(result)
 
 
 def compile_for(launch: Launch, capability: int) -> Compiled:
@@ -97,8 +97,8 @@ def _read(made: Any) -> Compiled:
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(made.asm["cubin"])
         file.flush()
-        usage = _said(tools / "cuobjdump", "-res-usage", file.name)
-        sass = _said(tools / "nvdisasm", "-c", file.name)
+        usage = _output_of(tools / "cuobjdump", "-res-usage", file.name)
+        sass = _output_of(tools / "nvdisasm", "-c", file.name)
     numbers = {key: int(number) for key, number in re.findall(r"(REG|STACK):(\d+)", usage)}
     return Compiled(made.asm["ptx"], sass, numbers["REG"], numbers["STACK"])
 
@@ -110,10 +110,10 @@ def _instructions(sass: str) -> tuple[list[tuple[str, str, str]], dict[str, int]
     for line in sass.splitlines():
         if label := re.match(r"(\.L_x_\d+):", line):
             labels[label[1]] = len(code)
-        elif found := re.match(r"\s+/\*[0-9a-f]+\*/\s+(@!?U?P\w+ )?\s*([A-Z][A-Z0-9_.]*)(.*)", line):
-            code.append((found[1] or "", found[2], found[3]))
+        elif result := re.match(r"\s+/\*[0-9a-f]+\*/\s+(@!?U?P\w+ )?\s*([A-Z][A-Z0-9_.]*)(.*)", line):
+            code.append((result[1] or "", result[2], result[3]))
     return code, labels
 
 
-def _said(*command: str | Path) -> str:
+def _output_of(*command: str | Path) -> str:
     return subprocess.run([*map(str, command)], capture_output=True, text=True, check=True).stdout

@@ -45,28 +45,28 @@ def it_says_how_many_jobs_it_takes(spec: ExecutorSpec) -> Iterator[str]:
 def a_task_that_fails_says_so(spec: ExecutorSpec) -> Iterator[str]:
     """`submit` returns a Job at once; the last message of a task that cannot be trained is its failure, and then it is still."""
     with tempfile.TemporaryDirectory() as folder:
-        executor, said = spec.build(1), queue.SimpleQueue[Mapping[str, Any] | None]()
+        executor, messages = spec.build(1), queue.SimpleQueue[Mapping[str, Any] | None]()
         try:
             for _ in range(2):  # an executor is good for more than one
-                job = executor.submit(_task(Path(folder)), said.put)
+                job = executor.submit(_task(Path(folder)), messages.put)
                 if not isinstance(job, Job):
                     yield f"submit returned {job!r}; expected a Job."
                     return
-                last = _last_of(said)
+                last = _last_of(messages)
                 if last is None or last.get("reply") != "failed":
                     yield f'It ended with {last!r}; expected a message with the reply "failed".'
                     return
         finally:
             executor.close()
-        if not said.empty():
-            yield f"It said {said.get()!r} after its last message."
+        if not messages.empty():
+            yield f"It said {messages.get()!r} after its last message."
 
 
-def _last_of(said: queue.SimpleQueue[Mapping[str, Any] | None]) -> Mapping[str, Any] | None:
+def _last_of(messages: queue.SimpleQueue[Mapping[str, Any] | None]) -> Mapping[str, Any] | None:
     """Wait for the last message of a job."""
     until = time.monotonic() + PATIENCE
     while True:
-        message = said.get(timeout=max(0.1, until - time.monotonic()))
+        message = messages.get(timeout=max(0.1, until - time.monotonic()))
         if message is None or message.get("reply") in LAST:
             return message
 

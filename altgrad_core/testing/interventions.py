@@ -174,13 +174,13 @@ def _sequences(intervention: Intervention) -> dict[str, Sequence]:
     if not set(intervention.wants()) <= RUN_READINGS.keys():
         layers |= {"layers": ("blocks.0", "blocks.1"), "layers that come and go": ()}
     return {
-        f"{shape} for {which}": [(step, _given(intervention, names, number, step)) for step in range(1, STEPS + 1)]
+        f"{shape} for {which}": [(step, _offered(intervention, names, number, step)) for step in range(1, STEPS + 1)]
         for shape, number in shapes.items()
         for which, names in layers.items()
     }
 
 
-def _given(intervention: Intervention, layers: tuple[str, ...], number: Any, step: int) -> dict[str, Any]:
+def _offered(intervention: Intervention, layers: tuple[str, ...], number: Any, step: int) -> dict[str, Any]:
     """What it is asked about; of several readings one comes every step, the next every other step, and so on."""
     if isinstance(intervention.reads, str):
         return _readings(layers, number, step)

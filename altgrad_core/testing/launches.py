@@ -60,7 +60,7 @@ class Log:
 
 
 class _Operations(TorchDispatchMode):
-    """Counts operations of torch on tensors of the device that are no views and no allocations."""
+    """Counts operations of torch on tensors of the device other than views and allocations."""
 
     def __init__(self, log: Log) -> None:
         super().__init__()

@@ -22,10 +22,10 @@ def made(plugin: type[OptionsT] | OptionsT, options: dict[str, Any], *, kind: st
         AssertionError: it is not what the hook of its kind yields, or its options do not suit it.
     """
     cls = plugin if isinstance(plugin, type) else type(plugin)
-    given = {} if isinstance(plugin, type) else plugin.model_dump()
+    own = {} if isinstance(plugin, type) else plugin.model_dump()
     try:
         KINDS[kind].check(cls)
-        return cls(**{**given, **options})
+        return cls(**{**own, **options})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(map(str, first["loc"]))

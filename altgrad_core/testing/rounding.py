@@ -146,15 +146,15 @@ def _backends_differ(x: Tensor, how: Quantizer, scale: Tensor | None) -> Iterato
     ]
     for backend in others:
         got, expected = (one.quantize(x, how, scale=scale, key=KEY) for one in (backend, judge))
-        said = f"With {how} at the scale {scale}"
+        message = f"With {how} at the scale {scale}"
         yield from differences(
-            f"{said}, value", x.flatten(), got.values.flatten(), expected.values.flatten(), bits=True
+            f"{message}, value", x.flatten(), got.values.flatten(), expected.values.flatten(), bits=True
         )
         if not torch.equal(got.scale, expected.scale):
-            yield f"{said}, it took the scales {got.scale}, expected {expected.scale}."
+            yield f"{message}, it took the scales {got.scale}, expected {expected.scale}."
         assert got.tally is not None and expected.tally is not None
         if [float(count) for count in got.tally] != [float(count) for count in expected.tally]:
-            yield f"{said}, it counted {got.tally}, expected {expected.tally}."
+            yield f"{message}, it counted {got.tally}, expected {expected.tally}."
 
 
 def quantized(x: Tensor, format: Format, rounding: str = "nearest-even", *, scale: float = 1.0) -> Quantized:

@@ -189,18 +189,20 @@ def train(run: Run, tape: Tape | None = None, *, until: int | None = None, dispa
 
 def everything(run: Run) -> dict[str, Any]:
     """All that a step depends on, by name, in comparable form: weights, gradients, optimizer, plan, generators."""
-    found: dict[str, Any] = generators()
+    result: dict[str, Any] = generators()
     for name, tensor in [*run.model.named_parameters(), *run.model.named_buffers()]:
-        found[f"the value of {name}"] = bits(tensor)
-        found[f"the gradient of {name}"] = None if tensor.grad is None else bits(tensor.grad)
+        result[f"the value of {name}"] = bits(tensor)
+        result[f"the gradient of {name}"] = None if tensor.grad is None else bits(tensor.grad)
     for parameter, state in enumerate(run.optimizer.state.values()):
         for name, value in state.items():
-            found[f"the optimizer's {name} of parameter {parameter}"] = bits(value) if torch.is_tensor(value) else value
-    found["the learning rate"] = [group["lr"] for group in run.optimizer.param_groups]
-    found["the plan (formats, scales, histories)"] = repr(run.plan.state_dict())
-    found["training mode"] = [module.training for module in run.model.modules()]
-    found["torch's grad mode"] = torch.is_grad_enabled()
-    return found
+            result[f"the optimizer's {name} of parameter {parameter}"] = (
+                bits(value) if torch.is_tensor(value) else value
+            )
+    result["the learning rate"] = [group["lr"] for group in run.optimizer.param_groups]
+    result["the plan (formats, scales, histories)"] = repr(run.plan.state_dict())
+    result["training mode"] = [module.training for module in run.model.modules()]
+    result["torch's grad mode"] = torch.is_grad_enabled()
+    return result
 
 
 def generators() -> dict[str, Any]:

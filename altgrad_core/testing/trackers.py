@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from altgrad_core.contracts.tracker import RunFacts, Tracker, TrackerSpec
+from altgrad_core.contracts.tracker import TrackedRun, Tracker, TrackerSpec
 from altgrad_core.testing.laws import Law, check_laws
 from altgrad_core.testing.options import OPTION_LAWS, made, title
 from altgrad_core.testing.tiny import changed, generators
@@ -102,6 +102,6 @@ def _use(spec: TrackerSpec, folder: str) -> None:
     tracker.close("finished")
 
 
-def _facts(folder: str) -> RunFacts:
+def _facts(folder: str) -> TrackedRun:
     manifest = {"run": {"name": "tiny", "seed": 7, "steps": 3}}
-    return RunFacts("tiny", Path(folder), manifest, group="study", tags=("e4m3", "adamw"))
+    return TrackedRun("tiny", Path(folder), manifest, group="study", tags=("e4m3", "adamw"))

@@ -21,7 +21,7 @@ class KahanAdamW(OwnStep):
     float32 master. Beyond the ends of the grid w saturates, and c keeps the rest. The paper has c with the opposite
     sign, 0 at first, and all arithmetic in one low precision.
 
-    Where the gradient is no finite number, w and c stay.
+    Where the gradient is not finite, w and c stay.
 
     Args:
         params: parameters or groups; a group with `plain=True` holds parameters without a grid, which take AdamW.
@@ -59,8 +59,8 @@ class KahanAdamW(OwnStep):
         grid, state = self.geometry[parameter], self.state[parameter]
         lost = state["compensation"].float()
         held = nearest(grid, parameter)  # the weight itself, unless its format was switched
-        wanted = update + lost + (parameter - held)
+        exact = update + lost + (parameter - held)
         # Rounded to bfloat16, c may reach the middle between two rungs: that alone is no reason to move.
-        rounded = torch.where(update == 0, held, nearest(grid, held + wanted))
-        state["compensation"].copy_(wanted - (rounded - held))
+        rounded = torch.where(update == 0, held, nearest(grid, held + exact))
+        state["compensation"].copy_(exact - (rounded - held))
         put(parameter, rounded, where=~parameter.isnan())

@@ -15,7 +15,7 @@ class LAMB(OwnStep):
     """r = AdamDirection(g) + weight_decay * w, w -= lr * clamp(|w| / |r|, *ratios) * r (You et al., 1904.00962).
 
     The ratio is 1 where |w| is 0, and for vectors: gains and biases are not adapted. A weight whose
-    gradient is no finite number stays, and is no part of |r|.
+    gradient is not finite stays, and is no part of |r|.
 
     Args:
         params: parameters or groups.

@@ -18,9 +18,9 @@ class LNSMadam(OwnStep):
 
     A weight is sign * top * 2 ** (-k / base_factor) with k in 0 ... 2 ** (bits - 1) - 1, or 0. `top`, twice the largest
     magnitude of the tensor, is fixed when the optimizer is made, and the weights are brought to this grid. The paper
-    counts k upwards from the lowest value, and takes the scale anew.
+    counts k upwards from the lowest value, and takes the scale again.
 
-    A weight whose gradient is no finite number stays.
+    A weight whose gradient is not finite stays.
 
     Args:
         params: parameters or groups; those of a group with `plain=True` take AdamW.

@@ -43,7 +43,7 @@ class Madam(OwnStep):
 def normalized_gradient(parameter: Tensor, state: dict[str, Any], *, beta: float, bound: float) -> Tensor:
     """clamp(g / sqrt(v), -bound, bound), v = beta * v + (1 - beta) * g * g with bias correction.
 
-    It is 0 where v is 0, and where the gradient is no finite number, which v does not take in.
+    It is 0 where v is 0, and where the gradient is not finite, which v does not take in.
 
     Args:
         state: of the parameter; `step` and `exp_avg_sq` are begun and updated there.

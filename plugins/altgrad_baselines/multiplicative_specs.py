@@ -25,6 +25,8 @@ class Madam(OptimizerSpec):
     matrix, quantized or not, while vectors, of which many start at 0, take AdamW.
 
     Options:
+        lr: learning rate at its peak: the change of a logarithm of a weight, per step.
+        beta: decay of the mean of the squared gradients.
         g_bound: the largest normalized gradient.
         p_scale: the largest weight, in root mean squares.
         plain_lr: the rate of AdamW for vectors.
@@ -66,6 +68,8 @@ class LNSMadam(OptimizerSpec):
     As with Madam, a weight of 0 never moves, signs stay, there is no weight decay, and vectors take AdamW.
 
     Options:
+        lr: learning rate at its peak, in binades per step.
+        beta: decay of the mean of the squared gradients.
         base_factor: steps of the logarithmic grid per binade; the paper's gamma.
         bits: of a weight, one of them its sign. The paper keeps 16 for the update where it computes with 8.
         g_bound: the largest normalized gradient.

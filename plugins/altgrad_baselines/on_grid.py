@@ -17,7 +17,7 @@ def stochastic(grid: Geometry, w: Tensor, *, held: Tensor) -> Tensor:
     """The value of one of the two rungs around each weight, with chances that make `w` its mean; float32.
 
     Random numbers come from torch's default generator. Beyond the ends of the grid it saturates. Where `w` is still
-    what was `held`, it is the nearest rung: a scale that is no power of two moves positions off the whole numbers.
+    what was `held`, it is the nearest rung: a scale that is not a power of two moves positions off the whole numbers.
     """
     position = grid.position(w)
     below = position.floor()

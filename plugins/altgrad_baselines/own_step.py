@@ -1,4 +1,4 @@
-"""What the optimizers of this package share: gradients that are no finite numbers, and a decayed direction."""
+"""What the optimizers of this package share: gradients that are not finite, and a decayed direction."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from altgrad_core import SplitOptimizer, adam_direction, begin_moments, gathered
 class OwnStep(SplitOptimizer):
     """A step of its own for groups that are not `plain`.
 
-    There a weight whose gradient is no finite number stays as it is, and so does its state; `state[p]["broken"]` counts
+    There a weight whose gradient is not finite stays as it is, and so does its state; `state[p]["broken"]` counts
     them. Torch's own step follows torch.
     """
 
     def decayed_direction(self, group: dict[str, Any], parameter: Tensor) -> Tensor:
-        """AdamDirection(g) + weight_decay * w after taking in one gradient; 0 where that is no finite number."""
+        """AdamDirection(g) + weight_decay * w after taking in one gradient; 0 where that is not finite."""
         state = self.state[parameter]
         assert parameter.grad is not None
         begin_moments(state, parameter)

@@ -15,7 +15,15 @@ if TYPE_CHECKING:
 
 
 class AdamW(OptimizerSpec):
-    """AdamW exactly as in torch (Loshchilov and Hutter, 1711.05101)."""
+    """AdamW exactly as in torch (Loshchilov and Hutter, 1711.05101).
+
+    Options:
+        lr: learning rate at its peak, in real units.
+        beta1: decay of the mean of the gradients, Adam's beta1.
+        beta2: decay of the mean of their squares, Adam's beta2.
+        eps: added to the root of that mean, so that nothing is divided by zero.
+        weight_decay: multiplied by the rate and the weight, as torch does it.
+    """
 
     name: ClassVar = "adamw"
 
@@ -43,6 +51,9 @@ class SGD(OptimizerSpec):
     v = momentum * v + g, w -= lr * v; with `nesterov`, w -= lr * (g + momentum * v).
 
     Options:
+        lr: learning rate at its peak, in real units.
+        momentum: share of v that is kept; 0 for none.
+        nesterov: look ahead by one momentum, as above.
         weight_decay: added to the gradient, g + weight_decay * w, so that it is multiplied by the rate and takes part
             in the momentum.
     """
@@ -79,6 +90,10 @@ class LAMB(OptimizerSpec):
     whole tensor. The ratio is 1 where |w| is 0, and for vectors. With both bounds 1 this is AdamW.
 
     Options:
+        lr: learning rate at its peak: the step of a layer as a share of the norm of its weights.
+        beta1: decay of the mean of the gradients, Adam's beta1.
+        beta2: decay of the mean of their squares, Adam's beta2.
+        eps: added to the root of that mean, so that nothing is divided by zero.
         min_ratio, max_ratio: bounds of the ratio. (The paper bounds |w| in place of the ratio.)
         weight_decay: takes part in r, so that the ratio takes account of it.
     """

@@ -13,7 +13,7 @@ from altgrad_core import SplitOptimizer, adam_direction, begin_moments
 class RelativeAdamW(SplitOptimizer):
     """w -= lr * (max(rms(w), min_rms) * AdamDirection(g) + weight_decay * w), rms over the whole tensor.
 
-    A weight whose gradient is no finite number stays.
+    A weight whose gradient is not finite stays.
 
     Args:
         params: parameters or groups; those of a group with `plain=True` take AdamW.

@@ -22,6 +22,11 @@ class AdamWRelative(OptimizerSpec):
     it is at that step. Vectors take AdamW.
 
     Options:
+        lr: learning rate at its peak.
+        beta1: decay of the mean of the gradients, Adam's beta1.
+        beta2: decay of the mean of their squares, Adam's beta2.
+        eps: added to the root of that mean, so that nothing is divided by zero.
+        weight_decay: multiplied by the rate and the weight, as torch does it.
         min_rms: the smallest root mean square, by which a matrix of zeros still moves; Adafactor's epsilon_2.
         plain_lr: the rate of AdamW for vectors.
     """

@@ -14,24 +14,38 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
 
-class AdamWStochastic(OptimizerSpec):
-    """AdamW without a float32 master: every result is rounded to the grid stochastically (Gupta et al., 1502.02551).
-
-    w <- SR(AdamW(w, g)), with moments in float32. The grid keeps the scale of the start, with a binade of headroom;
-    beyond its ends the result saturates. Parameters that are not quantized take AdamW.
-
-    Options:
-        weight_decay: multiplied by the rate, as torch does it, and rounded with the step.
-        rounding: `nearest-even` is a control: steps below half a rung are lost, every time.
-    """
-
-    name: ClassVar = "adamw-stochastic"
+class _WithoutMaster(OptimizerSpec):
+    """The options of AdamW, for weights that live on their grids."""
 
     lr: PositiveFloat = 1e-3
     beta1: float = Field(default=0.9, ge=0, lt=1)
     beta2: float = Field(default=0.999, ge=0, lt=1)
     eps: PositiveFloat = 1e-8
     weight_decay: NonNegativeFloat = 0.01
+
+    def _common(self, groups: list[dict[str, Any]], geometry: Mapping[Tensor, Geometry]) -> dict[str, Any]:
+        """What both optimizers take."""
+        own = {"lr": self.lr, "betas": (self.beta1, self.beta2), "eps": self.eps, "weight_decay": self.weight_decay}
+        return {"params": self.split(groups, geometry), "geometry": geometry, **own}
+
+
+class AdamWStochastic(_WithoutMaster):
+    """AdamW without a float32 master: every result is rounded to the grid stochastically (Gupta et al., 1502.02551).
+
+    w <- SR(AdamW(w, g)), with moments in float32. The grid keeps the scale of the start, with a binade of headroom;
+    beyond its ends the result saturates. Parameters that are not quantized take AdamW.
+
+    Options:
+        lr: learning rate at its peak, in real units.
+        beta1: decay of the mean of the gradients, Adam's beta1.
+        beta2: decay of the mean of their squares, Adam's beta2.
+        eps: added to the root of that mean, so that nothing is divided by zero.
+        weight_decay: multiplied by the rate, as torch does it, and rounded with the step.
+        rounding: `nearest-even` is a control: steps below half a rung are lost, every time.
+    """
+
+    name: ClassVar = "adamw-stochastic"
+
     rounding: Literal["stochastic", "nearest-even"] = "stochastic"
 
     def width_power(self, step: Step) -> float:
@@ -43,23 +57,22 @@ class AdamWStochastic(OptimizerSpec):
         from altgrad_baselines.stochastic import StochasticAdamW
 
         return StochasticAdamW(
-            self.split(groups, geometry),
-            geometry=geometry,
-            lr=self.lr,
-            betas=(self.beta1, self.beta2),
-            eps=self.eps,
-            weight_decay=self.weight_decay,
+            **self._common(groups, geometry),
             rounding=self.rounding,
         )
 
 
-class AdamWKahan(OptimizerSpec):
+class AdamWKahan(_WithoutMaster):
     """AdamW without a float32 master: what rounding loses is added to the next step (Zamirai et al., 2010.06192).
 
     Kahan summation: y = u + c, s = Q(w + y), c = y - (s - w), w = s, with u the step of AdamW and Q to the nearest
     rung. The grid keeps the scale of the start, with a binade of headroom. Parameters that are not quantized take AdamW.
 
     Options:
+        lr: learning rate at its peak, in real units.
+        beta1: decay of the mean of the gradients, Adam's beta1.
+        beta2: decay of the mean of their squares, Adam's beta2.
+        eps: added to the root of that mean, so that nothing is divided by zero.
         compensation: the type in which c is kept. With `float32`, w + c is the float32 master of AdamW; `bfloat16` takes
             half the memory, and loses steps below 2 ** -9 of c.
         weight_decay: multiplied by the rate and the rounded weight, as a part of u.
@@ -67,11 +80,6 @@ class AdamWKahan(OptimizerSpec):
 
     name: ClassVar = "adamw-kahan"
 
-    lr: PositiveFloat = 1e-3
-    beta1: float = Field(default=0.9, ge=0, lt=1)
-    beta2: float = Field(default=0.999, ge=0, lt=1)
-    eps: PositiveFloat = 1e-8
-    weight_decay: NonNegativeFloat = 0.01
     compensation: Literal["bfloat16", "float32"] = "bfloat16"
 
     def width_power(self, step: Step) -> float:
@@ -83,11 +91,6 @@ class AdamWKahan(OptimizerSpec):
         from altgrad_baselines.kahan import KahanAdamW
 
         return KahanAdamW(
-            self.split(groups, geometry),
-            geometry=geometry,
-            lr=self.lr,
-            betas=(self.beta1, self.beta2),
-            eps=self.eps,
-            weight_decay=self.weight_decay,
+            **self._common(groups, geometry),
             compensation=self.compensation,
         )

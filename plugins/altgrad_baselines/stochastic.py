@@ -15,7 +15,7 @@ from altgrad_core import Geometry
 class StochasticAdamW(OwnStep):
     """w <- SR(AdamW(w, g)): there is no master, and a weight moves to the next rung by chance (Gupta et al., 1502.02551).
 
-    The mean of the rounded weights is the result of float32 AdamW. A weight whose gradient is no finite number stays.
+    The mean of the rounded weights is the result of float32 AdamW. A weight whose gradient is not finite stays.
 
     Args:
         params: parameters or groups; a group with `plain=True` holds parameters without a grid, which take AdamW.

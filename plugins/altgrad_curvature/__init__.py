@@ -29,6 +29,13 @@ class Curvature(Monitor):
     - `hessian-trace-error`: its standard error; absent with one probe.
 
     What is not finite is absent. The random vectors come from a generator of their own, seeded by the step.
+
+    Options:
+        eigenvalues: how many, of largest magnitude; 0 for none.
+        iterations: the most products for each of them.
+        tolerance: of the residual, as a share of the eigenvalue; the iteration ends there.
+        probes: random vectors for the trace; 0 for none.
+        each_layer: of each layer by itself in place of all together.
     """
 
     name: ClassVar = "curvature"
@@ -82,12 +89,12 @@ class Curvature(Monitor):
         shapes = {path: weight.shape for path, weight in weights.items()}
         hessian = FlatHessian(event.hvp, shapes, device=next(iter(weights.values())).device)
         seed = partial(derive_key, event.step, "curvature", *shapes)
-        found = largest_eigenvalues(
+        result = largest_eigenvalues(
             hessian, self.eigenvalues, iterations=self.iterations, tolerance=self.tolerance, seed=seed("power")
         )
-        values = {f"hessian-top-{place}": pair.value for place, pair in enumerate(found, start=1)}
-        if found:
-            values["hessian-residual"] = max(pair.residual for pair in found)
+        values = {f"hessian-top-{place}": pair.value for place, pair in enumerate(result, start=1)}
+        if result:
+            values["hessian-residual"] = max(pair.residual for pair in result)
         trace, error = hutchinson(hessian, self.probes, seed=seed("trace"))
         values |= {"hessian-trace": trace, "hessian-trace-error": error}
         return {reading: value for reading, value in values.items() if isfinite(value)}

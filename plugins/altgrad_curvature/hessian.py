@@ -59,18 +59,18 @@ def largest_eigenvalues(
         seed: of the vectors that it starts from.
     """
     generator = torch.Generator().manual_seed(seed)
-    found: list[Eigenpair] = []
+    result: list[Eigenpair] = []
     for _ in range(min(count, matrix.size)):
         start = torch.randn(matrix.size, generator=generator, dtype=torch.float64).to(matrix.device)
-        pair = _iterate(matrix, _apart(start, found), found, iterations=iterations, tolerance=tolerance)
+        pair = _iterate(matrix, _apart(start, result), result, iterations=iterations, tolerance=tolerance)
         if not math.isfinite(pair.value):
             break
-        found.append(pair)
-    return sorted(found, key=lambda pair: -abs(pair.value))
+        result.append(pair)
+    return sorted(result, key=lambda pair: -abs(pair.value))
 
 
 def _iterate(
-    matrix: FlatHessian, start: Tensor, found: list[Eigenpair], *, iterations: int, tolerance: float
+    matrix: FlatHessian, start: Tensor, result: list[Eigenpair], *, iterations: int, tolerance: float
 ) -> Eigenpair:
     """Power iteration made locally optimal, in the space orthogonal to the vectors that are found already.
 
@@ -79,14 +79,14 @@ def _iterate(
     """
     vectors = functional.normalize(start, dim=0)[:, None]
     images = matrix(vectors[:, 0])[:, None]
-    noise = PRODUCTS * max((abs(pair.value) for pair in found), default=0.0)
+    noise = PRODUCTS * max((abs(pair.value) for pair in result), default=0.0)
     for _ in range(iterations - 2):
         vector, image = vectors[:, 0], images[:, 0]
         value = float(vector @ image)
-        rest = _apart(image, found) - value * vector
+        rest = _apart(image, result) - value * vector
         if not rest.norm() > max(tolerance * abs(value), noise):  # NaN ends it too
             break
-        direction = functional.normalize(_apart(rest / rest.norm(), found), dim=0)
+        direction = functional.normalize(_apart(rest / rest.norm(), result), dim=0)
         product = matrix(direction)
         if not product.isfinite().all():
             break
@@ -124,9 +124,9 @@ def _best(vectors: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
     return basis @ both, images @ both
 
 
-def _apart(vector: Tensor, found: list[Eigenpair]) -> Tensor:
+def _apart(vector: Tensor, result: list[Eigenpair]) -> Tensor:
     """What of a vector is orthogonal to those that are found."""
-    for pair in found:
+    for pair in result:
         vector = vector - (vector @ pair.vector) * pair.vector
     return vector
 

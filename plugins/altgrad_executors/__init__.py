@@ -83,7 +83,7 @@ class Slurm(ExecutorSpec):
         """Check that Slurm is here; `jobs` are queued or running at a time."""
         from altgrad_executors.slurm_jobs import SlurmJobs
 
-        wanted = {
+        options = {
             "name": "altgrad",
             "timeout_min": math.ceil(60 * self.hours),
             "cpus_per_task": self.cpus,
@@ -92,7 +92,7 @@ class Slurm(ExecutorSpec):
             "slurm_partition": self.partition,
             "slurm_account": self.account,
         }
-        parameters = {name: value for name, value in wanted.items() if value is not None}
+        parameters = {name: value for name, value in options.items() if value is not None}
         return SlurmJobs(self.folder.absolute(), jobs=jobs, cluster=self.cluster, parameters=parameters)
 
 

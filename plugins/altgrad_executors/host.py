@@ -42,15 +42,15 @@ class Host:
             advice = "install the same versions on every machine"
             yield {"reply": "failed", "message": f"{platform.node()}: {'; '.join(self._problems)}; {advice}"}
             return
-        said: queue.SimpleQueue[Mapping[str, Any] | None] = queue.SimpleQueue()
+        messages: queue.SimpleQueue[Mapping[str, Any] | None] = queue.SimpleQueue()
         with self._lock:
-            self._job = self._processes.submit(task, said.put) if self._signal is None else None
+            self._job = self._processes.submit(task, messages.put) if self._signal is None else None
         if self._job is None:
             yield {"reply": "interrupted"}
             return
         yield {"reply": BEGAN}
         while True:
-            message = said.get()
+            message = messages.get()
             if message is None or message["reply"] in LAST:
                 break
             yield message

@@ -16,7 +16,7 @@ def installation() -> dict[str, str]:
 
 def differences(here: Mapping[str, str], there: Mapping[str, str]) -> list[str]:
     """What is another version there, or absent, one phrase each; plugins that are only there do not matter."""
-    names = [name for name, wanted in here.items() if there.get(name, "absent") != wanted]
+    names = [name for name, version in here.items() if there.get(name, "absent") != version]
     return [f"{name} is {there.get(name, 'absent')} there and {here[name]} here" for name in names]
 
 

@@ -219,10 +219,10 @@ def _refuse_too_small(request: Mapping[str, float]) -> None:
     nodes = _nodes()
     if any(all(node["Resources"].get(keys[name], 0) >= amount for name, amount in request.items()) for node in nodes):
         return
-    wanted = ", ".join(_amount(keys[name], amount) for name, amount in request.items())
+    amounts = ", ".join(_amount(keys[name], amount) for name, amount in request.items())
     offers = [", ".join(_amount(key, node["Resources"].get(key, 0)) for key in keys.values()) for node in nodes]
     raise PluginError(
-        f"executor: a cell asks for {wanted}, and no node of the cluster has that; the nodes have: {'; '.join(offers)}; "
+        f"executor: a cell asks for {amounts}, and no node of the cluster has that; the nodes have: {'; '.join(offers)}; "
         "ask for less with executor.cpus, executor.gpus, executor.memory"
     )
 
@@ -239,17 +239,17 @@ def _refuse_other_versions(here: Mapping[str, str]) -> None:
     ray.cloudpickle.register_pickle_by_value(installation)  # a node may have no AltGrad
     nodes = _nodes()
     ask = ray.remote(num_cpus=0, max_retries=0)(installation.installation)
-    asked = [
+    requested = [
         ask.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote()
         for node in nodes
     ]
-    for node, reference in zip(nodes, asked, strict=True):
+    for node, reference in zip(nodes, requested, strict=True):
         try:
             there = ray.get(reference, timeout=CONNECTED)
         except ray.exceptions.RayError as error:
             raise PluginError(f"node {_title(node)} did not say what is installed: {_one_line(error)}") from None
-        if found := installation.differences(here, there):
-            raise PluginError(f"node {_title(node)}: {'; '.join(found)}; install the same versions on every node")
+        if result := installation.differences(here, there):
+            raise PluginError(f"node {_title(node)}: {'; '.join(result)}; install the same versions on every node")
 
 
 def _nodes() -> list[dict[str, Any]]:

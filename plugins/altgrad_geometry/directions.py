@@ -17,6 +17,7 @@ class GradientStiffness(Monitor):
     """
 
     name: ClassVar = "gradient-stiffness"
+    reads_grids: ClassVar = True
     on: ClassVar = Backpropagated
 
     every: PositiveInt = 100
@@ -52,6 +53,7 @@ class BitSpace(Monitor):
     """
 
     name: ClassVar = "bit-space"
+    reads_grids: ClassVar = True
     needs: ClassVar = frozenset({"before"})
     reports: ClassVar = ("bit-space-slope", "bit-space-cv", "weight-space-cv", "bit-space-below-half")
 

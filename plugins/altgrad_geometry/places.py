@@ -26,6 +26,7 @@ class Stiffness(Monitor):
     """
 
     name: ClassVar = "stiffness"
+    reads_grids: ClassVar = True
     on: ClassVar = Backpropagated
     reports: ClassVar = (
         "stiffness-mean",
@@ -66,6 +67,7 @@ class GridAlignment(Monitor):
     """
 
     name: ClassVar = "grid-alignment"
+    reads_grids: ClassVar = True
     on: ClassVar = Backpropagated
     reports: ClassVar = (
         "grid-alignment-mean",
@@ -103,6 +105,7 @@ class CodeUse(Monitor):
     """
 
     name: ClassVar = "code-use"
+    reads_grids: ClassVar = True
     on: ClassVar = Backpropagated
     reports: ClassVar = (
         Reading("code-use", "range use (share of rungs in use)", "share", worse="down", chart="bar"),

@@ -24,10 +24,10 @@ class GradientNorms(Monitor):
         """Both norms by layer."""
         from altgrad_gradients.size import norms
 
-        found = norms({w.path: w.gradient for w in event.weights(self.layers) if w.gradient is not None})
+        result = norms({w.path: w.gradient for w in event.weights(self.layers) if w.gradient is not None})
         return {
-            "gradient-l2": {path: l2 for path, (l2, _) in found.items()},
-            "gradient-linf": {path: linf for path, (_, linf) in found.items()},
+            "gradient-l2": {path: l2 for path, (l2, _) in result.items()},
+            "gradient-linf": {path: linf for path, (_, linf) in result.items()},
         }
 
 
@@ -56,10 +56,10 @@ class GradientFidelity(Monitor):
 
         gradients = {w.path: w.gradient for w in event.weights(self.layers) if w.gradient is not None}
         twin = event.twin() if gradients else {}
-        found = moments({path: (twin[path], g) for path, g in gradients.items() if path in twin})
+        result = moments({path: (twin[path], g) for path, g in gradients.items() if path in twin})
         return {
-            "gradient-cosine": _defined({path: cosine(m) for path, m in found.items()}),
-            "gradient-snr": _defined({path: snr(m) for path, m in found.items()}),
+            "gradient-cosine": _defined({path: cosine(m) for path, m in result.items()}),
+            "gradient-snr": _defined({path: snr(m) for path, m in result.items()}),
         }
 
 
@@ -99,6 +99,10 @@ class DeadNeurons(Monitor):
     - `silent-neurons`: how many are silent in this step.
     - `dead-neurons`, `dead-fraction`: how many have been silent for the last `window` steps, and as a fraction; absent
       until so many have been looked at.
+
+    Options:
+        window: steps without a gradient after which a unit is dead.
+        threshold: magnitude below which a gradient counts as none.
     """
 
     name: ClassVar = "dead-neurons"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
 
-class Grid(OptimizerSpec):
+class GridSpec(OptimizerSpec):
     """Momentum whose velocity is a number of rungs, clipped; with or without a float32 master weight.
 
     Options:
@@ -68,4 +68,4 @@ class Grid(OptimizerSpec):
 @hookimpl
 def altgrad_optimizers() -> Iterable[type[OptimizerSpec]]:
     """The optimizer of this package."""
-    yield Grid
+    yield GridSpec

@@ -40,7 +40,7 @@ class GridOptimizer(SplitOptimizer):
     headroom, and moves by r rounded stochastically to a whole number of rungs; at the ends it stays, and
     `state[p]["ended"]` counts how often.
 
-    A weight whose gradient is no finite number stays as it is, and so does its velocity; `state[p]["broken"]` counts
+    A weight whose gradient is not finite stays as it is, and so does its velocity; `state[p]["broken"]` counts
     them. `moved` holds the counts of the last step.
 
     Args:

@@ -8,7 +8,7 @@ from altgrad_core import Intervention, hookimpl
 from altgrad_guards.clipping import ClipLayers, ClipPartition, ClipRelative, SkipBadStep
 from altgrad_guards.freezing import FreezeOscillating
 from altgrad_guards.replay import Replay
-from altgrad_guards.rules import RankAlarm, Rule
+from altgrad_guards.rules import RankAlarm, ReadingRule
 from altgrad_guards.stopping import RollBackOnDivergence, StopOnDivergence, StopOnNonfinite
 from altgrad_guards.switching import EmergencyShift, WidenStalled
 
@@ -19,4 +19,4 @@ def altgrad_interventions() -> Iterable[type[Intervention]]:
     yield from (StopOnNonfinite, StopOnDivergence, RollBackOnDivergence, SkipBadStep)
     yield from (ClipLayers, ClipPartition, ClipRelative)
     yield from (WidenStalled, EmergencyShift, FreezeOscillating)
-    yield from (Rule, RankAlarm, Replay)
+    yield from (ReadingRule, RankAlarm, Replay)

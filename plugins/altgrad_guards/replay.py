@@ -67,7 +67,7 @@ class Replay(Intervention):
     @cached_property
     def _log(self) -> dict[tuple[int, int], list[Action]]:
         """The actions by pass and step."""
-        found: dict[tuple[int, int], list[Action]] = {}
+        result: dict[tuple[int, int], list[Action]] = {}
         passes = 0
         with self.records.open(encoding="utf-8") as lines:
             for record in (json.loads(line) for line in lines if line.endswith("\n")):
@@ -76,9 +76,9 @@ class Replay(Intervention):
                 if record["event"] == self.event:
                     because = f"replayed from {record['intervention']}: {record['because']}"
                     action = KINDS[record["action"]](because=because, **record["asked"])
-                    found.setdefault((passes, record["step"]), []).append(action)
+                    result.setdefault((passes, record["step"]), []).append(action)
                 passes += "to_step" in record
-        return found
+        return result
 
     def decide(self, step: int, readings: dict[str, Any]) -> Iterator[Action]:
         """Those of this step; a step that is not later than the last one begins another pass."""

@@ -38,7 +38,12 @@ EXCLUSIVE = ("switch-format", "scale-learning-rate")
 
 
 class Condition(Options):
-    """What a reading must be: above or below a limit, or outside of two. NaN meets any."""
+    """What a reading must be: above or below a limit, or outside of two. NaN meets any.
+
+    Options:
+        reading: its name.
+        above, below: the limits, at least one.
+    """
 
     reading: str
     above: float | None = None
@@ -68,7 +73,7 @@ class Condition(Options):
         return " or ".join(f"{sign} {limit:g}" for sign, limit in signed if limit is not None)
 
 
-class Rule(Intervention):
+class ReadingRule(Intervention):
     """Act once a reading has met a condition for `patience` readings in a row.
 
     Options:
@@ -80,7 +85,12 @@ class Rule(Intervention):
         layers: of the reading; a pattern, several separated by `|`.
         action: `warn`, `stop`, `skip-step`, `clip` (needs `max_norm`), `switch-format` (needs `to`), or
             `scale-learning-rate` (needs `factor`). What concerns a layer is done to the layer of the reading.
-        again: whether it acts anew in every later streak; otherwise once for each layer.
+        again: whether it acts again in every later streak; otherwise once for each layer.
+        patience: readings in a row that must meet the condition.
+        max_norm: of `clip`: the largest norm of a layer's gradient.
+        to: of `switch-format`: the new format.
+        factor: of `scale-learning-rate`.
+        diverged: of `stop`: whether the run counts as diverged.
     """
 
     name: ClassVar = "rule"
@@ -112,7 +122,7 @@ class Rule(Intervention):
         return (KINDS[self.action],)
 
     @model_validator(mode="after")
-    def _is_complete(self) -> Rule:
+    def _is_complete(self) -> ReadingRule:
         if (self.reading is None) != bool(self.when):
             raise ValueError("a rule needs either a reading, or several in when = [{ reading = ..., above = ... }]")
         if self.when and not (self.above is None and self.below is None):
@@ -139,7 +149,7 @@ class Rule(Intervention):
 
     def contradicts(self, other: Intervention) -> str | None:
         """Two that do the same kind of thing, differently, on the same condition."""
-        if not isinstance(other, Rule) or self.action not in ("stop", *EXCLUSIVE):
+        if not isinstance(other, ReadingRule) or self.action not in ("stop", *EXCLUSIVE):
             return None
         mine, theirs = ({key: rule.model_dump()[key] for key in ("to", "factor", "diverged")} for rule in (self, other))
         if mine == theirs or self.model_dump(exclude=set(mine)) != other.model_dump(exclude=set(mine)):
@@ -148,13 +158,13 @@ class Rule(Intervention):
 
     def decide(self, step: int, readings: dict[str, Any]) -> Iterator[Action]:
         """Count readings that meet the condition, by layer."""
-        given = readings if self.reading is None else {self.reading: readings}
+        options = readings if self.reading is None else {self.reading: readings}
         for place, condition in enumerate(self.conditions):
-            if condition.reading in given:
-                met = {layer for layer, value in given[condition.reading].items() if condition.holds(value)}
-                kept = set(self._met.get(str(place), ())) - set(given[condition.reading])
+            if condition.reading in options:
+                met = {layer for layer, value in options[condition.reading].items() if condition.holds(value)}
+                kept = set(self._met.get(str(place), ())) - set(options[condition.reading])
                 self._met[str(place)] = sorted(met | kept)
-        for layer, value in chosen(given.get(self.conditions[0].reading, {}), self.layers):
+        for layer, value in chosen(options.get(self.conditions[0].reading, {}), self.layers):
             if continued(self._streaks, layer, self._all_hold(layer), patience=self.patience):
                 if self.again or layer not in self._done:
                     yield self._act(layer, value)
@@ -183,6 +193,9 @@ class RankAlarm(Intervention):
     """Warn once the stable rank of a layer has dropped beyond its threshold; reads `rank-dropped`.
 
     Healthy runs in float32 drop too: it is a reason to look, and no proof of a collapse.
+
+    Options:
+        patience: readings in a row, of one layer.
     """
 
     name: ClassVar = "rank-alarm"

@@ -12,7 +12,11 @@ from altgrad_core import Action, Intervention, RollBack, Stop
 
 
 class StopOnNonfinite(Intervention):
-    """Stop once the training loss has been NaN or infinite for `patience` steps in a row."""
+    """Stop once the training loss has been NaN or infinite for `patience` steps in a row.
+
+    Options:
+        patience: steps in a row.
+    """
 
     name: ClassVar = "stop-on-nonfinite"
     reads: ClassVar = "loss"
@@ -33,6 +37,10 @@ class StopOnDivergence(Intervention):
     """Stop once the training loss has been above `threshold` times ln(vocabulary) for `patience` steps in a row.
 
     ln(vocabulary) is the loss of a uniform guess, in nats. A loss that is NaN counts as above.
+
+    Options:
+        threshold: of the loss, over ln(vocabulary).
+        patience: steps in a row.
     """
 
     name: ClassVar = "stop-on-divergence"
@@ -56,9 +64,11 @@ class RollBackOnDivergence(Intervention):
     """Return to the last good checkpoint, with smaller learning rates, once the loss has diverged for `patience` steps.
 
     Diverged is a training loss above `threshold` times ln(vocabulary), or NaN. Give the run a `checkpoint_every`:
-    without one it begins anew.
+    without one it starts again.
 
     Options:
+        threshold: of the loss, over ln(vocabulary).
+        patience: steps in a row.
         factor: on every learning rate, each time.
         most: after so many times the run stops.
     """

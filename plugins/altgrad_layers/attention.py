@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from altgrad_core import ATTENTION, LayerSpec, Product, Rounding
+from altgrad_core import ATTENTION, LINEAR, LayerSpec, Product, Rounding
 from altgrad_layers.attend import attend
 from altgrad_layers.dot_product import CONTRACTED
 from altgrad_layers.own_forward import computes_as, why_not
@@ -45,10 +45,15 @@ class MultiheadAttention(LayerSpec):
 
     def products(self, module: nn.Module) -> Sequence[Product]:
         """The projections, and attention."""
-        inputs = ("in_proj",) if module._qkv_same_embed_dim else APART
+        same = module._qkv_same_embed_dim
+        inputs = (
+            [Product("in_proj", "in_proj_weight")]
+            if same
+            else [Product(name, f"{name}_weight", LINEAR) for name in APART]
+        )
         return (
-            *(Product(name, f"{name}_weight") for name in inputs),
-            Product("out_proj", "out_proj.weight"),
+            *inputs,
+            Product("out_proj", "out_proj.weight", LINEAR),
             Product(weight=None, roles=ATTENTION, contracted=CONTRACTED),
         )
 

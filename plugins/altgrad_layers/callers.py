@@ -44,11 +44,11 @@ def _named_by(module: nn.Module) -> frozenset[str]:
 def _named(classes: tuple[type, ...]) -> frozenset[str]:
     """Which of all these names the code of a class uses: `INTERFACE` in the forward pass, others in any method."""
     methods = [value for base in classes for value in vars(base).values() if inspect.isfunction(value)]
-    found = {name for name in (CALLED, *FUSED) if any(_uses(method, name) for method in methods)}
+    result = {name for name in (CALLED, *FUSED) if any(_uses(method, name) for method in methods)}
     forward = next(vars(cls)["forward"] for cls in classes if "forward" in vars(cls))
     if inspect.isfunction(forward) and _uses(forward, INTERFACE):
-        found.add(INTERFACE)
-    return frozenset(found)
+        result.add(INTERFACE)
+    return frozenset(result)
 
 
 def _uses(function: Callable[..., Any], name: str) -> bool:

@@ -38,6 +38,9 @@ class ManifoldAdamW(OptimizerSpec):
         weight_decay: with `rungs`, a fraction per step, following the schedule but not the rate (default 1e-4);
             otherwise multiplied by the rate, as torch does it (default 0.01).
         plain_lr: the rate of AdamW for parameters that are not quantized (default 1e-3; `lr` for `gradient`, `off`).
+        beta1: decay of the mean of the gradients, Adam's beta1.
+        beta2: decay of the mean of their squares, Adam's beta2.
+        eps: added to the root of that mean, so that nothing is divided by zero.
     """
 
     name: ClassVar = "manifold-adamw"

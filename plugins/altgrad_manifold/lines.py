@@ -55,5 +55,5 @@ class Overlay:
             FormatError: always.
         """
         raise FormatError(
-            f'the line of "{self.format.name}" is laid over the weight anew each step: its scale cannot be fixed'
+            f'the line of "{self.format.name}" is laid over the weight again each step: its scale cannot be fixed'
         )

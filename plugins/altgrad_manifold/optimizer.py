@@ -1,4 +1,4 @@
-"""The optimizer, a plain `torch.optim.Optimizer`: it asks of a grid only spacing, and walks along it."""
+"""The optimizer, a plain `torch.optim.Optimizer`: of a grid it uses only the spacing, and walks along it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ManifoldAdamW(SplitOptimizer):
 
     With `precondition="rungs"`, w' = u^-1(u(w) - lr * d): u is the rung position of the weight, d Adam's direction
     m / (sqrt(v) + eps) with bias correction. Groups marked `plain`, and all groups for `off`, take torch's own AdamW
-    step. A weight whose gradient is no finite number stays as it is, and so do its moments; `state[p]["broken"]` counts
+    step. A weight whose gradient is not finite stays as it is, and so do its moments; `state[p]["broken"]` counts
     them (not in torch's own step, which follows torch). `moved` holds the counts of the last step.
 
     Args:

@@ -150,6 +150,9 @@ class Reversals(Monitor):
     - `reversal-rate`: reversals per element and step.
     - `reversal-share`: reversals / flips of elements that had flipped before; absent without such flips.
     - `oscillating`: the share of elements that have reversed `at_least` so many times since the start.
+
+    Options:
+        at_least: reversals from which on an element oscillates.
     """
 
     name: ClassVar = "reversals"

@@ -27,6 +27,7 @@ class Displacement(Monitor):
     """
 
     name: ClassVar = "displacement"
+    reads_grids: ClassVar = True
     needs: ClassVar = frozenset({"before"})
     reports: ClassVar = (
         Reading("displacement-mean", unit="rungs per step"),

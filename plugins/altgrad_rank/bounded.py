@@ -15,7 +15,7 @@ from altgrad_rank.stable_rank import near_one, stable_rank
 
 SIZES = (8, 16, 32, 64)  # of the Krylov space, where its best pair is looked at
 NOISE = 0.1  # of a fixed random vector in every start, so that no start is blind to the leading vector
-ROUNDING = 1e-5  # of float32 products: what is left of a vector below that is no direction
+ROUNDING = 1e-5  # of float32 products: what is left of a vector below that is not a direction
 STRIP = 256  # rows of a Gram matrix computed at once
 
 
@@ -31,7 +31,7 @@ def bounded_stable_rank(
         start: the vector that came back for this weight at an earlier step.
 
     Returns:
-        The rank, None where the weight is not finite; a unit vector, None to begin anew.
+        The rank, None where the weight is not finite; a unit vector, None to start again.
     """
     matrix, _ = near_one(weight)
     if matrix is None:

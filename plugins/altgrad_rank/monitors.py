@@ -22,6 +22,9 @@ class StableRank(Monitor):
     NaN or infinities is left out. What is reported is never below the true value and at most `tolerance` of it above:
     |W|_2 is approached from the leading vector of the last report, and proven at every report; where that fails, it is
     computed from all singular values.
+
+    Options:
+        tolerance: by how much the stable rank may be above its true value, as a share of it.
     """
 
     name: ClassVar = "stable-rank"
@@ -75,6 +78,8 @@ class RankDrop(Monitor):
     - `rank-dropped`: 1 where the drop is beyond its threshold, else 0.
 
     Attributes:
+        tolerance: by how much the stable rank may be above its true value, as a share of it.
+        smoothing: weight of a new reading in the average.
         warmup: steps before the drop is measured; by default a tenth of the run.
         threshold: of every layer that has no other.
         thresholds: by layer pattern; the last that matches counts.

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field, PositiveInt
 
-from altgrad_core import ROLES, Backpropagated, Monitor, OperandFacts, Reading, Readings, Tally, plural
+from altgrad_core import ROLES, Backpropagated, Monitor, Reading, Readings, RoundedOperand, Tally
 
 STATISTICS = (
     "overflow-rate",
@@ -18,17 +18,23 @@ STATISTICS = (
     "scale",
     "headroom",
 )
-UNDERFLOW_LIMITS = {"gradient": 0.1, "score_gradient": 0.1, "output_gradient": 0.1, "probability": None}
+UNDERFLOW_LIMITS = {
+    "gradient": 0.1,
+    "gradient_for_weight_gradient": 0.1,
+    "score_gradient": 0.1,
+    "output_gradient": 0.1,
+    "probability": None,
+}
 UNDERFLOW_LIMIT = 0.3  # of other roles; of probabilities most are near zero, and none the worse for it
 
 
 def declared(role: str, statistic: str) -> Reading:
     """What is known of one statistic of the operands of a role."""
-    name = f"{role}-{statistic}"
+    name, elements = f"{role}-{statistic}", f"{role.replace('_', ' ')} elements"
     if statistic == "overflow-rate":
-        return Reading(name, f"share of {plural(role)} clipped", "share", worse="up", limit=0.001, chart="heat")
+        return Reading(name, f"share of {elements} clipped", "share", worse="up", limit=0.001, chart="heat")
     if statistic == "underflow-rate":
-        what, limit = f"share of {plural(role)} rounded to zero", UNDERFLOW_LIMITS.get(role, UNDERFLOW_LIMIT)
+        what, limit = f"share of {elements} rounded to zero", UNDERFLOW_LIMITS.get(role, UNDERFLOW_LIMIT)
         return Reading(name, what, "share", worse="up", limit=limit, chart="heat")
     if statistic in ("nan-count", "infinite-count"):
         return Reading(name, worse="up", limit=0.0 if statistic == "nan-count" else None)
@@ -72,7 +78,7 @@ class Stability(Monitor):
             averages[facts.path] = average + (1 - self.decay) * (amax - average)
         return self._report(seen) if self.is_due(event.step) else {}
 
-    def _report(self, seen: list[tuple[OperandFacts, Tally]]) -> Readings:
+    def _report(self, seen: list[tuple[RoundedOperand, Tally]]) -> Readings:
         from altgrad_stability.tallies import headroom, plain
 
         roles = dict.fromkeys(facts.role for facts, _ in seen)

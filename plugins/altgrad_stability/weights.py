@@ -27,6 +27,7 @@ class QuantizationError(Monitor):
     """
 
     name: ClassVar = "quantization-error"
+    reads_grids: ClassVar = True
     on: ClassVar = Backpropagated
     reports: ClassVar = (
         Reading("quantization-mse", worse="up"),
@@ -67,6 +68,10 @@ class WhatIf(Monitor):
     - `what-if-FORMAT-rungs-used`: how many different rungs the weight takes; +0 and -0 are one.
 
     Elements that are not finite are left out; so is a weight without any other.
+
+    Options:
+        formats: their names.
+        scale_rounding: of the scale that maps the amax to the largest value of the format.
     """
 
     name: ClassVar = "what-if"
@@ -98,13 +103,13 @@ class WhatIf(Monitor):
                 done = quantize(values, Quantizer(load_format(name), scaling=scaling))
                 assert done.tally is not None
                 rungs = Geometry.of(load_format(name), done.scale).rung(values)
-                found = {
+                result = {
                     "overflow-rate": done.tally.overflow / values.numel(),
                     "underflow-rate": done.tally.underflow / values.numel(),
                     "sqnr": decibels(*energies(values, done.values).tolist()[1:]),
                     "rungs-used": rungs_used(rungs),
                 }
-                for cost, number in found.items():
+                for cost, number in result.items():
                     if number is not None:
                         readings.setdefault(f"what-if-{name}-{cost}", {})[weight.path] = number
         return readings

@@ -28,8 +28,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """From and to shape (batch, width)."""
-        found = self.c_proj(self.activation(self.fc(self.norm(x))))
-        return x + found if self.residual else found
+        result = self.c_proj(self.activation(self.fc(self.norm(x))))
+        return x + result if self.residual else result
 
 
 class MLP(nn.Module):

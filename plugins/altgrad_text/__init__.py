@@ -132,11 +132,11 @@ class HuggingFace(Text):
         if bool(self.files) == (self.path is not None):
             raise ValueError('expected either files = ["data/*.parquet"] or path = "owner/name"')
         of_other = ("config", "revision", "split", "validation_split") if self.files else ("validation_files",)
-        given = [
+        names = [
             key for key in of_other if key in self.model_fields_set and getattr(self, key) not in (None, [], "train")
         ]
-        if given:
-            raise ValueError(f"{given[0]} does not go with {'files' if self.files else 'path'}; leave it out")
+        if names:
+            raise ValueError(f"{names[0]} does not go with {'files' if self.files else 'path'}; leave it out")
         return self
 
     def corpus(self) -> Corpus:

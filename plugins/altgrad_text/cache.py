@@ -37,8 +37,8 @@ def kept(key: str, make: Callable[[], Encoded]) -> Encoded:
     if (directory := cache_directory()) is None:
         return make()
     path = directory / f"{key}.tokens"
-    if (found := _load(path)) is not None:
-        return found
+    if (result := _load(path)) is not None:
+        return result
     begun = time.perf_counter()
     made = make()
     if not len(made.tokens) or time.perf_counter() - begun < WORTH_KEEPING:
@@ -56,19 +56,19 @@ def kept(key: str, make: Callable[[], Encoded]) -> Encoded:
 
 def cache_directory() -> Path | None:
     """Where tokens are kept: below `ALTGRAD_CACHE_DIR`, or the user's cache directory; none where that is empty."""
-    given = os.environ.get("ALTGRAD_CACHE_DIR")
-    if given is None:
+    value = os.environ.get("ALTGRAD_CACHE_DIR")
+    if value is None:
         from platformdirs import user_cache_path
 
         return user_cache_path("altgrad", appauthor=False) / "tokens"
-    return Path(given).expanduser().absolute() / "tokens" if given else None
+    return Path(value).expanduser().absolute() / "tokens" if value else None
 
 
 def _save(path: Path, encoded: Encoded) -> None:
     """A header of one page, then the tokens; beside it first, then renamed, so that no other process sees a part."""
     tokens = np.ascontiguousarray(encoded.tokens)
-    told = {"dtype": tokens.dtype.name, "tokens": len(tokens), "facts": encoded.facts}
-    header = json.dumps({**told, "sha256": _digest(told, tokens)}).encode()
+    facts = {"dtype": tokens.dtype.name, "tokens": len(tokens), "facts": encoded.facts}
+    header = json.dumps({**facts, "sha256": _digest(facts, tokens)}).encode()
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
     try:
@@ -84,22 +84,22 @@ def _load(path: Path) -> Encoded | None:
     """What was saved; None where it is not there, cut short or changed."""
     try:
         with path.open("rb") as file:
-            told = json.loads(file.read(HEADER))
-        digest = told.pop("sha256")
+            header = json.loads(file.read(HEADER))
+        digest = header.pop("sha256")
         if (
-            told["dtype"] not in TYPES
-            or path.stat().st_size != HEADER + np.dtype(told["dtype"]).itemsize * told["tokens"]
+            header["dtype"] not in TYPES
+            or path.stat().st_size != HEADER + np.dtype(header["dtype"]).itemsize * header["tokens"]
         ):
             return None
-        kind = np.dtype(told["dtype"]).newbyteorder("<")
-        tokens = np.memmap(path, dtype=kind, mode="r", offset=HEADER, shape=(told["tokens"],))
-        return Encoded(tokens, told["facts"]) if _digest(told, tokens) == digest else None
+        kind = np.dtype(header["dtype"]).newbyteorder("<")
+        tokens = np.memmap(path, dtype=kind, mode="r", offset=HEADER, shape=(header["tokens"],))
+        return Encoded(tokens, header["facts"]) if _digest(header, tokens) == digest else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
-def _digest(told: dict[str, Any], tokens: NDArray[Any]) -> str:
-    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+def _digest(header: dict[str, Any], tokens: NDArray[Any]) -> str:
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
     digest.update(_as_bytes(tokens))
     return digest.hexdigest()
 

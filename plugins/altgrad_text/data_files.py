@@ -34,7 +34,7 @@ class Rows:
         """The texts of a column, checked.
 
         Raises:
-            ManifestError: a value is no text, or has none.
+            ManifestError: a value is not text, or is missing.
         """
         for row, value in enumerate(values, start=1):
             if value is not None and not isinstance(value, str):
@@ -86,14 +86,14 @@ def file_corpus(paths: Sequence[Path], *, key: str, rows: Rows) -> Corpus:
 
 
 def _documents(files: dict[Path, str], rows: Rows, key: str) -> Iterator[str]:
-    found = False
+    result = False
     for file, where in files.items():
         is_text = file.suffix.lower() == TEXT
         values = [read_text(file, where=where)] if is_text else column(file, rows, where=where)
         for text in rows.texts(values, where=where, source=file):
-            found = True
+            result = True
             yield text
-    if not found:
+    if not result:
         raise ManifestError(f"{key}: there is no row with text in {', '.join(map(str, files))}")
 
 
@@ -110,9 +110,9 @@ def column(file: Path, rows: Rows, *, where: str) -> list[Any]:
         if kind == "parquet":
             from pyarrow.parquet import ParquetFile
 
-            told = ParquetFile(file)
-            rows.check_column(told.schema_arrow.names, source=file)
-            if not told.metadata.num_rows:  # on which the library stumbles
+            file_ = ParquetFile(file)
+            rows.check_column(file_.schema_arrow.names, source=file)
+            if not file_.metadata.num_rows:  # on which the library stumbles
                 return []
             options["columns"] = [rows.column]
         stream = load_dataset(kind, data_files=[glob.escape(str(file))], split="train", streaming=True, **options)
@@ -144,10 +144,10 @@ def _refusing_what_is_damaged(file: Path, *, where: str) -> Iterator[None]:
     except ManifestError:
         raise
     except Exception as error:
-        said = " ".join(str(error).split())[:300]
+        message = " ".join(str(error).split())[:300]
         kind = file.suffix.lower().lstrip(".")
         raise ManifestError(
-            f"{where}: cannot read {file} as {kind} ({said}); is it damaged, or of another kind?"
+            f"{where}: cannot read {file} as {kind} ({message}); is it damaged, or of another kind?"
         ) from None
     finally:
         logging.set_verbosity(before[0])

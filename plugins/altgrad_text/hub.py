@@ -25,30 +25,30 @@ class OnTheHub:
     revision: str | None
 
 
-def hub_corpus(wanted: OnTheHub, *, split: str, rows: Rows) -> Corpus:
+def hub_corpus(source: OnTheHub, *, split: str, rows: Rows) -> Corpus:
     """The rows of one split.
 
     Raises:
         ManifestError: the library is missing, the hub cannot be reached, or has no such data set, split or column.
     """
-    data = _load(wanted, split=split)
-    rows.check_column(data.column_names, source=wanted.path)
+    data = _load(source, split=split)
+    rows.check_column(data.column_names, source=source.path)
 
     def read() -> Iterator[str]:
-        return rows.texts(_Column(data, rows.column), where="data.split", source=wanted.path)
+        return rows.texts(_Column(data, rows.column), where="data.split", source=source.path)
 
-    digest, found = hashlib.sha256(repr(rows).encode()), False
+    digest, result = hashlib.sha256(repr(rows).encode()), False
     for text in read():
         digest.update(f"{len(text)} ".encode() + text.encode())
-        found = True
-    if not found:
-        raise ManifestError(f'data.split: there is no row with text in "{split}" of {wanted.path}')
-    part = ", ".join(name for name in (wanted.config, split) if name)
-    return Corpus(f"{wanted.path} ({part})", digest.hexdigest(), read, rows.separator)
+        result = True
+    if not result:
+        raise ManifestError(f'data.split: there is no row with text in "{split}" of {source.path}')
+    part = ", ".join(name for name in (source.config, split) if name)
+    return Corpus(f"{source.path} ({part})", digest.hexdigest(), read, rows.separator)
 
 
 class _Column:
-    """The values of a column, read in batches; each time anew."""
+    """The values of a column, read in batches; again each time."""
 
     def __init__(self, data: Any, name: str) -> None:
         self._data, self._name = data.select_columns([name]), name
@@ -58,46 +58,46 @@ class _Column:
             yield from batch[self._name]
 
 
-def _load(wanted: OnTheHub, *, split: str) -> Any:
+def _load(source: OnTheHub, *, split: str) -> Any:
     try:
         from datasets import config, load_dataset
     except ImportError:
         raise ManifestError('data.use: huggingface needs a package: pip install "altgrad[datasets]"') from None
-    if Path(wanted.path).exists():
+    if Path(source.path).exists():
         raise ManifestError(
-            f'data.path: "{wanted.path}" is a folder or file here, and path is a name on the hub; name your files: '
-            f'files = ["{wanted.path}/*.parquet"]'
+            f'data.path: "{source.path}" is a folder or file here, and path is a name on the hub; name your files: '
+            f'files = ["{source.path}/*.parquet"]'
         )
-    revision = wanted.revision if config.HF_HUB_OFFLINE else _revision(wanted)
+    revision = source.revision if config.HF_HUB_OFFLINE else _revision(source)
     try:
-        return load_dataset(wanted.path, wanted.config, split=split, revision=revision)
+        return load_dataset(source.path, source.config, split=split, revision=revision)
     except Exception as error:  # of many kinds; each says in its first line what is wrong
-        said = str(error).strip().split("\n", 1)[0]
+        message = str(error).strip().split("\n", 1)[0]
         offline = "; HF_HUB_OFFLINE is set, and it is not in the cache" if config.HF_HUB_OFFLINE else ""
-        raise ManifestError(f"data.path: cannot load {wanted.path}: {said}{offline}; {_OTHERWISE}") from None
+        raise ManifestError(f"data.path: cannot load {source.path}: {message}{offline}; {_OTHERWISE}") from None
 
 
-def _revision(wanted: OnTheHub) -> str:
+def _revision(source: OnTheHub) -> str:
     """The commit that `revision` names now, after one short question, where the library would ask for half a minute."""
     from datasets import config
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     try:
-        found = HfApi().dataset_info(wanted.path, revision=wanted.revision, timeout=PATIENCE)
+        result = HfApi().dataset_info(source.path, revision=source.revision, timeout=PATIENCE)
     except (HfHubHTTPError, HFValidationError) as error:
-        said = " ".join(str(error).split())[:300]
+        message = " ".join(str(error).split())[:300]
         raise ManifestError(
-            f"data.path: the hub does not give {wanted.path}: {said}; check the name, or hf auth login"
+            f"data.path: the hub does not give {source.path}: {message}; check the name, or hf auth login"
         ) from None
     except Exception as error:
-        said = type(error).__name__
+        message = type(error).__name__
         raise ManifestError(
-            f"data.path: cannot reach {config.HF_ENDPOINT} for {wanted.path} ({said}); where it is in the cache already, "
+            f"data.path: cannot reach {config.HF_ENDPOINT} for {source.path} ({message}); where it is in the cache already, "
             f"set HF_HUB_OFFLINE=1; {_OTHERWISE}"
         ) from None
-    print(f"altgrad: loading {wanted.path} at {found.sha} into {config.HF_DATASETS_CACHE}", file=sys.stderr)
-    return str(found.sha)
+    print(f"altgrad: loading {source.path} at {result.sha} into {config.HF_DATASETS_CACHE}", file=sys.stderr)
+    return str(result.sha)
 
 
 _OTHERWISE = "or download its parquet files elsewhere and name them with files = [...]"

@@ -47,8 +47,8 @@ def _split(options: LabelledText, key: str, chosen: Tokenizer, digest: Any) -> E
     targets: list[Any] = []
     for where, text, labels in _rows(options, key):
         row = np.full(options.length, padding, smallest_dtype(padding + 1))
-        found = chosen.tokens(text)[: options.length]
-        row[: len(found)] = found
+        result = chosen.tokens(text)[: options.length]
+        row[: len(result)] = result
         has = np.zeros(options.labels, np.uint8)
         has[_numbers(labels, where, options)] = 1
         digest.update(row.tobytes() + has.tobytes())

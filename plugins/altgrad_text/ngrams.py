@@ -66,7 +66,7 @@ def _interpolated(counted: Ids, judged: Ids, vocabulary: int, shorter: NDArray[n
     return np.where(after > 0, likely, shorter)
 
 
-def _looked_up(keys: Ids, values: NDArray[Any], wanted: Ids) -> NDArray[np.float64]:
+def _looked_up(keys: Ids, values: NDArray[Any], keys_wanted: Ids) -> NDArray[np.float64]:
     """The value of every wanted key; 0 where there is none."""
-    places = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    return np.where(keys[places] == wanted, values[places], 0).astype(np.float64)
+    places = np.minimum(np.searchsorted(keys, keys_wanted), len(keys) - 1)
+    return np.where(keys[places] == keys_wanted, values[places], 0).astype(np.float64)

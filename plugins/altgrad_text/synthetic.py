@@ -31,5 +31,5 @@ def entropy_rate(vocabulary: int) -> float:
 def _trailing_ones(words: NDArray[np.uint64]) -> NDArray[np.int64]:
     """How many ones end each word; shape (words,)."""
     lowest_zero = ~words & (words + np.uint64(1))
-    _, exponent = np.frexp(lowest_zero.astype(np.float64))  # a power of two, hence exact
+    _, exponent = np.frexp(lowest_zero.astype(np.float64))  # a power of two, so it is exact
     return np.where(lowest_zero == 0, 64, exponent - 1).astype(np.int64)

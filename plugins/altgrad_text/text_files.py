@@ -41,15 +41,15 @@ def matching_files(path: Path, *, where: str) -> Iterable[Path]:
     base = next(parent for parent in path.parents if parent.is_dir())
     pattern = str(path.relative_to(base))
     try:
-        found = sorted(file for file in base.glob(pattern) if file.is_file())
+        result = sorted(file for file in base.glob(pattern) if file.is_file())
     except ValueError as error:
         raise ManifestError(f'{where}: "{pattern}" is no pattern: {error}; try one such as "**/*.txt"') from None
-    if not found:
+    if not result:
         raise ManifestError(
             f'{where}: no file matches "{pattern}" (looked in {base}); paths are relative to the manifest, and '
             '"**/*.txt" searches all folders below'
         )
-    return found
+    return result
 
 
 def read_text(file: Path, *, where: str) -> str:

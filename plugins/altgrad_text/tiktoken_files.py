@@ -42,8 +42,8 @@ def arguments_of(name: str) -> dict[str, Any]:
 
 def cached_path(url: str) -> Path:
     """Where tiktoken looks for what stands at a URL."""
-    given = os.environ.get("TIKTOKEN_CACHE_DIR") or os.environ.get("DATA_GYM_CACHE_DIR")
-    directory = Path(given) if given else Path(tempfile.gettempdir(), "data-gym-cache")
+    value = os.environ.get("TIKTOKEN_CACHE_DIR") or os.environ.get("DATA_GYM_CACHE_DIR")
+    directory = Path(value) if value else Path(tempfile.gettempdir(), "data-gym-cache")
     return directory / hashlib.sha1(url.encode()).hexdigest()
 
 
@@ -63,9 +63,9 @@ def _reading_from_disk(missing: list[str]) -> Iterator[None]:
             return b""
         except OSError as error:
             raise ManifestError(f"data.tokenizer: cannot read {path}: {error.strerror}") from None
-        if expected_hash and (found := hashlib.sha256(contents).hexdigest()) != expected_hash:
+        if expected_hash and (result := hashlib.sha256(contents).hexdigest()) != expected_hash:
             raise ManifestError(
-                f"data.tokenizer: {path} is damaged, or not {url}: its SHA-256 is {found}, expected {expected_hash}; "
+                f"data.tokenizer: {path} is damaged, or not {url}: its SHA-256 is {result}, expected {expected_hash}; "
                 "get it again"
             )
         return contents

@@ -1,4 +1,4 @@
-"""Trackers: copies of a run's main numbers in Weights & Biases and TensorBoard."""
+"""Trackers: copies of a run's main numbers in Weights & Biases, TensorBoard and Trackio."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from pydantic import PositiveFloat, model_validator
 
-from altgrad_core import RunFacts, Tracker, TrackerSpec, hookimpl
+from altgrad_core import TrackedRun, Tracker, TrackerSpec, hookimpl
 
 
 class WandB(TrackerSpec):
@@ -30,7 +30,7 @@ class WandB(TrackerSpec):
             raise ValueError(f"init_timeout {self.init_timeout:g} must be less than patience {self.patience:g}")
         return self
 
-    def build(self, run: RunFacts) -> Tracker:
+    def build(self, run: TrackedRun) -> Tracker:
         """Begin a run of the same name, with the manifest as its config."""
         from altgrad_trackers.wandb_run import WandBRun
 
@@ -42,11 +42,31 @@ class TensorBoard(TrackerSpec):
 
     name: ClassVar = "tensorboard"
 
-    def build(self, run: RunFacts) -> Tracker:
+    def build(self, run: TrackedRun) -> Tracker:
         """Open the event file."""
         from altgrad_trackers.tensorboard_files import TensorBoardFiles
 
         return TensorBoardFiles(run)
+
+
+class Trackio(TrackerSpec):
+    """Trackio: a database on this machine, and a dashboard of it; no account, and no network unless you ask for it.
+
+    It lies in TRACKIO_DIR, by default below `~/.cache/huggingface`. TRACKIO_SPACE_ID and TRACKIO_SERVER_URL, where you
+    set them, send the numbers elsewhere. Numbers of single layers are not sent.
+
+    Attributes:
+        project: the project the run belongs to.
+    """
+
+    name: ClassVar = "trackio"
+    project: str = "altgrad"
+
+    def build(self, run: TrackedRun) -> Tracker:
+        """Begin a run of the same name, with the keys of the manifest as its config."""
+        from altgrad_trackers.trackio_run import TrackioRun
+
+        return TrackioRun(self, run)
 
 
 @hookimpl
@@ -54,3 +74,4 @@ def altgrad_trackers() -> Iterator[type[TrackerSpec]]:
     """The trackers of this package."""
     yield WandB
     yield TensorBoard
+    yield Trackio

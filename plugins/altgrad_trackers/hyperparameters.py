@@ -13,8 +13,8 @@ def hyperparameters(manifest: Mapping[str, Any]) -> dict[str, float | str]:
 
     What tells no two results apart is left out: the name, and what only looks.
     """
-    found = dict(_flat("", manifest))
-    return {key: value for key, value in found.items() if not _is_left_out(key)}
+    result = dict(_flat("", manifest))
+    return {key: value for key, value in result.items() if not _is_left_out(key)}
 
 
 def _is_left_out(key: str) -> bool:

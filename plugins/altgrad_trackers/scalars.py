@@ -29,8 +29,8 @@ def scalars(record: Mapping[str, Any]) -> dict[str, float]:
 
 def _rates(record: Mapping[str, Any]) -> dict[str, float]:
     """The learning rate of every parameter group, where they have different ones."""
-    told = record.get("learning_rates")
-    rates = told if isinstance(told, list) else []
+    recorded = record.get("learning_rates")
+    rates = recorded if isinstance(recorded, list) else []
     numbers = {f"train/learning_rate/group-{place}": _number(rate) for place, rate in enumerate(rates, 1)}
     return {tag: number for tag, number in numbers.items() if number is not None}
 

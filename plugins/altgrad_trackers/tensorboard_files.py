@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from altgrad_core import PluginError, RunFacts, Tracker
+from altgrad_core import PluginError, TrackedRun, Tracker
 from altgrad_trackers.hyperparameters import hyperparameters
 from altgrad_trackers.scalars import by_layer, scalars
 from altgrad_trackers.tables import is_due
@@ -23,7 +23,7 @@ METRICS = ("val/loss", "train/loss")  # beside the hyper-parameters in the tab H
 class TensorBoardFiles(Tracker):
     """Writes the hyper-parameters, the main numbers as scalars, and now and then the values of all layers as text."""
 
-    def __init__(self, run: RunFacts) -> None:
+    def __init__(self, run: TrackedRun) -> None:
         self._directory = run.directory / "tensorboard"
         self._file = EventFile(self._directory)
         self._taken: Counter[str] = Counter()

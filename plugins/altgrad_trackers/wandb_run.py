@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from altgrad_core import PluginError, RunError, RunFacts, Tracker
+from altgrad_core import PluginError, RunError, TrackedRun, Tracker
 from altgrad_trackers.scalars import by_layer, scalars
 from altgrad_trackers.tables import LayerTables, Row
 from altgrad_trackers.wandb_log import QuietLog
@@ -23,7 +23,7 @@ _LONGEST_GROUP = 128
 class WandBRun(Tracker):
     """Logs the main numbers, each with its step, and now and then a table of the values of all layers."""
 
-    def __init__(self, options: WandB, run: RunFacts) -> None:
+    def __init__(self, options: WandB, run: TrackedRun) -> None:
         self._mode = options.mode if options.mode != "auto" else automatic_mode(os.environ)
         self._log = QuietLog()
         try:
@@ -66,7 +66,7 @@ class WandBRun(Tracker):
     def _tables(self, rows: Mapping[str, list[Row]]) -> dict[str, Any]:
         """Tables as wandb takes them, by tag."""
         columns = ["step", "layer", "value"]
-        return {f"layers/{reading}": self._table(columns=columns, data=found) for reading, found in rows.items()}
+        return {f"layers/{reading}": self._table(columns=columns, data=result) for reading, result in rows.items()}
 
 
 def automatic_mode(environment: Mapping[str, str]) -> str:
@@ -74,7 +74,7 @@ def automatic_mode(environment: Mapping[str, str]) -> str:
     return environment.get("WANDB_MODE") or ("online" if environment.get("WANDB_API_KEY") else "offline")
 
 
-def _begin(options: WandB, run: RunFacts, *, mode: str) -> tuple[Any, Any]:
+def _begin(options: WandB, run: TrackedRun, *, mode: str) -> tuple[Any, Any]:
     """The begun run, and the class of its tables."""
     if mode != "online":  # it would report errors and usage to its makers even then
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
@@ -99,7 +99,7 @@ def _begin(options: WandB, run: RunFacts, *, mode: str) -> tuple[Any, Any]:
         ) from error
 
 
-def _place(options: WandB, run: RunFacts) -> dict[str, Any]:
+def _place(options: WandB, run: TrackedRun) -> dict[str, Any]:
     """Where a run is found: a cell of a study stands in the group of the study."""
     return {
         "project": options.project,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import model_validator
@@ -36,6 +37,19 @@ class Transformers(ModelSpec):
         if self.config is not None and not isinstance(self.config.get("model_type"), str):
             raise ValueError('config needs a model_type, such as "gpt2" or "llama"')
         return self
+
+    @classmethod
+    def pretrained(cls, path: Path) -> Mapping[str, Any] | None:
+        """A directory that `save_pretrained` wrote, on sequences of 128 tokens of its own tokenizer if it has one."""
+        if not (path / "config.json").is_file():
+            return None
+        has_tokenizer = (path / "tokenizer.json").is_file()
+        return {
+            "run": {"name": "evaluate", "steps": 1},
+            "model": {"use": cls.name, "path": str(path.resolve())},
+            "data": {"batch_size": 8, **({"tokenizer": f"huggingface:{path.resolve()}"} if has_tokenizer else {})},
+            "optimizer": {"use": "adamw", "lr": 0.001},
+        }
 
     def build(self, vocabulary: int) -> nn.Module:
         """A module from tokens, int64 of shape (batch, time), to logits, shape (batch, time, vocabulary)."""

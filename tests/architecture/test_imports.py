@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 CORE = ROOT / "altgrad_core"
 PLUGINS = sorted(path.parent for path in (ROOT / "plugins").glob("*/__init__.py"))
 HEAVY = {
-    "torch", "numpy", "numba", "wandb", "tiktoken", "safetensors", "tensorboard", "scipy", "matplotlib", "jinja2", "datasets", "tokenizers", "pyarrow", "pandas", "transformers", "lightning", "accelerate", "peft", "dash", "plotly", "flask",
+    "torch", "numpy", "numba", "wandb", "trackio", "tiktoken", "safetensors", "tensorboard", "scipy", "matplotlib", "jinja2", "datasets", "tokenizers", "pyarrow", "pandas", "transformers", "lightning", "accelerate", "peft", "dash", "plotly", "flask",
     "werkzeug",
 }  # fmt: skip
 
@@ -123,6 +123,13 @@ def test_a_light_file_loads_nothing_heavy(path: Path) -> None:
 @pytest.mark.parametrize("path", [plugin / "__init__.py" for plugin in PLUGINS], ids=relative)
 def test_an_entry_point_module_loads_nothing_heavy(path: Path) -> None:
     assert {module.split(".")[0] for module in imports(tree(path), at_load=True)} & HEAVY == set()
+
+
+def test_a_report_is_written_without_torch_and_numba() -> None:
+    modules = [f"altgrad_core.{name}" for name in ("cli.written", "experiments.paper", "experiments.report.write")]
+    code = f"import importlib, sys\nfor m in {modules}: importlib.import_module(m)\nprint({{'torch', 'numba'}} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
 
 
 def test_loading_the_light_rooms_loads_neither_torch_nor_numpy() -> None:

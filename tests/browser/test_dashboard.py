@@ -33,7 +33,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def wait_for_points(page: Any, figure: str, count: int) -> None:
-    """Wait until the curves of a figure have this many points; a figure is drawn after its table, and drawn anew."""
+    """Wait until the curves of a figure have this many points; a figure is drawn after its table, and drawn again."""
     points = f"document.querySelector('#{figure} .js-plotly-plot')?.data?.reduce((n, c) => n + c.x.length, 0) ?? 0"
     page.wait_for_function(f"{points} == {count}", timeout=WAIT)
 
@@ -84,7 +84,7 @@ def test_the_curve_of_a_running_study_grows(tmp_path: Path, serve: Callable[[Pat
         page.locator("#running a").first.click(timeout=3 * WAIT)
         grows = "document.querySelector('#run-curves .js-plotly-plot')?.data?.[0]?.x?.at(-1)"
         page.wait_for_function(f"{grows} > 0", timeout=WAIT)
-        first = page.evaluate(f"{grows} ?? 0")  # none while the page draws its figure anew
+        first = page.evaluate(f"{grows} ?? 0")  # none while the page draws its figure again
         page.wait_for_function(f"{grows} > {first}", timeout=WAIT)
         assert study.poll() is None
         page.get_by_text("rungs hold one of the").wait_for(timeout=WAIT)

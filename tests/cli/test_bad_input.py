@@ -12,7 +12,10 @@ from altgrad_core import load_format
 from altgrad_core.registry.registry import installed
 
 LAYERS = "wte, wpe, blocks.0.attn.qkv, blocks.0.attn.c_proj, blocks.0.mlp.fc, blocks.0.mlp.c_proj, lm_head"
-WITH_ATTENTION = LAYERS.replace("blocks.0.attn.qkv", "blocks.0.attn, blocks.0.attn.qkv")
+WITH_ATTENTION = (
+    "wte, wpe, blocks.0.ln_1, blocks.0.attn, blocks.0.attn.qkv, blocks.0.attn.c_proj, blocks.0.ln_2, blocks.0.mlp.fc, "
+    "blocks.0.mlp.c_proj, ln_f, lm_head"
+)
 OPTIMIZERS = ", ".join(installed().names("optimizer"))
 INTERVENTIONS = ", ".join(installed().names("intervention"))
 

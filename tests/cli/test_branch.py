@@ -75,7 +75,7 @@ def test_another_optimizer_begins_anew_and_the_newest_checkpoint_is_the_default(
 ) -> None:
     more = ("--set", "optimizer={use='adamw'}", "--steps", "8")
     began = run(tiny, tmp_path / "child", altgrad, "--from", str(parent), *more)
-    assert (began["parent"]["step"], began["parent"]["optimizer"]) == (6, "begins anew")
+    assert (began["parent"]["step"], began["parent"]["optimizer"]) == (6, "starts again")
 
 
 def test_killed_before_its_first_checkpoint_it_still_knows_its_parent(
@@ -138,7 +138,7 @@ def test_a_run_that_does_not_know_where_it_begins_does_not_begin_elsewhere(
     told = altgrad("resume", child)
     assert (told.code, told.err.splitlines()[-1]) == (
         1,
-        f"altgrad: {child}/parent.json: is damaged: it does not name the checkpoint that this run begins with; begin it "
-        f"anew: altgrad run {child}/resolved.toml --from RUN_DIR@STEP --out ANOTHER_DIRECTORY",
+        f"altgrad: {child}/parent.json: is damaged: it does not name the checkpoint that this run begins with; start it "
+        f"again: altgrad run {child}/resolved.toml --from RUN_DIR@STEP --out ANOTHER_DIRECTORY",
     )
     assert not (child / "checkpoints").exists() and not (child / "failure.md").exists()

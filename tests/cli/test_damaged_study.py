@@ -17,7 +17,7 @@ from tests.conftest import TINY, obey
 if TYPE_CHECKING:
     from tests.conftest import Said
 
-MOST_SECONDS = 60  # a study that trains two cells anew on a busy machine
+MOST_SECONDS = 60  # a study that trains two cells again on a busy machine
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import pytest
 from altgrad_core.cli import display
 from altgrad_core.cli.display import Lines, Screen, clock
 from altgrad_core.cli.progress import shown_on
-from altgrad_core.running.session.stages import COMPILING, compilation_told
+from altgrad_core.running.session.stages import COMPILING, announced_compilation
 
 if TYPE_CHECKING:
     from tests.conftest import Said
@@ -35,7 +35,7 @@ def test_a_kernel_that_is_compiled_is_told_of_once_with_those_it_calls() -> None
     told: list[str | None] = []
     inner = numba.njit(lambda x: x + 1)
     outer = numba.njit(lambda x: inner(x) * 2)
-    with compilation_told(told.append):
+    with announced_compilation(told.append):
         assert (outer(1), outer(2)) == (4, 6)
     assert told == [COMPILING, None]
 
@@ -45,7 +45,7 @@ def test_the_stages_of_a_run_come_in_order_before_its_first_step(
 ) -> None:
     told: list[Any] = []
     monkeypatch.setattr(Lines, "doing", lambda self, what: told.append(what))
-    monkeypatch.setattr(Lines, "told", lambda self, line: told.append(line.split("  ")[0]))
+    monkeypatch.setattr(Lines, "show_line", lambda self, line: told.append(line.split("  ")[0]))
     assert altgrad("run", tiny, "--out", tiny.parent / "run").code == 0
     named = [what for what in told if what not in (None, COMPILING)]
     assert named[:5] == [

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 
 from altgrad_core import Tracker, TrackerSpec
-from altgrad_core.contracts.tracker import RunFacts
+from altgrad_core.contracts.tracker import TrackedRun
 from altgrad_core.records.record import Record
 from altgrad_core.registry import registry
 from altgrad_core.registry.discover import Offer, Plugin
@@ -136,7 +136,7 @@ class HangingSpec(TrackerSpec):
 
     name: ClassVar = "hanging"
 
-    def build(self, run: RunFacts) -> Tracker:
+    def build(self, run: TrackedRun) -> Tracker:
         return Hanging()
 
 

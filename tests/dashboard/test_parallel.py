@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+pytest.importorskip("dash")
+
 from altgrad_core.dashboard import figures
+from altgrad_core.dashboard.pages.study import spread
 from altgrad_core.dashboard.parallel import Axis, Brush, _names, _numbers
 from altgrad_core.dashboard.words import place_in
 from altgrad_core.results.catalogue import ago
@@ -84,3 +90,26 @@ def test_times_and_addresses_in_words() -> None:
         "2 d ago",
     ]
     assert place_in("?at=a%2Fb%20%3Cc%3E") == "a/b <c>" and place_in(None) == ""
+
+
+def test_long_names_of_an_axis_are_cut_in_their_middle_so_that_they_end_before_the_next_axis() -> None:
+    drawn = _names("optimizer", ["adamw", "manifold-adamw (geometry=e4m3, floor=2)"]).drawn
+    assert drawn["ticktext"] == ["adamw", "manifold-a\N{HORIZONTAL ELLIPSIS}, floor=2)"]
+
+
+def test_where_not_every_curve_fits_each_optimizer_in_each_format_has_some(made_cell: Any) -> None:
+    cells = [made_cell("e4m3", "adamw") for _ in range(9)] + [made_cell("e5m2", name) for name in ("adamw", "sgd")]
+    assert [cells.index(cell) for cell in spread(cells, 4)] == [0, 1, 9, 10]
+    assert spread(cells, 20) == cells
+
+
+def test_a_figure_without_numbers_yet_draws_no_axes() -> None:
+    layout = figures.blank()["layout"]
+    assert (layout["xaxis"], layout["yaxis"]) == ({"visible": False}, {"visible": False})
+
+
+@pytest.fixture
+def made_cell() -> Any:
+    """A cell of which nothing but format and optimizer is known."""
+    names = count(1)
+    return lambda format, optimizer: SimpleNamespace(format=format, optimizer=optimizer, name=next(names))

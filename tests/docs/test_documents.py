@@ -83,6 +83,7 @@ STUDIES = {
     "factorial.toml": 90,
     "factorial-longer.toml": 64,
     "few-bits.toml": 48,
+    "few-bits-confirmation.toml": 256,
     "few-bits-controls.toml": 12,
     "few-bits-floor.toml": 4,
 }  # cells to begin with

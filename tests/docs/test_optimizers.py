@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import altgrad_baselines
-from altgrad_grid import Grid
+from altgrad_grid import GridSpec
 from altgrad_manifold import ManifoldAdamW
 
 ROOT = Path(__file__).parents[2]
@@ -40,7 +40,7 @@ def test_its_groups_train(altgrad: Callable[..., Any], tiny: Path) -> None:
 
 def test_its_tables_name_every_option() -> None:
     assert named_in_the_table_after("`manifold-adamw`:") == set(ManifoldAdamW.model_fields)
-    assert named_in_the_table_after("`grid` has momentum") == set(Grid.model_fields)
+    assert named_in_the_table_after("`grid` has momentum") == set(GridSpec.model_fields)
 
 
 def test_its_table_names_every_baseline() -> None:

@@ -84,7 +84,7 @@ def test_what_is_wrong_with_the_list_of_cells_is_the_first_caution(write: Callab
     plan = json.loads((directory / "cells.json").read_text())
     (directory / "cells.json").write_text(json.dumps({**plan, "cells": [plan["cells"][0], 7]}))
     assert answer(Analysis(Study.read(directory))).cautions[:2] == (
-        f"{directory}/cells.json: has entries that are no cells; they are left out.",
+        f"{directory}/cells.json: has entries that are not cells; they are left out.",
         f"{directory}: has 1 more folder with runs that is not in cells.json and is left out: {made(seed=2).name}.",
     )
     (directory / "cells.json").write_text("{")

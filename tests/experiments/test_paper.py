@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from altgrad_core.errors import ManifestError
-from altgrad_core.experiments.paper import inches
+from altgrad_core.experiments.load import load
+from altgrad_core.experiments.paper import _make_wide, inches
 
 
 @pytest.mark.parametrize(
@@ -42,6 +43,17 @@ def test_figures_have_the_width_that_was_asked_for(
     before = (study / "figures/forest.pdf").read_bytes()
     altgrad("report", study, "--figures", "pdf", "--width", "3.3in")
     assert (study / "figures/forest.pdf").read_bytes() == before
+
+
+def test_no_label_is_cut_off_in_a_narrow_figure(write: Callable[..., Path], made: Any) -> None:
+    study = write([made(f, o, 0.1, 1, 2.0) for f in ("e4m3", "e5m2") for o in ("adamw", "grid")])
+    figure = load(study).plot.forest()
+    _make_wide(figure, 2.4)
+    figure.draw_without_rendering()
+    (label,) = [axes.xaxis.label for axes in figure.axes if axes.get_xlabel()]
+    box = label.get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.x1 and box.y0 >= 0
+    assert " ".join(label.get_text().split()).startswith("loss of adamw less its own, ")
 
 
 def test_what_cannot_be_drawn_is_refused_before_anything_is_written(

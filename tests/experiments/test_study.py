@@ -15,24 +15,19 @@ from altgrad_core import ManifestError
 from altgrad_core.experiments.study.labels import flatten
 from altgrad_core.experiments.study.study import Study
 from altgrad_core.results.lines import RecordReader
+from tests.tiny_tables import TINY_GPT
 
 if TYPE_CHECKING:
     from tests.conftest import Said
 
-MANIFEST = """
+MANIFEST = f"""
 [run]
 name = "cell"
 seed = 1
 steps = 4
 checkpoint_every = 20
 evaluate_every = 10
-[model]
-use = "nanogpt"
-n_layer = 1
-n_head = 2
-n_embd = 16
-block_size = 16
-[data]
+{TINY_GPT}[data]
 use = "synthetic"
 batch_size = 4
 [optimizer]
@@ -40,9 +35,9 @@ use = "manifold-adamw"
 lr = 0.1
 [[recipe]]
 layers = "*"
-weight = { format = "e4m3" }
-activation = { format = "e4m3" }
-gradient = { format = "e4m3" }
+weight = {{ format = "e4m3" }}
+activation = {{ format = "e4m3" }}
+gradient = {{ format = "e4m3" }}
 [[monitor]]
 use = "flips"
 every = 2

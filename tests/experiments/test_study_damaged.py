@@ -94,7 +94,7 @@ def test_entries_that_are_no_cells_are_told(write: Callable[..., Path], made: An
     found = Study.read(directory)
     assert len(found.results) == 1
     assert found.problems == (
-        f"{directory}/cells.json: has entries that are no cells; they are left out",
+        f"{directory}/cells.json: has entries that are not cells; they are left out",
         f"{directory}: has 1 more folder with runs that is not in cells.json and is left out: {made(seed=2).name}",
     )
 

@@ -151,7 +151,7 @@ def test_the_board_tells_the_time_left_by_the_pace_so_far(monkeypatch: pytest.Mo
     now = [100.0]
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
     board = Board(left=300)
-    cell: Any = type("Cell", (), {"run_table": type("T", (), {"steps": 100})})
+    cell: Any = type("Cell", (), {"steps": 100})
     board.began(0, cell)
     assert board.seconds_left() is None
     board.stepped(0, step=1, loss="-")

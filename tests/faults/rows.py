@@ -26,7 +26,11 @@ class Row:
 
 
 KILLS, LIMITS, MANY = "tests/faults/test_kills.py", "tests/faults/test_limits.py", "tests/faults/test_many_processes.py"
+<<<<<<< HEAD
 KILL, EXECUTOR = "tests/running/test_kill.py", "tests/experiments/test_workers.py"
+=======
+KILL, WORKERS = "tests/running/test_kill.py", "tests/experiments/test_workers.py"
+>>>>>>> main
 WRITER = f"{KILLS}::test_a_command_killed_while_it_writes_harms_nothing"
 TOKENS = f"{KILLS}::test_a_cache_of_tokens_killed_while_it_is_written_is_written_anew"
 PHASES = "tests/faults/test_phases.py::test_a_signal_in_any_phase_loses_nothing"
@@ -54,10 +58,10 @@ ROWS = (
     Row("SIGSTOP, SIGCONT, SIGHUP, SIGPIPE, SIGTERM, SIGINT, SIGKILL from loading to the end", SAME, (SIGNALS,), (SIGNALS,)),
     Row("each of those signals in each of ten phases of a run and its report", SAME, (PHASES,), (PHASES,)),
     Row("SIGKILL while `report`, `track` and `export` write", "the run is untouched; the next try succeeds", (WRITER,), (WRITER,)),
-    Row("SIGKILL while the cache of tokens is written", "whole or absent; written anew", (TOKENS,), (TOKENS,)),
+    Row("SIGKILL while the cache of tokens is written", "whole or absent; written again", (TOKENS,), (TOKENS,)),
     Row("two and three commands on one study, workers and commands killed", "each cell is finished once", (), (TOGETHER,)),
     Row("four commands on a study of 24 cells, workers killed", "each cell is finished once", (),
-        (f"{EXECUTOR}::test_four_commands_and_many_kills_finish_each_of_24_cells_once",)),
+        (f"{WORKERS}::test_four_commands_and_many_kills_finish_each_of_24_cells_once",)),
     Row("`--jobs 8` on few cores", "every cell finishes", (), (f"{MANY}::test_more_jobs_than_cores_finish_every_cell",)),
     Row("SIGKILL of a process, or the launcher, of `--processes 2`", SAME, (), (PARALLEL,)),
     Row(
@@ -66,7 +70,7 @@ ROWS = (
         ("tests/parallel/test_command_line.py::test_a_process_ends_with_its_parent",),
         ("tests/parallel/test_command_line.py::test_the_processes_of_a_launcher_that_is_killed_save_and_end",),
     ),
-    Row("the parent of a study's workers is killed", "its workers save and end", (f"{EXECUTOR}::test_workers_end_when_their_parent_is_killed",)),
+    Row("the parent of a study's workers is killed", "its workers save and end", (f"{WORKERS}::test_workers_end_when_their_parent_is_killed",)),
     Row(
         "any sequence of run, kill, interrupt, resume, overwrite, report, branch, damage (steps)",
         "nothing finished is lost",

@@ -21,7 +21,7 @@ assert library_walk
 altgrad = torch.ops.altgrad
 GEOMETRIES = {
     "e4m3": Geometry.of(ag.load_format("e4m3"), 0.25),
-    "a scale that is no power of two": Geometry.of(ag.load_format("e2m1"), 0.3),
+    "a scale that is not a power of two": Geometry.of(ag.load_format("e2m1"), 0.3),
     "a floor, a scale for each row": Geometry.of(ag.load_format("e4m3"), torch.tensor([[0.5], [1.0]])).floored(3),
 }
 

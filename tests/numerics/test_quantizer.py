@@ -15,7 +15,7 @@ from altgrad_core.numerics.quantizer import Quantizer
 from altgrad_core.numerics.random import derive_key
 from altgrad_core.numerics.rounding import ROUNDINGS
 from altgrad_core.numerics.scaling import Scaling
-from altgrad_core.numerics.straight_through import quantized_linear
+from altgrad_core.numerics.straight_through import Roundings, quantized_linear
 from tests.numerics.codes import decoded, encoded
 
 FORMATS = {format.name: format for format in altgrad_formats() if not format.is_identity}
@@ -77,7 +77,7 @@ def leaves():
 
 def test_a_quantized_product_multiplies_the_rounded_operands():
     x, weight, bias = leaves()
-    y = quantized_linear(x, weight, bias, (to_e4m3(), to_e4m3(), None))
+    y = quantized_linear(x, weight, bias, Roundings(to_e4m3(), to_e4m3()))
     assert torch.equal(y, fake_quantize(x, E4M3) @ fake_quantize(weight, E4M3).t() + bias)
 
 
@@ -88,7 +88,7 @@ def test_the_gradient_is_rounded_once_for_both_products_and_not_for_the_bias():
         seen.append(gradient)
         return to_e4m3()(gradient)
 
-    quantized_linear(x, weight, bias, (to_e4m3(), to_e4m3(), rounds)).backward(incoming)
+    quantized_linear(x, weight, bias, Roundings(to_e4m3(), to_e4m3(), rounds)).backward(incoming)
     rounded = fake_quantize(incoming, E4M3)
     assert len(seen) == 1 and not torch.equal(rounded, incoming)
     assert torch.equal(x.grad, rounded @ fake_quantize(weight.detach(), E4M3))
@@ -98,7 +98,7 @@ def test_the_gradient_is_rounded_once_for_both_products_and_not_for_the_bias():
 
 def test_a_clipped_operand_of_a_product_has_no_gradient_where_it_overflowed():
     (x, weight, bias), ones = leaves(), torch.ones(3, 2)
-    quantized_linear(x, weight, bias, (to_e4m3(x > 0), to_e4m3(weight > 0), None)).backward(ones)
+    quantized_linear(x, weight, bias, Roundings(to_e4m3(x > 0), to_e4m3(weight > 0))).backward(ones)
     assert torch.equal(x.grad, (ones @ fake_quantize(weight.detach(), E4M3)).where(x > 0, 0.0))
     assert torch.equal(weight.grad, (ones.t() @ fake_quantize(x.detach(), E4M3)).where(weight > 0, 0.0))
 

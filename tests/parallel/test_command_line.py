@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from altgrad_core import __version__
+from altgrad_core.manifest.load import load_manifest
+from altgrad_core.running.parallel.launch import launch
 from altgrad_core.running.parallel.parent import PARENT, lifeline
 from tests.running.conftest import Process
 
@@ -28,6 +31,16 @@ def children_of(parent: int) -> list[int]:
     return sorted(map(int, said.stdout.split()))
 
 
+def test_every_process_gets_the_command_and_the_first_one_the_terminal(
+    tiny: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    source = load_manifest(tiny, ["data.accumulate=2"])
+    assert launch(["--version"], 2, source) == 0
+    assert capfd.readouterr().out.splitlines() == [f"altgrad {__version__}"]
+    assert launch(["no-such-command"], 2, source) == 2
+
+
+@pytest.mark.slow
 def test_two_processes_write_what_one_writes(
     altgrad_process: Callable[..., Said], altgrad: Callable[..., Said], tiny: Path
 ) -> None:
@@ -37,16 +50,6 @@ def test_two_processes_write_what_one_writes(
     assert said.code == 0, said.err
     assert (two / "records.jsonl").read_bytes() == (alone / "records.jsonl").read_bytes()
     assert said.out.count("validation loss") == 1  # the first process alone has the terminal
-
-
-def test_micro_batches_that_cannot_be_shared_are_refused(altgrad_process: Callable[..., Said], tiny: Path) -> None:
-    said = altgrad_process("run", tiny, "--processes", 2, "--out", tiny.with_name("run"))
-    assert said.code == 2
-    assert said.err.splitlines()[-1] == (  # after what takes long, on a busy machine
-        "altgrad: data.accumulate: is 1, which 2 processes cannot share equally; expected a multiple of 2, "
-        "such as --set data.accumulate=2"
-    )
-    assert not tiny.with_name("run").exists()
 
 
 @pytest.mark.slow

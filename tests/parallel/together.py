@@ -11,7 +11,8 @@ from unittest import mock
 
 import torch
 
-from altgrad_core.running.parallel.processes import RENDEZVOUS, Processes, join
+from altgrad_core.running.parallel import rendezvous
+from altgrad_core.running.parallel.processes import Processes, join
 
 
 def together(size: int, folder: Path, work: Callable[[Processes], int]) -> list[int]:
@@ -26,7 +27,7 @@ def _fork(rank: int, size: int, meeting: Path, work: Callable[[Processes], int])
     if (child := os.fork()) > 0:
         return child
     code = 99
-    places = {"RANK": str(rank), "WORLD_SIZE": str(size), RENDEZVOUS: str(meeting), "GLOO_SOCKET_IFNAME": "lo"}
+    places = {"RANK": str(rank), "WORLD_SIZE": str(size), rendezvous.FILE: str(meeting), "GLOO_SOCKET_IFNAME": "lo"}
     try:
         with mock.patch.dict(os.environ, places):
             torch.set_num_threads(1)

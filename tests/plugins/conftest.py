@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from altgrad_core import Format, RunFacts
+from altgrad_core import Format, TrackedRun
 
 TEXTS = ["First act.", "Zweiter Akt: ß.", "Third\n\nact."]
 
@@ -97,6 +97,6 @@ def acts(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> RunFacts:
+def run(tmp_path: Path) -> TrackedRun:
     """What a tracker receives of a run."""
-    return RunFacts(name="demo", directory=tmp_path, manifest={"run": {"name": "demo", "seed": 7}})
+    return TrackedRun(name="demo", directory=tmp_path, manifest={"run": {"name": "demo", "seed": 7}})

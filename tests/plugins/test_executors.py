@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -83,6 +84,33 @@ def test_a_cluster_that_is_not_there_is_said_before_anything_is_written(
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     given = ("--set", f'executor.address="{address}"') if address else ()
     told = altgrad("run", written(tmp_path), "--executor", "ray", *given, "--out", tmp_path / "out")
+    assert (told.code, said in told.err) == (2, True), told.err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("executor", "settings", "hidden", "said"),
+    [
+        ("ray", (), "ray", 'executor "ray": Ray is not installed; pip install "altgrad[ray]"'),
+        ("slurm", (), "submitit", 'executor "slurm": submitit is not installed; pip install "altgrad[slurm]"'),
+        ("slurm", ("gpus=-1",), None, "executor.gpus: expected a value greater than or equal to 0, got -1"),
+        ("slurm", ('cluster="local"', 'folder="/proc/none"'), None, "executor.folder must be a directory that all"),
+    ],
+)
+def test_what_an_executor_cannot_do_is_said_before_anything_is_written(
+    tmp_path: Path,
+    altgrad: Callable[..., Said],
+    monkeypatch: pytest.MonkeyPatch,
+    executor: str,
+    settings: tuple[str, ...],
+    hidden: str | None,
+    said: str,
+) -> None:
+    if hidden is not None:
+        monkeypatch.setitem(sys.modules, hidden, None)  # type: ignore[arg-type]
+        monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
+    given = [word for setting in settings for word in ("--set", f"executor.{setting}")]
+    told = altgrad("run", written(tmp_path), "--executor", executor, *given, "--out", tmp_path / "out")
     assert (told.code, said in told.err) == (2, True), told.err
     assert not (tmp_path / "out").exists()
 

@@ -72,7 +72,7 @@ def test_stiffness_is_the_width_of_the_cells(
 
 def test_the_narrowest_spacing_is_that_of_each_row(view_of: Callable[..., Any]) -> None:
     weight = torch.tensor([[0.001, 1.0], [0.001, 1.0]])
-    geometry = Geometry.of(load_format("e4m3"), torch.tensor([[1.0], [91.4]]))  # one is no power of two
+    geometry = Geometry.of(load_format("e4m3"), torch.tensor([[1.0], [91.4]]))  # one is not a power of two
     readings = observed(Stiffness(), view_of(Weight("layer", weight, geometry=geometry)))
     assert readings["narrowest-fraction"] == {"layer": 0.75}  # 1.0 is subnormal in the second row alone
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from altgrad_grid import Grid
+from altgrad_grid import GridSpec
 from altgrad_grid.optimizer import GridOptimizer, Variant
 from torch import Tensor, nn
 
@@ -207,7 +207,7 @@ def test_without_a_master_a_switch_of_format_moves_no_weight_by_more_than_half_a
 
 @pytest.mark.parametrize("options", [{}, {"master": "none"}, {"normalize": "rms", "lr": 0.1}], ids=str)
 def test_e0m7_and_e1m6_give_one_run_under_amax(options: dict[str, Any]) -> None:
-    runs = [tiny_run(optimizer=Grid(**options), format=load_format(name)) for name in ("e0m7", "e1m6")]
+    runs = [tiny_run(optimizer=GridSpec(**options), format=load_format(name)) for name in ("e0m7", "e1m6")]
     for run in runs:
         train(run)
     one, other = (run.model.state_dict() for run in runs)

@@ -12,7 +12,7 @@ from altgrad_guards import (
     ClipPartition,
     EmergencyShift,
     RankAlarm,
-    Rule,
+    ReadingRule,
     SkipBadStep,
     StopOnDivergence,
     StopOnNonfinite,
@@ -184,12 +184,12 @@ def test_a_chain_that_goes_in_a_circle_is_refused() -> None:
     ],
 )
 def test_a_rule_does_what_it_says(options: dict[str, Any], expected: Any) -> None:
-    rule = Rule(reading="flip-rate", below=0.1, patience=2, layers="a|c*", **options)
+    rule = ReadingRule(reading="flip-rate", below=0.1, patience=2, layers="a|c*", **options)
     readings = [{"a": 0.05, "b": 0.0}, {"a": 0.05, "b": 0.0}, {"a": 0.05}, {"a": 0.5}]
     assert decided(rule, readings) == [(2, expected)]
     assert rule.reads == "flip-rate" and rule.acts == (type(expected),)
     assert len(decided(rule, readings)) == 1  # a new streak
-    once = Rule(reading="flip-rate", below=0.1, again=False, **options)
+    once = ReadingRule(reading="flip-rate", below=0.1, again=False, **options)
     assert len(decided(once, [{"a": 0.0}, {"a": 1.0}, {"a": 0.0}])) == 1
 
 
@@ -203,7 +203,7 @@ def test_a_rule_does_what_it_says(options: dict[str, Any], expected: Any) -> Non
 )
 def test_a_rule_holds_outside_of_its_limits_and_for_nan(condition: dict[str, float], fires: list[bool]) -> None:
     for value, expected in zip((0.5, 1.0, 2.5, NAN), fires, strict=True):
-        assert bool(decisions(Rule(reading="loss", **condition), [value])) == expected
+        assert bool(decisions(ReadingRule(reading="loss", **condition), [value])) == expected
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def test_a_rule_holds_outside_of_its_limits_and_for_nan(condition: dict[str, flo
 )
 def test_a_rule_that_says_too_little_or_too_much_is_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
-        Rule(**{"reading": "loss", **options})
+        ReadingRule(**{"reading": "loss", **options})
 
 
 def test_a_dropped_rank_is_told() -> None:

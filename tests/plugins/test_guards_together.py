@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from altgrad_guards import ClipLayers, ClipRelative, EmergencyShift, FreezeOscillating, Rule, WidenStalled
+from altgrad_guards import ClipLayers, ClipRelative, EmergencyShift, FreezeOscillating, ReadingRule, WidenStalled
 
 from altgrad_core import ClipGradients, Intervention, ScaleLearningRate, Warn
 
@@ -31,7 +31,7 @@ def losses_of(**layers: float) -> dict[str, Any]:
 
 
 def test_a_rule_over_several_readings_wants_all_of_one_layer_at_their_newest() -> None:
-    rule = Rule(when=WHEN)
+    rule = ReadingRule(when=WHEN)
     because = "stall-ratio of {} > 0.9 and gradient-underflow-rate > 0.5, now 0.95"
     assert rule.reads == ("stall-ratio", "gradient-underflow-rate")
     assert decided(
@@ -48,21 +48,21 @@ def test_a_rule_over_several_readings_wants_all_of_one_layer_at_their_newest() -
 
 
 def test_its_patience_counts_readings_of_the_first() -> None:
-    rule = Rule(when=WHEN, patience=2)
+    rule = ReadingRule(when=WHEN, patience=2)
     readings = [losses_of(a=0.6), stalls(a=1.0), losses_of(a=0.7), losses_of(a=0.8), stalls(a=1.0), stalls(a=1.0)]
     assert [step for step, _ in decided(rule, readings)] == [5]
     broken = [losses_of(a=0.6), stalls(a=1.0), losses_of(a=0.1), stalls(a=1.0), losses_of(a=0.6), stalls(a=1.0)]
-    assert decided(Rule(when=WHEN, patience=2), broken) == []
+    assert decided(ReadingRule(when=WHEN, patience=2), broken) == []
 
 
 def test_two_conditions_on_one_reading_make_a_band() -> None:
-    rule = Rule(when=[{"reading": "loss", "above": 1.0}, {"reading": "loss", "below": 2.0}])
+    rule = ReadingRule(when=[{"reading": "loss", "above": 1.0}, {"reading": "loss", "below": 2.0}])
     assert rule.reads == ("loss",)
     assert [step for step, _ in decided(rule, [{"loss": {"*": x}} for x in (1.0, 1.5, 2.0, 1.9)])] == [2, 4]
 
 
 def test_a_reading_of_the_whole_model_counts_for_every_layer() -> None:
-    rule = Rule(when=[WHEN[0], {"reading": "loss", "above": 2.0}], action="switch-format", to="e5m2")
+    rule = ReadingRule(when=[WHEN[0], {"reading": "loss", "above": 2.0}], action="switch-format", to="e5m2")
     told = decided(rule, [{"loss": {"*": 3.0}}, stalls(a=1.0, b=0.5), {"loss": {"*": 1.0}}, stalls(b=1.0)])
     assert [(step, action.layer) for step, action in told] == [(2, "a")]
 
@@ -104,10 +104,10 @@ def test_a_guard_looks_at_its_layers_alone(guard: Intervention) -> None:
          "on the same condition it moves a layer to e5m2, and that one to e3m4, which would always come first"),
         (WidenStalled(to="e3m4"), WidenStalled(to="e5m2", patience=3), None),
         (WidenStalled(to="e3m4"), EmergencyShift(), None),
-        (Rule(reading="loss", above=1, action="stop"), Rule(reading="loss", above=1, action="stop", diverged=True),
+        (ReadingRule(reading="loss", above=1, action="stop"), ReadingRule(reading="loss", above=1, action="stop", diverged=True),
          'on the same condition it asks for another "stop", and the first of two always wins'),
-        (Rule(reading="loss", above=1, action="stop"), Rule(reading="loss", above=2, action="stop", diverged=True), None),
-        (Rule(reading="loss", above=1), Rule(reading="loss", above=1, action="stop"), None),
+        (ReadingRule(reading="loss", above=1, action="stop"), ReadingRule(reading="loss", above=2, action="stop", diverged=True), None),
+        (ReadingRule(reading="loss", above=1), ReadingRule(reading="loss", above=1, action="stop"), None),
     ],
 )  # fmt: skip
 def test_what_contradicts_each_other(one: Intervention, other: Intervention, why: str | None) -> None:

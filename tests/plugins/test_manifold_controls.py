@@ -143,7 +143,7 @@ def test_the_scale_of_a_line_that_is_laid_over_a_weight_cannot_be_fixed() -> Non
     parameter = nn.Parameter(weights())
     with pytest.raises(FormatError) as caught:
         lines_of(E4M3, [{"params": [parameter]}], {})[parameter].fix_scale()
-    assert str(caught.value) == 'the line of "e4m3" is laid over the weight anew each step: its scale cannot be fixed'
+    assert str(caught.value) == 'the line of "e4m3" is laid over the weight again each step: its scale cannot be fixed'
 
 
 # ---- spacings ----

@@ -21,8 +21,8 @@ from altgrad_core import (
     Backpropagated,
     Geometry,
     ManifestError,
-    OperandFacts,
     Quantizer,
+    RoundedOperand,
     Scaling,
     Weight,
     load_format,
@@ -37,14 +37,14 @@ EIGHT = ("e0m7", "e1m6", "e2m5", "e3m4", "e4m3", "e5m2", "e6m1", "e7m0")
 NAN, INF = float("nan"), float("inf")
 
 
-def event_of(*operands: OperandFacts, step: int = 1) -> Backpropagated:
+def event_of(*operands: RoundedOperand, step: int = 1) -> Backpropagated:
     view: Any = SimpleNamespace(operands=lambda layers: iter(operands), weights=lambda layers: iter(()))
     return Backpropagated(step, view, 1.0, 1.0)
 
 
-def rounded(x: Tensor, format: str, *, scale: float = 1.0, path: str = "layer", role: Any = "weight") -> OperandFacts:
+def rounded(x: Tensor, format: str, *, scale: float = 1.0, path: str = "layer", role: Any = "weight") -> RoundedOperand:
     done = quantize(x, Quantizer(load_format(format), scaling="none"), scale=torch.tensor(scale))
-    return OperandFacts(path, role, load_format(format), done.scale, done.tally)
+    return RoundedOperand(path, role, load_format(format), done.scale, done.tally)
 
 
 @pytest.mark.parametrize("role", ["weight", "activation", "gradient"])
@@ -109,7 +109,7 @@ def test_averages_of_layers_and_roles_are_kept_apart() -> None:
 
 def test_what_is_undefined_is_absent() -> None:
     zeros, empty = rounded(torch.zeros(3), "e4m3", path="zeros"), rounded(torch.zeros(0), "e4m3", path="empty")
-    unseen = OperandFacts("unseen", "weight", load_format("e4m3"), torch.ones(()), None)
+    unseen = RoundedOperand("unseen", "weight", load_format("e4m3"), torch.ones(()), None)
     broken = rounded(torch.full((2,), NAN), "e4m3", path="broken")
     readings = Stability(every=1).observe(event_of(zeros, empty, unseen, broken))
     assert readings["weight-headroom"] == {}
@@ -124,7 +124,7 @@ def test_of_rows_and_blocks_the_largest_scale_is_reported(granularity: str, scal
     how = Quantizer(load_format("e4m3"), scaling=Scaling("amax", granularity=granularity))
     done = quantize(x, how)
     assert done.scale.squeeze(-1).tolist() == scales
-    facts = OperandFacts("layer", "activation", how.target, done.scale, done.tally)
+    facts = RoundedOperand("layer", "activation", how.target, done.scale, done.tally)
     readings = Stability(every=1).observe(event_of(facts))
     assert readings["activation-scale"] == {"layer": 4.0}
     assert readings["activation-headroom"] == {"layer": 0.0}

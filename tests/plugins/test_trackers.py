@@ -8,7 +8,7 @@ from altgrad_trackers import TensorBoard
 from altgrad_trackers.scalars import by_layer, scalars
 from altgrad_trackers.tables import MOST_ROWS, LayerTable, LayerTables, is_due
 
-from altgrad_core import PluginError, RunFacts
+from altgrad_core import PluginError, TrackedRun
 
 STEP = {"kind": "step", "step": 3, "loss": 2.5, "learning_rate": 0.1, "gradient_norm": "Infinity"}
 EVALUATION = {"kind": "evaluation", "step": 3, "loss": 2.0, "perplexity": 7.4}
@@ -170,7 +170,7 @@ def test_tensorboard_has_the_hyperparameters_beside_the_losses(tmp_path, status,
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     from tensorboard.plugins.hparams import metadata
 
-    tracker = TensorBoard().build(RunFacts(name="demo", directory=tmp_path, manifest=MANIFEST))
+    tracker = TensorBoard().build(TrackedRun(name="demo", directory=tmp_path, manifest=MANIFEST))
     for record in (STEP, EVALUATION):
         tracker.write(record)
     tracker.close(status)

@@ -12,7 +12,7 @@ from altgrad_trackers import WandB
 from altgrad_trackers.wandb_run import automatic_mode
 from pydantic import ValidationError
 
-from altgrad_core import PluginError, RunError, RunFacts
+from altgrad_core import PluginError, RunError, TrackedRun
 from tests.plugins.test_trackers import EVALUATION, READING, STEP
 
 
@@ -72,7 +72,7 @@ def test_a_run_begins_with_the_name_and_the_manifest(wandb, run, tmp_path):
 
 
 def test_a_cell_is_found_in_the_group_of_its_study(wandb, tmp_path):
-    facts = RunFacts("e4m3-adamw", tmp_path, {}, group="sweep", tags=("e4m3", "a" * 70))
+    facts = TrackedRun("e4m3-adamw", tmp_path, {}, group="sweep", tags=("e4m3", "a" * 70))
     WandB().build(facts)
     place = {key: wandb.runs[0].arguments[key] for key in ("name", "group", "job_type", "tags")}
     assert place == {"name": "e4m3-adamw", "group": "sweep", "job_type": "cell", "tags": ["e4m3", "a" * 64]}

@@ -46,14 +46,14 @@ MONITOR = """
 BROKEN = {
     "import error": (
         "import no_such_module_anywhere",
-        "ModuleNotFoundError: No module named 'no_such_module_anywhere'",
+        "ModuleNotFoundError: No module named 'no_such_module_anywhere' (sad_plugin.py, line 1)",
     ),
     "syntax error": ("def", "SyntaxError: invalid syntax (sad_plugin.py, line 1)"),
-    "interrupt": ("raise KeyboardInterrupt", "KeyboardInterrupt"),
-    "generator exit": ("raise GeneratorExit('gone')", "GeneratorExit: gone"),
+    "interrupt": ("raise KeyboardInterrupt", "KeyboardInterrupt (sad_plugin.py, line 1)"),
+    "generator exit": ("raise GeneratorExit('gone')", "GeneratorExit: gone (sad_plugin.py, line 1)"),
     "no text": (
         "class Mute(BaseException):\n    def __str__(self):\n        raise ValueError\nraise Mute",
-        "Mute: (its text cannot be made: ValueError)",
+        "Mute: (its text cannot be made: ValueError) (sad_plugin.py, line 4)",
     ),
     "exit": ("import sys\nsys.exit('I need a licence')", "called sys.exit(I need a licence) while loading"),
     "wrong signature": (
@@ -67,7 +67,7 @@ BROKEN = {
     ),
     "raising hook": (
         FORMAT + "\n    @hookimpl\n    def altgrad_formats():\n        yield named('x')\n        raise KeyError('y')",
-        "KeyError: 'y'",
+        "KeyError: 'y' (sad_plugin.py, line 10)",
     ),
     "exit in a hook": (
         FORMAT + "\n    @hookimpl\n    def altgrad_formats():\n        raise SystemExit(3)",
@@ -121,12 +121,32 @@ BROKEN = {
     "decode that raises": (
         "from altgrad_core import Format, hookimpl\nclass Inverse(Format):\n    name = 'inverse'\n"
         "    def decode(self, code): return 1 / code\n@hookimpl\ndef altgrad_formats(): yield Inverse()",
-        "ZeroDivisionError: division by zero",
+        'format "inverse": decode(0) raised ZeroDivisionError: division by zero (sad_plugin.py, line 4); '
+        "expected a float for every code from 0 to 255",
+    ),
+    "decode that returns nothing": (
+        "from altgrad_core import Format, hookimpl\nclass Even(Format):\n    name = 'even'\n    bits = 2\n"
+        "    def decode(self, code):\n        if code % 2 == 0:\n            return code\n"
+        "@hookimpl\ndef altgrad_formats(): yield Even()",
+        'format "even": decode(1) returned None, expected a float (sad_plugin.py, line 5); does every branch of it return a '
+        "number?",
+    ),
+    "decode beyond float32": (
+        "from altgrad_core import Format, hookimpl\nclass Large(Format):\n    name = 'large'\n    bits = 2\n"
+        "    def decode(self, code): return 1e39 * code\n@hookimpl\ndef altgrad_formats(): yield Large()",
+        'format "large": code 1 is 1e+39, outside the range of float32 (sad_plugin.py, line 5); use smaller values, or '
+        "math.inf",
     ),
     "one value": (
         "from altgrad_core import Format, hookimpl\nclass One(Format):\n    name = 'one'\n"
         "    def decode(self, code): return 1.0\n@hookimpl\ndef altgrad_formats(): yield One()",
-        'format "one": a format needs at least two distinct finite values, this table has 1',
+        'format "one": a format needs at least two distinct finite values, this table has 1 (sad_plugin.py, line 4)',
+    ),
+    "impossible option": (
+        MONITOR.replace('name: ClassVar = "largest"', 'name: ClassVar = "largest"\n        first: "Nowhere" = 1')
+        + "\n    @hookimpl\n    def altgrad_monitors():\n        yield Largest",
+        "monitor largest: the types of its options cannot be checked: PydanticUndefinedAnnotation: name 'Nowhere' is not "
+        "defined",
     ),
     "no mark": (
         FORMAT + "\n    def altgrad_formats():\n        yield named('x')",
@@ -134,7 +154,7 @@ BROKEN = {
     ),
     "keyboard-like exception group": (
         "raise ExceptionGroup('two', [ValueError(1), ValueError(2)])",
-        "ExceptionGroup: two",
+        "ExceptionGroup: two (2 sub-exceptions) (sad_plugin.py, line 1)",
     ),
 }
 
@@ -153,7 +173,7 @@ def test_a_broken_plugin_is_listed_with_its_reason_and_the_others_work(case: str
     install("good-plugin", GOOD, version="0.3")
     registry = installed()
     sad = plugin(registry, "sad-plugin")
-    assert sad.broken is not None and sad.broken.startswith(reason)
+    assert sad.broken == reason
     assert "\n" not in sad.broken
     assert sad.source == "sad-plugin 1.2 (sad_plugin)"
     assert registry.broken == (sad,)
@@ -188,7 +208,7 @@ def test_a_manifest_that_needs_a_broken_plugin_is_told_why(
     assert said.err == (
         f'altgrad: {tiny}:{line}: monitor[0].use: no monitor "spectrum"; there is '
         f"{', '.join(installed().names('monitor'))} (plugins that could not be loaded: sad-plugin 1.2 (sad_plugin): "
-        "ModuleNotFoundError: No module named 'no_such_module_anywhere')\n"
+        "ModuleNotFoundError: No module named 'no_such_module_anywhere' (sad_plugin.py, line 1))\n"
     )
 
 

@@ -16,7 +16,8 @@ def test_the_listing_shows_broken_plugins(install: Callable[..., Path], altgrad:
     said = altgrad("list-plugins")
     assert said.code == 0
     assert (
-        "broken sad-plugin 1.2 (sad_plugin): ModuleNotFoundError: No module named 'no_such_module_anywhere'" in said.out
+        "broken sad-plugin 1.2 (sad_plugin): ModuleNotFoundError: No module named 'no_such_module_anywhere' "
+        "(sad_plugin.py, line 1)" in said.out
     )
     assert "thirds (good-plugin 1.2)" in " ".join(said.out.split())
     listed = altgrad("list-plugins", "--kind", "format").out.splitlines()
@@ -35,7 +36,7 @@ def test_the_listing_as_json_shows_broken_plugins(install: Callable[..., Path], 
             "distribution": "sad-plugin",
             "version": "1.2",
             "status": "broken",
-            "reason": "ModuleNotFoundError: No module named 'no_such_module_anywhere'",
+            "reason": "ModuleNotFoundError: No module named 'no_such_module_anywhere' (sad_plugin.py, line 1)",
         }
     ]
     assert [row for row in rows if row["distribution"] == "good-plugin"] == [

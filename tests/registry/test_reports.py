@@ -46,7 +46,7 @@ STRANGER = """
 """
 MATRIX = """
 [matrix]
-"recipe[0].weight.format" = ["fifteenths", "e4m3"]
+"recipe[0].weight.format" = ["fifteenths"]
 optimizer = [{ use = "plain", push = 0.5 }, { use = "plain", push = 0.9 }]
 """
 

@@ -91,7 +91,7 @@ def test_run_where_an_unfinished_run_is_ends_with_2_and_says_how_to_continue(
     assert (said.code, said.err) == (
         2,
         f"altgrad: {runs.folder}/run: an unfinished run is here; continue it with: altgrad resume {runs.folder}/run\n"
-        "or choose another directory with --out, or pass --overwrite to delete it and begin anew\n",
+        "or choose another directory with --out, or pass --overwrite to delete it and start again\n",
     )
     assert contents(runs.folder / "run") == before
 
@@ -121,7 +121,7 @@ def test_a_finished_run_of_another_manifest_ends_with_2(runs: Runs, altgrad: Cal
     assert (said.code, said.err) == (
         2,
         f"altgrad: {run}: a finished run of another manifest is here; look at {run}/summary.json, "
-        "choose another directory with --out, or pass --overwrite to delete it and begin anew\n",
+        "choose another directory with --out, or pass --overwrite to delete it and start again\n",
     )
 
 

@@ -157,7 +157,11 @@ def test_the_command_evaluates_the_model_of_a_manifest(tiny: Path, altgrad: Call
 def test_the_command_explains_mistakes(tmp_path: Path, tiny: Path, altgrad: Callable[..., Any]) -> None:
     (tmp_path / "empty").mkdir()
     told = altgrad("evaluate", tmp_path / "empty")
-    assert told.code == 2 and "empty: no run is here; expected the directory of a run, a manifest, or the" in told.err
+    assert (
+        told.code == 2
+        and "empty: no run is here; expected the directory of a run, a manifest, or the directory of a pretrained"
+        in told.err
+    )
     (tmp_path / "empty" / "config.json").write_text("{}")
     told = altgrad("evaluate", tmp_path / "empty")
     assert told.code == 2 and "empty: holds a model, but no data to measure its loss on; say which" in told.err

@@ -66,7 +66,7 @@ class Quitting(Monitor):
 
 
 class Nonsense(Monitor):
-    """Reports what is no number."""
+    """Reports what is not a number."""
 
     name: ClassVar = "nonsense"
 

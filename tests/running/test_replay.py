@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
-from altgrad_core.contracts.tracker import RunFacts, Tracker, TrackerSpec
+from altgrad_core.contracts.tracker import TrackedRun, Tracker, TrackerSpec
 from altgrad_core.errors import RunError
 from altgrad_core.records.directory import RunDirectory
 from altgrad_core.results.playback import Playback
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def test_a_replay_is_what_a_live_tracker_received_but_for_the_clock(runs: Runs) -> None:
-    live, again, ends, facts = list[Any](), list[Any](), list[str](), list[RunFacts]()
+    live, again, ends, facts = list[Any](), list[Any](), list[str](), list[TrackedRun]()
     tracked(runs, sink("keen", live.append, facts, ends))
     runs.begin()
     runs.offers["tracker"] = [sink("keen", again.append, facts, ends)]
@@ -113,7 +113,7 @@ def test_options_of_the_run_hold_in_a_replay_unless_others_are_set(runs: Runs) -
         colour: str = "red"
         depth: int = 1
 
-        def build(self, run: RunFacts) -> Tracker:
+        def build(self, run: TrackedRun) -> Tracker:
             colours.append(f"{self.colour} {self.depth}")
             return Sink(run, lambda record: None, [])
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 
 from altgrad_core import PluginError
-from altgrad_core.contracts.tracker import RunFacts, Tracker, TrackerSpec
+from altgrad_core.contracts.tracker import TrackedRun, Tracker, TrackerSpec
 from altgrad_core.records import tracker_thread as thread
-from altgrad_core.running.session.track import run_facts
+from altgrad_core.running.session.track import tracked_run
 
 if TYPE_CHECKING:
     from tests.running.conftest import Runs
@@ -27,7 +27,7 @@ Write = Callable[[Mapping[str, Any]], object]
 class Sink(Tracker):
     """Does with records what it is told to; keeps how it was closed."""
 
-    def __init__(self, run: RunFacts, write: Write, ends: list[str]) -> None:
+    def __init__(self, run: TrackedRun, write: Write, ends: list[str]) -> None:
         self.run, self.does, self.ends = run, write, ends
 
     def write(self, record: Mapping[str, Any]) -> None:
@@ -38,7 +38,7 @@ class Sink(Tracker):
         return None
 
 
-def sink(name: str, write: Write, facts: list[RunFacts] | None = None, ends: list[str] | None = None) -> Any:
+def sink(name: str, write: Write, facts: list[TrackedRun] | None = None, ends: list[str] | None = None) -> Any:
     """A tracker of this name that does `write` with every record."""
     kept, ended = [] if facts is None else facts, [] if ends is None else ends
     given = name
@@ -49,7 +49,7 @@ def sink(name: str, write: Write, facts: list[RunFacts] | None = None, ends: lis
         name: ClassVar = given
         colour: str = "red"
 
-        def build(self, run: RunFacts) -> Tracker:
+        def build(self, run: TrackedRun) -> Tracker:
             kept.append(run)
             return Sink(run, write, ended)
 
@@ -143,7 +143,7 @@ def test_a_sink_that_hangs_before_it_begins_is_left_out(
 
         name: ClassVar = "slow"
 
-        def build(self, run: RunFacts) -> Tracker:
+        def build(self, run: TrackedRun) -> Tracker:
             let_go.wait()
             raise RuntimeError("too late")
 
@@ -212,7 +212,7 @@ def test_the_tags_of_a_run_are_its_formats_and_its_optimizers(tmp_path: Path) ->
         ],
         "optimizer": {"use": "adamw", "group": [{"layers": "*", "use": "sgd"}, {"layers": "a", "lr": 1}]},
     }
-    facts = run_facts(manifest, tmp_path)
+    facts = tracked_run(manifest, tmp_path)
     assert facts.tags == ("e4m3", "e5m2", "e3m4b3-finite", "mine", "adamw", "sgd")
     assert (facts.name, facts.group) == ("demo", None)
 
@@ -222,7 +222,7 @@ def test_the_tags_of_a_run_are_its_formats_and_its_optimizers(tmp_path: Path) ->
 )
 def test_the_group_of_a_cell_is_the_name_of_its_study(tmp_path: Path, content: str, group: str | None) -> None:
     (tmp_path / "cells.json").write_text(content)
-    facts = run_facts({"run": {"name": "a"}, "optimizer": {"use": "adamw"}}, tmp_path / "cell")
+    facts = tracked_run({"run": {"name": "a"}, "optimizer": {"use": "adamw"}}, tmp_path / "cell")
     assert (facts.group, facts.tags) == (group, ("adamw",))
 
 

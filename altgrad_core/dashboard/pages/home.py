@@ -22,15 +22,22 @@ def keep_up(app: Dash, sources: Sources) -> None:
     """Bring the page up to date at every tick."""
 
     def fill(_: int) -> Any:
-        found, now = sources.listing(), sources.clock()
-        studies = [one for one in found if one.kind == "study"]
+        result, now = sources.listing(), sources.clock()
+        studies = [one for one in result if one.kind == "study"]
         cells = {run.path for study in studies for run in sources.cells(study)}
+<<<<<<< HEAD
         running = [one for one in found if one.kind == "run" and one.status == "running"]
         runs = [one for one in found if one.kind == "run" and one.path not in cells]
         if not found:
             return html.P(
                 f"No run and no study below {printable(str(sources.root))} yet. altgrad run MANIFEST starts one."
             )
+=======
+        running = [one for one in result if one.kind == "run" and one.status == "running"]
+        runs = [one for one in result if one.kind == "run" and one.path not in cells]
+        if not result:
+            return html.P(f"No run and no study below {sources.root} yet. altgrad run MANIFEST starts one.")
+>>>>>>> main
         parts = [("Running now", running, "running"), ("Studies", studies, "studies"), ("Runs", runs, "runs")]
         return [
             part

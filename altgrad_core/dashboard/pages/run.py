@@ -16,16 +16,16 @@ from altgrad_core.results.growing import GrowingRun
 QUIET: Any = {"displayModeBar": False, "responsive": True}
 
 
-def page(found: Listed) -> Any:
+def page(result: Listed) -> Any:
     """The page, still empty."""
     return html.Div(
         [
-            html.H2(found.place),
+            html.H2(result.place),
             html.Div(id="run-head"),
-            dcc.Graph(id="run-curves", config=QUIET),
+            dcc.Graph(id="run-curves", figure=figures.blank(), config=QUIET),
             html.H3("Readings"),
             dcc.Dropdown(id="run-reading", clearable=False, placeholder="No reading has been recorded yet."),
-            dcc.Graph(id="run-reading-figure", config=QUIET),
+            dcc.Graph(id="run-reading-figure", figure=figures.blank(), config=QUIET),
             html.H3("Weights"),
             html.Div(id="run-weights"),
             dcc.Store(id="run-seen"),
@@ -38,38 +38,42 @@ def keep_up(app: Dash, sources: Sources) -> None:
     """Bring the page up to date at every tick, where there is something new."""
 
     def head(_: int, search: str) -> Any:
-        found = sources.listed(place_in(search), "run")
-        if found is None:
+        result = sources.listed(place_in(search), "run")
+        if result is None:
             return html.P("This run is no longer there.")
-        told = [badge(found.status), bar(found), html.Span(f"loss {loss(found.loss)}")]
-        return html.Div([*told, html.Span(f"written {ago(sources.clock() - found.changed)}")], className="facts")
+        parts = [badge(result.status), bar(result), html.Span(f"loss {loss(result.loss)}")]
+        return html.Div([*parts, html.Span(f"written {ago(sources.clock() - result.changed)}")], className="facts")
 
     def draw(_: int, name: str | None, search: str, seen: Any) -> Any:
-        found = sources.listed(place_in(search), "run")
-        if found is None:
-            return (no_update,) * 5
-        run = sources.run(found)
+        result = sources.listed(place_in(search), "run")
+        if result is None:
+            return (no_update,) * 6
+        run = sources.run(result)
         names = [{"label": run.fact(reading).label, "value": reading} for reading in run.readings]
         chosen = name if name in run.readings else _first(run)
-        made_of = [found.place, chosen, len(run.losses), len(run.evaluations), _size(run)]
+        made_of = [result.place, chosen, len(run.losses), len(run.evaluations), _size(run)]
         if made_of == seen:
-            return (no_update,) * 5
-        blank = {"data": [], "layout": figures.layout(x="step", y="", key=found.place)}
-        drawn = blank if chosen is None else figures.reading(run, chosen, key=f"{found.place} {chosen}")
-        return figures.curves(run, key=found.place), names, chosen, drawn, made_of
+            return (no_update,) * 6
+        drawn = figures.blank() if chosen is None else figures.reading(run, chosen, key=f"{result.place} {chosen}")
+        is_shown = {"display": "none" if chosen is None else "block"}
+        return figures.curves(run, key=result.place), names, chosen, drawn, is_shown, made_of
 
     def weigh(_: int, search: str, seen: Any) -> Any:
-        found = sources.listed(place_in(search), "run")
-        if found is None:
+        result = sources.listed(place_in(search), "run")
+        if result is None:
             return no_update, no_update
-        weights = sources.weights(found)
-        made_of = [found.place, weights if isinstance(weights, str) else weights[0].step]
+        weights = sources.weights(result)
+        made_of = [result.place, weights if isinstance(weights, str) else weights[0].step]
         if made_of == seen:
             return no_update, no_update
         return _weights(weights), made_of
 
     outputs = [Output("run-curves", "figure"), Output("run-reading", "options"), Output("run-reading", "value")]
-    outputs += [Output("run-reading-figure", "figure"), Output("run-seen", "data")]
+    outputs += [
+        Output("run-reading-figure", "figure"),
+        Output("run-reading-figure", "style"),
+        Output("run-seen", "data"),
+    ]
     tick, search = Input("tick", "n_intervals"), State("url", "search")
     app.callback(Output("run-head", "children"), tick, search)(head)
     app.callback(outputs, tick, Input("run-reading", "value"), search, State("run-seen", "data"))(draw)

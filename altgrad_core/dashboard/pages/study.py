@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,19 +21,22 @@ from altgrad_core.results.catalogue import Listed, ago, loss
 from altgrad_core.text import printable
 
 MOST_CURVES, MOST_ROWS, FIRST_READINGS = 80, 300, 2
+LEGEND_ROW = 24  # pixels
 HOW = "Drag along an axis to keep the cells in a range; drag its name to move it. Cells without a value are at its top."
 
 
-def page(found: Listed) -> Any:
+def page(result: Listed) -> Any:
     """The page, still empty."""
     return html.Div(
         [
-            html.H2(found.place),
+            html.H2(result.place),
             html.Div(id="study-head"),
             dcc.Dropdown(id="study-readings", multi=True, placeholder="Readings to show as axes"),
-            html.Div(dcc.Graph(id="study-cells", config=QUIET, className="wide"), className="scroll"),
+            html.Div(
+                dcc.Graph(id="study-cells", figure=figures.blank(), config=QUIET, className="wide"), className="scroll"
+            ),
             html.P([html.Span(id="study-left"), f" {HOW} ", html.Button("Show all cells", id="study-clear")]),
-            dcc.Graph(id="study-curves", config=QUIET),
+            dcc.Graph(id="study-curves", figure=figures.blank(), config=QUIET),
             html.Div(id="study-table"),
             dcc.Store(id="study-brush", data={}),
             dcc.Store(id="study-seen"),
@@ -44,11 +48,11 @@ def keep_up(app: Dash, sources: Sources) -> None:
     """Bring the page up to date at every tick, where there is something new, and after every brush."""
 
     def head(_: int, search: str) -> Any:
-        found = sources.listed(place_in(search), "study")
-        if found is None:
+        result = sources.listed(place_in(search), "study")
+        if result is None:
             return html.P("This study is no longer there.")
-        told = [badge(found.status), bar(found), html.Span(f"written {ago(sources.clock() - found.changed)}")]
-        return html.Div(told, className="facts")
+        parts = [badge(result.status), bar(result), html.Span(f"written {ago(sources.clock() - result.changed)}")]
+        return html.Div(parts, className="facts")
 
     def brush(change: Any, _: Any, stored: Any, names: list[str] | None, search: str) -> Any:
         if ctx.triggered_id == "study-clear":
@@ -73,8 +77,9 @@ def keep_up(app: Dash, sources: Sources) -> None:
         is_brushed = ctx.triggered_id == "study-brush" and brushed.ranges  # then the browser shows it already
         left = [cells[index] for index in brushed.left(axes, len(cells))]
         picture = no_update if is_brushed else figure(axes, brushed)
-        told = f"{len(left)} of {len(cells)} cells."
-        return picture, known, chosen, told, _curves(left), _table(left, axes, cells, sources), made_of
+        drawn = spread(left, MOST_CURVES)
+        text = f"{len(left)} of {len(cells)} cells{f', curves of {len(drawn)}' if len(drawn) < len(left) else ''}."
+        return picture, known, chosen, text, _curves(drawn, study.unit), _table(left, axes, cells, sources), made_of
 
     tick, search = Input("tick", "n_intervals"), State("url", "search")
     app.callback(Output("study-head", "children"), tick, search)(head)
@@ -95,9 +100,9 @@ def keep_up(app: Dash, sources: Sources) -> None:
 
 def _read(sources: Sources, search: str) -> tuple[Study, list[Result]] | None:
     """The study of an address, and those of its cells that have begun."""
-    found = sources.listed(place_in(search), "study")
+    result = sources.listed(place_in(search), "study")
     try:
-        study = None if found is None else sources.study(found)
+        study = None if result is None else sources.study(result)
     except AltgradError:
         return None
     begun = [] if study is None else [cell for cell in study.results if cell.status != "missing"]
@@ -108,20 +113,31 @@ def _state(cell: Result) -> list[Any]:
     return [cell.name, cell.status, len(cell.run_summary.losses), cell.validation_loss]
 
 
-def _curves(cells: Sequence[Result]) -> figures.Figure:
+def spread(cells: Sequence[Result], most: int) -> list[Result]:
+    """At most so many cells, the first of every optimizer in every format, with none left out before all have one."""
+    seen: Counter[tuple[str, str]] = Counter()
+    rounds = []
+    for at, cell in enumerate(cells):
+        seen[cell.format, cell.optimizer] += 1
+        rounds.append((seen[cell.format, cell.optimizer], at))
+    return [cells[at] for at in sorted(at for _, at in sorted(rounds)[:most])]
+
+
+def _curves(cells: Sequence[Result], unit: str) -> figures.Figure:
     """Validation losses where a run has several, else training losses; a colour for each optimizer in a format."""
     kinds = [f"{cell.optimizer} in {cell.format}" for cell in cells]
     colours, drawn = colours_of(kinds), []
     is_evaluated = any(len(cell.run_summary.evaluations) > 1 for cell in cells)
-    told: set[str] = set()
-    for cell, kind in list(zip(cells, kinds, strict=True))[:MOST_CURVES]:
+    named: set[str] = set()
+    for cell, kind in zip(cells, kinds, strict=True):
         points = cell.run_summary.evaluations if is_evaluated else cell.run_summary.losses
         curve = figures.line(points, name=kind, colour=colours[kind], mode="lines+markers" if is_evaluated else "lines")
         hover = f"{figures.text(cell.name)}<br>step %{{x}}: %{{y:.4f}}<extra></extra>".replace("\n", " ")
-        drawn.append({**curve, "legendgroup": kind, "showlegend": kind not in told, "hovertemplate": hover})
-        told.add(kind)
-    axis = f"{'validation' if is_evaluated else 'training'} loss (nats per token)"
-    return {"data": drawn, "layout": figures.layout(x="step", y=axis, key="curves")}
+        drawn.append({**curve, "legendgroup": kind, "showlegend": kind not in named, "hovertemplate": hover})
+        named.add(kind)
+    axis = f"{'validation' if is_evaluated else 'training'} loss ({unit})"
+    height = figures.HEIGHT + LEGEND_ROW * (len(named) // 4)
+    return {"data": drawn, "layout": figures.layout(x="step", y=axis, key="curves", height=height)}
 
 
 def _table(left: Sequence[Result], axes: Sequence[Axis], cells: Sequence[Result], sources: Sources) -> Any:

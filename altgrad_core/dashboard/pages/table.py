@@ -13,18 +13,23 @@ from altgrad_core.results.catalogue import Listed, ago, loss, progress
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]], *, name: str) -> Any:
     """A table that scrolls within itself where the page is narrow."""
-    top = html.Thead(html.Tr([html.Th(told) for told in head]))
+    top = html.Thead(html.Tr([html.Th(title) for title in head]))
     body = html.Tbody([html.Tr([html.Td(cell) for cell in row]) for row in rows])
     return html.Div(html.Table([top, body], id=name), className="scroll")
 
 
 def listing(found: Iterable[Listed], *, now: float, name: str) -> Any:
-    """Runs and studies, each with a link to its page."""
+    """Runs and studies, each with a link to its page; losses where there are any."""
+    shown = list(found)
+    has_losses = any(here.loss is not None for here in shown)
     rows = [
-        (dcc.Link(here.place, href=link(here)), badge(here.status), bar(here), loss(here.loss), ago(now - here.changed))
-        for here in found
-    ]
-    return table(("where", "status", "progress", "loss", "written"), rows, name=name)
+        (
+            dcc.Link(here.place, href=link(here)), badge(here.status), bar(here),
+            *([loss(here.loss)] if has_losses else []), ago(now - here.changed),
+        )
+        for here in shown
+    ]  # fmt: skip
+    return table(("where", "status", "progress", *(["loss"] if has_losses else []), "written"), rows, name=name)
 
 
 def badge(status: str) -> Any:
@@ -33,7 +38,7 @@ def badge(status: str) -> Any:
     return html.Span(status, className=f"badge {known}")
 
 
-def bar(found: Listed) -> Any:
+def bar(result: Listed) -> Any:
     """How far it has come, in words and as a bar."""
-    filled = html.Span(className="filled", style={"width": f"{100 * share(found):.0f}%"})
-    return html.Div([html.Span(filled, className="bar"), html.Span(progress(found))], className="progress")
+    filled = html.Span(className="filled", style={"width": f"{100 * share(result):.0f}%"})
+    return html.Div([html.Span(filled, className="bar"), html.Span(progress(result))], className="progress")

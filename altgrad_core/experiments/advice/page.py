@@ -62,7 +62,7 @@ def _against_uniform(advice: Advice) -> str:
 
 
 def _cautions(advice: Advice) -> tuple[str, ...]:
-    found = [
+    result = [
         f"Losses are those after {_steps(advice)} of gradient descent from where the model is. A run has to show that "
         "the recipe trains."
         if advice.descent.steps
@@ -70,8 +70,8 @@ def _cautions(advice: Advice) -> tuple[str, ...]:
         "recipe for training needs a rule for gradients, and a run that shows that it trains."
     ]
     if advice.beaten_by:
-        found.insert(0, _against_uniform(advice))
-    return tuple(found)
+        result.insert(0, _against_uniform(advice))
+    return tuple(result)
 
 
 def _figure(advice: Advice) -> Block:
@@ -82,8 +82,8 @@ def _figure(advice: Advice) -> Block:
     colours = {UNIFORM: COLOURS[0], MIXED: COLOURS[1], ADVISED: COLOURS[2]}
     label = "Bits against validation loss of every recipe that was measured"
     svg = front(dots, plain=advice.plain, unit=advice.unit, colours=colours, name="front", label=label)
-    told = "Every recipe that was measured; lines join those that no recipe of their kind with fewer bits beats. Dashed: unquantized."
-    return Gallery((Panel("front", svg, label),), told)
+    text = "Every recipe that was measured; lines join those that no recipe of their kind with fewer bits beats. Dashed: unquantized."
+    return Gallery((Panel("front", svg, label),), text)
 
 
 def _short(advice: Advice) -> Block:

@@ -21,9 +21,9 @@ def write_advice(advice: Advice, out: Path, *, name: str) -> Path:
         RunError: one of them cannot be written.
     """
     page = out.with_suffix(".html")
-    told = f'# {sentence(advice)}\n# In a manifest: extends = "{out.name}"\n\n'
+    words = f'# {sentence(advice)}\n# In a manifest: extends = "{out.name}"\n\n'
     built = advice_page(advice, name=name, files=[(out.name, "the recipe, which a manifest can extend")])
-    for path, text in ((page, as_html(built)), (out, told + tomlkit.dumps({"recipe": advice.recipe()}))):
+    for path, text in ((page, as_html(built)), (out, words + tomlkit.dumps({"recipe": advice.recipe()}))):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, as_bytes(text))

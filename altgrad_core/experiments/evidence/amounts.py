@@ -22,11 +22,11 @@ def amount(study: Study, effect: Effect, metric: str) -> str:
     interval, mean = effect.interval, mean_of(effect)
     if mean < 0:  # told as so much higher, its interval is turned around with it
         interval = Interval(-interval.mean, -interval.high, -interval.low)
-    told = f"95 % interval {span(interval)}, {count(len(effect.differences), 'seed')}"
+    text = f"95 % interval {span(interval)}, {count(len(effect.differences), 'seed')}"
     p = "" if effect.p_adjusted is None else f", p = {size(effect.p_adjusted)} after correction"
     seen = plain(study, effect, metric)
     than = "as" if abs(mean) < NOTHING else "than"
-    return f"{seen} {than} with {study.baseline} ({told}{p})"
+    return f"{seen} {than} with {study.baseline} ({text}{p})"
 
 
 def by_student(interval: Interval | None, student: Interval | None) -> str:

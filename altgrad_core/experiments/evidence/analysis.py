@@ -84,20 +84,20 @@ class Analysis:
         for effect in self.effects:
             own = gains.setdefault((effect.optimizer, effect.variant), {})
             own[effect.format] = dict(zip(effect.seeds, effect.differences, strict=True))
-        found = ((*place, pooled(own)) for place, own in gains.items())
-        return tuple((optimizer, variant, own) for optimizer, variant, own in found if own is not None)
+        result = ((*place, pooled(own)) for place, own in gains.items())
+        return tuple((optimizer, variant, own) for optimizer, variant, own in result if own is not None)
 
     @cached_property
     def sensitivities(self) -> tuple[tuple[Arm, float], ...]:
         """How much the loss of every arm depends on its rate, where the loss of having learned nothing is known."""
         if (initial := self.study.initial_loss) is None:
             return ()
-        found = []
+        result = []
         for arm in self.arms:
             losses = {point.rate: math.inf if point.mean is None else point.mean for point in arm.tried}
             if (value := rate_sensitivity(losses, initial=initial)) is not None:
-                found.append((arm, value))
-        return tuple(found)
+                result.append((arm, value))
+        return tuple(result)
 
     @cached_property
     def sampled(self) -> tuple[Sampled, ...]:

@@ -50,30 +50,30 @@ def answer(analysis: Analysis, metric: str = LOSS) -> Answer:
         ended = sum(result.has_ended for result in study.results)
         which = "The only cell that ended" if ended == 1 else f"All {ended} cells that ended"
         return Answer(f"{which} diverged, so there is no loss to compare.", cautions(analysis, ()))
-    told = analysis.effects_by(metric)
-    if not told:
+    effects = analysis.effects_by(metric)
+    if not effects:
         return Answer(_without_comparison(analysis, metric), cautions(analysis, ()))
-    main = {optimizer: _main(told, optimizer) for optimizer in dict.fromkeys(effect.optimizer for effect in told)}
+    main = {optimizer: _main(effects, optimizer) for optimizer in dict.fromkeys(effect.optimizer for effect in effects)}
     shown = [effect for of_it in main.values() for effect in of_it]
-    asked = {optimizer: _asked(analysis, of_it) for optimizer, of_it in main.items()}
-    if all(effect.lacks for of_it in asked.values() for effect in of_it):
-        why = refusal([effect for of_it in asked.values() for effect in of_it])
-        words = [why, *what_was_seen(study, asked, metric), *_beside(analysis, shown, metric)]
+    compared = {optimizer: _compared(analysis, of_it) for optimizer, of_it in main.items()}
+    if all(effect.lacks for of_it in compared.values() for effect in of_it):
+        why = refusal([effect for of_it in compared.values() for effect in of_it])
+        words = [why, *what_was_seen(study, compared, metric), *_beside(analysis, shown, metric)]
         return Answer(" ".join(words), cautions(analysis, shown, is_refused=True), refusal=why)
-    if len(asked) > MOST_APART:
-        first = leader(asked)
-        found = [] if first is None else [_about(analysis, first, asked[first], metric)]
-        rest = [overview(study, asked, metric, first=first)]
+    if len(compared) > MOST_APART:
+        first = leader(compared)
+        result = [] if first is None else [_about(analysis, first, compared[first], metric)]
+        rest = [overview(study, compared, metric, first=first)]
     else:
-        found, rest = [_about(analysis, optimizer, of_it, metric) for optimizer, of_it in asked.items()], []
-    is_ranked = any(len(_able(of_it)) >= 2 for of_it in asked.values())
-    words = [*found, *rest, *_beside(analysis, shown, metric)]
+        result, rest = [_about(analysis, optimizer, of_it, metric) for optimizer, of_it in compared.items()], []
+    is_ranked = any(len(_able(of_it)) >= 2 for of_it in compared.values())
+    words = [*result, *rest, *_beside(analysis, shown, metric)]
     return Answer(" ".join(words), cautions(analysis, shown), is_ranked)
 
 
-def _main(told: Sequence[Effect], optimizer: str) -> list[Effect]:
+def _main(effects: Sequence[Effect], optimizer: str) -> list[Effect]:
     """The effects of one optimizer in the variant that has the most pairs."""
-    of_it = [effect for effect in told if effect.optimizer == optimizer]
+    of_it = [effect for effect in effects if effect.optimizer == optimizer]
     pairs: dict[str, int] = {}
     for effect in of_it:
         pairs[effect.variant] = pairs.get(effect.variant, 0) + len(effect.differences)
@@ -81,25 +81,25 @@ def _main(told: Sequence[Effect], optimizer: str) -> list[Effect]:
     return [effect for effect in of_it if effect.variant == chosen]
 
 
-def _asked(analysis: Analysis, told: Sequence[Effect]) -> list[Effect]:
+def _compared(analysis: Analysis, effects: Sequence[Effect]) -> list[Effect]:
     """Those in narrow formats, which the study asks about; all where there are no others."""
     wide = analysis.references
-    return [effect for effect in told if effect.format not in wide] or list(told)
+    return [effect for effect in effects if effect.format not in wide] or list(effects)
 
 
-def _about(analysis: Analysis, optimizer: str, asked: Sequence[Effect], metric: str) -> str:
+def _about(analysis: Analysis, optimizer: str, compared: Sequence[Effect], metric: str) -> str:
     """What is said of one optimizer: a ranking of the formats, where two or more can be judged."""
-    able = _able(asked)
+    able = _able(compared)
     if len(able) >= 2:
         return _ranking(analysis, optimizer, able, metric)
-    if able and len(asked) == 1:
+    if able and len(compared) == 1:
         return _single(analysis.study, optimizer, able[0], metric)
-    return one_refusal(analysis.study, optimizer, asked, metric)
+    return one_refusal(analysis.study, optimizer, compared, metric)
 
 
-def _able(asked: Sequence[Effect]) -> list[Effect]:
+def _able(compared: Sequence[Effect]) -> list[Effect]:
     """Those that can be judged."""
-    return [effect for effect in asked if not effect.lacks]
+    return [effect for effect in compared if not effect.lacks]
 
 
 def _ranking(analysis: Analysis, optimizer: str, able: Sequence[Effect], metric: str) -> str:
@@ -147,10 +147,10 @@ def _apart(study: Study, best: Effect, other: Effect, metric: str) -> str:
     interval, student = bootstrap_interval(differences), student_interval(differences)
     if len(differences) < FEWEST_SEEDS or interval is None or student is None:
         return f"; whether that is more than in the runner-up, {other.format}, cannot be told: too few seeds in common"
-    told = f"{size(interval.mean)}{unit_of(study, metric)[1]} more, 95 % interval {span(interval)}"
+    text = f"{size(interval.mean)}{unit_of(study, metric)[1]} more, 95 % interval {span(interval)}"
     if agreed_sign(len(differences), interval, student) == 1:
-        return f", and more than in the runner-up, {other.format} ({told})"
-    return f"; the data do not separate it from the runner-up, {other.format} ({told}){by_student(interval, student)}"
+        return f", and more than in the runner-up, {other.format} ({text})"
+    return f"; the data do not separate it from the runner-up, {other.format} ({text}){by_student(interval, student)}"
 
 
 def _verdicts(able: Sequence[Effect]) -> str:
@@ -175,10 +175,10 @@ def _beside(analysis: Analysis, shown: Sequence[Effect], metric: str) -> list[st
     of_wide = [arm for name in wide for arm in everything if arm.format == name]
     chosen = [arm for arm in of_wide if arm.variant in variants] or of_wide
     first = {name: next((arm for arm in chosen if arm.format == name), None) for name in wide}
-    told = [f"{name} {_level(arm, metric)}" for name, arm in first.items() if arm is not None]
+    parts = [f"{name} {_level(arm, metric)}" for name, arm in first.items() if arm is not None]
     what, unit = unit_of(analysis.study, metric)
     what = f"{what} (of the mean loss)" if metric == PERPLEXITY else what
-    return [sentence(f"for reference, {what} with {baseline}: {listed(told)}{unit}")] if told else []
+    return [sentence(f"for reference, {what} with {baseline}: {listed(parts)}{unit}")] if parts else []
 
 
 def _level(arm: Arm, metric: str) -> str:
@@ -191,8 +191,8 @@ def _without_comparison(analysis: Analysis, metric: str) -> str:
     """What single arms reached, where there is nothing to compare them with."""
     what, unit = unit_of(analysis.study, metric)
     everything = [arm for arm in analysis.arms if arm.of]
-    told = [f"{arm.label} {_level(arm, metric) if arm.losses else 'diverged'}" for arm in everything]
+    parts = [f"{arm.label} {_level(arm, metric) if arm.losses else 'diverged'}" for arm in everything]
     optimizers = dict.fromkeys(arm.optimizer for arm in everything)
     why = "all cells have the same optimizer" if len(optimizers) < 2 else "no format has ended with two optimizers"
-    reached = [sentence(f"{what}: {few(told, most=12)}{unit}")] if told else []
+    reached = [sentence(f"{what}: {few(parts, most=12)}{unit}")] if parts else []
     return " ".join([sentence(f"nothing is compared: {why}"), *reached])

@@ -106,11 +106,11 @@ class Arm:
 
 def arms_of(study: Study) -> tuple[Arm, ...]:
     """Every combination of format, optimizer and variant of which a cell was planned, in order of appearance."""
-    found: dict[tuple[str, str, str], list[Result]] = {}
+    matches: dict[tuple[str, str, str], list[Result]] = {}
     for result in study.results:
         if result.role == "cell" and UNKNOWN not in (result.format, result.optimizer):
-            found.setdefault((result.format, result.optimizer, result.variant), []).append(result)
-    return tuple(_arm(key, results) for key, results in found.items())
+            matches.setdefault((result.format, result.optimizer, result.variant), []).append(result)
+    return tuple(_arm(key, results) for key, results in matches.items())
 
 
 def _arm(key: tuple[str, str, str], results: Sequence[Result]) -> Arm:
@@ -161,9 +161,9 @@ def _held_out(tried: Sequence[RatePoint], chosen: RatePoint | None) -> dict[int,
     if chosen is None:
         return {}
     seeds = sorted({*chosen.losses, *chosen.diverged_seeds})
-    found = {}
+    result = {}
     for seed in seeds:
         point = _choose(tried, without=seed) if len(seeds) >= FEWEST_SEEDS else chosen
         if point is not None and (seed in point.losses or seed in point.diverged_seeds):
-            found[seed] = HeldOut(point.rate, point.losses.get(seed))
-    return found
+            result[seed] = HeldOut(point.rate, point.losses.get(seed))
+    return result

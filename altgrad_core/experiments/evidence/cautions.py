@@ -21,10 +21,10 @@ BAD = ("crashed", "stopped", "unfinished", "missing")
 def cautions(analysis: Analysis, shown: Sequence[Effect], *, is_refused: bool = False) -> tuple[str, ...]:
     """Sentences on the effects that an answer shows; what an answer that refuses has said itself is left out."""
     study = analysis.study
-    found = [*_on_files(study), *unequal_rates(study, shown)]
-    found += [] if is_refused else _on_seeds(shown)
-    found += [*_on_tuning(shown, is_refused=is_refused), *_on_divergence(analysis, shown), *_on_chance(shown)]
-    found += [
+    result = [*_on_files(study), *unequal_rates(study, shown)]
+    result += [] if is_refused else _on_seeds(shown)
+    result += [*_on_tuning(shown, is_refused=is_refused), *_on_divergence(analysis, shown), *_on_chance(shown)]
+    result += [
         *_on_what_was_learned(analysis),
         *_on_left_out(shown),
         *_on_gaps(study),
@@ -32,7 +32,7 @@ def cautions(analysis: Analysis, shown: Sequence[Effect], *, is_refused: bool = 
         *_on_soundness(study),
         *_on_size(study),
     ]
-    return tuple(sentence(text) for text in found)
+    return tuple(sentence(text) for text in result)
 
 
 def _on_files(study: Study) -> Iterator[str]:
@@ -64,9 +64,9 @@ def _on_tuning(shown: Sequence[Effect], *, is_refused: bool) -> Iterator[str]:
     if not both:
         return
     rates = [len(arm.tried) for arm in both]
-    told = f"{min(rates)}" if min(rates) == max(rates) else f"{min(rates)} to {max(rates)}"
+    text = f"{min(rates)}" if min(rates) == max(rates) else f"{min(rates)} to {max(rates)}"
     if max(rates) > 1:
-        yield f"{told} learning rates tried for each optimizer and format"
+        yield f"{text} learning rates tried for each optimizer and format"
     elif not is_refused:
         yield "no learning rate was tuned"
     if at_ends := [arm for arm in both if arm.is_swept and arm.is_at_an_end and len({p.mean for p in arm.tried}) > 1]:
@@ -82,10 +82,10 @@ def _on_tuning(shown: Sequence[Effect], *, is_refused: bool) -> Iterator[str]:
 
 def _both(shown: Sequence[Effect]) -> list[Arm]:
     """The arms on either side, each once."""
-    found: list[Arm] = []
+    result: list[Arm] = []
     for effect in shown:
-        found += [arm for arm in (effect.against, effect.arm) if arm is not None and arm not in found]
-    return found
+        result += [arm for arm in (effect.against, effect.arm) if arm is not None and arm not in result]
+    return result
 
 
 def _on_divergence(analysis: Analysis, shown: Sequence[Effect]) -> Iterator[str]:
@@ -166,8 +166,8 @@ def _on_variants(analysis: Analysis, shown: Sequence[Effect]) -> Iterator[str]:
     used = dict.fromkeys(effect.variant for effect in shown)
     others = [_variant(study, variant) or "without any of these" for variant in variants if variant not in used]
     if shown and others:
-        told = [_variant(study, variant) or "none" for variant in used]
-        which = f"one variant, {told[0]}" if len(told) == 1 else f"the variants {listed(told)}"
+        parts = [_variant(study, variant) or "none" for variant in used]
+        which = f"one variant, {parts[0]}" if len(parts) == 1 else f"the variants {listed(parts)}"
         yield f"the answer is of {which}; apart from it: {few(others)}"
 
 
@@ -191,8 +191,8 @@ def _on_size(study: Study) -> Iterator[str]:
     steps = {steps for result in known if isinstance(steps := result.manifest["run"].get("steps"), int)}
     data = {str(result.manifest["data"].get("use")) for result in known}
     if sizes and steps:
-        told = f"{_range(sizes)} parameters, {_range(steps)} steps, {listed(sorted(data))}"
-        yield f"the study is {told}; its formats are emulated in float32: what holds here need not hold elsewhere"
+        text = f"{_range(sizes)} parameters, {_range(steps)} steps, {listed(sorted(data))}"
+        yield f"the study is {text}; its formats are emulated in float32: what holds here need not hold elsewhere"
 
 
 def _range(values: set[int]) -> str:

@@ -64,12 +64,12 @@ def same_optimizers_of(study: Study) -> tuple[Sameness, ...]:
     """Optimizers, or options of one, that gave the same runs at the same rate wherever they were paired."""
     names = study.optimizers()
     by_name = {name: _keyed(study, optimizer=name) for name in names}
-    found = [
+    result = [
         _sameness(one, other, by_name[one], by_name[other])
         for index, one in enumerate(names)
         for other in names[index + 1 :]
     ]
-    return tuple(same for same in found if same.pairs and same.identical == same.pairs)
+    return tuple(same for same in result if same.pairs and same.identical == same.pairs)
 
 
 def _keyed(study: Study, *, format: str | None = None, optimizer: str | None = None) -> dict[Key, Result]:
@@ -113,13 +113,13 @@ class Contrast:
 def contrasts_of(study: Study, arms: Sequence[Arm]) -> tuple[Contrast, ...]:
     """Every pair of arms of one format that differ in one option of the optimizer or one key of the variant."""
     placed = [(arm, _parts(arm, study.variants)) for arm in arms]
-    found = []
+    result = []
     for index, (arm, parts) in enumerate(placed):
         for other, others in placed[index + 1 :]:
             if (arm.format, parts.use) == (other.format, others.use):
                 keys = [key for key in {**parts.keys, **others.keys} if parts.keys.get(key) != others.keys.get(key)]
-                found += [_contrast(keys[0], arm, other, parts, others, study.defaults)] if len(keys) == 1 else []
-    return tuple(found)
+                result += [_contrast(keys[0], arm, other, parts, others, study.defaults)] if len(keys) == 1 else []
+    return tuple(result)
 
 
 class _Parts(NamedTuple):
@@ -142,16 +142,16 @@ def _contrast(key: str, arm: Arm, other: Arm, parts: _Parts, others: _Parts, def
 
 def contrast_sentences(contrasts: Sequence[Contrast], unit: str) -> tuple[str, ...]:
     """A sentence for every two values of a key: where the second is better, where worse, where neither can be told."""
-    found: dict[tuple[str, str, str], list[Contrast]] = {}
+    result: dict[tuple[str, str, str], list[Contrast]] = {}
     for contrast in contrasts:
-        found.setdefault((contrast.key, contrast.one, contrast.other), []).append(contrast)
+        result.setdefault((contrast.key, contrast.one, contrast.other), []).append(contrast)
     return tuple(
-        sentence(f"{key}, {other} against {one}: {'; '.join(_told(other, members, unit))}")
-        for (key, one, other), members in found.items()
+        sentence(f"{key}, {other} against {one}: {'; '.join(_clauses(other, members, unit))}")
+        for (key, one, other), members in result.items()
     )
 
 
-def _told(other: str, members: Sequence[Contrast], unit: str) -> Iterator[str]:
+def _clauses(other: str, members: Sequence[Contrast], unit: str) -> Iterator[str]:
     for sign, verb in ((1, f"{other} is better"), (-1, f"{other} is worse")):
         if shown := [f"{_place(c)} ({_by(c, unit)})" for c in members if c.sign == sign]:
             yield f"{verb} {few(shown)}"
@@ -167,7 +167,7 @@ def _place(contrast: Contrast) -> str:
 
 def _by(contrast: Contrast, unit: str) -> str:
     mean = sum(contrast.differences) / len(contrast.differences)
-    told = f"{size(mean)} {unit}"
+    text = f"{size(mean)} {unit}"
     if contrast.interval is not None:
-        told += f", 95 % interval {span(contrast.interval)}"
-    return f"{told}, {count(len(contrast.differences), 'seed')}"
+        text += f", 95 % interval {span(contrast.interval)}"
+    return f"{text}, {count(len(contrast.differences), 'seed')}"

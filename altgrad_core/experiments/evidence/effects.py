@@ -80,13 +80,13 @@ def effects_of(arms: Sequence[Arm], baseline: str | None, metric: str) -> tuple[
         metric: `loss`, in nats per token, or `perplexity`, its exponential.
     """
     against = {(arm.format, arm.variant): arm for arm in arms if arm.optimizer == baseline}
-    found = [
+    result = [
         _effect(arm, other, metric)
         for arm in arms
         if arm.optimizer != baseline and (other := against.get((arm.format, arm.variant))) is not None
     ]
-    corrected = iter(adjusted([effect.p for effect in found if effect.p is not None]))
-    return tuple(effect if effect.p is None else replace(effect, p_adjusted=next(corrected)) for effect in found)
+    corrected = iter(adjusted([effect.p for effect in result if effect.p is not None]))
+    return tuple(effect if effect.p is None else replace(effect, p_adjusted=next(corrected)) for effect in result)
 
 
 def in_metric(loss: float | None, metric: str) -> float | None:
@@ -114,29 +114,29 @@ def _lacks(effect: Effect) -> tuple[str, ...]:
     missing = []
     if len(effect.differences) < FEWEST_SEEDS:
         seeds = len(effect.differences)
-        told = "one seed is not evidence" if seeds == 1 else f"{count(seeds, 'seed')} in common"
+        text = "one seed is not evidence" if seeds == 1 else f"{count(seeds, 'seed')} in common"
         lost = (
             f", as {count(len(effect.diverged_seeds), 'pair')} had a side that diverged"
             if effect.diverged_seeds
             else ""
         )
-        missing.append(f"{told}{lost} ({FEWEST_SEEDS} are needed)")
+        missing.append(f"{text}{lost} ({FEWEST_SEEDS} are needed)")
     short = [arm for arm in (effect.against, effect.arm) if arm is not None and not arm.is_swept]
     if short:
-        told = listed([f"{arm.optimizer} was run at {count(len(arm.tried), 'rate')}" for arm in short])
-        missing.append(f"no learning-rate sweep: {told} ({FEWEST_RATES} are needed)")
+        text = listed([f"{arm.optimizer} was run at {count(len(arm.tried), 'rate')}" for arm in short])
+        missing.append(f"no learning-rate sweep: {text} ({FEWEST_RATES} are needed)")
     return tuple(missing)
 
 
 def _caution(effect: Effect, *both: Arm) -> tuple[str, ...]:
-    found = list(_lacks(effect))
+    result = list(_lacks(effect))
     for arm in both:
         if arm.is_swept and arm.is_at_an_end and arm.rate is not None:
             among = "" if len(arm.window) == len(arm.tried) else " with all seeds"
-            found.append(f"the best rate of {arm.optimizer}, {arm.rate:g}, is the {arm.end} tried{among}")
+            result.append(f"the best rate of {arm.optimizer}, {arm.rate:g}, is the {arm.end} tried{among}")
         if arm.diverged:
-            found.append(f"{arm.optimizer} diverged in {arm.diverged} of {arm.of} at its best rate, {arm.rate:g}")
+            result.append(f"{arm.optimizer} diverged in {arm.diverged} of {arm.of} at its best rate, {arm.rate:g}")
     if effect.diverged_seeds:
         pairs = count(len(effect.diverged_seeds), "pair")
-        found.append(f"{pairs} without a difference, as one side diverged (seeds {listed(effect.diverged_seeds)})")
-    return tuple(found)
+        result.append(f"{pairs} without a difference, as one side diverged (seeds {listed(effect.diverged_seeds)})")
+    return tuple(result)

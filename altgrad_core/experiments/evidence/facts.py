@@ -19,13 +19,13 @@ _FACTS = ("exponent_bits", "mantissa_bits", "bias", "specials", "subnormals", "s
 
 def format_facts_of(study: Study) -> dict[str, dict[str, Any]]:
     """By name, the facts of every format that a cell recorded."""
-    found: dict[str, dict[str, Any]] = {}
+    matches: dict[str, dict[str, Any]] = {}
     for result in study.results:
         formats = result.summary.get("formats")
         for facts in formats if isinstance(formats, list) else []:
             if isinstance(facts, dict) and isinstance(facts.get("name"), str):
-                found.setdefault(facts["name"], facts)
-    return found
+                matches.setdefault(facts["name"], facts)
+    return matches
 
 
 def readings_of(study: Study) -> tuple[Reading, ...]:
@@ -35,8 +35,8 @@ def readings_of(study: Study) -> tuple[Reading, ...]:
     for result in study.results:
         for name, reading in result.run_summary.facts.items():
             facts.setdefault(name, reading)
-    found = [facts[name] for name in facts if name in recorded]
-    return (*found, *(Reading(name) for name in recorded if name not in facts))
+    matches = [facts[name] for name in facts if name in recorded]
+    return (*matches, *(Reading(name) for name in recorded if name not in facts))
 
 
 def references_of(study: Study, recorded: Facts) -> tuple[str, ...]:

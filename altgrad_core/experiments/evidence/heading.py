@@ -26,13 +26,13 @@ def _tries(analysis: Analysis) -> list[str]:
         return [
             "The only cell that ended diverged" if len(ended) == 1 else f"All {len(ended)} cells that ended diverged"
         ]
-    told = analysis.effects
-    asked = [effect for effect in told if effect.format not in analysis.references] or list(told)
-    if not asked:
+    effects = analysis.effects
+    compared = [effect for effect in effects if effect.format not in analysis.references] or list(effects)
+    if not compared:
         return _of_one(analysis)
-    judged = [effect for effect in asked if not effect.lacks]
+    judged = [effect for effect in compared if not effect.lacks]
     if not judged:
-        return _unjudged(asked)
+        return _unjudged(compared)
     return [*_judged(analysis, judged), f"See the table: {count(len(judged), 'comparison')} with intervals"]
 
 
@@ -42,13 +42,13 @@ def _of_one(analysis: Analysis) -> list[str]:
     if len(trained) == 1:
         (arm,) = trained
         loss = sum(arm.losses.values()) / len(arm.losses)
-        told = f"validation loss {loss:.4g} ({count(len(arm.losses), 'seed')})"
-        return [f"{arm.label}: {told}", f"{arm.optimizer} in {arm.format}: {told}", told.capitalize()]
+        text = f"validation loss {loss:.4g} ({count(len(arm.losses), 'seed')})"
+        return [f"{arm.label}: {text}", f"{arm.optimizer} in {arm.format}: {text}", text.capitalize()]
     return [f"{len(trained)} arms, one optimizer: nothing is compared" if trained else "Nothing is compared"]
 
 
-def _unjudged(asked: Sequence[Effect]) -> list[str]:
-    pairs = max(len(effect.differences) for effect in asked)
+def _unjudged(compared: Sequence[Effect]) -> list[str]:
+    pairs = max(len(effect.differences) for effect in compared)
     if pairs == 0:
         return ["No ranking: no pair of runs has ended"]
     if pairs < 3:
@@ -82,10 +82,10 @@ def _judged(analysis: Analysis, judged: Sequence[Effect]) -> list[str]:
 
 
 def _shown(
-    study: Study, found: Sequence[Effect], verbs: tuple[str, str], names: Sequence[str], number: str
+    study: Study, result: Sequence[Effect], verbs: tuple[str, str], names: Sequence[str], number: str
 ) -> list[str]:
     """Which optimizers do what is shown, and in which formats."""
-    who, where = (list(dict.fromkeys(getattr(effect, key) for effect in found)) for key in ("optimizer", "format"))
+    who, where = (list(dict.fromkeys(getattr(effect, key) for effect in result)) for key in ("optimizer", "format"))
     one, several = verbs
     verb = one if len(who) == 1 else several
     return [

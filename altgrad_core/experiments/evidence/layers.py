@@ -55,18 +55,18 @@ def _chosen(study: Study, arm: Arm) -> list[Result]:
 
 
 def _means(arm: Arm, cells: Sequence[Result]) -> list[LayerMean]:
-    found: dict[tuple[str, str], list[tuple[str, str, float]]] = {}
+    result: dict[tuple[str, str], list[tuple[str, str, float]]] = {}
     for cell in cells:
         for reading, layers in cell.run_summary.readings.items():
             for layer, values in layers.items():
                 if layer != "*" and values.mean is not None:
-                    found.setdefault((layer_type(layer), reading), []).append((layer, cell.name, values.mean))
+                    result.setdefault((layer_type(layer), reading), []).append((layer, cell.name, values.mean))
     return [
         LayerMean(
             arm.format, arm.optimizer, arm.variant, type, reading, sum(v for _, _, v in seen) / len(seen),
             len({layer for layer, _, _ in seen}), len({name for _, name, _ in seen}),
         )
-        for (type, reading), seen in found.items()
+        for (type, reading), seen in result.items()
     ]  # fmt: skip
 
 
@@ -80,7 +80,7 @@ def comparable(means: Sequence[LayerMean], baseline: str | None) -> list[LayerMe
     variant = max(formats, key=lambda name: len(formats[name]))
     own = [mean for mean in means if mean.variant == variant]
     having = {name: {mean.format for mean in own if mean.optimizer == name} for name in {m.optimizer for m in own}}
-    common = {name for name, found in having.items() if found == set(formats[variant])}
+    common = {name for name, result in having.items() if result == set(formats[variant])}
     kept = common or {baseline if baseline in having else max(sorted(having), key=lambda name: len(having[name]))}
     return [mean for mean in own if mean.optimizer in kept]
 

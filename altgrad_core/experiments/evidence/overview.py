@@ -12,25 +12,25 @@ from altgrad_core.experiments.study.wording import few, listed, sentence
 Told = Mapping[str, Sequence[Effect]]
 
 
-def leader(asked: Told) -> str | None:
+def leader(compared: Told) -> str | None:
     """The optimizer that is shown to help in the most formats, of equals the one with the largest effect.
 
     None where no such optimizer has a ranking of formats, or was run in one alone.
     """
-    ranked = {name: of_it for name, of_it in asked.items() if len(of_it) == 1 or sum(not e.lacks for e in of_it) > 1}
+    ranked = {name: of_it for name, of_it in compared.items() if len(of_it) == 1 or sum(not e.lacks for e in of_it) > 1}
     helping = {name: [effect for effect in of_it if _is_shown(effect, "helps")] for name, of_it in ranked.items()}
-    told = {name: (len(of_it), max(map(mean_of, of_it))) for name, of_it in helping.items() if of_it}
-    return max(told, key=lambda name: told[name]) if told else None
+    gains = {name: (len(of_it), max(map(mean_of, of_it))) for name, of_it in helping.items() if of_it}
+    return max(gains, key=lambda name: gains[name]) if gains else None
 
 
-def overview(study: Study, asked: Told, metric: str, *, first: str | None) -> str:
+def overview(study: Study, compared: Told, metric: str, *, first: str | None) -> str:
     """All optimizers, or all but the first, by what is shown of them.
 
     Args:
         asked: of each optimizer its effects, one for each format; some can be judged.
         first: the one that was told before.
     """
-    rest = {optimizer: of_it for optimizer, of_it in asked.items() if optimizer != first}
+    rest = {optimizer: of_it for optimizer, of_it in compared.items() if optimizer != first}
     able = {optimizer: [effect for effect in of_it if not effect.lacks] for optimizer, of_it in rest.items()}
     judged = {optimizer: of_it for optimizer, of_it in able.items() if of_it}
     same = [optimizer for optimizer, of_it in judged.items() if not any(any(e.differences) for e in of_it)]
@@ -63,8 +63,8 @@ def _head(study: Study, rest: Told, judged: Told, metric: str, first: str | None
     best = max(everything, key=mean_of)
     formats = listed(list(dict.fromkeys(effect.format for effect in everything)))
     none = f"none of the {len(judged)} optimizers judged is shown to gain over {study.baseline} in {formats}"
-    told = f"{amount(study, best, metric)}{by_student(best.interval, best.student)}"
-    return f"{none}; the most favourable effect is that of {best.optimizer} in {best.format}: {told}"
+    text = f"{amount(study, best, metric)}{by_student(best.interval, best.student)}"
+    return f"{none}; the most favourable effect is that of {best.optimizer} in {best.format}: {text}"
 
 
 def _shown(verb: str, effects: Sequence[Effect]) -> str:

@@ -33,14 +33,14 @@ def unequal_rates(study: Study, shown: Sequence[Effect]) -> list[str]:
     known = [result.manifest for result in study.results if is_manifest(result.manifest)]
     if any(own is not whole for own, whole in zip(subjects(known), known, strict=True)):
         return []
-    found: dict[str, None] = {}
+    result: dict[str, None] = {}
     for effect in shown:
         if effect.arm is None or effect.against is None or not effect.differences:
             continue
         ours, theirs = _plain(study, effect.arm), _plain(study, effect.against)
         if ours and theirs and (ours.option or theirs.option) and ours.rates != theirs.rates:
-            found[_sentence(ours, theirs) if ours.option else _sentence(theirs, ours)] = None
-    return list(found)
+            result[_sentence(ours, theirs) if ours.option else _sentence(theirs, ours)] = None
+    return list(result)
 
 
 def _sentence(one: _Plain, other: _Plain) -> str:
@@ -53,8 +53,8 @@ def _sentence(one: _Plain, other: _Plain) -> str:
 
 def _consequence(one: _Plain, other: _Plain) -> str:
     """A default that the manifest does not write out may be any rate, also the same."""
-    told = "the difference is not of the quantized weights alone"
-    return f"unless the two are one, {told}" if UNSET in one.rates | other.rates else told
+    text = "the difference is not of the quantized weights alone"
+    return f"unless the two are one, {text}" if UNSET in one.rates | other.rates else text
 
 
 def _plain(study: Study, arm: Arm) -> _Plain | None:

@@ -19,13 +19,13 @@ def recipe_sentences(analysis: Analysis) -> tuple[str, ...]:
     for arm in analysis.arms:
         if arm.losses:
             alike.setdefault((arm.optimizer, arm.format.partition(" (")[0], _rest(study, arm)), []).append(arm)
-    found = []
+    result = []
     for (optimizer, _, _), members in alike.items():
         ordered = sorted(members, key=_mean)
         if len(ordered) > 1 and _is_mixed(study, ordered):
-            told = [f"{_recipe(arm)} {_mean(arm):.4g} ({count(len(arm.losses), 'seed')})" for arm in ordered]
-            found.append(sentence(f"with {optimizer}, {study.unit} by recipe: {few(told)}; {_lead(*ordered[:2])}"))
-    return tuple(found)
+            parts = [f"{_recipe(arm)} {_mean(arm):.4g} ({count(len(arm.losses), 'seed')})" for arm in ordered]
+            result.append(sentence(f"with {optimizer}, {study.unit} by recipe: {few(parts)}; {_lead(*ordered[:2])}"))
+    return tuple(result)
 
 
 def _layers_of(study: Study, arm: Arm) -> tuple[str, ...]:
@@ -43,8 +43,8 @@ def _is_mixed(study: Study, members: Sequence[Arm]) -> bool:
 
 def _rest(study: Study, arm: Arm) -> str:
     """What varies besides the layers of rules."""
-    told = words(study.variants.get(arm.variant, arm.variant))
-    return ", ".join(f"{key}={value}" for key, value in told.items() if key.rpartition(".")[2] != "layers")
+    text = words(study.variants.get(arm.variant, arm.variant))
+    return ", ".join(f"{key}={value}" for key, value in text.items() if key.rpartition(".")[2] != "layers")
 
 
 def _mean(arm: Arm) -> float:
@@ -62,6 +62,6 @@ def _lead(best: Arm, second: Arm) -> str:
     interval, student = bootstrap_interval(values), student_interval(values)
     if interval is None:
         return "too few seeds to tell the first from the second"
-    told = f"{size(interval.mean)} apart, 95 % interval {span(interval)}, {count(len(values), 'seed')}"
+    text = f"{size(interval.mean)} apart, 95 % interval {span(interval)}, {count(len(values), 'seed')}"
     is_apart = agreed_sign(len(values), interval, student) == 1
-    return f"the first is {'better than' if is_apart else 'not told from'} the second ({told})"
+    return f"the first is {'better than' if is_apart else 'not told from'} the second ({text})"

@@ -23,22 +23,22 @@ def refusal(every: Sequence[Effect]) -> str:
     return f"{sentence(f'no ranking: {why}')} {sentence(_needed(every))}"
 
 
-def what_was_seen(study: Study, asked: Mapping[str, Sequence[Effect]], metric: str) -> list[str]:
+def what_was_seen(study: Study, compared: Mapping[str, Sequence[Effect]], metric: str) -> list[str]:
     """What each optimizer was seen to do, without a verdict; nothing where no pair ended."""
-    seen = [text for optimizer, of_it in asked.items() if (text := _seen(study, of_it, metric, optimizer))]
+    seen = [text for optimizer, of_it in compared.items() if (text := _seen(study, of_it, metric, optimizer))]
     return [sentence(f"what was seen, which is no evidence: {'; '.join(seen)}")] if seen else []
 
 
-def one_refusal(study: Study, optimizer: str, asked: Sequence[Effect], metric: str) -> str:
+def one_refusal(study: Study, optimizer: str, compared: Sequence[Effect], metric: str) -> str:
     """What is missing for the ranking of one optimizer beside others that are judged, and what was seen."""
     by_lack: dict[str, list[str]] = {}
-    for effect in asked:
+    for effect in compared:
         for lack in effect.lacks:
             by_lack.setdefault(lack, []).append(effect.format)
-    places = {lack: "" if len(formats) == len(asked) else f" in {few(formats)}" for lack, formats in by_lack.items()}
+    places = {lack: "" if len(formats) == len(compared) else f" in {few(formats)}" for lack, formats in by_lack.items()}
     missing = "; ".join(f"{lack}{place}" for lack, place in places.items())
     text = sentence(f"no ranking of formats by what {optimizer} gains over {study.baseline}: {missing}")
-    seen = _seen(study, asked, metric)
+    seen = _seen(study, compared, metric)
     return text + (" " + sentence(f"what was seen, which is no evidence: {seen}") if seen else "")
 
 
@@ -51,10 +51,10 @@ def plain(study: Study, effect: Effect, metric: str) -> str:
     return f"{what} {size(abs(mean))}{unit} {'lower' if mean > 0 else 'higher'}"
 
 
-def _seen(study: Study, asked: Sequence[Effect], metric: str, optimizer: str | None = None) -> str:
-    told = [f"in {effect.format} {plain(study, effect, metric)}" for effect in asked if effect.differences]
+def _seen(study: Study, compared: Sequence[Effect], metric: str, optimizer: str | None = None) -> str:
+    parts = [f"in {effect.format} {plain(study, effect, metric)}" for effect in compared if effect.differences]
     than = "" if optimizer is None else f"with {optimizer} instead of {study.baseline}, "
-    return f"{than}{few(told, most=12)}" if told else ""
+    return f"{than}{few(parts, most=12)}" if parts else ""
 
 
 def _short(every: Sequence[Effect]) -> Iterator[str]:

@@ -67,7 +67,7 @@ def _bootstrap_interval(values: tuple[float, ...]) -> Interval | None:
         return Interval(mean, mean, mean)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)
-        found = stats.bootstrap(
+        result = stats.bootstrap(
             (numpy.asarray(values, dtype=float),),
             numpy.mean,
             method="BCa",
@@ -76,9 +76,9 @@ def _bootstrap_interval(values: tuple[float, ...]) -> Interval | None:
             batch=_rows(len(values)),
             random_state=numpy.random.default_rng(0),
         ).confidence_interval
-    if not (math.isfinite(found.low) and math.isfinite(found.high)):
+    if not (math.isfinite(result.low) and math.isfinite(result.high)):
         return Interval(mean, min(values), max(values))
-    return Interval(mean, float(found.low), float(found.high))
+    return Interval(mean, float(result.low), float(result.high))
 
 
 def student_interval(values: Sequence[float]) -> Interval | None:
@@ -95,8 +95,8 @@ def student_interval(values: Sequence[float]) -> Interval | None:
     mean = math.fsum(values) / len(values)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # values that are nearly the same
-        found = stats.ttest_1samp(values, 0.0).confidence_interval(CONFIDENCE)
-    return Interval(mean, float(found.low), float(found.high))
+        result = stats.ttest_1samp(values, 0.0).confidence_interval(CONFIDENCE)
+    return Interval(mean, float(result.low), float(result.high))
 
 
 def agreed_sign(count: int, interval: Interval | None, student: Interval | None) -> int:
@@ -164,12 +164,12 @@ def smallest_p(pairs: int) -> float:
 
 def adjusted(ps: Sequence[float]) -> list[float]:
     """The p values, each corrected for there being so many (Holm, 1979), in the order given."""
-    found = [0.0] * len(ps)
+    result = [0.0] * len(ps)
     largest = 0.0
     for rank, index in enumerate(sorted(range(len(ps)), key=lambda index: ps[index])):
         largest = max(largest, min(1.0, (len(ps) - rank) * ps[index]))
-        found[index] = largest
-    return found
+        result[index] = largest
+    return result
 
 
 def correlation(x: Sequence[float], y: Sequence[float], *, independent: int | None = None) -> Correlation | None:

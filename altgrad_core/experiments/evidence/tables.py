@@ -48,12 +48,12 @@ def tables(analysis: Analysis) -> tuple[Table, ...]:
 
 def files(analysis: Analysis) -> dict[str, bytes]:
     """By file name, every table as CSV, and as Parquet where pyarrow is installed."""
-    found: dict[str, bytes] = {}
+    result: dict[str, bytes] = {}
     for table in tables(analysis):
-        found[f"{table.name}.csv"] = as_csv(table)
+        result[f"{table.name}.csv"] = as_csv(table)
         if (parquet := as_parquet(table)) is not None:
-            found[f"{table.name}.parquet"] = parquet
-    return found
+            result[f"{table.name}.parquet"] = parquet
+    return result
 
 
 def as_csv(table: Table) -> bytes:
@@ -112,10 +112,10 @@ CELL = (
 
 def _cells(analysis: Analysis) -> Iterator[Row]:
     for r in analysis.study.results:
-        told = (_plain(r.summary.get(key)) for key in ("step", "parameters", "seconds_in_this_process"))
+        parts = (_plain(r.summary.get(key)) for key in ("step", "parameters", "seconds_in_this_process"))
         loss = r.validation_loss
         yield (
-            *_place(r), r.rate, r.seed, r.status, r.role, loss, in_metric(loss, PERPLEXITY), *told,
+            *_place(r), r.rate, r.seed, r.status, r.role, loss, in_metric(loss, PERPLEXITY), *parts,
             r.reason, r.name, r.identity,
         )  # fmt: skip
 
@@ -215,8 +215,8 @@ CONTROL = ("control", "format", "one", "other", "pairs", "mean_gain_of_other", "
 
 
 def _controls(analysis: Analysis) -> Iterator[Row]:
-    for what, found in (("same grid", analysis.same_grids), ("same optimizer", analysis.same_optimizers)):
-        for same in found:
+    for what, result in (("same grid", analysis.same_grids), ("same optimizer", analysis.same_optimizers)):
+        for same in result:
             yield (what, None, same.one, same.other, same.pairs, None, None, None, same.sentence)
     words = {1: "other is better", -1: "other is worse", 0: "no difference shown"}
     for contrast in analysis.contrasts:

@@ -38,11 +38,11 @@ class Threshold:
 
 def thresholds_of(study: Study) -> tuple[Threshold, ...]:
     """One for every arm of which some rate was tried, probes among them, in order of appearance."""
-    found: dict[tuple[str, str, str], list[Result]] = {}
+    matches: dict[tuple[str, str, str], list[Result]] = {}
     for result in study.results:
         if result.rate is not None and result.seed is not None and result.has_ended:
-            found.setdefault((result.format, result.optimizer, result.variant), []).append(result)
-    return tuple(_threshold(key, results) for key, results in found.items())
+            matches.setdefault((result.format, result.optimizer, result.variant), []).append(result)
+    return tuple(_threshold(key, results) for key, results in matches.items())
 
 
 def has_learned(result: Result) -> bool:

@@ -46,16 +46,16 @@ def shares(losses: Mapping[Cell, float], names: Sequence[str]) -> tuple[Share, .
     total = math.fsum((loss - mean) ** 2 for loss in balanced.values())
     if total == 0:
         return None
-    found = []
+    result = []
     for place, name in enumerate(names):
         levels: dict[str, list[float]] = {}
         for cell, loss in balanced.items():
             levels.setdefault(cell[place], []).append(loss)
         if len(levels) > 1:
             squares = math.fsum(len(own) * (math.fsum(own) / len(own) - mean) ** 2 for own in levels.values())
-            found.append(Share(name, len(levels), squares / total))
-    rest = max(0.0, 1.0 - math.fsum(share.share for share in found))
-    return (*found, Share("together, and noise", 0, rest))
+            result.append(Share(name, len(levels), squares / total))
+    rest = max(0.0, 1.0 - math.fsum(share.share for share in result))
+    return (*result, Share("together, and noise", 0, rest))
 
 
 def _balanced(losses: Mapping[Cell, float]) -> dict[Cell, float]:

@@ -85,14 +85,14 @@ def padded(values: Sequence[float], share: float = 0.06) -> Limits:
 
 def _round_between(low: float, high: float) -> list[float]:
     """About five round numbers from `low` to `high`, evenly placed on a logarithmic axis."""
-    found: list[float] = []
+    result: list[float] = []
     exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for digits in ((1, 2, 5), (1, 1.5, 2, 3, 5, 7), tuple(1 + tenth / 10 for tenth in range(90))):
-        found = [d * 10.0**e for e in exponents for d in digits if low <= d * 10.0**e <= high]
-        if len(found) >= 3:
+        result = [d * 10.0**e for e in exponents for d in digits if low <= d * 10.0**e <= high]
+        if len(result) >= 3:
             break
     else:  # so narrow that round numbers are of its width, not of its height
         unit = 10.0 ** math.floor(math.log10((high - low) / 2)) if high > low else low
-        found = [unit * place for place in range(math.ceil(low / unit), math.floor(high / unit) + 1)]
-    step = max(1, math.ceil(len(found) / 5))
-    return [float(f"{value:.6g}") for value in found[::step]]
+        result = [unit * place for place in range(math.ceil(low / unit), math.floor(high / unit) + 1)]
+    step = max(1, math.ceil(len(result) / 5))
+    return [float(f"{value:.6g}") for value in result[::step]]

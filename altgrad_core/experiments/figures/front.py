@@ -53,8 +53,8 @@ def front(dots: Sequence[Dot], *, plain: float, unit: str, colours: dict[str, st
 
 def lowest(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """Of points (bits, loss), those with a smaller loss than all with as few bits or fewer."""
-    found: list[tuple[float, float]] = []
+    result: list[tuple[float, float]] = []
     for bits, loss in sorted(points):
-        if not found or loss < found[-1][1]:
-            found.append((bits, loss))
-    return found
+        if not result or loss < result[-1][1]:
+            result.append((bits, loss))
+    return result

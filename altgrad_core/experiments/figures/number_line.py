@@ -49,30 +49,30 @@ class Occupied:
         return cls(grid.tolist(), counts.tolist(), edges.tolist(), density.tolist())
 
 
-def number_line_painter(found: Occupied, *, title: str) -> Painter:
+def number_line_painter(result: Occupied, *, title: str) -> Painter:
     """Draws rungs as strokes, the weights under them; below, the share of weights on every rung."""
 
     def paint(figure: Figure) -> None:
         strip, weights, codes = figure.subplots(3, 1, height_ratios=(1, 2.6, 2.2))
-        _strokes(strip, found)
+        _strokes(strip, result)
         strip.set_title(shortened(title, 48), loc="left", fontweight="bold")
-        _histogram(weights, found)
+        _histogram(weights, result)
         weights.sharex(strip)
-        _codes(codes, found)
+        _codes(codes, result)
 
     return Painter(paint, 350, 280)
 
 
-def number_line(found: Occupied, *, title: str, name: str, label: str) -> str:
+def number_line(result: Occupied, *, title: str, name: str, label: str) -> str:
     """The SVG of one format, see `number_line_painter`."""
-    painter = number_line_painter(found, title=title)
+    painter = number_line_painter(result, title=title)
     return draw(painter.paint, width=painter.width, height=painter.height, name=name, label=label)
 
 
-def _strokes(axes: Axes, found: Occupied) -> None:
+def _strokes(axes: Axes, result: Occupied) -> None:
     """Those that hold a weight in full, the others faint; only as far as weights reach."""
-    low, high = found.edges[0], found.edges[-1]
-    inside = [(rung, count) for rung, count in zip(found.rungs, found.counts, strict=True) if low <= rung <= high]
+    low, high = result.edges[0], result.edges[-1]
+    inside = [(rung, count) for rung, count in zip(result.rungs, result.counts, strict=True) if low <= rung <= high]
     axes.vlines([rung for rung, count in inside if not count], 0, 1, color=INK, alpha=0.25, linewidth=0.5)
     axes.vlines([rung for rung, count in inside if count], 0, 1, color=COLOURS[1], linewidth=0.6)
     axes.set_xlim(low, high)
@@ -83,20 +83,20 @@ def _strokes(axes: Axes, found: Occupied) -> None:
         spine.set_visible(False)
 
 
-def _histogram(axes: Axes, found: Occupied) -> None:
-    axes.stairs(found.density, found.edges, fill=True, color=COLOURS[0], alpha=0.75)
+def _histogram(axes: Axes, result: Occupied) -> None:
+    axes.stairs(result.density, result.edges, fill=True, color=COLOURS[0], alpha=0.75)
     axes.set_xlabel("weight / scale")
     axes.set_yticks([])
     axes.set_ylabel("weights", rotation=0, ha="right", va="center")
     axes.spines["left"].set_visible(False)
 
 
-def _codes(axes: Axes, found: Occupied) -> None:
+def _codes(axes: Axes, result: Occupied) -> None:
     """The share of weights on each rung, by its index counted from the middle of the grid."""
-    total = sum(found.counts) or 1
-    origin = min(range(len(found.rungs)), key=lambda index: abs(found.rungs[index]))
-    edges = [index - origin - 0.5 for index in range(len(found.rungs) + 1)]
-    axes.stairs([100 * count / total for count in found.counts], edges, fill=True, color=COLOURS[2], alpha=0.85)
+    total = sum(result.counts) or 1
+    origin = min(range(len(result.rungs)), key=lambda index: abs(result.rungs[index]))
+    edges = [index - origin - 0.5 for index in range(len(result.rungs) + 1)]
+    axes.stairs([100 * count / total for count in result.counts], edges, fill=True, color=COLOURS[2], alpha=0.85)
     axes.set_xlim(edges[0], edges[-1])
     axes.set_xlabel("rung, counted from zero")
     axes.set_ylabel("% of\nweights", rotation=0, ha="right", va="center")

@@ -26,9 +26,9 @@ def additions(matrix: Matrix, cells: Sequence[Cell], *, before: Collection[str])
         if cell.name not in before:
             place = ", ".join(str(value) for axis, value in cell.labels.items() if axis not in (key, SEED))
             added.setdefault((place, cell.role), []).append(cell)
-    for (place, role), found in added.items():
-        count = f"{len(found)} more cell{'s' if len(found) > 1 else ''}"
-        yield f"search{f' of {place}' if place else ''}: {count}: {_why(found, search, key, role=role)}"
+    for (place, role), result in added.items():
+        count = f"{len(result)} more cell{'s' if len(result) > 1 else ''}"
+        yield f"search{f' of {place}' if place else ''}: {count}: {_why(result, search, key, role=role)}"
 
 
 def _why(added: Sequence[Cell], search: SearchTable, key: str, *, role: str) -> str:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal
 
 from altgrad_core.contracts.actions import ROLES
+from altgrad_core.manifest.load import ManifestFile
 from altgrad_core.manifest.matrix import Label, Point
 from altgrad_core.manifest.merge import assign, dotted, location_of
-from altgrad_core.manifest.schema import RunTable
 from altgrad_core.registry.registry import Registry
 from altgrad_core.running.assembly.resolve import resolve
 from altgrad_core.running.assembly.resolved import Resolved
@@ -22,6 +23,8 @@ SCHEMA = 1
 LONGEST_NAME = 120
 Setting = tuple[tuple[str, float | int], ...]
 """The searched keys, each with its value."""
+Key = tuple[int, Setting]
+"""The number of a point of the matrix, and the searched keys."""
 
 
 @dataclass(frozen=True)
@@ -33,44 +36,63 @@ class Cell:
         identity: SHA-256 of its resolved manifest and of the facts of its formats, without name, trackers and device.
         labels: for every axis, what its value is called.
         manifest: with every default written out, as plain data.
+        key: which point of the matrix it is, with what a search sets.
+        resolve: looks up what its manifest names.
         role: `cell`, or `probe` where it only helps to find the largest stable rate.
     """
 
     name: str
     identity: str
     labels: Mapping[str, Label]
-    resolved: Resolved
     manifest: Mapping[str, Any]
+    key: Key
+    resolve: Callable[[], Resolved] = field(compare=False, repr=False)
     role: Literal["cell", "probe"] = "cell"
 
-    @property
-    def run_table(self) -> RunTable:
-        """The table `[run]` of its manifest."""
-        return self.resolved.manifest.run
+    @cached_property
+    def resolved(self) -> Resolved:
+        """Its manifest with every name replaced by what it means."""
+        return self.resolve()
 
-    def told(self) -> dict[str, Any]:
+    @property
+    def steps(self) -> int:
+        """Optimizer steps in all."""
+        return int(self.manifest["run"]["steps"])
+
+    @property
+    def device(self) -> str:
+        """The device that its manifest asks for."""
+        return str(self.manifest["run"]["device"])
+
+    def written(self) -> dict[str, Any]:
         """The cell as `cells.json` has it."""
         place = {"name": self.name, "identity": self.identity, "point": dict(self.labels), "role": self.role}
-        return {**place, "manifest": dict(self.manifest)}
+        return {**place, "key": [self.key[0], [list(pair) for pair in self.key[1]]], "manifest": dict(self.manifest)}
 
 
-def with_setting(point: Point, setting: Setting, named: str) -> Point:
+def with_setting(point: Point, setting: Setting, axis: str) -> Point:
     """The point with the searched keys at their values; its label is that of the learning rate, which tells them apart."""
-    data = json.loads(json.dumps(point.source.data))
-    origin = f"{point.source.where(('matrix', 'search'))} (matrix.search)"
-    settings = dict(point.source.settings)
-    for key, value in setting:
-        assign(data, location_of(key), value)
-        settings[location_of(key)] = origin
-    labels = {**point.labels, dotted(location_of(named)): dict(setting)[named]}
-    return Point(labels, replace(point.source, data=data, settings=settings))
+
+    def make() -> ManifestFile:
+        data = json.loads(json.dumps(point.source.data))
+        origin = f"{point.source.where(('matrix', 'search'))} (matrix.search)"
+        for key, value in setting:
+            assign(data, location_of(key), value)
+        settings = {**point.source.settings, **{location_of(key): origin for key, _ in setting}}
+        return replace(point.source, data=data, settings=settings)
+
+    return Point({**point.labels, dotted(location_of(axis)): dict(setting)[axis]}, make)
 
 
-def cell_of(point: Point, registry: Registry) -> Cell:
+def cell_of(point: Point, registry: Registry, key: Key) -> Cell:
     """The cell that a point makes."""
     resolved = resolve(point.source, registry)
-    identity = identity_of(resolved)
-    return Cell(_name(point.labels, identity), identity, point.labels, resolved, resolved_manifest(resolved))
+    return named(point, identity_of(resolved), resolved_manifest(resolved), key, lambda: resolved)
+
+
+def named(point: Point, identity: str, manifest: Mapping[str, Any], key: Key, resolve: Callable[[], Resolved]) -> Cell:
+    """The cell of a point whose manifest is resolved; its name follows from its labels and its identity."""
+    return Cell(_name(point.labels, identity), identity, point.labels, manifest, key, resolve)
 
 
 def identity_of(resolved: Resolved) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from statistics import fmean
 from typing import Any
 
 from altgrad_core.errors import ManifestError
-from altgrad_core.experiments.matrix.cell import Cell, Setting, cell_of, with_setting
+from altgrad_core.experiments.matrix.cell import Cell, Key, Setting, cell_of, named, with_setting
+from altgrad_core.experiments.matrix.origin import origin_of
 from altgrad_core.experiments.matrix.search import (
     MOST_STEPS,
     around_the_best,
@@ -24,28 +25,41 @@ from altgrad_core.experiments.matrix.search import (
 from altgrad_core.manifest.explain import problem_at, validated
 from altgrad_core.manifest.lines import Location
 from altgrad_core.manifest.load import ManifestFile
-from altgrad_core.manifest.matrix import Label, points, too_many
+from altgrad_core.manifest.matrix import Label, Point, points, too_many
 from altgrad_core.manifest.merge import dotted, location_of, value_at
 from altgrad_core.manifest.schema import MatrixTable
 from altgrad_core.manifest.search_schema import SearchTable
 from altgrad_core.registry.registry import Registry
 from altgrad_core.results.ending import Ending
+from altgrad_core.running.assembly.resolve import resolve
+from altgrad_core.running.assembly.resolved import Resolved
 
 SEED = "run.seed"
 
 
 Endings = Mapping[str, Ending]
+Known = Mapping[Key, tuple[str, Mapping[str, Any]]]
+"""Of cells that were resolved before, the identity and the manifest with every default written out."""
+
+
+def name_of(source: ManifestFile) -> str:
+    """The name of a study: that of the manifest, or of its file."""
+    return str(value_at(source.data, ("run", "name")) or source.path.stem)
 
 
 class Matrix:
     """A manifest with `[matrix]`, and every cell that was ever asked for.
 
+    Args:
+        known: cells of this very manifest that were resolved, and found to be distinct, with what is installed now.
+
     Raises:
         ManifestError: it has a mistake, two cells are one run, or there are more than `most`.
     """
 
-    def __init__(self, source: ManifestFile, registry: Registry, *, most: int) -> None:
-        self.source, self._registry, self._made = source, registry, dict[tuple[int, Setting], Cell]()
+    def __init__(self, source: ManifestFile, registry: Registry, *, most: int, known: Known | None = None) -> None:
+        self.source, self._registry, self._made = source, registry, dict[Key, Cell]()
+        self.known = known or {}
         self.table = validated(MatrixTable, source.data["matrix"], source, ("matrix",))
         self._points = points(source, self.table, most=most)
         if (bound := self.bound()) > most:
@@ -55,14 +69,16 @@ class Matrix:
             if any(dotted(location_of(key)) in point.labels for point in self._points):
                 place = ("search", "key") if search is None or search.samples is None else ("search", "ranges", key)
                 raise self._error(place, f'"{key}" is an axis of the matrix too; leave out one of the two')
-        self._refuse_twins()
-        self._refuse_an_unknown_baseline()
+        if not self.known:
+            self._refuse_twins()
+            self._refuse_an_unknown_baseline()
 
     def bound(self) -> int:
         """The most cells there can be, with all that a search may add."""
-        search, groups = self.table.search, len(self.groups)
+        search = self.table.search
         if search is None:
             return len(self._points)
+        groups = len(self.groups)
         rates = search.tried
         kept = rates if search.keep is None else min(search.keep, rates) if search.spacing is None else search.keep
         probes = search.bisections + MOST_STEPS if search.bisections else 0
@@ -73,8 +89,8 @@ class Matrix:
 
     @property
     def name(self) -> str:
-        """The name of the study: that of the manifest, or of its file."""
-        return str(value_at(self.source.data, ("run", "name")) or self.source.path.stem)
+        """See `name_of`."""
+        return name_of(self.source)
 
     @property
     def seeds(self) -> tuple[Any, ...]:
@@ -82,15 +98,20 @@ class Matrix:
         return tuple(dict.fromkeys(value_at(point.source.data, location_of(SEED)) for point in self._points))
 
     @cached_property
+    def origin(self) -> str:
+        """See `origin_of`."""
+        return origin_of(self.source, self._registry)
+
+    @cached_property
     def groups(self) -> tuple[tuple[int, ...], ...]:
         """The points that differ in nothing but the seed."""
-        found: dict[str, list[int]] = {}
+        result: dict[str, list[int]] = {}
         for index, point in enumerate(self._points):
             run = point.source.data.get("run")
             without_seed = {**run, "seed": None} if isinstance(run, dict) else run
             alike = json.dumps({**point.source.data, "run": without_seed}, sort_keys=True)
-            found.setdefault(alike, []).append(index)
-        return tuple(tuple(group) for group in found.values())
+            result.setdefault(alike, []).append(index)
+        return tuple(tuple(group) for group in result.values())
 
     def cells(self, endings: Endings) -> list[Cell]:
         """Every cell known so far, each once: a search adds more as cells end."""
@@ -193,8 +214,15 @@ class Matrix:
             point = self._points[index]
             if setting and self.table.search is not None:
                 point = with_setting(point, setting, self.table.search.key)
-            self._made[index, setting] = cell_of(point, self._registry)
+            key = (index, setting)
+            if key in self.known:
+                self._made[key] = named(point, *self.known[key], key, partial(self._resolved, point))
+            else:
+                self._made[key] = cell_of(point, self._registry, key)
         return self._made[index, setting]
+
+    def _resolved(self, point: Point) -> Resolved:
+        return resolve(point.source, self._registry)
 
     def _refuse_twins(self) -> None:
         seen: dict[str, Cell] = {}

@@ -39,7 +39,7 @@ def endings_in(
     endings = dict(known or {})
     while True:
         unknown = [c for c in matrix.cells(endings) if c.name not in endings and c.name not in apart_from]
-        fresh = {cell.name: found for cell in unknown if (found := ending_of(directory_of(cell, study))) is not None}
+        fresh = {cell.name: result for cell in unknown if (result := ending_of(directory_of(cell, study))) is not None}
         if not fresh:
             return endings
         endings |= fresh
@@ -53,8 +53,8 @@ def under_way_in(study: Path, cells: Iterable[Cell]) -> dict[str, Listed]:
     except OSError:
         return {}
     now = time.time()
-    found = {cell.name: under_way(directory_of(cell, study).path, now=now) for cell in cells if cell.name in begun}
-    return {name: listed for name, listed in found.items() if listed is not None}
+    result = {cell.name: under_way(directory_of(cell, study).path, now=now) for cell in cells if cell.name in begun}
+    return {name: listed for name, listed in result.items() if listed is not None}
 
 
 def directory_of(cell: Cell, study: Path) -> RunDirectory:

@@ -96,10 +96,10 @@ def seconds_of_a_step(times: Sequence[float]) -> float:
 
 def _steps(cell: Cell) -> float:
     """The steps of a cell, with its evaluations as parts of steps."""
-    run, data = cell.run_table, cell.resolved.manifest.data
+    run, data = cell.resolved.manifest.run, cell.resolved.manifest.data
     evaluations = 1 + (run.steps // run.evaluate_every if run.evaluate_every else 0)
     return run.steps + evaluations * run.evaluate_batches * FORWARD / data.accumulate
 
 
 def _keeps(cell: Cell) -> int:
-    return cell.run_table.keep_checkpoints
+    return cell.resolved.manifest.run.keep_checkpoints

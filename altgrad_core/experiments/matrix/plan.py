@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from altgrad_core.contracts.actions import ROLES
@@ -18,7 +19,9 @@ def plan_of(matrix: Matrix, cells: Sequence[Cell]) -> dict[str, Any]:
     """Every cell with its labels, what the optimizers declare and their defaults, and the widths of the formats."""
     from altgrad_core import __version__
 
-    specs = {spec.name: spec for cell in cells for spec in _specs(cell.resolved)}
+    alike = {json.dumps([cell.manifest["optimizer"], cell.manifest["recipe"]]): cell for cell in reversed(cells)}
+    kinds = [cell.resolved for cell in reversed(alike.values())]
+    specs = {spec.name: spec for resolved in kinds for spec in _specs(resolved)}
     defaults = {name: default_options(type(spec)) for name, spec in specs.items()}
     search = matrix.table.search
     searched = [] if search is None else [key for key in search.keys if key != search.key]
@@ -26,6 +29,7 @@ def plan_of(matrix: Matrix, cells: Sequence[Cell]) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "version": __version__,
+        "origin": matrix.origin,
         "name": matrix.name,
         "manifest": str(matrix.source.path.resolve()),
         "baseline": matrix.table.baseline,
@@ -33,9 +37,17 @@ def plan_of(matrix: Matrix, cells: Sequence[Cell]) -> dict[str, Any]:
         "confirms": matrix.table.confirms is not None,
         "optimizers": defaults,
         "declared": Declared.by(map(type, specs.values())).plain(),
-        "formats": {name: bits for cell in cells for name, bits in _widths(cell.resolved)},
-        "cells": [{**cell.told(), "labels": own._asdict()} for cell, own in zip(cells, labels, strict=True)],
+        "formats": {name: bits for resolved in kinds for name, bits in _widths(resolved)},
+        "cells": [{**cell.written(), "labels": own._asdict()} for cell, own in zip(cells, labels, strict=True)],
     }
+
+
+def as_json(plan: Mapping[str, Any]) -> str:
+    """A plan as JSON: a line for each key, and for each cell."""
+    lines = {key: json.dumps(value, sort_keys=True) for key, value in plan.items() if key != "cells"}
+    cells = ",\n".join(json.dumps(cell, sort_keys=True) for cell in plan["cells"])
+    told = [f"{json.dumps(key)}: {line}" for key, line in {**lines, "cells": f"[\n{cells}\n]"}.items()]
+    return "{\n" + ",\n".join(told) + "\n}\n"
 
 
 def _specs(resolved: Resolved) -> Iterator[OptimizerSpec]:

@@ -29,8 +29,8 @@ class Panel:
     @property
     def width(self) -> float:
         """In points, at which its letters have their size."""
-        found = re.search(r'width="([0-9.]+)"', self.svg)
-        return float(found[1]) if found else 350.0
+        result = re.search(r'width="([0-9.]+)"', self.svg)
+        return float(result[1]) if result else 350.0
 
 
 @dataclass(frozen=True)
@@ -112,8 +112,8 @@ class Page:
 
 def file_name(section: str, number: int, label: str) -> str:
     """A name for a figure that is one of its own, safe as a file name and as an id: `losses-03-e4m3`."""
-    told = re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")[:40].strip("-")
-    return f"{section}-{number:02d}-{told}".rstrip("-")
+    text = re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")[:40].strip("-")
+    return f"{section}-{number:02d}-{text}".rstrip("-")
 
 
 def table_of(

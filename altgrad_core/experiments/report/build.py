@@ -35,12 +35,12 @@ SECTIONS = (
 )
 
 
-def build_page(analysis: Analysis, told: Answer) -> Page:
+def build_page(analysis: Analysis, answer_: Answer) -> Page:
     """Every section, whether the records hold something for it or not."""
     view, study = View(analysis), analysis.study
     sections = tuple(section(view) for section in SECTIONS)
     title = f"{study.name}: AltGrad report"
-    return Page(title, heading(analysis), told.cautions, _subject(study), summary_blocks(view), sections)
+    return Page(title, heading(analysis), answer_.cautions, _subject(study), summary_blocks(view), sections)
 
 
 def _subject(study: Study) -> str:

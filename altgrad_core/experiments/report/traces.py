@@ -31,12 +31,12 @@ class Trace:
 
 def traces(records: Iterable[Mapping[str, Any]], readings: Sequence[str]) -> dict[str, Trace]:
     """Those of the readings that the records have, each in one pass over all."""
-    found: dict[str, dict[str, list[Point]]] = {}
+    result: dict[str, dict[str, list[Point]]] = {}
     for record in records:
         if record.get("kind") == "reading" and record.get("reading") in readings:
             for layer, point in _points(record):
-                found.setdefault(record["reading"], {}).setdefault(layer, []).append(point)
-    return {reading: _trace(found[reading]) for reading in readings if found.get(reading)}
+                result.setdefault(record["reading"], {}).setdefault(layer, []).append(point)
+    return {reading: _trace(result[reading]) for reading in readings if result.get(reading)}
 
 
 def _points(record: Mapping[str, Any]) -> list[tuple[str, Point]]:

@@ -45,10 +45,10 @@ class View:
     def places(self) -> tuple[Place, ...]:
         """The formats and variants with a panel of their own: all but the wide ones, or those if there are no others."""
         narrow = [arm for arm in self.arms if not self.is_wide(arm.format)]
-        found: dict[tuple[str, str], list[Arm]] = {}
+        result: dict[tuple[str, str], list[Arm]] = {}
         for arm in narrow or self.arms:
-            found.setdefault((arm.format, arm.variant), []).append(arm)
-        return tuple(Place(*key, self.title(*key), tuple(members)) for key, members in found.items())
+            result.setdefault((arm.format, arm.variant), []).append(arm)
+        return tuple(Place(*key, self.title(*key), tuple(members)) for key, members in result.items())
 
     def title(self, format: str, variant: str) -> str:
         """The format, and its variant where it has several."""
@@ -57,11 +57,11 @@ class View:
 
     def references(self, place: Place) -> list[Arm]:
         """The arms in wide formats to compare a panel with: the baseline's, of the same variant where there is one."""
-        found: dict[str, Arm] = {}
+        result: dict[str, Arm] = {}
         wide = [arm for arm in self.arms if self.is_wide(arm.format) and arm.losses and arm not in place.arms]
         for arm in sorted(wide, key=lambda arm: (arm.optimizer != self.study.baseline, arm.variant != place.variant)):
-            found.setdefault(arm.format, arm)
-        return list(found.values())
+            result.setdefault(arm.format, arm)
+        return list(result.values())
 
     def is_wide(self, format: str) -> bool:
         """Whether a format label names only formats of 16 bits and more, with which 8 bits are compared."""
@@ -83,12 +83,12 @@ class View:
 
     @cached_property
     def _by_arm(self) -> dict[tuple[str, str, str], list[Result]]:
-        """The cells of every arm that are no probes."""
-        found: dict[tuple[str, str, str], list[Result]] = {}
+        """The cells of every arm, without the probes."""
+        matches: dict[tuple[str, str, str], list[Result]] = {}
         for result in self.study.results:
             if result.role == "cell":
-                found.setdefault((result.format, result.optimizer, result.variant), []).append(result)
-        return found
+                matches.setdefault((result.format, result.optimizer, result.variant), []).append(result)
+        return matches
 
     def cell(self, arm: Arm, *, rate: float | None, seed: int) -> Result | None:
         """The cell of an arm with this rate and seed that ended first in the list of cells."""

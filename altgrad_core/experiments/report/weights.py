@@ -68,14 +68,14 @@ def last_weights(directory: Path, recorded: Mapping[str, Mapping[str, Any]] | No
         raise Unseen(f"the checkpoint of step {step} does not verify: {reason}") from None
     try:
         by_format = _grouped(json.loads(files["plan.json"])["operands"], recorded or {})
-        found = [_seen(rungs, step, files["model.safetensors"], layers) for rungs, layers in by_format]
+        result = [_seen(rungs, step, files["model.safetensors"], layers) for rungs, layers in by_format]
     except Unseen:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise Unseen(f"the checkpoint of step {step} cannot be read ({type(error).__name__})") from None
-    if not found:
+    if not result:
         raise Unseen("no weight lies on a grid with few enough rungs to be drawn")
-    return found
+    return result
 
 
 def rungs_of(facts: Mapping[str, Any], recorded: Mapping[str, Mapping[str, Any]]) -> Rungs:

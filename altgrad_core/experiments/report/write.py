@@ -52,8 +52,8 @@ def write_report(directory: Path, out: Path | None = None) -> Written:
     """
     analysis = Analysis(Study.read(directory))
     place = directory if out is None else out
-    told = answer(analysis)
-    page = build_page(analysis, told)
+    answer_ = answer(analysis)
+    page = build_page(analysis, answer_)
     tables = table_files(analysis)
     page = replace(page, files=_listed(tables, page.panels()))
     files = {f"{FIGURES}/{panel.name}.svg": as_bytes(f"{panel.svg}\n") for panel in page.panels()}
@@ -63,7 +63,14 @@ def write_report(directory: Path, out: Path | None = None) -> Written:
     drawn, listed = ([place / name for name in files if name.startswith(f"{kind}/")] for kind in (FIGURES, TABLES))
     table = answer_table(View(analysis))
     return Written(
-        page.heading, table, place / PAGE, place / MARKDOWN, told.sentence, told.cautions, tuple(drawn), tuple(listed)
+        page.heading,
+        table,
+        place / PAGE,
+        place / MARKDOWN,
+        answer_.sentence,
+        answer_.cautions,
+        tuple(drawn),
+        tuple(listed),
     )
 
 

@@ -59,13 +59,13 @@ def labels_of(
     known = subjects([_without(manifest, searched) for manifest in manifests if is_manifest(manifest)])
     flat = [flatten(manifest) for manifest in known]
     columns = zip(_format_labels(known), _optimizer_labels(flat, defaults), flat, _variants(flat), strict=True)
-    found = iter(
+    result = iter(
         [
             Labels(format, optimizer, _number(keys.get("optimizer.lr")), _whole(keys.get("run.seed")), variant)
             for format, optimizer, keys, variant in columns
         ]
     )
-    return [next(found) if is_manifest(manifest) else NOWHERE for manifest in manifests]
+    return [next(result) if is_manifest(manifest) else NOWHERE for manifest in manifests]
 
 
 def _without(manifest: Mapping[str, Any], keys: Sequence[str]) -> Mapping[str, Any]:
@@ -74,9 +74,9 @@ def _without(manifest: Mapping[str, Any], keys: Sequence[str]) -> Mapping[str, A
         return manifest
     less = copy.deepcopy(dict(manifest))
     for *tables, key in (location_of(key) for key in keys):
-        found = value_at(less, tuple(tables))
-        if isinstance(found, dict):
-            found.pop(key, None)
+        result = value_at(less, tuple(tables))
+        if isinstance(result, dict):
+            result.pop(key, None)
     return less
 
 
@@ -197,11 +197,11 @@ def _optimizer_labels(flat: Sequence[Flat], defaults: Defaults) -> list[str]:
     by_use: dict[str, list[Flat]] = {}
     for keys in flat:
         by_use.setdefault(str(keys.get("optimizer.use")), []).append(keys)
-    told = {
+    options = {
         use: [key for key in _varying(cells) if _is_option(key) and not _follows_rate(cells, key)]
         for use, cells in by_use.items()
     }
-    return [_with_options(keys, told[str(keys.get("optimizer.use"))], defaults) for keys in flat]
+    return [_with_options(keys, options[str(keys.get("optimizer.use"))], defaults) for keys in flat]
 
 
 def _is_option(key: str) -> bool:
@@ -216,10 +216,10 @@ def _follows_rate(cells: Sequence[Flat], key: str) -> bool:
     return None not in values and len(pairs) == len(rates) == len(values) > 1
 
 
-def _with_options(keys: Flat, told: Sequence[str], defaults: Defaults) -> str:
+def _with_options(keys: Flat, varying: Sequence[str], defaults: Defaults) -> str:
     """Of the options that vary, those that are not what the optimizer has by default."""
     use = str(keys.get("optimizer.use"))
-    names = {key: key.removeprefix("optimizer.") for key in told}
+    names = {key: key.removeprefix("optimizer.") for key in varying}
     own = defaults.get(use, {})
     options = [
         f"{name}={_shown(keys.get(key))}"

@@ -28,7 +28,7 @@ class Parts:
         Raises:
             ValueError: it is no TOML.
         """
-        found: dict[str, Any] = {}
+        result: dict[str, Any] = {}
         for part in _top_level(text):
             try:
                 table = self._tables[part] if part in self._tables else tomllib.loads(part)
@@ -36,10 +36,10 @@ class Parts:
                 return tomllib.loads(text)
             if len(self._tables) < MOST:
                 self._tables[part] = table
-            if not found.keys().isdisjoint(table):
+            if not result.keys().isdisjoint(table):
                 return tomllib.loads(text)
-            found |= table
-        return found
+            result |= table
+        return result
 
     def json(self, content: bytes) -> Any:
         """As `json.loads`.

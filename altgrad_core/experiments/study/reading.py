@@ -60,44 +60,44 @@ class Reader:
         """The study as it was planned."""
         plan, name = self._plan(), self.directory.resolve().name
         if plan is not None:
-            told = str(plan.get("name") or name)
+            text = str(plan.get("name") or name)
             recorded = _tables(plan.get("optimizers"))
             defaults = installed_defaults() if recorded is None else recorded
             widths = plan.get("formats") if isinstance(plan.get("formats"), dict) else {}
             bits = {format: width for format, width in (widths or {}).items() if isinstance(width, int)}
             margin = plan.get("margin")
             is_margin = isinstance(margin, int | float) and not isinstance(margin, bool) and margin > 0
-            wanted = _text(plan.get("baseline"))
+            baseline = _text(plan.get("baseline"))
             size = float(margin or 0) if is_margin else None
             declared, confirms = Declared.read(plan.get("declared")), plan.get("confirms") is True
-            return Planned(told, wanted, self._cells(plan), defaults, declared, bits, size, confirms)
+            return Planned(text, baseline, self._cells(plan), defaults, declared, bits, size, confirms)
         if _is_run(self.directory):
             return Planned(name, None, [{"name": "."}], {})
         studies = self._studies()
-        if not (found := self._folders()):
+        if not (result := self._folders()):
             below = f"; there is a study in it: altgrad report {self.directory / studies[0]}" if studies else ""
             raise ManifestError(
                 f"{self.directory}: is neither a study nor a run: it has no {CELLS} and no records.jsonl, nor has any "
                 f"folder in it; a study is what altgrad run MANIFEST leaves in its directory{below}"
             )
         if studies:
-            told = f"{len(studies)} studies below it are" if len(studies) > 1 else "a study below it is"
+            text = f"{len(studies)} studies below it are" if len(studies) > 1 else "a study below it is"
             self.problems.append(
-                f"{self.directory}: {told} left out ({few(studies)}); see: altgrad report {self.directory / studies[0]}"
+                f"{self.directory}: {text} left out ({few(studies)}); see: altgrad report {self.directory / studies[0]}"
             )
-        return Planned(name, None, [{"name": name} for name in found], installed_defaults(), Declared.installed())
+        return Planned(name, None, [{"name": name} for name in result], installed_defaults(), Declared.installed())
 
     def registrations(self, plan: Planned) -> tuple[Registration, ...]:
         """What the study declared before it was trained."""
         path, unknown = self.directory / REGISTRATION, "when the hypothesis was declared is not known"
         try:
-            found = read_registrations(self.directory)
+            result = read_registrations(self.directory)
         except (OSError, RunError):
             self.problems.append(f"{path}: cannot be read; {unknown}")
             return ()
-        if plan.confirms and not found:
+        if plan.confirms and not result:
             self.problems.append(f"{path}: is missing; {unknown}")
-        return found
+        return result
 
     def _plan(self) -> dict[str, Any] | None:
         path = self.directory / CELLS
@@ -117,12 +117,12 @@ class Reader:
         cells = listed if isinstance(listed, list) else []
         sound = [cell for cell in cells if isinstance(cell, dict) and _is_name(cell.get("name"))]
         if len(sound) < len(cells) or not isinstance(listed, list):
-            self.problems.append(f"{self.directory / CELLS}: has entries that are no cells; they are left out")
+            self.problems.append(f"{self.directory / CELLS}: has entries that are not cells; they are left out")
         names = {cell["name"] for cell in sound}
         if strangers := [name for name in self._folders() if name not in names]:
             verb = "is" if len(strangers) == 1 else "are"
-            told = f"{count(len(strangers), 'more folder')} with runs that {verb} not in {CELLS} and {verb} left out"
-            self.problems.append(f"{self.directory}: has {told}: {few(strangers)}")
+            text = f"{count(len(strangers), 'more folder')} with runs that {verb} not in {CELLS} and {verb} left out"
+            self.problems.append(f"{self.directory}: has {text}: {few(strangers)}")
         return sound
 
     def _folders(self) -> list[str]:

@@ -55,10 +55,10 @@ def read_registrations(study: Path) -> tuple[Registration, ...]:
     if not path.exists():
         return ()
     tables = read_json(path).get("registrations")
-    found = [Registration.of(table) for table in tables] if isinstance(tables, list) else [None]
-    if not all(found):
+    result = [Registration.of(table) for table in tables] if isinstance(tables, list) else [None]
+    if not all(result):
         raise RunError(f"{path}: is damaged: expected a list of registrations; put the file back")
-    return tuple(registration for registration in found if registration is not None)
+    return tuple(registration for registration in result if registration is not None)
 
 
 def write_registrations(study: Path, registrations: Sequence[Registration]) -> None:

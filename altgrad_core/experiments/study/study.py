@@ -61,16 +61,16 @@ class Study:
     @property
     def initial_loss(self) -> float | None:
         """The loss of a model that has learned nothing; None where cells differ in it, or it is not recorded."""
-        found = {float(loss) for task in self._tasks if isinstance(loss := task.get("initial_loss"), int | float)}
-        return found.pop() if len(found) == 1 else None
+        result = {float(loss) for task in self._tasks if isinstance(loss := task.get("initial_loss"), int | float)}
+        return result.pop() if len(result) == 1 else None
 
     @property
     def reference_losses(self) -> dict[str, float]:
         """By name, the losses of simple predictors on the validation split, the highest first; none where cells differ."""
-        found = [dict(_losses(data)) for r in self.results if isinstance(data := r.summary.get("data"), Mapping)]
-        if not found or any(losses != found[0] for losses in found):
+        result = [dict(_losses(data)) for r in self.results if isinstance(data := r.summary.get("data"), Mapping)]
+        if not result or any(losses != result[0] for losses in result):
             return {}
-        return dict(sorted(found[0].items(), key=lambda item: -item[1]))
+        return dict(sorted(result[0].items(), key=lambda item: -item[1]))
 
     @property
     def _tasks(self) -> list[Mapping[str, Any]]:
@@ -127,14 +127,14 @@ def _with(result: Result, labels: Labels) -> Result:
     return labelled
 
 
-def _baseline(wanted: str | None, results: Sequence[Result], problems: list[str]) -> str | None:
+def _baseline(name: str | None, results: Sequence[Result], problems: list[str]) -> str | None:
     """The label that was asked for, or the first label of that optimizer, or that of the first cell."""
     labels = list(dict.fromkeys(result.optimizer for result in results if result.rate is not None))
-    if wanted is not None:
+    if name is not None:
         for label in labels:
-            if wanted in (label, label.split(" (")[0]):
+            if name in (label, label.split(" (")[0]):
                 return label
-        problems.append(f'the baseline "{wanted}" is none of the optimizers: {few(labels) or "there is none"}')
+        problems.append(f'the baseline "{name}" is none of the optimizers: {few(labels) or "there is none"}')
     return labels[0] if labels else None
 
 

@@ -17,7 +17,7 @@ def named(places: Places, points: Sequence[Mapping[str, object]]) -> dict[str, s
     for (_, varying), point in zip(places, points, strict=True):
         if isinstance(name := point.get(AXIS), str) and name:
             names.setdefault(varying, set()).add(name)
-    of_one = {varying: next(iter(found)) for varying, found in names.items() if len(found) == 1}
+    of_one = {varying: next(iter(result)) for varying, result in names.items() if len(result) == 1}
     renamed = {varying: _label(name, varying, of_one) for varying, name in of_one.items() if varying}
     taken = {(format, renamed.get(varying, varying)) for format, varying in set(places)}
     return renamed if len(taken) == len(set(places)) else {}
@@ -26,7 +26,9 @@ def named(places: Places, points: Sequence[Mapping[str, object]]) -> dict[str, s
 def _label(name: str, varying: str, of_one: Mapping[str, str]) -> str:
     alike = [words(other) for other, its_name in of_one.items() if its_name == name]
     own = words(varying)
-    kept = [f"{key}={value}" for key, value in own.items() if len({found[key] for found in alike if key in found}) > 1]
+    kept = [
+        f"{key}={value}" for key, value in own.items() if len({result[key] for result in alike if key in result}) > 1
+    ]
     return ", ".join([name, *kept])
 
 

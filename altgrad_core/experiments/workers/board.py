@@ -19,7 +19,7 @@ class Running:
     """A cell under way in this command.
 
     Attributes:
-        doing: what it does that is no step.
+        doing: what it does besides steps.
     """
 
     cell: Cell
@@ -31,7 +31,7 @@ class Running:
     @property
     def steps(self) -> int:
         """Optimizer steps in all."""
-        return self.cell.run_table.steps
+        return self.cell.steps
 
 
 @dataclass

@@ -137,13 +137,13 @@ def _message(line: str) -> dict[str, Any]:
 
 def _environment(number: int, jobs: int) -> dict[str, str]:
     """The environment of a worker: its share of the threads, and one of the GPUs, if there are several."""
-    given = dict(os.environ)
+    environment = dict(os.environ)
     if jobs > 1:
-        given.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
+        environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
     visible = _gpus()
     if len(visible) > 1:
-        given["CUDA_VISIBLE_DEVICES"] = visible[number % len(visible)]
-    return given
+        environment["CUDA_VISIBLE_DEVICES"] = visible[number % len(visible)]
+    return environment
 
 
 def _gpus() -> list[str]:

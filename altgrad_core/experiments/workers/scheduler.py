@@ -18,12 +18,12 @@ from altgrad_core.experiments.matrix.additions import additions
 from altgrad_core.experiments.matrix.cell import Cell
 from altgrad_core.experiments.matrix.cells import Matrix
 from altgrad_core.experiments.matrix.endings import directory_of, ending_of, endings_in, under_way_in
-from altgrad_core.experiments.matrix.plan import plan_of
+from altgrad_core.experiments.matrix.plan import as_json, plan_of
 from altgrad_core.experiments.matrix.registration import register
 from altgrad_core.experiments.study.wording import few
 from altgrad_core.experiments.workers.board import Board, line_of
 from altgrad_core.records.directory import CELLS, RunDirectory, mark_latest
-from altgrad_core.records.files import read_json, write_json, write_whole
+from altgrad_core.records.files import read_json, write_whole
 from altgrad_core.records.record import number
 from altgrad_core.results.catalogue import progress
 from altgrad_core.results.ending import Ending
@@ -45,11 +45,13 @@ class StudyOutcome:
     """How a command left a study.
 
     Attributes:
+        names: of all cells that are known.
         failed: by name, why a cell crashed, twice.
         signal: what interrupted the command, if anything did.
     """
 
     board: Board
+    names: tuple[str, ...]
     failed: dict[str, str]
     signal: int | None
 
@@ -80,7 +82,7 @@ def train_cells(matrix: Matrix, study: Path, *, executor: Executor, overwrite: b
     with Signals(lambda notice: None) as signals:  # the work shows it, on the display
         work = _Work(matrix, study, signals, executor=executor, overwrite=overwrite, show=show)
         work.see_through()
-    return StudyOutcome(work.board, work.board.failed, signals.received)
+    return StudyOutcome(work.board, tuple(work.planned or ()), work.board.failed, signals.received)
 
 
 def _refuse_another(matrix: Matrix, study: Path) -> None:
@@ -108,9 +110,8 @@ class _Work:
         self._submitted = 0
         self._attempts, self._later = Counter[str](), dict[str, float]()
         self._endings: dict[str, Ending] = {}
-        self._written: list[str] | None = None
-        self._warned: set[str] = set()
-        self._afresh: set[str] = set()
+        self.planned: list[str] | None = None
+        self._warned, self._afresh = set[str](), set[str]()
         self._next_look, self._seen = 0.0, dict[str, float]()
         self._next_known, self._waiting = 0.0, list[Cell]()
         self.board = Board(most=matrix.bound())
@@ -124,17 +125,17 @@ class _Work:
 
     def see_through(self) -> None:
         """Hand out cells and hear of them, until all have ended or a signal has come."""
-        told: float | None = None
+        last_shown: float | None = None
         while self.board.running or (self._waiting and self._signals.received is None):
             if self._signals.received is None:
                 self._hand_out()
-            elif told is None:
-                told = time.monotonic()
+            elif last_shown is None:
+                last_shown = time.monotonic()
                 self._show(self.board, self._signals.notice)
                 for job in self._jobs.values():
                     job.cancel(self._signals.received)
-            elif time.monotonic() - told > self._executor.patience:
-                told = math.inf
+            elif time.monotonic() - last_shown > self._executor.patience:
+                last_shown = math.inf
                 self._kill_what_is_left()
             self._look_elsewhere()
             try:
@@ -146,13 +147,13 @@ class _Work:
         """Look now and then at the cells that others train: those whose files have changed since they were first looked at."""
         if (now := time.monotonic()) < self._next_look:
             return
-        self._next_look, found = now + LOOK, under_way_in(self._study, self._waiting)
-        self._seen = {name: self._seen.get(name, listed.changed) for name, listed in found.items()}
-        moving = {name: listed for name, listed in found.items() if listed.changed > self._seen[name]}
+        self._next_look, result = now + LOOK, under_way_in(self._study, self._waiting)
+        self._seen = {name: self._seen.get(name, listed.changed) for name, listed in result.items()}
+        moving = {name: listed for name, listed in result.items() if listed.changed > self._seen[name]}
         is_news, self.board.elsewhere = bool(moving) and not self.board.elsewhere, moving
         if is_news:
-            told = few([f"{name} ({progress(listed)})" for name, listed in moving.items()])
-            self._show(self.board, f"other commands are training {told}")
+            text = few([f"{name} ({progress(listed)})" for name, listed in moving.items()])
+            self._show(self.board, f"other commands are training {text}")
 
     def _kill_what_is_left(self) -> None:
         """End the processes that did not end when they were told to."""
@@ -171,24 +172,25 @@ class _Work:
             unseen |= {cell.name for cell in self._waiting}
         else:
             self._next_known = now + UNSEEN
-        found = endings_in(self._matrix, self._study, known={**crashed, **self._endings}, apart_from=unseen)
-        self._endings = {name: ending for name, ending in found.items() if name not in crashed}
-        cells = self._matrix.cells(found)
-        if self._written is None:
+        result = endings_in(self._matrix, self._study, known={**crashed, **self._endings}, apart_from=unseen)
+        self._endings = {name: ending for name, ending in result.items() if name not in crashed}
+        cells = self._matrix.cells(result)
+        if self.planned is None:
             register(self._matrix, self._study, ended=len(self._endings))
-        if (names := [cell.name for cell in cells]) != self._written:
-            write_json(self._study / CELLS, plan_of(self._matrix, cells))
-            if self._written is not None and not self._signals.received:
-                for line in additions(self._matrix, cells, before=self._written):
+        if (names := [cell.name for cell in cells]) != self.planned:
+            if self.planned is not None or [cell.key for cell in cells] != list(self._matrix.known):
+                write_whole(self._study / CELLS, as_json(plan_of(self._matrix, cells)).encode())
+            if self.planned is not None and not self._signals.received:
+                for line in additions(self._matrix, cells, before=self.planned):
                     self._show(self.board, line)
-            self._written = names
+            self.planned = names
         taken = (
             {running.cell.name for running in self.board.running.values()}
             | self._endings.keys()
             | self.board.failed.keys()
         )
         waiting = [cell for cell in cells if cell.name not in taken]
-        self.board.cells, self.board.left = len(cells), sum(cell.run_table.steps for cell in waiting)
+        self.board.cells, self.board.left = len(cells), sum(cell.steps for cell in waiting)
         self.board.count(self._endings)
         return waiting
 
@@ -202,13 +204,13 @@ class _Work:
             if cell.name not in self._afresh and ending_of(directory_of(cell, self._study)) is not None:
                 self._waiting = self._known()  # another command has trained it since the last look
                 continue
-            self.board.left -= cell.run_table.steps
+            self.board.left -= cell.steps
             self._submitted += 1
             self.board.began(self._submitted, cell)
-            tell = partial(self._told, self._submitted)
+            tell = partial(self._received, self._submitted)
             self._jobs[self._submitted] = self._executor.submit(self._task(cell), tell)
 
-    def _told(self, job: int, message: Mapping[str, Any] | None) -> None:
+    def _received(self, job: int, message: Mapping[str, Any] | None) -> None:
         """Take what a job says, in any thread."""
         self._messages.put((job, message))
 

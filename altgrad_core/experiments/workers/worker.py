@@ -40,7 +40,7 @@ PACE = 0.2  # seconds between two reports of progress
 
 
 def main() -> None:
-    """Train every cell that is asked for, until the pipe closes."""
+    """Train every requested cell, until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # between runs there is nothing to save
     if hasattr(signal, "pthread_sigmask"):  # a thread that started this process may have blocked them
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
@@ -119,18 +119,18 @@ def _train(task: CellTask, registry: Registry, tell: Tell) -> Outcome:
 
 def _paced(tell: Tell) -> Callable[[Record], None]:
     """Of the records of a run, what its parent wants to know, and not too often."""
-    told = 0.0
+    last_report = 0.0
 
     def show(record: Record) -> None:
-        nonlocal told
+        nonlocal last_report
         if record["kind"] == "warning":
             tell({"reply": "warning", "message": record["message"]})
         elif record["kind"] == "tracker":
             tell({"reply": "note", "message": f"{record['tracker']}: {record['message']}"})
         elif record["kind"] == DOING:
             tell({"reply": "doing", "what": record["what"]})
-        elif record["kind"] in ("step", "resumed") and time.perf_counter() - told >= PACE:
-            told = time.perf_counter()
+        elif record["kind"] in ("step", "resumed") and time.perf_counter() - last_report >= PACE:
+            last_report = time.perf_counter()
             tell({"reply": "step", "step": record["step"], "loss": record.get("loss")})
 
     return show

@@ -1,4 +1,4 @@
-"""Backends compute operations. `choose` takes the first of `ORDER` that supports exactly what is asked for."""
+"""Backends compute operations. `choose` takes the first of `ORDER` that supports exactly the case at hand."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def choose_move(operation: Operation, weight: Tensor, path: Path | None = None) 
     """The backend that moves a weight, along a path where the operation has one.
 
     Raises:
-        FormatError: a weight of a type that is no float.
+        FormatError: a weight of a type other than float.
     """
     check_values(operation, weight)
     grids = () if path is None else (path.line, path.format)
@@ -64,6 +64,6 @@ def load(name: str) -> ModuleType | None:
     try:
         return import_module(name if "." in name else f"{__name__}.{name}")
     except Exception as error:  # a broken compiler of any kind leaves the reference, which is always right
-        said = f"{name.capitalize()} cannot run here ({error}); quantizing by the slow reference path"
-        warnings.warn(said, stacklevel=2)
+        message = f"{name.capitalize()} cannot run here ({error}); quantizing by the slow reference path"
+        warnings.warn(message, stacklevel=2)
         return None

@@ -1,4 +1,4 @@
-"""What a backend is asked whether it supports."""
+"""A case that a backend may support."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def quantize(
     """As `reference.quantize`. Nothing waits for the device: no scale, count or key passes through the host."""
     if x.numel() == 0:
         return reference.quantize(x, how, scale=scale, key=key, out=out)
-    x, given = x.detach(), scale
+    x, given_scale = x.detach(), scale
     if scale is None and how.scale_rule.kind == "none":
         scale = torch.ones((), dtype=torch.float32, device=x.device)
     elif scale is None:
@@ -91,7 +91,7 @@ def quantize(
     flat, factor = _side_by_side(x, _on_device(scale, x), how.tiling)
     # The division is made here, where it is that of IEEE 754: Triton's own "/" is only near it. Times the inverse of a
     # power of two is the same number, and as a product is exact or compared as bits, contracting it changes nothing.
-    scaled = None if _is_power_of_two(scale, how, is_given=given is not None) else flat.float() / factor
+    scaled = None if _is_power_of_two(scale, how, is_given=given_scale is not None) else flat.float() / factor
     stream = torch.full((), key, dtype=torch.int64, device=x.device) if key is not None else None
     run = _compiled(_traits(how), x.dtype, flat.ndim, factor.ndim, scaled is None) if compiles(x) else one_pass
     done = run(flat, factor, scaled, stream, _traits(how))
@@ -214,7 +214,7 @@ def _compiled(traits: Traits, *signature: object) -> Callable[..., Pass]:
     """`one_pass` for these traits through torch.compile, for arguments of one signature: their types and dimensions.
 
     Dynamo counts what it compiled by code object, however often that is wrapped, and gives up after a few: so each of
-    these gets a code object of its own. Sizes and keys compile nothing anew.
+    these gets a code object of its own. Sizes and keys compile nothing again.
     """
 
     def quantize_pass(x: Tensor, factor: Tensor, scaled: Tensor | None, key: Tensor | None, _: Traits) -> Pass:
@@ -257,7 +257,7 @@ def _on_device(scale: Tensor, x: Tensor) -> Tensor:
 def _side_by_side(x: Tensor, scale: Tensor, tiling: Tiling) -> tuple[Tensor, Tensor]:
     """`x` flat and its one scale; or as lines, and a scale for each or one for each element.
 
-    `.data` is no view to autograd: for a view Dynamo compiles anew whenever the shape of what it is a view of changes.
+    `.data` is not a view to autograd: for a view Dynamo compiles again whenever the shape of what it is a view of changes.
     """
     if scale.ndim == 0:
         return x.reshape(-1).data, scale.data

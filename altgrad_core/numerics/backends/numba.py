@@ -53,24 +53,24 @@ def supports(case: Case) -> bool:
 @with_subnormals
 def amax(x: Tensor, tiling: Tiling) -> Tensor:
     """See `ops.amax`."""
-    wanted = tiling.shape(tuple(x.shape))
-    if wanted == ():
+    shape = tiling.shape(tuple(x.shape))
+    if shape == ():
         return tensor_amax(x)
-    found, block = np.zeros(math.prod(wanted), np.int32), tiling.block(x.shape[-1])
+    result, block = np.zeros(math.prod(shape), np.int32), tiling.block(x.shape[-1])
     if x.numel():
-        scales.block_amax_bits(bits_of(x), np.array([block, x.shape[-1], 0]), found)
-    return torch.from_numpy(found).view(torch.float32).view(wanted)
+        scales.block_amax_bits(bits_of(x), np.array([block, x.shape[-1], 0]), result)
+    return torch.from_numpy(result).view(torch.float32).view(shape)
 
 
 @with_subnormals
 def scale(amax: Tensor, how: Quantizer) -> Tensor:
     """See `ops.scale_of`."""
-    found = amax.detach().clone(memory_format=torch.contiguous_format)
+    result = amax.detach().clone(memory_format=torch.contiguous_format)
     if how.scale_rule.kind == "none":
-        return found.fill_(1.0)
-    if found.numel():
-        scales.to_scales(found.view(-1).numpy(), rule_for(found, how, is_given=False))
-    return found
+        return result.fill_(1.0)
+    if result.numel():
+        scales.to_scales(result.view(-1).numpy(), rule_for(result, how, is_given=False))
+    return result
 
 
 @with_subnormals
@@ -81,22 +81,22 @@ def quantize(
     block = how.tiling.block(x.shape[-1]) if x.ndim else None
     if _leaves_specials(how) or (scale is not None and how.nonfinite == "block" and bool(scale.isnan().any())):
         return reference.quantize(x, how, scale=scale, key=key, out=out)
-    given = scale
+    given_scale = scale
     if scale is None:
         scale = _whole_scale(x, how) if block is None else torch.ones(how.tiling.shape(tuple(x.shape)), **PLAIN)
     values = torch.empty(x.shape, dtype=x.dtype, device="cpu") if out is None else out
     direct = x.dtype == torch.float32 or (x.dtype == torch.bfloat16 and arithmetic_facts(how.target) is not None)
     target = values if direct else torch.empty(x.shape, **PLAIN)
     source = x if direct else x.float()
-    is_given = block is None or given is not None
+    is_given = block is None or given_scale is not None
     scheme = scheme_for(source, how, scale, block, is_given=is_given)
     counts = run(bits_of(source), bits_of(target, copy=False), how, scheme, key)
     if _must_look_again(how, counts):
-        return reference.quantize(x, how, scale=given, key=key, out=out)
+        return reference.quantize(x, how, scale=given_scale, key=key, out=out)
     if not direct:
         values.copy_(target)
-    found = torch.from_numpy(np.array(counts[0], np.int32).view(np.float32))
-    return Quantized(values, scale, Tally(x.numel(), found, *counts[1:]))
+    result = torch.from_numpy(np.array(counts[0], np.int32).view(np.float32))
+    return Quantized(values, scale, Tally(x.numel(), result, *counts[1:]))
 
 
 @with_subnormals

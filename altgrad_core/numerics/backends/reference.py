@@ -1,4 +1,4 @@
-"""Every operation as its definition has it, on any device: the judge of every other backend. It asks none of them."""
+"""Every operation as its definition has it, on any device: the judge of every other backend. It calls none of them."""
 
 from __future__ import annotations
 

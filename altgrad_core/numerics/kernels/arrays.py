@@ -69,11 +69,11 @@ def steps_facts(format: Format) -> Array:
 
 def places(format: Format, rounding: str, payload: str) -> Array:
     """See `Steps.with_payload`."""
-    found = table.steps_of(format, rounding)
-    assert found is not None, "ask `supports` first"
+    result = table.steps_of(format, rounding)
+    assert result is not None, "ask `supports` first"
     values = rung_values(format)
     payloads = {"codes": np.array(format.grid.codes), "rungs": np.arange(len(values)), "values": values.view(np.int32)}
-    return found.with_payload(payloads[payload])
+    return result.with_payload(payloads[payload])
 
 
 def rung_values(format: Format) -> Array:

@@ -10,7 +10,7 @@ from altgrad_core.numerics.random import GROUP
 
 @compiled
 def adam_moments(gradient, is_whole, m, v, beta1, beta2, rest1, rest2):
-    """The moments after a gradient, or as they were where it is no finite number."""
+    """The moments after a gradient, or as they were where it is not finite."""
     first = F(F(m * beta1) + F(gradient * rest1))
     second = F(F(v * beta2) + F(F(gradient * gradient) * rest2))
     return first if is_whole else m, second if is_whole else v
@@ -24,7 +24,7 @@ def adam_move(m, v, factor, eps):
 
 @compiled
 def velocity_after(gradient, is_whole, velocity, rate):
-    """rate * velocity + gradient, or the velocity as it was where the gradient is no finite number."""
+    """rate * velocity + gradient, or the velocity as it was where the gradient is not finite."""
     after = F(F(velocity * rate) + gradient)
     return after if is_whole else velocity
 
@@ -38,7 +38,7 @@ def bounded(move, bound):
 
 @compiled
 def count_gradients(g, counts):
-    """Add how many gradients are no finite numbers to `counts[1]`, and to `counts[2]` how many others are not zero."""
+    """Add how many gradients are not finite to `counts[1]`, and to `counts[2]` how many others are not zero."""
     broken, updates = ZERO, ZERO
     for i in range(g.size):
         size = I(as_bits(g[i]) & MAGNITUDE)

@@ -8,7 +8,7 @@ from typing import Any
 
 
 @cache
-def _said(place: str, reason: str) -> None:
+def _warn_once(place: str, reason: str) -> None:
     """Warn once in a process: others reset what the filters of Python remember."""
     warnings.warn(
         f"compiled kernels are not kept in {place}: {reason}; they are compiled again in each process. Free some space, or set "
@@ -26,7 +26,7 @@ def kept_where_possible(kernel: Any) -> Any:
         try:
             save(signature, compiled)
         except OSError as error:
-            _said(str(store.cache_path), error.strerror or str(error))
+            _warn_once(str(store.cache_path), error.strerror or str(error))
 
     store.save_overload = save_or_warn
     return kernel

@@ -43,7 +43,7 @@ def walk(
     first = _floats(sources[0])
     is_adam, second, steps = len(sources) == 2, first if len(sources) == 1 else _floats(sources[1]), _steps(trail)
     known, each = _known(path.line, path.format), each_scale(path.scale, weight)
-    is_apiece, given = each.size != 1, np.array((*numbers, 0.0, 0.0, 0.0, 0.0, 0.0)[:8], np.float32)
+    is_apiece, constants = each.size != 1, np.array((*numbers, 0.0, 0.0, 0.0, 0.0, 0.0)[:8], np.float32)
     one = 0.0 if is_apiece else float(each[0])
     is_power = known.is_own and _is_power(one) and one * known.quantum >= LEAST_QUANTUM
     has_rate = not is_adam and len(numbers) > 3
@@ -54,7 +54,7 @@ def walk(
         part = slice(start, stop)
         mine = each[part] if is_apiece else each
         arguments = (w[part], g[part], first[part], second[part], steps[part], mine)
-        kernel(*arguments, known.facts, known.own_facts, known.quantum, given, counts)
+        kernel(*arguments, known.facts, known.own_facts, known.quantum, constants, counts)
 
     return in_chunks(chunk, w.size, walk_kernels.BLOCK)
 
@@ -73,7 +73,7 @@ def stochastic_walk(
     w, g = _floats(weight.detach()).view(np.int32), _floats(gradient)
     d, steps, each = _floats(direction), _steps(trail), each_scale(path.scale, weight)
     known = _known(path.format, path.format)
-    is_apiece, given = each.size != 1, np.array((*numbers, 0.0)[:4], np.float32)
+    is_apiece, constants = each.size != 1, np.array((*numbers, 0.0)[:4], np.float32)
     is_power = not is_apiece and _is_power(float(each[0]))
     kernel = stochastic_kernels.stochastic_walks(
         len(numbers) > 3, known.is_uniform, trail is not None, is_apiece, is_power
@@ -83,7 +83,7 @@ def stochastic_walk(
         part = slice(start, stop)
         mine = each[part] if is_apiece else each
         stream = np.array([key, start])
-        kernel(w[part], g[part], d[part], steps[part], mine, known.facts, known.quantum, given, stream, counts)
+        kernel(w[part], g[part], d[part], steps[part], mine, known.facts, known.quantum, constants, stream, counts)
 
     return in_chunks(chunk, w.size, walk_kernels.BLOCK)
 

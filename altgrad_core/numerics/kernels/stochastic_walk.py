@@ -44,7 +44,7 @@ def stochastic_walks(MOMENTUM, UNIFORM, COUNTED, APIECE, POWER):
 
         Args:
             w: int32 bits of float32, shape (n,); what lies between two rungs counts as the nearest.
-            g: float32 gradients. Where one is no finite number, nothing changes.
+            g: float32 gradients. Where one is not finite, nothing changes.
             direction: float32: `numbers[0]` times it is a walk in rungs, at most `numbers[1]` in either direction.
                 MOMENTUM: the velocity, updated.
             trail: COUNTED: int32, by how many rungs each weight has gone in all.

@@ -61,8 +61,8 @@ def steps_of(format: Format, rounding: str) -> Steps | None:
     if len(grid) > MOST_RUNGS or rounding not in ROUNDINGS:
         return None
     steps = np.array(steps_up(grid, FLOOR if rounding == "stochastic" else rounding), dtype=np.int64)
-    found = (_places(steps, bits) for bits in KEY_BITS)
-    return next((places for places in found if places is not None), None)
+    result = (_places(steps, bits) for bits in KEY_BITS)
+    return next((places for places in result if places is not None), None)
 
 
 def _places(steps: Array, bits: int) -> Steps | None:
@@ -146,16 +146,16 @@ def rounds(BY_CHANCE, MINUS_ZERO, APIECE, CODES):
 
 
 @compiled
-def find(spots, places, found):
+def find(spots, places, result):
     """What the places say of each value; `spots`: the values' bits, in order; `found`: int32."""
     half, shift = I(places.size // 8), ZERO
     while 4 << (32 - shift) > places.size:
         shift = I(shift + ONE)
     for i in range(spots.size):
-        found[i] = I(I(I(spots[i] >> shift) + half) << I(2))
+        result[i] = I(I(I(spots[i] >> shift) + half) << I(2))
     for i in range(spots.size):
-        place = U(found[i])
-        found[i] = places[U(place + (U(1) if spots[i] >= places[U(place + U(2))] else U(0)))]
+        place = U(result[i])
+        result[i] = places[U(place + (U(1) if spots[i] >= places[U(place + U(2))] else U(0)))]
 
 
 @compiled

@@ -71,7 +71,7 @@ def stride(x, move, normal, limit, most):
 
 @compiled
 def wide_stride(x, move, normal, limit):
-    """`stride` in float64, for an x that is no float32: where it goes, as float64, and whether that is right.
+    """`stride` in float64, for an x that is not a float32: where it goes, as float64, and whether that is right.
 
     Args:
         move: as there, in bits of float32.
@@ -93,7 +93,7 @@ def wide_stride(x, move, normal, limit):
 
 @compiled
 def far_stride(w, rungs, keep, scale, facts, quantum):
-    """The bits of where the weight with the bits `w` goes by float64; it stays where one is no number."""
+    """The bits of where the weight with the bits `w` goes by float64; it stays where one is not a number."""
     low, largest, shift, offset, top = facts[0], facts[1], facts[2], facts[3], facts[4]
     kept = F(as_float(w) * keep)
     x = np.float64(kept) / np.float64(scale)
@@ -111,8 +111,8 @@ def walks(ADAM, MOMENTUM, UNIFORM, COUNTED, APIECE, POWER, WIDE):
 
     ADAM, MOMENTUM: what moves the weights, if not a direction as it is. UNIFORM: the line is a uniform grid. COUNTED: a
     trail is kept. APIECE: every element has a scale of its own. POWER: the one scale is a power of two of at most 1, half a
-    quantum at it is a normal float32, and the line has the rungs of the format. WIDE: some scale is no power of two, so
-    that a weight is no float32 in units of the grid: all is done in float64.
+    quantum at it is a normal float32, and the line has the rungs of the format. WIDE: some scale is not a power of two, so
+    that a weight is not a float32 in units of the grid: all is done in float64.
     """
 
     def kernel(w, g, m, v, trail, scales, facts, grid_facts, quantum, numbers, counts):
@@ -120,7 +120,7 @@ def walks(ADAM, MOMENTUM, UNIFORM, COUNTED, APIECE, POWER, WIDE):
 
         Args:
             w: int32 bits of float32, shape (n,).
-            g: float32 gradients. Where one is no finite number, nothing changes.
+            g: float32 gradients. Where one is not finite, nothing changes.
             m, v: ADAM: the moments, updated. MOMENTUM: `m` is the velocity, updated. Else it is the direction.
             trail: COUNTED: int32, by how many rungs each weight has gone in all, nearest to nearest.
             scales: float32, shape (1,) or (n,).

@@ -211,6 +211,6 @@ def stochastic_pass(
             tile = tile_of(at, columns, rows, across, TILE_ROWS, TILE_COLUMNS, down)
             factor = tl.load(scale + tile, mask=inside, other=1.0)
         item = tl.load(x + at, mask=inside, other=0)
-        found = rounded_carefully(out + at, item, factor, drawn, inside, values, edges, R, POWER)
-        top, beyond, special = tl.maximum(top, found[0]), beyond + found[1], special + found[2]
+        result = rounded_carefully(out + at, item, factor, drawn, inside, values, edges, R, POWER)
+        top, beyond, special = tl.maximum(top, result[0]), beyond + result[1], special + result[2]
     count_all(counts, top, beyond, special)

@@ -55,9 +55,9 @@ def scales_of(amax: Tensor, rule: ScaleRule) -> Tensor:
 
 def tile_amax(x: Tensor, tiling: Tiling) -> Tensor:
     """The largest finite magnitude of each tile."""
-    found = torch.empty(tiling.shape(tuple(x.shape)), dtype=torch.float32, device=x.device)
-    _tiles_pass(x, x, found, Counts(found), _Plan(_NOTHING, ScaleRule("power"), found, found), tiling, gives="amax")
-    return found
+    result = torch.empty(tiling.shape(tuple(x.shape)), dtype=torch.float32, device=x.device)
+    _tiles_pass(x, x, result, Counts(result), _Plan(_NOTHING, ScaleRule("power"), result, result), tiling, gives="amax")
+    return result
 
 
 class _Plan(NamedTuple):
@@ -107,8 +107,8 @@ def _tiled(x: Tensor, values: Tensor, counts: Counts, how: Quantizer, given: Ten
     plan, tiling = _Plan.of(how, x, is_given=given is not None), how.tiling
     if plan.rule.kind == "two-level":
         whole_amax(x, counts)
-    wanted = tiling.shape(tuple(x.shape))
-    scale = torch.empty(wanted, dtype=torch.float32, device=x.device) if given is None else on_device(given, x)
+    shape = tiling.shape(tuple(x.shape))
+    scale = torch.empty(shape, dtype=torch.float32, device=x.device) if given is None else on_device(given, x)
     if not plan.rounding.random_bits:
         is_power = _is_power_of_two(given, how)
         _tiles_pass(x, values, scale, counts, plan, tiling, gives="values", is_power=is_power)
@@ -176,16 +176,16 @@ def on_device(scale: Tensor, x: Tensor) -> Tensor:
     return scale.detach().to(x.device, torch.float32).contiguous()
 
 
-def _is_power_of_two(given: Tensor | None, how: Quantizer) -> bool:
+def _is_power_of_two(scale: Tensor | None, how: Quantizer) -> bool:
     """Whether all scales are known to be powers of two with a normal inverse, without waiting for a device."""
     rule = how.scale_rule
-    if given is None:
+    if scale is None:
         return how.nonfinite != "block" and (
             rule.kind == "none" or (rule.rounding != "exact" and rule.scale_format == "fp32")
         )
-    if given.device.type != "cpu" or given.ndim:
+    if scale.device.type != "cpu" or scale.ndim:
         return False
-    significand, exponent = math.frexp(float(given))
+    significand, exponent = math.frexp(float(scale))
     return significand == 0.5 and abs(exponent - 1) <= EXPONENT_LIMIT
 
 

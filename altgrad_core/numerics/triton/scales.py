@@ -115,5 +115,5 @@ def amax_pass(x, counts, n, BIG: tl.constexpr, BLOCK: tl.constexpr):
 def scale_pass(amax, out, n, R: tl.constexpr, BLOCK: tl.constexpr):
     """The scales for the largest magnitudes of tiles; both float32 of shape (n,). Two levels: not for these."""
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    found = tl.load(amax + at, mask=at < n, other=0.0)
-    tl.store(out + at, scale_of(found, found, R), mask=at < n)
+    result = tl.load(amax + at, mask=at < n, other=0.0)
+    tl.store(out + at, scale_of(result, result, R), mask=at < n)

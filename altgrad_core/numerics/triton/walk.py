@@ -104,7 +104,7 @@ def walk_pass(
 
 @triton.jit
 def count_gradients(gradient, inside, counts):
-    """Count gradients that are no finite numbers, and of the others those that are not zero."""
+    """Count gradients that are not finite, and of the others those that are not zero."""
     sound = is_finite(gradient)
     count(counts, 1, tl.sum((inside & (sound == 0)).to(tl.int32), axis=0))
     count(counts, 2, tl.sum((inside & sound & (gradient != 0)).to(tl.int32), axis=0))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from torch import nn
 from torch.optim import Optimizer
 
+from altgrad_core.contracts.pattern import matches
 from altgrad_core.errors import ManifestError
 from altgrad_core.manifest.lines import Location
 from altgrad_core.running.assembly.chained import chained
@@ -27,6 +28,7 @@ from altgrad_core.running.assembly.plausibility import unseen_layers
 from altgrad_core.running.assembly.resolved import Resolved
 from altgrad_core.running.assembly.run import Run
 from altgrad_core.running.model.layers import layers_of
+from altgrad_core.running.model.own_weights import rotated_weights
 from altgrad_core.running.model.plan import Plan
 from altgrad_core.running.model.recipe import unmatched, unselected
 from altgrad_core.running.model.view import watched_weights
@@ -58,6 +60,7 @@ def assemble(
     _check_patterns(resolved, model)
     check_outputs(resolved, model, batches.validation(1)[0][0][:1].to(device), data.task)
     plan = located(resolved, ("recipe",), lambda: _plan(resolved, model))
+    _check_grids(resolved, plan)
     if processes.rank == 0 and (problem := plan.thin_coverage()) is not None:
         warnings.warn(problem, stacklevel=2)
     optimizer = _build_optimizer(resolved, plan)
@@ -88,6 +91,19 @@ def _plan(resolved: Resolved, model: nn.Module) -> Plan:
     )
 
 
+def _check_grids(resolved: Resolved, plan: Plan) -> None:
+    """Monitors that read grids, and freezing, need weights that have grids of their own."""
+    rotated = rotated_weights(plan.known, plan.layers)
+    for index, monitor in enumerate(resolved.monitors):
+        path = next((path for path in rotated if matches(monitor.layers, path)), None)
+        if path is not None and (monitor.reads_grids or "rungs" in monitor.needs):
+            raise resolved.error(
+                ("monitor", index),
+                f"{monitor.name} reads the grid of weights, and that of {path} is rounded after a Hadamard transform, in another "
+                "basis; let it look at other layers, or leave hadamard out of the weight",
+            )
+
+
 def _build_optimizer(resolved: Resolved, plan: Plan) -> Optimizer:
     params = plan.params()
     for index, group in enumerate(resolved.groups):
@@ -110,13 +126,13 @@ def _check_patterns(resolved: Resolved, model: nn.Module) -> None:
     """Every layer pattern of the manifest must match something."""
     known = layers_of(model, layer_kinds(resolved.registry))
     watched = list(watched_weights(model, known.values()))
-    found: list[tuple[Location, str]] = []
+    result: list[tuple[Location, str]] = []
     for index, rule in enumerate(resolved.rules):
         if (problem := unselected(rule.layers, known)) is not None:
-            found.append((("recipe", index, "layers"), problem))
+            result.append((("recipe", index, "layers"), problem))
     for index, monitor in enumerate(resolved.monitors):
         if monitor.layers != "*" and (problem := unmatched(monitor.layers, watched)) is not None:
-            found.append((("monitor", index, "layers"), problem))
-    found = found or list(unseen_layers(resolved, watched))
-    if found:
-        raise ManifestError("\n".join(str(resolved.error(location, problem)) for location, problem in found))
+            result.append((("monitor", index, "layers"), problem))
+    result = result or list(unseen_layers(resolved, watched))
+    if result:
+        raise ManifestError("\n".join(str(resolved.error(location, problem)) for location, problem in result))

@@ -133,7 +133,7 @@ def _built(spec: ModelSpec, data: TokenData | ExampleData) -> Any:
 
 
 def check_metrics(resolved: Resolved, task: Task) -> None:
-    """What interventions read must be measured of these data; found here, nothing waits in vain.
+    """What interventions read must be measured of these data; checked here, so that none waits for a reading that never comes.
 
     Raises:
         ManifestError: an intervention reads a metric of another task.

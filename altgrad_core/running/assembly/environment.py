@@ -16,16 +16,16 @@ from altgrad_core.running.parallel.processes import local_rank
 _WATCHED = ("altgrad", "torch", "numpy", "numba", "safetensors")
 
 
-def choose_device(wanted: str) -> torch.device:
+def choose_device(name: str) -> torch.device:
     """`auto`: CUDA where there is a GPU, else the CPU; of several processes on a machine each takes a GPU of its own.
 
     Raises:
         ManifestError: `cuda` where there is none.
     """
     has_cuda = torch.cuda.is_available()
-    if wanted == "cuda" and not has_cuda:
+    if name == "cuda" and not has_cuda:
         raise ManifestError("device cuda: this machine has no CUDA device that torch can use; try --device cpu")
-    if not has_cuda or wanted == "cpu":
+    if not has_cuda or name == "cpu":
         return torch.device("cpu")
     return torch.device("cuda", local_rank()) if local_rank() else torch.device("cuda")
 
@@ -71,7 +71,7 @@ def describe_environment(device: torch.device, plugins: Iterable[Plugin]) -> dic
         "device": torch.cuda.get_device_name(device) if is_cuda else "cpu",
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
-        "versions": {name: found for name in _WATCHED if (found := _version(name)) is not None},
+        "versions": {name: result for name in _WATCHED if (result := _version(name)) is not None},
         "plugins": {plugin.name: f"{plugin.distribution} {plugin.version}" for plugin in plugins},
     }
 

@@ -111,7 +111,7 @@ class Finder:
             raise self.error((*location, "use"), error) from None
         made = validated(cls, table.options, self.source, location)
         if (refusal := made.refusal()) is not None:
-            raise self.error((*location, *refusal.key), refusal.said)
+            raise self.error((*location, *refusal.key), refusal.message)
         return made
 
     def groups(self, table: OptimizerTable) -> tuple[Group, ...]:
@@ -140,14 +140,20 @@ class Finder:
         return Rule(table.layers, **quantizers)
 
     def _quantizer(self, table: QuantizerTable, location: Location) -> Quantizer:
-        return Quantizer(
-            format=self.format(table.format, (*location, "format")),
-            rounding=table.rounding,
-            scaling=self._scaling(table, location),
-            overflow=table.overflow,
-            straight_through=table.straight_through,
-            nonfinite=table.nonfinite,
-        )
+        format, scaling = self.format(table.format, (*location, "format")), self._scaling(table, location)
+        try:
+            return Quantizer(
+                format=format,
+                rounding=table.rounding,
+                scaling=scaling,
+                overflow=table.overflow,
+                straight_through=table.straight_through,
+                nonfinite=table.nonfinite,
+                hadamard=table.hadamard,
+                hadamard_signs=table.hadamard_signs,
+            )
+        except FormatError as error:  # as below
+            raise self.error(location, error) from None
 
     def _scaling(self, table: QuantizerTable, location: Location) -> Scaling:
         try:
@@ -167,16 +173,16 @@ class Finder:
         try:
             if isinstance(choice, InlineFormat):
                 return self._inline(Minifloat(**choice.model_dump()))
-            found: Format = self.get("format", choice)
-            if not found.is_identity:
-                _ = found.grid
+            result: Format = self.get("format", choice)
+            if not result.is_identity:
+                _ = result.grid
         except AltgradError as error:
             raise self.error(location, error) from None
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # the decode of a plugin: whatever it raises is its own failure
             raise self.error(location, f'format "{choice}" cannot decode: {reason_of(error)}') from None
-        return found
+        return result
 
     def _inline(self, format: Format) -> Format:
         """A format given by its facts, unless it takes the name of another."""

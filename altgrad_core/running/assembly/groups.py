@@ -49,12 +49,12 @@ class Share(NamedTuple):
 
 def shares(spec: OptimizerSpec, groups: Sequence[Group], params: Sequence[Param]) -> list[Share]:
     """Who trains what: of the groups that take a parameter the last, or `spec`. Equal optimizers are one."""
-    found = [Share(None, spec, []), *(Share(index, group.spec, []) for index, group in enumerate(groups))]
+    result = [Share(None, spec, []), *(Share(index, group.spec, []) for index, group in enumerate(groups))]
     for param in params:
-        taken = [share for share, group in zip(found[1:], groups, strict=True) if group.takes(param)]
-        chosen = taken[-1] if taken else found[0]
-        next(share for share in found if _are_equal(share.spec, chosen.spec)).params.append(param)
-    return [share for share in found if any(param.tensor.requires_grad for param in share.params)] or found[:1]
+        taken = [share for share, group in zip(result[1:], groups, strict=True) if group.takes(param)]
+        chosen = taken[-1] if taken else result[0]
+        next(share for share in result if _are_equal(share.spec, chosen.spec)).params.append(param)
+    return [share for share in result if any(param.tensor.requires_grad for param in share.params)] or result[:1]
 
 
 def _are_equal(one: OptimizerSpec, other: OptimizerSpec) -> bool:

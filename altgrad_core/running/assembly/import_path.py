@@ -42,13 +42,18 @@ def refuse_imports(source: ManifestFile) -> None:
     Raises:
         ManifestError: a line for every one.
     """
-    found = [
+    result = [
         problem_at(source, location, f'"{use}" would be imported, and --no-imports forbids it; look at the code first')
         for location, use in _uses(source.data, ())
         if ":" in use
     ]
-    if found:
-        raise ManifestError("\n".join(found))
+    if result:
+        raise ManifestError("\n".join(result))
+
+
+def names_an_import(source: ManifestFile) -> bool:
+    """Whether a manifest names an import path anywhere."""
+    return any(":" in use for _, use in _uses(source.data, ()))
 
 
 def _uses(value: Any, location: Location) -> Iterator[tuple[Location, str]]:

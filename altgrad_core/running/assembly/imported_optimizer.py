@@ -27,7 +27,7 @@ class Refusal(NamedTuple):
     """Why options cannot be used; the key that is to blame, or none where it is not one alone."""
 
     key: tuple[str, ...]
-    said: str
+    message: str
 
 
 class ImportedOptimizer(OptimizerSpec):
@@ -47,16 +47,16 @@ class ImportedOptimizer(OptimizerSpec):
 
     def refusal(self) -> Refusal | None:
         """Why nothing can be trained with these options, as one step on a small matrix shows; None where it can."""
-        given = self._given()
+        options = self._options()
         needed = {key for key, field in type(self).model_fields.items() if field.is_required()}
 
         def failure(keys: Iterable[str]) -> str | None:
-            return self._trial({key: given[key] for key in keys}, torch.ones(3, 2))
+            return self._trial({key: options[key] for key in keys}, torch.ones(3, 2))
 
-        reason = failure(given)
+        reason = failure(options)
         if reason is None:
             return None
-        for key in () if failure(needed) else given:
+        for key in () if failure(needed) else options:
             if alone := failure({*needed, key}):
                 return Refusal((key,), f"{self.name} {alone}")
         return Refusal((), f"{self.name} {reason}")
@@ -69,11 +69,11 @@ class ImportedOptimizer(OptimizerSpec):
         """
         by_size = sorted((p for group in groups for p in group["params"]), key=Tensor.numel, reverse=True)
         for dimensions, smallest in {p.dim(): p for p in by_size}.items():
-            if reason := self._trial(self._given(), smallest):
+            if reason := self._trial(self._options(), smallest):
                 raise ManifestError(f"{self.name}, given {_another_for(dimensions, reason)}")
-        return self._make(self._given(), groups)
+        return self._make(self._options(), groups)
 
-    def _given(self) -> dict[str, Any]:
+    def _options(self) -> dict[str, Any]:
         return {key: value for key, value in self if key in self.model_fields_set}
 
     def _make(self, options: dict[str, Any], groups: Groups) -> Optimizer:

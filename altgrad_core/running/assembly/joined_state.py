@@ -31,10 +31,10 @@ def parted(whole: State, counts: Sequence[Sequence[int]]) -> list[State]:
     Raises:
         ValueError: the groups are others.
     """
-    found = [len(group["params"]) for group in whole["param_groups"]]
+    result = [len(group["params"]) for group in whole["param_groups"]]
     expected = [count for own in counts for count in own]
-    if found != expected:
-        raise ValueError(f"the saved optimizer has groups of {found} parameters; expected {expected}")
+    if result != expected:
+        raise ValueError(f"the saved optimizer has groups of {result} parameters; expected {expected}")
     states, groups = [], iter(whole["param_groups"])
     for number, own in enumerate(counts):
         mine, prefix = [next(groups) for _ in own], f"{number}/"

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
 from altgrad_core.contracts.actions import ROLES
@@ -17,12 +17,12 @@ from altgrad_core.contracts.optimizer import OptimizerSpec
 from altgrad_core.errors import FormatError, ManifestError, PluginError
 from altgrad_core.manifest.schema import GroupTable
 from altgrad_core.numerics.format import Format
-from altgrad_core.numerics.geometry import Geometry
 from altgrad_core.numerics.minifloat import Minifloat
 from altgrad_core.numerics.quantizer import Quantizer
 from altgrad_core.registry.registry import Registry, installed
 from altgrad_core.running.assembly.chained import chained
 from altgrad_core.running.assembly.copying import make_copyable
+from altgrad_core.running.assembly.grids import Grids
 from altgrad_core.running.assembly.groups import Group, shares
 from altgrad_core.running.assembly.imported_optimizer import imported_optimizer
 from altgrad_core.running.assembly.sharded_trial import refuse_unshardable
@@ -49,8 +49,8 @@ def load_format(name: str = "", **facts: Any) -> Format:
             return Minifloat(name=name, **facts)
         except TypeError as error:
             raise FormatError(f"load_format: {error}; give a name, or exponent_bits and mantissa_bits") from None
-    found: Format = installed().get("format", name)
-    return found
+    result: Format = installed().get("format", name)
+    return result
 
 
 def quantize_model(
@@ -121,11 +121,11 @@ def _group(table: GroupTable, name: str, options: dict[str, Any]) -> Group:
 
 def _spec(name: str, options: dict[str, Any]) -> OptimizerSpec:
     if ":" not in name:
-        found: type[OptimizerSpec] = installed().get("optimizer", name)
-        return found(**options)
+        result: type[OptimizerSpec] = installed().get("optimizer", name)
+        return result(**options)
     spec = imported_optimizer(name)(**options)
     if (refusal := spec.refusal()) is not None:
-        raise PluginError(": ".join((*refusal.key, refusal.said)))
+        raise PluginError(": ".join((*refusal.key, refusal.message)))
     return spec
 
 
@@ -135,7 +135,10 @@ def build(spec: OptimizerSpec, params: Sequence[Param]) -> Optimizer:
     Raises:
         ManifestError: the model needs rates that go with its width, and the optimizer does not say how.
     """
-    geometry: dict[Tensor, Geometry] = {param.tensor: param.geometry for param in params if param.geometry is not None}
+    rotated = {param.tensor: param.path for param in params if param.is_rotated}
+    geometry = Grids(
+        {param.tensor: param.geometry for param in params if param.geometry is not None}, rotated, spec.name
+    )
     refuse_unshardable(spec, params)
     optimizer = spec.build(parameter_groups(params), geometry)
     if not isinstance(optimizer, Optimizer):

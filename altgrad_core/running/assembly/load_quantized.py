@@ -37,8 +37,9 @@ def load_quantized(model: nn.Module, path: str | Path) -> Plan:
     Raises:
         RunError: the file is none of these, of another model, or in a format that is not installed.
     """
-    told, tensors = _read(Path(path))
+    metadata, tensors = _read(Path(path))
     try:
+<<<<<<< HEAD
         plan = _planned(model, told)
         try:
             _check_shapes(model, told, tensors)
@@ -51,6 +52,25 @@ def load_quantized(model: nn.Module, path: str | Path) -> Plan:
         raise RunError(f"{path}: {error}") from None
     except DAMAGED as error:
         raise RunError(f"{path}: is damaged: {type(error).__name__}: {error}") from None
+=======
+        formats = {
+            (layer, role): _format(written["format"])
+            for layer, roles in metadata["recipe"].items()
+            for role, written in roles.items()
+        }
+        on_grid = {facts["layer"] for facts in metadata["weights"].values()}
+        rules = [
+            Rule(literal(layer), **{role: _quantizer(written, formats[layer, role], role, layer in on_grid)})
+            for layer, roles in metadata["recipe"].items()
+            for role, written in roles.items()
+        ]
+    except (KeyError, TypeError) as error:
+        raise RunError(f"{path}: is damaged: {type(error).__name__}: {error}") from None
+    known = {format.name: format for format in formats.values()}
+    plan = Plan(model, rules, kinds=layer_kinds(installed()), find=lambda name: known.get(name) or load_format(name))
+    _fill(model, plan, metadata, tensors, path)
+    plan.moment.seed, plan.moment.phase = metadata["seed"], metadata["phase"]
+>>>>>>> main
     return plan
 
 
@@ -75,17 +95,18 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         open_regular(path).close()
         with safe_open(path, framework="pt") as file:
-            told = json.loads((file.metadata() or {}).get("altgrad", "null"))
+            metadata = json.loads((file.metadata() or {}).get("altgrad", "null"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except OSError as error:
         raise RunError(f"{path}: cannot be read: {error.strerror or error}") from None
     except (SafetensorError, ValueError, RecursionError) as error:
         raise RunError(f"{path}: cannot be read: {error}") from None
-    if not isinstance(told, dict) or told.get("version") != VERSION:
+    if not isinstance(metadata, dict) or metadata.get("version") != VERSION:
         raise RunError(f"{path}: is not a quantized model of version {VERSION}; plan.export(path) writes one")
-    return told, tensors
+    return metadata, tensors
 
 
+<<<<<<< HEAD
 def _check_shapes(model: nn.Module, told: dict[str, Any], tensors: dict[str, Tensor]) -> None:
     """Refuse the file of another model."""
     for name, tensor in model.state_dict().items():
@@ -99,12 +120,25 @@ def _fill(model: nn.Module, plan: Plan, told: dict[str, Any], tensors: dict[str,
     """The state of the plan, then weights and buffers, with the scales of the weights."""
     own = model.state_dict()
     plan.load_state_dict(told["state"])
+=======
+def _fill(model: nn.Module, plan: Plan, metadata: dict[str, Any], tensors: dict[str, Tensor], path: str | Path) -> None:
+    """Weights and buffers, then the state of the plan, then the scales of the weights."""
+    own = model.state_dict()
+    for name, tensor in own.items():
+        source = metadata["aliases"].get(name, name)
+        if source not in tensors or tensors[source].shape != tensor.shape:
+            came = f"{tuple(tensors[source].shape)}" if source in tensors else "nothing"
+            raise RunError(
+                f"{path}: is of another model: {name} has shape {tuple(tensor.shape)} here, and {came} there"
+            )
+    plan.load_state_dict(metadata["state"])
+>>>>>>> main
     with torch.no_grad():
         for name, tensor in own.items():
-            source = told["aliases"].get(name, name)
+            source = metadata["aliases"].get(name, name)
             value = tensors[source]
-            if source in told["weights"]:
-                operand, scale = plan.layers[told["weights"][source]["layer"]]["weight"], tensors[f"{source}_scale"]
+            if source in metadata["weights"]:
+                operand, scale = plan.layers[metadata["weights"][source]["layer"]]["weight"], tensors[f"{source}_scale"]
                 value = decoded(value, scale, operand, tensor)
                 operand.keep_scale(scale.to(tensor.device), like=tensor)
             tensor.copy_(value)
@@ -124,11 +158,11 @@ def _quantizer(written: dict[str, Any], format: Format, role: str, is_on_grid: b
 
 def _format(facts: dict[str, Any]) -> Format:
     try:
-        found = load_format(facts["name"])
+        result = load_format(facts["name"])
     except AltgradError:
         if (made := minifloat_of(facts)) is None:
             raise RunError(f'the format "{facts["name"]}" is not installed') from None
         return made
-    if found.facts() != facts:
-        raise RunError(f'the file has "{facts["name"]}" as {facts}, but that format is {found.facts()} here')
-    return found
+    if result.facts() != facts:
+        raise RunError(f'the file has "{facts["name"]}" as {facts}, but that format is {result.facts()} here')
+    return result

@@ -80,27 +80,27 @@ def _never_due(monitor: Monitor, location: Location) -> Iterator[Problem]:
     if end is None or monitor.on is Ended:
         return
     if end < monitor.start:
-        said = f"{monitor.name} would never look: it ends at step {end} and starts at step {monitor.start}"
-        yield (*location, "end"), f"{said}; expected an end that is not before the start"
+        message = f"{monitor.name} would never look: it ends at step {end} and starts at step {monitor.start}"
+        yield (*location, "end"), f"{message}; expected an end that is not before the start"
     elif monitor.on is not Began and not _multiples(every, start, end):
-        said = f"{monitor.name} would never report: no step from {start} to {end} is a multiple of every = {every}"
-        yield (*location, "every"), said
+        message = f"{monitor.name} would never report: no step from {start} to {end} is a multiple of every = {every}"
+        yield (*location, "every"), message
 
 
 def _too_short(resolved: Resolved, run: RunTable) -> Iterator[Problem]:
     """What would come after the end of the run."""
     warmup = resolved.manifest.optimizer.schedule.warmup
     if warmup > run.steps:
-        said = f"the learning rate would still be warming up at the end: {warmup} steps of warm-up"
-        yield ("optimizer", "schedule", "warmup"), f"{said}, and the run has {run.steps}"
+        message = f"the learning rate would still be warming up at the end: {warmup} steps of warm-up"
+        yield ("optimizer", "schedule", "warmup"), f"{message}, and the run has {run.steps}"
     for index, monitor in enumerate(resolved.monitors):
         if monitor.on in (Began, Ended):
             continue
         for reading in monitor.readings():
             if (first := monitor.begins(reading, run.steps)) > run.steps:
                 key = "start" if first == monitor.start else "warmup" if hasattr(monitor, "warmup") else ""
-                said = f'{monitor.name} reports "{reading}" from step {first} on, and the run has {run.steps}'
-                yield ("monitor", index, *([key] if key else [])), said
+                message = f'{monitor.name} reports "{reading}" from step {first} on, and the run has {run.steps}'
+                yield ("monitor", index, *([key] if key else [])), message
                 break
     for index, intervention in enumerate(resolved.interventions):
         yield from _starved(resolved, intervention, ("intervention", index))
@@ -112,18 +112,20 @@ def _starved(resolved: Resolved, intervention: Intervention, location: Location)
         count, monitors = _readings_of(resolved, reading)
         who = " and ".join(_cadence(monitor) for monitor in monitors)
         if count == 0:
-            said = (
+            message = (
                 f'{intervention.name} reads "{reading}", which would never come in {resolved.manifest.run.steps} steps'
             )
-            yield location, f"{said}: {who}; let it report more often, or give the run more steps"
+            yield location, f"{message}: {who}; let it report more often, or give the run more steps"
             return
         is_asked_for = bool(monitors) or "patience" in intervention.model_fields_set
         if place == 0 and is_asked_for and intervention.waits_for() > count:
-            said = f'{intervention.name} waits for {intervention.waits_for()} readings of "{reading}", and only {count}'
+            message = (
+                f'{intervention.name} waits for {intervention.waits_for()} readings of "{reading}", and only {count}'
+            )
             come = "comes" if count == 1 else "come"
             why = f": {who}" if who else ""
             steps = f"in {resolved.manifest.run.steps} steps"
-            yield (*location, "patience"), f"{said} {come} {steps}{why}; let it have less patience, or more readings"
+            yield (*location, "patience"), f"{message} {come} {steps}{why}; let it have less patience, or more readings"
             return
 
 
@@ -156,8 +158,8 @@ def _of_no_layer(intervention: Intervention, location: Location) -> Iterator[Pro
         return
     for pattern in intervention.names_layers():
         if not matches(pattern, WHOLE_MODEL):
-            said = f'{intervention.name} reads "{intervention.wants()[0]}", which is of the whole model'
-            yield (*location, "layers"), f'{said}; leave layers out, got "{pattern}"'
+            message = f'{intervention.name} reads "{intervention.wants()[0]}", which is of the whole model'
+            yield (*location, "layers"), f'{message}; leave layers out, got "{pattern}"'
 
 
 def _multiples(of: int, first: int, last: int) -> int:

@@ -31,7 +31,7 @@ def resolve(source: ManifestFile, registry: Registry) -> Resolved:
     with problems.noted():
         manifest = validated(Manifest, source.data, source)
     if source.data.get("executor") is not None:
-        problems.found.append(
+        problems.messages.append(
             str(find.error(("executor",), "trains the cells of a study; this manifest has no [matrix]"))
         )
     parts = _parts(find, Tables.of(source.data), problems)
@@ -57,7 +57,7 @@ def resolve(source: ManifestFile, registry: Registry) -> Resolved:
                     raise resolved.error(written[0], f'"{name}" is the identity: it has no grid to step along')
     problems.refuse()
     for location, message in contradictions(resolved):
-        problems.found.append(str(resolved.error(location, message)))
+        problems.messages.append(str(resolved.error(location, message)))
     problems.refuse()
     return replace(resolved, plugins=tuple(find.used.values()))
 
@@ -112,8 +112,8 @@ def _check_target(resolved: Resolved, location: Location, target: str, find: Fin
     """A format to switch to must be one of the recipe or installed, and have a grid."""
     quantizers = (q for rule in resolved.rules for role in ROLES if (q := getattr(rule, role)) is not None)
     of_recipe = {quantizer.target.name: quantizer.target for quantizer in quantizers}
-    found = of_recipe.get(target.lower()) or find.format(target, location)
-    if found.is_identity:
+    result = of_recipe.get(target.lower()) or find.format(target, location)
+    if result.is_identity:
         raise resolved.error(location, f'"{target}" is the identity: nothing can be switched to it')
 
 

@@ -62,9 +62,9 @@ def _rule(table: Any) -> RecipeTable | None:
     """A rule with the quantizers that are valid."""
     if not isinstance(table, dict):
         return None
-    found: dict[str, Any] = {role: _valid(QuantizerTable, table.get(role)) for role in ROLES}
+    result: dict[str, Any] = {role: _valid(QuantizerTable, table.get(role)) for role in ROLES}
     layers = table.get("layers")
-    return RecipeTable.model_construct(layers=layers if isinstance(layers, str) else "", **found)
+    return RecipeTable.model_construct(layers=layers if isinstance(layers, str) else "", **result)
 
 
 def _list(tables: Any) -> list[Any]:

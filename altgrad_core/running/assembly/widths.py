@@ -56,7 +56,7 @@ def _factor(spec: OptimizerSpec, param: Param) -> float:
 
 
 def _of_a_group(factors: Mapping[Tensor, float], group: Sequence[Tensor], spec: OptimizerSpec) -> float:
-    found = {factors.get(parameter, 1.0) for parameter in group}
-    if len(found) != 1:
-        raise ManifestError(f"{spec.name} trains in one group what needs rates times {sorted(found)}; it joins groups")
-    return found.pop()
+    result = {factors.get(parameter, 1.0) for parameter in group}
+    if len(result) != 1:
+        raise ManifestError(f"{spec.name} trains in one group what needs rates times {sorted(result)}; it joins groups")
+    return result.pop()

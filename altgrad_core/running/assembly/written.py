@@ -18,8 +18,8 @@ Chosen = Mapping[str, Mapping[Role, Quantizer]]
 def quantizer_table(quantizer: Quantizer) -> dict[str, Any]:
     """A quantizer as a table of a recipe; what is as usual is left out."""
     own, usual = _keys(quantizer), _keys(Quantizer(quantizer.format))
-    told = {key: value for key, value in own.items() if value != usual[key]}
-    return {"format": _format_choice(quantizer.target), **told}
+    options = {key: value for key, value in own.items() if value != usual[key]}
+    return {"format": _format_choice(quantizer.target), **options}
 
 
 def _keys(quantizer: Quantizer) -> dict[str, Any]:

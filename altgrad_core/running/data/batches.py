@@ -50,9 +50,9 @@ class Batches:
     def validation(self, count: int) -> list[Batch]:
         """At most `count` batches spread evenly over the validation split, always the same."""
         blocks = (len(self._data.validation) - 1) // self._block
-        wanted = min(blocks, count * self._batch)
-        starts = [int(index * blocks / wanted) * self._block for index in range(wanted)]
-        rows = [starts[i : i + self._batch] for i in range(0, wanted, self._batch)]
+        most = min(blocks, count * self._batch)
+        starts = [int(index * blocks / most) * self._block for index in range(most)]
+        rows = [starts[i : i + self._batch] for i in range(0, most, self._batch)]
         return [self._blocks_at(self._data.validation, row) for row in rows]
 
     def _start(self, sequence: int) -> int:

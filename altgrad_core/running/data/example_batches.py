@@ -44,9 +44,9 @@ class ExampleBatches:
     def validation(self, count: int) -> list[Batch]:
         """At most `count` batches spread evenly over the validation split, always the same."""
         examples = len(self._data.validation.inputs)
-        wanted = min(examples, count * self._batch)
-        chosen = [int(index * examples / wanted) for index in range(wanted)]
-        return [rows_of(self._data.validation, chosen[i : i + self._batch]) for i in range(0, wanted, self._batch)]
+        most = min(examples, count * self._batch)
+        chosen = [int(index * examples / most) for index in range(most)]
+        return [rows_of(self._data.validation, chosen[i : i + self._batch]) for i in range(0, most, self._batch)]
 
     def _example(self, sequence: int) -> int:
         epoch, place = divmod(sequence, self.examples)

@@ -34,8 +34,8 @@ def learn_ranks(texts: Iterable[str], *, vocabulary: int, pieces: str) -> dict[b
     letters = letters_of_bytes()
     trainer = trainers.BpeTrainer(vocab_size=vocabulary, initial_alphabet=list(letters), show_progress=False)
     tokenizer.train_from_iterator(_parts(texts), trainer=trainer)
-    found = {bytes(letters[letter] for letter in token): rank for token, rank in tokenizer.get_vocab().items()}
-    return dict(sorted(found.items(), key=lambda item: item[1]))
+    result = {bytes(letters[letter] for letter in token): rank for token, rank in tokenizer.get_vocab().items()}
+    return dict(sorted(result.items(), key=lambda item: item[1]))
 
 
 def written(ranks: dict[bytes, int]) -> bytes:

@@ -72,9 +72,9 @@ def advise(
         PluginError: a format is not installed.
         FormatError: there is no such granularity.
     """
-    asked = Choices() if choices is None else choices
-    subject = asking(subject_of(model, batches, task=task, calibration=calibration), asked)
-    candidates = candidates_of(asked, load_format)
+    requested = Choices() if choices is None else choices
+    subject = asking(subject_of(model, batches, task=task, calibration=calibration), requested)
+    candidates = candidates_of(requested, load_format)
     return advise_for(subject, candidates, bits=bits, loss_above=loss_above)
 
 
@@ -90,9 +90,9 @@ def asking(subject: Subject, choices: Choices) -> Subject:
             raise ManifestError(f'advise: no role "{role}" to advise on; one of {", ".join(ADVISED)}')
     if not roles or steps < 1:
         raise ManifestError(f"advise: expected at least one role and one step, got {len(roles)} and {steps}")
-    asked: tuple[Role, ...] = tuple(role for role in ADVISED if role in roles)
-    found = replace(subject, roles=asked)
-    return found.descending(steps) if any(role in GRADIENTS for role in asked) else found
+    requested: tuple[Role, ...] = tuple(role for role in ADVISED if role in roles)
+    result = replace(subject, roles=requested)
+    return result.descending(steps) if any(role in GRADIENTS for role in requested) else result
 
 
 def candidates_of(choices: Choices, find: Callable[[str], Format]) -> list[Quantizer]:

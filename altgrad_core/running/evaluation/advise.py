@@ -208,15 +208,15 @@ def _mixed(operands: Sequence[Sensitivity]) -> Iterator[Chosen]:
 
 def hull(options: Sequence[Option]) -> list[Option]:
     """The options on the lower convex hull of loss over bits, as long as the loss falls; the smallest first."""
-    found: list[Option] = []
+    result: list[Option] = []
     clipped = [replace(option, above=max(option.above, 0.0)) for option in options]
     for option in sorted(clipped, key=lambda option: (option.bits, option.above)):
-        if found and (option.bits == found[-1].bits or option.above >= found[-1].above):
+        if result and (option.bits == result[-1].bits or option.above >= result[-1].above):
             continue
-        while len(found) > 1 and _slope(found[-2], found[-1]) >= _slope(found[-2], option):
-            found.pop()
-        found.append(option)
-    return found
+        while len(result) > 1 and _slope(result[-2], result[-1]) >= _slope(result[-2], option):
+            result.pop()
+        result.append(option)
+    return result
 
 
 def _slope(a: Option, b: Option) -> float:
@@ -233,7 +233,7 @@ def _together(pairs: Any) -> Chosen:
 def _spread(sizes: Sequence[tuple[float, Chosen]], bits: float | None) -> list[Chosen]:
     """At most so many recipes, spread evenly over the bits; and the largest one within a budget of bits."""
     smallest, largest = sizes[0][0], sizes[-1][0]
-    wanted = [smallest + (largest - smallest) * n / (MOST_POINTS - 1) for n in range(MOST_POINTS)]
-    kept = {min(range(len(sizes)), key=lambda i: abs(sizes[i][0] - size)) for size in wanted}
+    budgets = [smallest + (largest - smallest) * n / (MOST_POINTS - 1) for n in range(MOST_POINTS)]
+    kept = {min(range(len(sizes)), key=lambda i: abs(sizes[i][0] - size)) for size in budgets}
     kept |= {max((i for i in range(len(sizes)) if bits is not None and sizes[i][0] <= bits), default=0)}
     return [sizes[index][1] for index in sorted(kept)]

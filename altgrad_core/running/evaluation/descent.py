@@ -62,7 +62,7 @@ def best_rate(loss_after: Callable[[float], float]) -> float:
     """Of `RATES`, that with the lowest loss; losses that are not finite are the highest."""
 
     def loss(rate: float) -> float:
-        found = loss_after(rate)
-        return found if math.isfinite(found) else math.inf
+        result = loss_after(rate)
+        return result if math.isfinite(result) else math.inf
 
     return min(RATES, key=loss)

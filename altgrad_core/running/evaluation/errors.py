@@ -34,15 +34,15 @@ def layer_errors(plan: Plan, inputs: Any) -> tuple[LayerError, ...]:
             outputs_of(plan.model, inputs)
         with _kept_outputs(plan) as rounded:
             outputs_of(plan.model, inputs)
-    found = []
+    result = []
     for path, operands in plan.layers.items():
         module, weight = plan.known[path].module, plan.weight(path)
         of_weight = None
         if "weight" in operands and weight is not None and not operands["weight"].format.is_identity:
             of_weight = _relative(operands["weight"].evaluated(weight).values, weight)
         has_output = module in exact and module in rounded
-        found.append(LayerError(path, of_weight, _relative(rounded[module], exact[module]) if has_output else None))
-    return tuple(found)
+        result.append(LayerError(path, of_weight, _relative(rounded[module], exact[module]) if has_output else None))
+    return tuple(result)
 
 
 def outputs_of(model: nn.Module, inputs: Any) -> Any:

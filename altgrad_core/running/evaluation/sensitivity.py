@@ -67,7 +67,7 @@ def sensitivities(subject: Subject, candidates: Sequence[Quantizer], tell: Tell)
         if layers and not any(role == of for _, of in sizes):
             raise ManifestError(f"advise: no layer of the model has the role {role}")
     total, base = len(sizes) * len(candidates), subject.plain(subject.calibration).loss
-    found = []
+    result = []
     for place, ((path, role), size) in enumerate(sizes.items()):
         options = []
         for index, how in enumerate(candidates):
@@ -75,6 +75,6 @@ def sensitivities(subject: Subject, candidates: Sequence[Quantizer], tell: Tell)
             how = replace(how, rounding="stochastic") if role in GRADIENTS else how
             loss = subject.measure("", [Rule(literal(path), **{role: how})], batches=subject.calibration).loss
             options.append(Option(how, operand_bits(how, size.shape), loss - base))
-        found.append(Sensitivity(path, role, size, tuple(options)))
+        result.append(Sensitivity(path, role, size, tuple(options)))
     tell(total, total)
-    return found
+    return result

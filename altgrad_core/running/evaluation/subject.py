@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from altgrad_core.contracts.actions import GRADIENTS, MOMENTS, ROLES, Role
+from altgrad_core.contracts.actions import BACKWARD, GRADIENTS, MOMENTS, ROLES, Role
 from altgrad_core.contracts.layer import ATTENTION, LayerSpec
 from altgrad_core.contracts.task import Task
 from altgrad_core.numerics.format import Format
@@ -120,12 +120,12 @@ class Subject:
             errors: measure the errors of layers too, on the first of them.
         """
         chosen = self.validation if batches is None else batches
-        kept = without(rules, MOMENTS if self.descent.steps else (*GRADIENTS, *MOMENTS))
+        kept = without(rules, MOMENTS if self.descent.steps else (*BACKWARD, *MOMENTS))
         with self._quantized(kept) as plan, _evaluating(self.model), self._descended(partial(_next_step, plan)):
             loss, metrics, each = self._loss(chosen)
-            found = layer_errors(plan, chosen[0][0]) if errors else ()
+            result = layer_errors(plan, chosen[0][0]) if errors else ()
             quantizers = chosen_quantizers(plan)
-        return Measured(name, loss, metrics, self._bits(quantizers), each, found)
+        return Measured(name, loss, metrics, self._bits(quantizers), each, result)
 
     def _bits(self, quantizers: Chosen) -> float:
         roles = roles_of(quantizers) if self.roles is None else self.roles

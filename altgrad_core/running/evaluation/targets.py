@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from altgrad_core.errors import ManifestError, RunError
 from altgrad_core.manifest.explain import validated
@@ -25,9 +24,6 @@ from altgrad_core.running.model.recipe import Rule
 from altgrad_core.running.session.describe import EVALUATE, refuse_script
 from altgrad_core.running.state.checkpoint import newest_checkpoint
 from altgrad_core.running.state.trained_with import refuse_another_manifest
-
-BLOCK_SIZE = 128
-"""Tokens of a sequence that a model of Hugging Face is evaluated on, where `model.block_size` says nothing else."""
 
 
 def target(
@@ -57,7 +53,7 @@ def target(
     directory = RunDirectory(path)
     if (path / CELLS).exists():
         raise ManifestError(f"{path}: is a study of many runs; name one of them")
-    source = _source(path, directory, settings)
+    source = _source(path, directory, settings, registry)
     if not imports:
         refuse_imports(source)
     refuse_script(source.data, path, EVALUATE)
@@ -71,33 +67,23 @@ def target(
     return _subject(run, registry, batches=batches, calibrate=calibrate), rules
 
 
-def _source(path: Path, directory: RunDirectory, settings: Iterable[str]) -> ManifestFile:
+def _source(path: Path, directory: RunDirectory, settings: Iterable[str], registry: Registry) -> ManifestFile:
     """The manifest of a target."""
     if directory.is_begun or not path.is_dir():
         return load_manifest(directory.resolved if path.is_dir() else path, settings)
-    if not (path / "config.json").is_file():
+    kinds = (registry.get("model", name) for name in registry.names("model"))
+    tables = next((found for kind in kinds if (found := kind.pretrained(path)) is not None), None)
+    if tables is None:
         raise ManifestError(
-            f"{path}: no run is here; expected the directory of a run, a manifest, or the directory of a model that "
-            "save_pretrained wrote"
+            f"{path}: no run is here; expected the directory of a run, a manifest, or the directory of a pretrained model"
         )
-    source = replace(manifest_of(pretrained(path), settings), path=path)
+    source = replace(manifest_of(tables, settings), path=path)
     if "use" not in source.data["data"]:
         raise ManifestError(
             f"{path}: holds a model, but no data to measure its loss on; say which, such as --set data.use=python-docs, or "
             "--set data.use=text-files --set 'data.paths=[\"book.txt\"]'"
         )
     return source
-
-
-def pretrained(path: Path) -> dict[str, Any]:
-    """The tables of a manifest that evaluates the model in a directory of Hugging Face, with its own tokenizer if it has one."""
-    has_tokenizer = (path / "tokenizer.json").is_file()
-    return {
-        "run": {"name": "evaluate", "steps": 1},
-        "model": {"use": "transformers", "path": str(path.resolve()), "block_size": BLOCK_SIZE},
-        "data": {"batch_size": 8, **({"tokenizer": f"huggingface:{path.resolve()}"} if has_tokenizer else {})},
-        "optimizer": {"use": "adamw", "lr": 0.001},
-    }
 
 
 def _restore(run: Run, directory: RunDirectory) -> list[Rule]:

@@ -38,16 +38,16 @@ def apply(decision: Decision, run: Run, step: int, ruled: Ruled, *, roll_back: C
     effect = (
         _rolled_back(action, run, ruled, roll_back) if isinstance(action, RollBack) else _effect(action, run, ruled)
     )
-    asked = {key: dict(value) if isinstance(value, Mapping) else value for key, value in vars(action).items()}
+    requested = {key: dict(value) if isinstance(value, Mapping) else value for key, value in vars(action).items()}
     return {
         "kind": "overruled" if effect is None else "action",
         "step": step,
         "intervention": decision.intervention.name,
         **decision.instance,
         "action": type(action).__name__,
-        "because": asked.pop("because"),
+        "because": requested.pop("because"),
         "event": decision.event,
-        "asked": asked,
+        "asked": requested,
         **(effect or {}),
     }
 
@@ -103,12 +103,12 @@ def _switch(action: SwitchFormat, run: Run, ruled: Ruled) -> dict[str, Any] | No
     ruled |= mine
     run.progress.switches += len(switched)
     if isinstance(action.to, str):
-        told: dict[str, Any] = {"to": action.to, "format": run.plan.format(action.to).facts()}
+        facts: dict[str, Any] = {"to": action.to, "format": run.plan.format(action.to).facts()}
     else:
-        told = {"to": dict(action.to), "formats": {s.after: run.plan.format(s.after).facts() for s in switched}}
+        facts = {"to": dict(action.to), "formats": {s.after: run.plan.format(s.after).facts() for s in switched}}
     changed = [switch._asdict() for switch in switched]
     overruled = {"overruled": lost} if lost else {}
-    return {"layer": action.layer, "role": action.role, **told, "changed": changed, **overruled}
+    return {"layer": action.layer, "role": action.role, **facts, "changed": changed, **overruled}
 
 
 def _is_ruled(what: tuple[str, str], ruled: Ruled) -> bool:

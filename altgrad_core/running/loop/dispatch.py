@@ -66,48 +66,50 @@ class Dispatch:
         self._untouched.forget()
         readings: list[tuple[str, Values]] = [(name, {WHOLE_MODEL: value}) for name, value in own.items()]
         seen = [(monitor, self._observed(monitor, event)) for monitor in self.shown(type(event), event.step)]
-        fetch = Fetch(value for _, found in seen if type(found) is dict for value in _values(found))
-        for monitor, found in seen:
-            for name, values in self._plain(monitor, found, fetch, event.step).items():
+        fetch = Fetch(value for _, result in seen if type(result) is dict for value in _values(result))
+        for monitor, result in seen:
+            for name, values in self._plain(monitor, result, fetch, event.step).items():
                 self._records.happened(self._record("reading", monitor, event.step, reading=name, values=values))
                 readings.append((name, values))
         return [
             Decision(intervention, action, type(event).__name__, self._instances[id(intervention)])
             for intervention in self.interventions
-            for given in _given(intervention, readings)
-            for action in self._decided(intervention, event.step, given)
+            for readings_due in _due(intervention, readings)
+            for action in self._decided(intervention, event.step, readings_due)
         ]
 
     def _observed(self, monitor: Monitor, event: Event) -> Any:
         """What a monitor returned, or what it raised; one that wrote to a weight or a gradient is named, or ends the run."""
         before = self._untouched.before(id(monitor))
-        found: Any
+        result: Any
         try:
-            found = monitor.observe(event)
+            result = monitor.observe(event)
         except BaseException as error:  # code of a plugin
-            found = error
+            result = error
         if names := self._untouched.written(before):
             self._tell_what_it_wrote_to(monitor, event.step, names)
-        return found
+        return result
 
     def _tell_what_it_wrote_to(self, monitor: Monitor, step: int, names: Sequence[str]) -> None:
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        said = f"wrote to {names[0]}{more} at step {step}; a monitor only looks"
+        message = f"wrote to {names[0]}{more} at step {step}; a monitor only looks"
         if self._is_strict:
-            raise RunError(f"monitor {self._called(monitor)} {said}, and run.strict stops the run; remove this monitor")
-        self._warn_once(monitor, "wrote", f"{said}: from here on the run is no longer that of its manifest")
+            raise RunError(
+                f"monitor {self._called(monitor)} {message}, and run.strict stops the run; remove this monitor"
+            )
+        self._warn_once(monitor, "wrote", f"{message}: from here on the run is no longer that of its manifest")
 
-    def _plain(self, monitor: Monitor, found: Any, fetch: Fetch, step: int) -> dict[str, Values]:
+    def _plain(self, monitor: Monitor, result: Any, fetch: Fetch, step: int) -> dict[str, Values]:
         """The readings of one monitor in plain numbers; one that failed is recorded and the run goes on."""
         try:
-            if isinstance(found, BaseException):
-                raise found
-            readings = dict(_by_reading(monitor, found, fetch))
+            if isinstance(result, BaseException):
+                raise result
+            readings = dict(_by_reading(monitor, result, fetch))
         except BaseException as error:  # code of a plugin: its failure is a record, and signals raise nothing here
             reason = reason_of(error)
             self._records.happened(self._record("monitor-failed", monitor, step, reason=reason))
-            said = f"failed at step {step}: {reason}; the run goes on without its readings"
-            self._warn_once(monitor, "raised", said, traceback="".join(traceback.format_exception(error)))
+            message = f"failed at step {step}: {reason}; the run goes on without its readings"
+            self._warn_once(monitor, "raised", message, traceback="".join(traceback.format_exception(error)))
             return {}
         for name, layer in _not_a_number(readings):
             self._warn_once(
@@ -119,25 +121,25 @@ class Dispatch:
         """A record about a monitor, which has a number where several in the manifest have its name."""
         return {"kind": kind, "step": step, "monitor": monitor.name, **self._instances[id(monitor)], **more}
 
-    def _warn_once(self, monitor: Monitor, what: str, said: str, **more: str) -> None:
+    def _warn_once(self, monitor: Monitor, what: str, message: str, **more: str) -> None:
         """Say what is wrong with a monitor, the first time in this process that it is wrong in this way."""
         key = (id(monitor), what)
         if key in self._warned:
             return
         self._warned.add(key)
-        self._records.noticed({"kind": "warning", "message": f"monitor {self._called(monitor)} {said}", **more})
+        self._records.noticed({"kind": "warning", "message": f"monitor {self._called(monitor)} {message}", **more})
 
     def _called(self, monitor: Monitor) -> str:
         """The name of a monitor, with its number where several in the manifest have that name."""
         return monitor.name + "".join(f" #{instance}" for instance in self._instances[id(monitor)].values())
 
     @staticmethod
-    def _decided(intervention: Intervention, step: int, given: dict[str, Any]) -> list[Action]:
+    def _decided(intervention: Intervention, step: int, readings_due: dict[str, Any]) -> list[Action]:
         try:
-            actions = list(intervention.decide(step, given) or ())
+            actions = list(intervention.decide(step, readings_due) or ())
         except BaseException as error:  # a guard that cannot decide must not be passed over
-            said = f"intervention {intervention.name} failed at step {step}: {reason_of(error)}"
-            raise RunError(said) from error
+            message = f"intervention {intervention.name} failed at step {step}: {reason_of(error)}"
+            raise RunError(message) from error
         for action in actions:
             if not isinstance(action, intervention.acts):
                 declared = ", ".join(kind.__name__ for kind in intervention.acts) or "nothing"
@@ -172,14 +174,14 @@ class Fetch:
 def _instances(members: Sequence[Monitor] | Sequence[Intervention]) -> dict[int, dict[str, int]]:
     """By identity, what tells a member from others of its name: its place among them, where there are others."""
     of_name, seen = Counter(member.name for member in members), Counter[str]()
-    found: dict[int, dict[str, int]] = {}
+    result: dict[int, dict[str, int]] = {}
     for member in members:
         seen[member.name] += 1
-        found[id(member)] = {"instance": seen[member.name]} if of_name[member.name] > 1 else {}
-    return found
+        result[id(member)] = {"instance": seen[member.name]} if of_name[member.name] > 1 else {}
+    return result
 
 
-def _given(intervention: Intervention, readings: Sequence[tuple[str, Values]]) -> Iterator[dict[str, Any]]:
+def _due(intervention: Intervention, readings: Sequence[tuple[str, Values]]) -> Iterator[dict[str, Any]]:
     """What an intervention is asked about: each new reading that it reads, or those of several together."""
     if isinstance(intervention.reads, str):
         yield from (dict(values) for name, values in readings if name == intervention.reads)

@@ -38,8 +38,8 @@ def evaluate(run: Run, step: int) -> Evaluation:
             each, tally = task.each(outputs, targets), task.tally(outputs, targets)
             mine[index] = float(task.loss(outputs, targets)), each.tolist(), tally.tolist()
     run.model.train()
-    found = {index: value for part in run.processes.gather(mine) for index, value in part.items()}
-    everything = [found[index] for index in range(len(batches))]
+    result = {index: value for part in run.processes.gather(mine) for index, value in part.items()}
+    everything = [result[index] for index in range(len(batches))]
     loss = sum(own[0] * len(batch[0]) for own, batch in zip(everything, batches, strict=True))
     loss /= sum(len(batch[0]) for batch in batches)
     tally = torch.tensor([own[2] for own in everything], dtype=torch.float64).sum(0)

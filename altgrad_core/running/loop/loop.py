@@ -181,16 +181,16 @@ class Loop:
 
     def _evaluate(self, step: int) -> None:
         run = self.run
-        found = evaluate(run, step)
-        run.progress.validation_loss, run.progress.evaluated_step = found.loss, step
-        run.progress.metrics = found.metrics
-        if math.isfinite(found.loss):
+        result = evaluate(run, step)
+        run.progress.validation_loss, run.progress.evaluated_step = result.loss, step
+        run.progress.metrics = result.metrics
+        if math.isfinite(result.loss):
             best = run.progress.best_loss
-            run.progress.best_loss = found.loss if best is None else min(found.loss, best)
-        self.records.happened({"kind": "evaluation", "step": step, "loss": found.loss, **found.metrics})
+            run.progress.best_loss = result.loss if best is None else min(result.loss, best)
+        self.records.happened({"kind": "evaluation", "step": step, "loss": result.loss, **result.metrics})
         if self._is_last(step):
-            self.records.happened({"kind": "blocks", "step": step, "losses": [shortened(loss) for loss in found.each]})
-        self._emit(Evaluated(step, self._view(), found.loss), {"validation-loss": found.loss, **found.metrics})
+            self.records.happened({"kind": "blocks", "step": step, "losses": [shortened(loss) for loss in result.each]})
+        self._emit(Evaluated(step, self._view(), result.loss), {"validation-loss": result.loss, **result.metrics})
 
     def _end(self) -> str:
         progress = self.run.progress
@@ -213,8 +213,8 @@ class Loop:
                 self.records.happened(record)
                 is_rolled_back |= "to_step" in record
             except AltgradError as error:
-                name, asked = decision.intervention.name, decision.action
-                raise RunError(f"intervention {name} asked at step {step} for {asked}: {error}") from error
+                name, requested = decision.intervention.name, decision.action
+                raise RunError(f"intervention {name} asked at step {step} for {requested}: {error}") from error
         if is_rolled_back:  # what the checkpoint of that step says of rates and records is no longer so
             self.saver.save(is_required=True)
 

@@ -89,11 +89,11 @@ class Saver:
         Raises:
             RunError: none of the checkpoints is usable, or the newest that verifies is of another run or manifest.
         """
-        found = newest_checkpoint(self._directory.checkpoints)
-        if found is None:
+        result = newest_checkpoint(self._directory.checkpoints)
+        if result is None:
             self._records.cut_back(0, sha256=None)
             return None
-        step, files, passed_over = found
+        step, files, passed_over = result
         refuse_another_manifest(self._directory, step, files)
         try:
             self._run.restore(files)
@@ -137,16 +137,16 @@ class Saver:
         if not file.exists():
             return None
         try:
-            told = read_json(file)
-            is_whole = type(told["run"]) is str and type(told["step"]) is int
+            saved = read_json(file)
+            is_whole = type(saved["run"]) is str and type(saved["step"]) is int
         except (KeyError, RunError):
             is_whole = False
         if not is_whole:
             raise RunError(
-                f"{file}: is damaged: it does not name the checkpoint that this run begins with; begin it anew: "
+                f"{file}: is damaged: it does not name the checkpoint that this run begins with; start it again: "
                 f"altgrad run {self._directory.resolved} --from RUN_DIR@STEP --out ANOTHER_DIRECTORY"
             )
-        return told
+        return saved
 
     def _note_the_best(self, step: int) -> None:
         progress = self._run.progress

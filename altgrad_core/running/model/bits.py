@@ -46,13 +46,13 @@ def sizes_of(layers: Mapping[str, Layer], roles: Sequence[Role], shapes: Shapes,
         shapes: of the operands of attention; where they are not given, attention does not count.
         named: paths of layers that rules name.
     """
-    found: dict[tuple[str, Role], Size] = {}
+    result: dict[tuple[str, Role], Size] = {}
     for path, layer in layers.items():
         if not layer.spec.in_star and path not in named:
             continue
         own = _of_weight(layer) if layer.weight is not None else _of_attention(shapes.get(path, {}))
-        found |= {(path, role): own[role] for role in roles if role in layer.product.roles and role in own}
-    return found
+        result |= {(path, role): own[role] for role in roles if role in layer.product.roles and role in own}
+    return result
 
 
 def _of_weight(layer: Layer) -> dict[Role, Size]:

@@ -100,7 +100,7 @@ def coverage(
     attending = {layers[path].module for path in weights if _attends(layers[path])}
     quantized = {layers[path].module for path in weights if not _attends(layers[path])}
     adapted = {layer.module for layer in layers.values()}
-    found, tables, done = [], set(), 0
+    result, tables, done = [], set(), 0
     for path, module in model.named_modules():
         rest = [p for p in module.parameters(recurse=False) if p.dim() >= 2 and p not in covered]
         own, attention = products.get(path, (0, 0))
@@ -113,14 +113,14 @@ def coverage(
         if rest or left or is_refused:
             layer = modules.get(module)
             why = _why(module, layer, specs) if rest else _why_not_its_products(module, specs, module in attention_of)
-            found.append(Uncovered(path, why, sum(p.numel() for p in rest), left))
+            result.append(Uncovered(path, why, sum(p.numel() for p in rest), left))
     total = sum(own for own, _ in products.values())
     everything, matrices = set(model.parameters()), {p for p in model.parameters() if p.dim() >= 2} - tables
     return Coverage(
         parameters=_share(covered.intersection(everything), everything),
         matrices=_share(covered.intersection(matrices), matrices),
         multiply_adds=None if example is None or not total else done / total,
-        uncovered=tuple(sorted(found, key=lambda part: -max(part.parameters, part.multiply_adds))),
+        uncovered=tuple(sorted(result, key=lambda part: -max(part.parameters, part.multiply_adds))),
         uncounted=uncounted,
     )
 

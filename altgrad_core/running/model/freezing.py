@@ -37,7 +37,7 @@ class Freezing:
         """Follow the quantized weights of all matching layers that are not followed yet; their paths."""
         begun = []
         for path, operands in self._plan.layers.items():
-            is_new = path not in self._followed and "weight" in operands and not operands["weight"].format.is_identity
+            is_new = path not in self._followed and "weight" in operands and operands["weight"].quantizer.has_grid
             if is_new and matches(pattern, path):
                 weight, geometry = self._weight(path), operands["weight"].geometry
                 self._followed[path] = {

@@ -63,8 +63,8 @@ def weight_of(module: nn.Module, product: Product) -> Tensor | None:
     """The weight of a product of a module as it is now, if it has one."""
     if product.weight is None:
         return None
-    found: Tensor = reduce(getattr, product.weight.split("."), module)  # type: ignore[assignment]
-    return found
+    result: Tensor = reduce(getattr, product.weight.split("."), module)  # type: ignore[assignment]
+    return result
 
 
 def layers_of(model: nn.Module, specs: Iterable[LayerSpec]) -> dict[str, Layer]:
@@ -72,14 +72,14 @@ def layers_of(model: nn.Module, specs: Iterable[LayerSpec]) -> dict[str, Layer]:
     paths: dict[nn.Module, list[str]] = {}
     for path, module in model.named_modules(remove_duplicate=False):
         paths.setdefault(module, []).append(path)
-    found = {}
+    result = {}
     kinds = list(specs)[::-1]
     for module, own in paths.items():
         spec = next((spec for spec in kinds if spec.adapts(module)), None)
         for product in spec.products(module) if spec else ():
             layer = Layer(tuple(_joined(path, product.name) for path in own), module, spec, product)  # type: ignore[arg-type]
-            found[layer.path] = layer
-    return found
+            result[layer.path] = layer
+    return result
 
 
 def _joined(path: str, name: str) -> str:

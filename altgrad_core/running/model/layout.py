@@ -44,7 +44,7 @@ class Layout:
     def quantized(self, x: Tensor, how: Quantizer, scale: Tensor | None, key: int | None) -> Quantized:
         """`x` rounded, with rows and blocks along the dimensions that its product sums over."""
         x = x.detach()
-        if self.is_plain or how.tiling.whole:
+        if self.is_plain or (how.tiling.whole and how.hadamard is None):
             return quantize(x, how, scale=scale, key=key)
         done = quantize(self.rows(x), how, scale=scale, key=key)
         return done._replace(values=self.back(done.values, x))

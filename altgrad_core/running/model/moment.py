@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from altgrad_core.contracts.actions import MOMENTS, Role
+from altgrad_core.contracts.actions import MOMENTS, WEIGHTS, Role
 from altgrad_core.numerics.quantizer import Quantizer
 from altgrad_core.numerics.random import operand_key
 from altgrad_core.numerics.tally import Quantized, Tally
 
 MOST_CHANGES = 3
-ONCE_A_STEP: tuple[Role, ...] = ("weight", *MOMENTS)
+ONCE_A_STEP: tuple[Role, ...] = (*WEIGHTS, *MOMENTS)
 """The roles that every process and micro-batch rounds alike."""
 
 STEP_MOMENT = "_step_moment"
@@ -76,12 +76,12 @@ def together(parts: Sequence[Seen | None], *, once: bool) -> Seen | None:
     Args:
         once: of a weight, which is rounded once a step, alike in every process that calls its layer.
     """
-    found = [part for part in parts if part is not None][: 1 if once else None]
-    if not found:
+    result = [part for part in parts if part is not None][: 1 if once else None]
+    if not result:
         return None
-    tallies = [part.tally for part in found if part.tally is not None]
-    pending = [part.pending for part in found if part.pending is not None]
-    return found[-1]._replace(
+    tallies = [part.tally for part in result if part.tally is not None]
+    pending = [part.pending for part in result if part.pending is not None]
+    return result[-1]._replace(
         tally=reduce(Tally.plus, tallies) if tallies else None, pending=torch.stack(pending).max() if pending else None
     )
 

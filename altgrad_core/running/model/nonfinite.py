@@ -54,12 +54,12 @@ def find_nonfinite(model: nn.Module, plan: Plan, losses: Sequence[Callable[[], T
         for micro_batch, loss in enumerate(losses):
             plan.moment.micro_batch = micro_batch
             value = loss()
-            if watch.found is None and not value.isfinite():
-                watch.found = ("forward", "*", None, "the loss is not finite, though every layer's output is")
-            if watch.found is None:
+            if watch.first is None and not value.isfinite():
+                watch.first = ("forward", "*", None, "the loss is not finite, though every layer's output is")
+            if watch.first is None:
                 value.backward()
-            if watch.found is not None:
-                return FirstNonfinite(step, *watch.found)
+            if watch.first is not None:
+                return FirstNonfinite(step, *watch.first)
     return FirstNonfinite(step, "backward", "*", None, _UNSEEN)
 
 
@@ -67,34 +67,34 @@ _UNSEEN = (
     "every number is finite when the step is repeated: the norm of the gradient alone is beyond float32, "
     "or something that the model keeps to itself, such as a counter, made it so"
 )
-Found = tuple[str, str, "Role | None", str]
+First = tuple[str, str, "Role | None", str]
 
 
 @dataclass
 class _Watch:
     """Looks at what every module gives and at what gradients come back, until something is not finite."""
 
-    found: Found | None = None
+    first: First | None = None
     gradients: dict[str, Tensor] = field(default_factory=dict)
     handles: list[RemovableHandle] = field(default_factory=list)
 
     def output(self, path: str, module: nn.Module, args: Any, output: Any) -> None:
         """A module is done."""
-        if self.found is not None or not isinstance(output, Tensor):
+        if self.first is not None or not isinstance(output, Tensor):
             return
         if not output.isfinite().all():
             role = (
                 _culprit(module, {"activation": args[0], "weight": getattr(module, "weight", None)}) if args else None
             )
             how = "gave an output that is not finite"
-            self.found = ("forward", path or "*", role, f"{path or 'the model'} {how}{_by_rounding(module, role)}")
+            self.first = ("forward", path or "*", role, f"{path or 'the model'} {how}{_by_rounding(module, role)}")
         elif output.requires_grad:
             output.register_hook(partial(self.output_gradient, path))
 
     def output_gradient(self, path: str, gradient: Tensor) -> None:
         """The gradient of a module's output is there."""
-        if self.found is None and not gradient.isfinite().all():
-            self.found = (
+        if self.first is None and not gradient.isfinite().all():
+            self.first = (
                 "backward",
                 path or "*",
                 None,
@@ -104,10 +104,10 @@ class _Watch:
 
     def weight_gradient(self, path: str, name: str, module: nn.Module, parameter: Tensor) -> None:
         """The gradient of a parameter is there."""
-        if self.found is None and parameter.grad is not None and not parameter.grad.isfinite().all():
+        if self.first is None and parameter.grad is not None and not parameter.grad.isfinite().all():
             role = _culprit(module, {"gradient": self.gradients.get(path)})
             what = f"the gradient of {name} of {path} is not finite, though that of its output is"
-            self.found = ("backward", path, role, what + _by_rounding(module, role))
+            self.first = ("backward", path, role, what + _by_rounding(module, role))
 
 
 @contextmanager
@@ -150,7 +150,7 @@ def _by_rounding(module: nn.Module, role: Role | None) -> str:
 
 @contextmanager
 def _operands_kept(plan: Plan) -> Iterator[None]:
-    """Afterwards all that operands remember is what it was; meanwhile weights are rounded anew."""
+    """Afterwards all that operands remember is what it was; meanwhile weights are rounded again."""
     kept = [(thing, dict(vars(thing))) for thing in (plan.moment, *plan.operands())]
     plan.moment.passed = None
     for operand in plan.operands():

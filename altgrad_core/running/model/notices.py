@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from altgrad_core.contracts.actions import GRADIENTS, MOMENTS
+from altgrad_core.contracts.actions import BACKWARD, MOMENTS
 from altgrad_core.running.model.coverage import Coverage
 from altgrad_core.running.model.operand import Operand
 
 LEAST_COVERED, MOST_LISTED = 0.5, 8
 
 
-def thin(found: Coverage) -> str | None:
+def thin(result: Coverage) -> str | None:
     """What is said where a rule says `*` and yet less than half of the matrices is quantized."""
-    if found.matrices >= LEAST_COVERED:
+    if result.matrices >= LEAST_COVERED:
         return None
-    return f'layers = "*" covers {found.matrices:.1%} of the matrices of this model.\n{found}'
+    return f'layers = "*" covers {result.matrices:.1%} of the matrices of this model.\n{result}'
 
 
 def unused(operands: Iterable[Operand], trained: Iterable[str]) -> str | None:
@@ -24,7 +24,7 @@ def unused(operands: Iterable[Operand], trained: Iterable[str]) -> str | None:
     missing = [
         f"{operand.role} of {operand.path}"
         for operand in listed
-        if not operand.is_used and (operand.role not in GRADIENTS or operand.path in layers)
+        if not operand.is_used and (operand.role not in BACKWARD or operand.path in layers)
     ]
     if not missing or not any(operand.is_used for operand in listed):
         return None

@@ -11,9 +11,10 @@ from weakref import ref
 import torch
 from torch import Tensor
 
-from altgrad_core.contracts.actions import GRADIENTS, Role
+from altgrad_core.contracts.actions import BACKWARD, GRADIENTS, WEIGHTS, Role
 from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.geometry import Geometry
+from altgrad_core.numerics.hadamard import in_its_basis
 from altgrad_core.numerics.ops import amax, scale_of
 from altgrad_core.numerics.quantizer import Quantizer
 from altgrad_core.numerics.sharded import gathered
@@ -57,9 +58,8 @@ class Operand(TracedOperand):
 
     def rounded(self, x: Tensor, *, training: bool) -> Rounded:
         """What an eager pass makes of a tensor, and remembers of it."""
-        if self.role == "weight":
-            return self.rounds_once(x, training=training)(x)
-        return self._round(x.detach(), training=training)
+        is_weight = self.role in WEIGHTS
+        return self.rounds_once(x, training=training)(x) if is_weight else self._round(x.detach(), training=training)
 
     def rounds(self, *, training: bool) -> Rounds:
         """What rounds a tensor of this pass."""
@@ -68,13 +68,13 @@ class Operand(TracedOperand):
     def rounds_once(self, weight: Tensor, *, training: bool) -> Rounds:
         """What rounds a weight in all passes of a step, backward ones too, at the scale of its first pass.
 
-        The scale is taken anew in every forward pass, so that no change of the weight is missed. Noise is drawn and
+        The scale is taken again in every forward pass, so that no change of the weight is missed. Noise is drawn and
         counts are taken once a step, and again when the weight is seen to be another.
         """
         now = self._moment
         state = (*identity_of(weight), now.step, now.phase, training, self.quantizer)
         is_new, self._latest = self._latest != state, state
-        if is_new and training:
+        if is_new and training and self.role == "weight":
             now.notice_weight(self.path, weight)
         return self._repeating(notices=training and is_new)
 
@@ -95,7 +95,7 @@ class Operand(TracedOperand):
         return done.values, self.layout.passes(x, done.scale, self.quantizer)
 
     def _quantize(self, x: Tensor, training: bool) -> Quantized:
-        is_repeated = training and self.role not in ONCE_A_STEP + GRADIENTS and is_recomputing()
+        is_repeated = training and self.role not in ONCE_A_STEP + BACKWARD and is_recomputing()
         done = self._rounded(x, self._given_scale(), self._key(self._call(x, is_repeated) if training else 0))
         if training and not is_repeated:
             self.is_used = True
@@ -111,7 +111,7 @@ class Operand(TracedOperand):
         if is_repeated:
             return self._calls.repeated(x)
         now = self._moment
-        input = None if self.role in GRADIENTS else x  # a backward pass is not recomputed
+        input = None if self.role in BACKWARD else x  # a backward pass is not recomputed
         return self._calls.new(input, (now.phase, now.step, now.micro_batch))
 
     def _given_scale(self) -> Tensor | None:
@@ -178,7 +178,7 @@ class Operand(TracedOperand):
         """
         rows = self._notice_shape(gathered(x.detach()))
         if not self.format.is_identity:
-            self._amax = amax(rows, self.quantizer.tiling)
+            self._amax = amax(in_its_basis(rows, self.quantizer), self.quantizer.tiling)
             self.scale = scale_of(self._amax, self.quantizer)
 
     def advance(self, *, is_informed: bool) -> Tensor | None:

@@ -53,10 +53,10 @@ def _is_trained(weight: Tensor, optimizer: Optimizer) -> bool:
 
 def _round(own: Mapping[Role, Operand], state: Mapping[str, Any]) -> bool:
     """Round what there is of these roles; whether there is any."""
-    found = moments_in(state, list(own))
-    for role, tensor in found.items():
+    result = moments_in(state, list(own))
+    for role, tensor in result.items():
         tensor.copy_(sharded_as(own[role].rounds(training=True)(gathered(tensor))[0], tensor))
-    return bool(found)
+    return bool(result)
 
 
 def moments_in(state: Mapping[str, Any], roles: Sequence[Role]) -> dict[Role, Tensor]:
@@ -73,6 +73,6 @@ def _check_alike(path: str, own: Mapping[Role, Operand], other: Mapping[Role, Op
 
 def without_moments(path: str, roles: Sequence[Role], state: Mapping[str, Any], optimizer: str) -> str:
     """What is said where the state of the weight of a layer has no moment of any listed role."""
-    asked, names = " and ".join(roles), " or ".join(name for role in roles for name in NAMES[role])
+    requested, names = " and ".join(roles), " or ".join(name for role in roles for name in NAMES[role])
     kept = ", ".join(key for key, value in state.items() if value is not None) or "nothing"
-    return f"the recipe quantizes the {asked} of {path}, which optimizers keep as {names}; {optimizer} keeps {kept}"
+    return f"the recipe quantizes the {requested} of {path}, which optimizers keep as {names}; {optimizer} keeps {kept}"

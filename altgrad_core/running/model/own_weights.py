@@ -41,21 +41,47 @@ def own_weights(
                 "save_sharded of altgrad_core.integrations.sharded, and read that in one process"
             )
         names.setdefault(parameter, []).append(name)
-    found = []
+    result = []
     for path, operands in layers.items():
         weight, operand = known[path].weight, operands.get("weight")
         if operand is None or operand.format.is_identity or weight not in names or not isinstance(weight, nn.Parameter):
             continue
         if len(names[weight]) == len(known[path].paths):
-            found.append(Evaluated(path, names[weight][0], weight, operand))
-    return found
+            result.append(Evaluated(path, names[weight][0], weight, operand))
+    return result
+
+
+def rotated_weights(known: Mapping[str, Layer], layers: Mapping[str, Mapping[Role, Operand]]) -> dict[str, Tensor]:
+    """By path, the weights that are rounded after a Hadamard transform: they have no grid of their own."""
+    weights = {
+        path: known[path].weight for path, own in layers.items() if "weight" in own and _is_rotated(own["weight"])
+    }
+    return {path: weight for path, weight in weights.items() if weight is not None}
+
+
+def _is_rotated(operand: Operand) -> bool:
+    return operand.quantizer.hadamard is not None and not operand.format.is_identity
+
+
+def refuse_rotated(own: list[Evaluated]) -> None:
+    """A file of codes has no place for a basis.
+
+    Raises:
+        RunError: a weight is rounded after a Hadamard transform.
+    """
+    for weight in own:
+        if _is_rotated(weight.operand):
+            raise RunError(
+                f"{weight.name} is rounded after a Hadamard transform, which a file of codes has no place for; "
+                "remove(bake=True) leaves its rounded values in the model"
+            )
 
 
 def left_out(own: list[Evaluated], layers: Mapping[str, Mapping[Role, Operand]]) -> list[str]:
     """Paths of the layers with a quantized weight that is not among `own`."""
-    found = {weight.path for weight in own}
+    result = {weight.path for weight in own}
     quantized = [path for path, roles in layers.items() if "weight" in roles and not roles["weight"].format.is_identity]
-    return [path for path in quantized if path not in found]
+    return [path for path in quantized if path not in result]
 
 
 @torch.no_grad()

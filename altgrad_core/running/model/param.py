@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ class Param(NamedTuple):
         geometry: the live grid of its values, or None where it is not quantized.
         aliases: its other paths, where layers share it.
         moment: where the training of its plan stands; it names the random stream of an optimizer's step.
+        is_rotated: whether it is rounded after a Hadamard transform, so that no optimizer can step along its grid.
         width: what its model says of how its rate goes with the width; None: nothing.
     """
 
@@ -30,6 +31,7 @@ class Param(NamedTuple):
     aliases: tuple[str, ...] = ()
     moment: Moment | None = None
     width: WidthScaling | None = None
+    is_rotated: bool = False
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -37,12 +39,15 @@ class Param(NamedTuple):
         return tuple(path.rpartition(".")[0] for path in (self.path, *self.aliases))
 
 
-def params_of(model: nn.Module, geometry: Mapping[Tensor, Geometry], moment: Moment) -> list[Param]:
+def params_of(
+    model: nn.Module, geometry: Mapping[Tensor, Geometry], moment: Moment, *, rotated: Iterable[Tensor] = ()
+) -> list[Param]:
     """All parameters of a model, each once."""
     paths: dict[nn.Parameter, list[str]] = {}
     for path, tensor in model.named_parameters(remove_duplicate=False):
         paths.setdefault(tensor, []).append(path)
-    widths = widths_of(model)
+    widths, without_grid = widths_of(model), set(rotated)
     return [
-        Param(path, p, geometry.get(p), tuple(aliases), moment, widths.get(p)) for p, (path, *aliases) in paths.items()
+        Param(path, p, geometry.get(p), tuple(aliases), moment, widths.get(p), p in without_grid)
+        for p, (path, *aliases) in paths.items()
     ]

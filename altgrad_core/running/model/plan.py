@@ -29,7 +29,7 @@ from altgrad_core.running.model.notices import thin, unrounded_moments, unused
 from altgrad_core.running.model.operand import Operand
 from altgrad_core.running.model.optimizer_state import round_moments
 from altgrad_core.running.model.own_weights import bake as bake_weights
-from altgrad_core.running.model.own_weights import left_out, own_weights
+from altgrad_core.running.model.own_weights import left_out, own_weights, refuse_rotated, rotated_weights
 from altgrad_core.running.model.param import Param, params_of
 from altgrad_core.running.model.quantized_file import write_quantized, written_recipe
 from altgrad_core.running.model.recipe import Rule, assign
@@ -85,7 +85,7 @@ class Plan:
     def _operand(self, layer: Layer, role: Role, quantizer: Quantizer) -> Operand:
         tensor = layer.weight if layer.weight is not None else next(layer.module.parameters(), None)
         device = torch.device("cpu") if tensor is None or tensor.is_meta else tensor.device
-        layout = Layout(layer.product.contracted.get("weight" if role in MOMENTS else role, (-1,)))
+        layout = Layout(layer.product.contraction("weight" if role in MOMENTS else role))
         return Operand(layer.path, role, quantizer, self.moment, device, layout=layout)
 
     def _measure(self) -> None:
@@ -125,7 +125,9 @@ class Plan:
 
     def params(self) -> list[Param]:
         """All parameters of the model, each once."""
-        return params_of(self.model, self.geometry(), self.moment)
+        return params_of(
+            self.model, self.geometry(), self.moment, rotated=rotated_weights(self.known, self.layers).values()
+        )
 
     def geometry(self) -> dict[Tensor, Geometry]:
         """The live grid of every quantized weight.
@@ -133,17 +135,17 @@ class Plan:
         Raises:
             ManifestError: layers that share one weight quantize it differently.
         """
-        found: dict[Tensor, Operand] = {}
+        result: dict[Tensor, Operand] = {}
         for path, operands in self.layers.items():
             mine, weight = operands.get("weight"), self.weight(path)
-            if mine is None or mine.format.is_identity or not isinstance(weight, Tensor):
+            if mine is None or not mine.quantizer.has_grid or not isinstance(weight, Tensor):
                 continue
-            other = found.setdefault(weight, mine)
+            other = result.setdefault(weight, mine)
             if other.quantizer != mine.quantizer:
                 raise ManifestError(
                     f"{other.path} and {mine.path} share one weight, but their rules quantize it differently"
                 )
-        return {weight: operand.geometry for weight, operand in found.items()}
+        return {weight: operand.geometry for weight, operand in result.items()}
 
     def attach(self, optimizer: Optimizer) -> None:
         """From now on every step of `optimizer`, or of the one it wraps, rounds its moments and calls `step()`; see `optimizer_of`."""
@@ -228,11 +230,12 @@ class Plan:
             RunError: the layout has no place for this model or recipe.
         """
         own, m = own_weights(self.model, self.known, self.layers), self.moment
+        refuse_rotated(own)
         if layout == "huggingface":
             write_directory(Path(path), self.model, own, left_out(own, self.layers))
         else:
-            told = {"recipe": written_recipe(self.layers), "state": self.state_dict(), "seed": m.seed, "phase": m.phase}
-            write_quantized(Path(path), self.model, own, told)
+            more = {"recipe": written_recipe(self.layers), "state": self.state_dict(), "seed": m.seed, "phase": m.phase}
+            write_quantized(Path(path), self.model, own, more)
 
     def remove(self, *, bake: bool = False) -> None:
         """Make every layer of the model an ordinary one again.

@@ -65,8 +65,8 @@ def write_quantized(path: Path, model: nn.Module, weights: list[Evaluated], plan
             "granularity": weight.operand.quantizer.scale_rule.granularity,
             "dtype": str(weight.parameter.dtype).removeprefix("torch."),
         }
-    told = {"version": VERSION, "weights": facts, "aliases": aliases, **plan}
-    write_whole(path, save(tensors, metadata={"altgrad": json.dumps(told)}))
+    metadata = {"version": VERSION, "weights": facts, "aliases": aliases, **plan}
+    write_whole(path, save(tensors, metadata={"altgrad": json.dumps(metadata)}))
 
 
 def coded(weight: Evaluated) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from altgrad_core.contracts.actions import ROLES, Role
+from altgrad_core.contracts.actions import MOMENTS, ROLES, Role
 from altgrad_core.contracts.pattern import matches
 from altgrad_core.errors import ManifestError
 from altgrad_core.numerics.quantizer import Quantizer
@@ -22,6 +22,9 @@ class Rule:
     Attributes:
         layers: an `fnmatch` pattern of layer paths such as `blocks.*`; several separated by `|`.
         weight, activation, gradient: of the weight, of the input, of the gradient of the output.
+        weight_for_input_gradient, activation_for_weight_gradient, gradient_for_weight_gradient: of linear layers, the weight in
+            dx = g W, and both operands of dW = g^T x, each of the values before rounding; None in all rules: as they are
+            rounded for their other use.
         query, key, probability, value: of attention: what its two products multiply.
         score_gradient, output_gradient: of the gradients of these two products.
         moment, second_moment: of what the optimizer keeps of the weight, `exp_avg` and `exp_avg_sq`; the second one is
@@ -32,6 +35,9 @@ class Rule:
     weight: Quantizer | None = None
     activation: Quantizer | None = None
     gradient: Quantizer | None = None
+    weight_for_input_gradient: Quantizer | None = None
+    activation_for_weight_gradient: Quantizer | None = None
+    gradient_for_weight_gradient: Quantizer | None = None
     query: Quantizer | None = None
     key: Quantizer | None = None
     probability: Quantizer | None = None
@@ -57,6 +63,11 @@ def assign(rules: Sequence[Rule], layers: Mapping[str, Layer]) -> dict[str, dict
         for role in chosen:
             if not any(role in layer.roles for layer in selected):
                 raise ManifestError(f"recipe[{index}].{role}: {_lacks(rule.layers, role, selected)}")
+        for role in MOMENTS:
+            if role in chosen and chosen[role].hadamard is not None:
+                raise ManifestError(
+                    f"recipe[{index}].{role}.hadamard: is of the operands of a product, and what an optimizer keeps is none; leave it out"
+                )
         for layer in selected:
             own = {role: q for role, q in chosen.items() if role in layer.roles}
             if own:

@@ -19,13 +19,13 @@ NOTHING = -1.0
 """Stands for a magnitude that was not seen; all others are 0 or more."""
 
 
-def group_of(given: ProcessGroup | None) -> ProcessGroup | None:
+def group_of(group: ProcessGroup | None) -> ProcessGroup | None:
     """The processes that hold replicas: those given, else all of torch.distributed; None where this one is alone."""
-    if given is None:
+    if group is None:
         if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
             return None
-        given = torch.distributed.group.WORLD
-    return given if torch.distributed.get_world_size(given) > 1 else None
+        group = torch.distributed.group.WORLD
+    return group if torch.distributed.get_world_size(group) > 1 else None
 
 
 def reduce_seen(operands: Sequence[Operand], group: ProcessGroup) -> None:
@@ -47,9 +47,9 @@ def reduce_seen(operands: Sequence[Operand], group: ProcessGroup) -> None:
 def _magnitudes(operand: Operand) -> Tensor:
     """The amax of the counts and that of delayed scaling, float32 of shape (2,)."""
     seen = operand.seen()
-    found = (None, None) if seen is None else (None if seen.tally is None else seen.tally.amax, seen.pending)
+    result = (None, None) if seen is None else (None if seen.tally is None else seen.tally.amax, seen.pending)
     nothing = operand.scale.new_full((), NOTHING)
-    return torch.stack([nothing if value is None else value.to(nothing) for value in found])
+    return torch.stack([nothing if value is None else value.to(nothing) for value in result])
 
 
 def _counts(operand: Operand) -> Tensor:

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from altgrad_core.contracts.actions import MOMENTS, Role
-from altgrad_core.contracts.layer import Rounding
+from altgrad_core.contracts.actions import MOMENTS, WEIGHTS, Role
+from altgrad_core.contracts.layer import APART, Rounding
 from altgrad_core.numerics import traced
-from altgrad_core.numerics.straight_through import Rounds, quantized_linear, round_gradient, round_straight
+from altgrad_core.numerics.straight_through import (
+    Rounded,
+    Roundings,
+    Rounds,
+    quantized_linear,
+    round_gradient,
+    round_straight,
+)
 from altgrad_core.numerics.tracing import is_traced
 
 
@@ -20,6 +28,8 @@ class RoundingOperand(Protocol):
     """What a forward pass needs of an operand."""
 
     buffers: Any
+
+    def rounded(self, x: Tensor, *, training: bool) -> Rounded: ...
 
     def rounds(self, *, training: bool) -> Rounds: ...
 
@@ -69,8 +79,9 @@ class _Rounder(_Products):
 
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None, *, product: str = "") -> Tensor:
         """See `Rounding.linear`."""
-        of_x, of_weight = self._rounds(x, "activation", product), self._rounds(weight, "weight", product)
-        return quantized_linear(x, weight, bias, (of_x, of_weight, self._rounds(x, "gradient", product)))
+        of_weight = self._rounds(weight, "weight", product)
+        of_x, of_gradient, *apart = (self._rounds(x, role, product) for role in ("activation", "gradient", *APART))
+        return quantized_linear(x, weight, bias, Roundings(of_x, of_weight, of_gradient, *apart))
 
     def _rounds(self, x: Tensor, role: Role, product: str) -> Rounds | None:
         operand: RoundingOperand | None = self._products.get(product, {}).get(role)
@@ -78,6 +89,8 @@ class _Rounder(_Products):
             return None
         if role == "weight":
             return operand.rounds_once(x, training=self._training)
+        if role in WEIGHTS:  # in the backward pass, which may never come
+            return partial(operand.rounded, training=self._training)
         return operand.rounds(training=self._training)
 
 
@@ -96,9 +109,8 @@ class _TracedRounder(_Products):
 
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None, *, product: str = "") -> Tensor:
         """See `Rounding.linear`."""
-        roles: tuple[Role, Role, Role] = ("activation", "weight", "gradient")
-        of_x, of_weight, of_gradient = (self._traced(role, product) for role in roles)
-        return traced.quantized_linear(x, weight, bias, (of_x, of_weight, of_gradient))
+        roles: tuple[Role, ...] = ("activation", "weight", "gradient", *APART)
+        return traced.quantized_linear(x, weight, bias, Roundings(*(self._traced(role, product) for role in roles)))
 
     def _traced(self, role: Role, product: str) -> traced.Traced | None:
         operand: RoundingOperand | None = self._products.get(product, {}).get(role)

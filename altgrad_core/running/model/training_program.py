@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from altgrad_core.contracts.actions import GRADIENTS, MOMENTS
+from altgrad_core.contracts.layer import APART
 from altgrad_core.errors import RunError
 from altgrad_core.numerics import library_codes  # noqa: F401  registers the operations
 from altgrad_core.numerics.library_training import Memory, OperandText, round_operand
@@ -119,11 +120,21 @@ def training_program(plan: Plan, *args: Any, **kwargs: Any) -> ExportedProgram:
         **kwargs: the same, by name.
 
     Raises:
-        RunError: the model is in evaluation, or a layer has a gradient whose tiles a program cannot round.
+        RunError: the model is in evaluation, or a layer has a gradient whose tiles a program cannot round, or the recipe
+            has operands of a backward product alone, or Hadamard transforms.
     """
     if not plan.model.training:
         raise RunError(
             "training_program: the model is in evaluation; call model.train() first, or torch.export.export itself"
+        )
+    if (apart := next((o for o in plan.operands() if o.role in APART), None)) is not None:
+        raise RunError(
+            f"training_program: the recipe has the {apart.role} of {apart.path}; a program rounds each operand once, so leave out "
+            f"{', '.join(APART)}"
+        )
+    if (turned := next((o for o in plan.operands() if o.quantizer.hadamard is not None), None)) is not None:
+        raise RunError(
+            f"training_program: the {turned.role} of {turned.path} has a Hadamard transform; leave hadamard out"
         )
     rounded = [o for o in plan.operands() if o.role not in MOMENTS and not o.format.is_identity]
     operands = {f"{operand.path}.{operand.role}".replace(".", "__"): operand for operand in rounded}

@@ -28,12 +28,12 @@ def plain_optimizer(optimizer: Any) -> Optimizer:
     Raises:
         ManifestError: this is no optimizer.
     """
-    found = optimizer
-    while isinstance(inner := getattr(found, "optimizer", None), Optimizer):
-        found = inner
-    if not isinstance(found, Optimizer):
+    result = optimizer
+    while isinstance(inner := getattr(result, "optimizer", None), Optimizer):
+        result = inner
+    if not isinstance(result, Optimizer):
         raise ManifestError(f"expected a torch.optim.Optimizer, got {type(optimizer).__name__}")
-    return found
+    return result
 
 
 def optimizer_of(moment: Moment, optimizer: Any) -> Optimizer:
@@ -42,10 +42,10 @@ def optimizer_of(moment: Moment, optimizer: Any) -> Optimizer:
     Raises:
         ManifestError: this is no optimizer, or one that was built for another plan.
     """
-    found = plain_optimizer(optimizer)
-    if getattr(found, STEP_MOMENT, moment) is not moment:
+    result = plain_optimizer(optimizer)
+    if getattr(result, STEP_MOMENT, moment) is not moment:
         raise ManifestError(
             "attach: the optimizer was built for another plan, whose grids and seeds it follows; build it again: "
             "build_optimizer(name, plan.params())"
         )
-    return found
+    return result

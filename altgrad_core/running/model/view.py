@@ -8,7 +8,7 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from altgrad_core.contracts.actions import Role
-from altgrad_core.contracts.events import OperandFacts, Weight
+from altgrad_core.contracts.events import RoundedOperand, Weight
 from altgrad_core.contracts.monitor import Monitor
 from altgrad_core.contracts.pattern import matches
 from altgrad_core.numerics.geometry import Geometry
@@ -72,10 +72,10 @@ class StepView:
                     self._weights[path] = self._weight(path)
                 yield self._weights[path]
 
-    def operands(self, layers: str) -> Iterator[OperandFacts]:
+    def operands(self, layers: str) -> Iterator[RoundedOperand]:
         """See `Event.operands`."""
         for operand in self._plan.operands(layers):
-            yield OperandFacts(operand.path, operand.role, operand.format, operand.scale, operand.tally)
+            yield RoundedOperand(operand.path, operand.role, operand.format, operand.scale, operand.tally)
 
     def twin(self) -> dict[str, Tensor]:
         """See `StepEvent.twin`."""
@@ -106,7 +106,7 @@ class StepView:
 
     def _operand(self, path: str) -> Operand | None:
         operand = self._plan.layers.get(path, {}).get("weight")
-        return None if operand is None or operand.format.is_identity else operand
+        return operand if operand is not None and operand.quantizer.has_grid else None
 
 
 def watched_weights(model: nn.Module, known: Iterable[Layer] = ()) -> dict[str, nn.Parameter]:
@@ -118,7 +118,7 @@ def watched_weights(model: nn.Module, known: Iterable[Layer] = ()) -> dict[str, 
         known: the layers of the model; without them, products are known of quantized modules alone.
     """
     products = {layer.module: list(layer.spec.products(layer.module)) for layer in known}
-    found: dict[str, nn.Parameter] = {}
+    result: dict[str, nn.Parameter] = {}
     for path, module in model.named_modules():
         if isinstance(module, QuantizedModule):
             products[module] = list(module.quantized.spec.products(module))
@@ -126,5 +126,5 @@ def watched_weights(model: nn.Module, known: Iterable[Layer] = ()) -> dict[str, 
         own |= {product.name: weight_of(module, product) for product in products.get(module, ()) if product.name}
         for name, weight in own.items():
             if isinstance(weight, nn.Parameter) and weight.dim() >= 2:
-                found.setdefault(".".join(part for part in (path, name) if part), weight)
-    return found
+                result.setdefault(".".join(part for part in (path, name) if part), weight)
+    return result

@@ -13,14 +13,25 @@ import torch
 from torch import Tensor
 
 from altgrad_core.errors import ManifestError, RunError
+from altgrad_core.running.parallel import rendezvous
 from altgrad_core.running.parallel.parent import end_with_parent
-
-RENDEZVOUS = "ALTGRAD_RENDEZVOUS"
-"""The environment variable with the file by which processes of one machine find each other."""
 
 _PLACE = re.compile(r"^\[\S+:\d+\] ")  # where in its source a library raised an error
 
 PATIENCE = timedelta(minutes=30)
+
+
+def refuse_uneven(accumulate: int, size: int) -> None:
+    """Refuse a number of micro-batches that so many processes cannot share equally.
+
+    Raises:
+        ManifestError: naming the numbers that would do.
+    """
+    if accumulate % size:
+        raise ManifestError(
+            f"data.accumulate: is {accumulate}, which {size} processes cannot share equally; "
+            f"expected a multiple of {size}, such as --set data.accumulate={size}"
+        )
 
 
 class Processes:
@@ -78,11 +89,7 @@ class Processes:
         Raises:
             ManifestError: naming the numbers that would do.
         """
-        if accumulate % self.size:
-            raise ManifestError(
-                f"data.accumulate: is {accumulate}, which {self.size} processes cannot share equally; "
-                f"expected a multiple of {self.size}, such as --set data.accumulate={self.size}"
-            )
+        refuse_uneven(accumulate, self.size)
 
 
 ALONE = Processes()
@@ -98,17 +105,17 @@ class Group(Processes):
 
     def gather(self, value: Any) -> list[Any]:
         """See `Processes.gather`."""
-        found: list[Any] = [None] * self.size
+        result: list[Any] = [None] * self.size
         with self._explained():
-            torch.distributed.all_gather_object(found, value)
-        return found
+            torch.distributed.all_gather_object(result, value)
+        return result
 
     def gather_tensor(self, flat: Tensor) -> list[Tensor]:
         """See `Processes.gather_tensor`."""
-        found = [torch.empty_like(flat) for _ in range(self.size)]
+        result = [torch.empty_like(flat) for _ in range(self.size)]
         with self._explained():
-            torch.distributed.all_gather(found, flat)
-        return found
+            torch.distributed.all_gather(result, flat)
+        return result
 
     def sum(self, flat: Tensor) -> None:
         """See `Processes.sum`."""
@@ -146,21 +153,30 @@ def join() -> Processes:
     """The processes that the environment names, as `torchrun` and `altgrad run --processes` set it; else this one alone.
 
     Raises:
+        ManifestError: the environment is incomplete, process 0 cannot be reached, or torch cannot connect processes.
         RunError: the others cannot be reached.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1:
+    if (size := rendezvous.size()) == 1:
         return ALONE
     end_with_parent()
     if torch.distributed.is_initialized():
         return Group(torch.distributed.get_rank(), torch.distributed.get_world_size())
-    rank = int(os.environ["RANK"])
-    method = f"file://{os.environ[RENDEZVOUS]}" if RENDEZVOUS in os.environ else "env://"
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    rank, backend = rendezvous.rank(), _backend()
+    method = rendezvous.method(rank)
     group = Group(rank, size)
     with group._explained():
         torch.distributed.init_process_group(backend, init_method=method, rank=rank, world_size=size, timeout=PATIENCE)
     return group
+
+
+def _backend() -> str:
+    """What connects the processes: gloo, and nccl for tensors on GPUs."""
+    needed = ["gloo", "nccl"] if torch.cuda.is_available() else ["gloo"]
+    for name in needed:
+        if not (torch.distributed.is_available() and torch.distributed.is_backend_available(name)):
+            hint = 'hide the GPUs with CUDA_VISIBLE_DEVICES=""' if name == "nccl" else "install a build that has it"
+            raise ManifestError(f"several processes need {name}, which this build of torch does not have; {hint}")
+    return "cpu:gloo,cuda:nccl" if "nccl" in needed else "gloo"
 
 
 def local_rank() -> int:

@@ -58,12 +58,12 @@ def exchange(plan: Plan, processes: Processes, signal: int | None) -> int | None
         return signal
     operands = list(plan.operands())
     weights = [operand for operand in operands if operand.role == "weight"]
-    told = processes.gather((signal, [weight.is_seen for weight in weights]))
-    uneven = [w for w, *flags in zip(weights, *(flags for _, flags in told), strict=True) if len(set(flags)) > 1]
+    gathered = processes.gather((signal, [weight.is_seen for weight in weights]))
+    uneven = [w for w, *flags in zip(weights, *(flags for _, flags in gathered), strict=True) if len(set(flags)) > 1]
     shared = [operand for operand in operands if operand.role != "weight"] + uneven
     for operand, *seen in zip(shared, *processes.gather([operand.seen() for operand in shared]), strict=True):
         operand.take(seen)
-    return next((number for number, _ in told if number is not None), None)
+    return next((number for number, _ in gathered if number is not None), None)
 
 
 def _summed(tensors: Tensors, processes: Processes, like: Sequence[Tensor]) -> Tensors:

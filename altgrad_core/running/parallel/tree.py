@@ -1,7 +1,7 @@
 """Sums over micro-batches in a fixed binary tree, so that no bit depends on how many processes shared the work.
 
 The leaves are the micro-batches 0, 1, 2, ...; node (level, place) is the sum of leaves place * 2^level up to
-(place + 1) * 2^level, the left half plus the right half. Where the number of leaves is no power of two, the nodes that are left
+(place + 1) * 2^level, the left half plus the right half. Where the number of leaves is not a power of two, the nodes that are left
 over are added from the right. Every process forms the nodes that lie within its share; the others are formed once all
 nodes are known. This is pairwise summation (Higham, 1993): its error grows with the logarithm of the number of leaves.
 """

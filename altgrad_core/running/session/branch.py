@@ -50,7 +50,7 @@ class Parent:
 def adopt(run: Run, parent: Parent) -> dict[str, Any]:
     """Put a fresh run where its parent stood: weights, histories of scales, the state of optimizers that are the same.
 
-    Monitors and interventions begin anew.
+    Monitors and interventions start again.
 
     Returns:
         What the first record tells of it.
@@ -75,7 +75,7 @@ def adopt(run: Run, parent: Parent) -> dict[str, Any]:
     return {
         **parent.written(),
         "sha256": hashlib.sha256(seals).hexdigest(),
-        "optimizer": "goes on" if kept else "begins anew",
+        "optimizer": "goes on" if kept else "starts again",
     }
 
 

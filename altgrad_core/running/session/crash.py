@@ -33,7 +33,7 @@ def crashed(run: Run, directory: RunDirectory, error: BaseException) -> RunError
 def report_crash(run: Run, directory: RunDirectory, reason: str) -> bool:
     """Write the failure report, with the traceback of the exception being handled; whether the disk took it."""
     try:
-        found = replace(
+        result = replace(
             diagnosed(directory),
             name=run.name,
             steps=run.steps,
@@ -41,7 +41,7 @@ def report_crash(run: Run, directory: RunDirectory, reason: str) -> bool:
             status="crashed",
             reason=reason,
         )
-        report_failure(directory, found, trace=traceback.format_exc())
+        report_failure(directory, result, trace=traceback.format_exc())
     except OSError:
         return False
     return True
@@ -56,7 +56,12 @@ def diagnosed(directory: RunDirectory) -> Diagnosis:
         return replace(diagnose(()), failures={"every monitor": reason})
 
 
-def report_failure(directory: RunDirectory, found: Diagnosis, *, trace: str = "") -> None:
+def report_failure(directory: RunDirectory, result: Diagnosis, *, trace: str = "") -> None:
     """Write `failure.md`, and the same as `failure.json`."""
+<<<<<<< HEAD
     write_whole(directory.failure, as_bytes(failure(found, directory, trace=trace)))
     write_json(directory.failure_data, json.loads(encode_record(found.plain())))
+=======
+    write_whole(directory.failure, failure(result, directory, trace=trace).encode())
+    write_json(directory.failure_data, json.loads(encode_record(result.plain())))
+>>>>>>> main

@@ -95,8 +95,8 @@ def began(run: Run) -> dict[str, Any]:
 
 def reading_facts(monitors: Iterable[Monitor]) -> list[dict[str, Any]]:
     """What the monitors declare of their readings, each once."""
-    found = {reading.name: reading.written() for monitor in monitors for reading in monitor.facts()}
-    return list(found.values())
+    result = {reading.name: reading.written() for monitor in monitors for reading in monitor.facts()}
+    return list(result.values())
 
 
 def ended(run: Run, status: str) -> dict[str, Any]:
@@ -119,13 +119,13 @@ def ended(run: Run, status: str) -> dict[str, Any]:
 
 def summary(run: Run, status: str, *, seconds: float) -> dict[str, Any]:
     """The content of `summary.json`; `seconds` are those of this process."""
-    told = json.loads(encode_record(ended(run, status)))  # spells NaN and infinities as the records do
-    del told["kind"]
+    text = json.loads(encode_record(ended(run, status)))  # spells NaN and infinities as the records do
+    del text["kind"]
     tokens = run.progress.step * run.batches.tokens_per_step
-    return {**told, "name": run.name, "tokens": tokens, "seconds_in_this_process": round(seconds, 3), **_facts(run)}
+    return {**text, "name": run.name, "tokens": tokens, "seconds_in_this_process": round(seconds, 3), **_facts(run)}
 
 
-def failure(found: Diagnosis, directory: RunDirectory, *, trace: str = "") -> str:
+def failure(result: Diagnosis, directory: RunDirectory, *, trace: str = "") -> str:
     """The content of `failure.md`."""
     lines = [
         "",
@@ -137,7 +137,7 @@ def failure(found: Diagnosis, directory: RunDirectory, *, trace: str = "") -> st
     ]
     if trace:
         lines += ["", "## Where it crashed", "", "```text", trace.rstrip(), "```"]
-    return as_markdown(found) + "\n".join(lines) + "\n"
+    return as_markdown(result) + "\n".join(lines) + "\n"
 
 
 def _format_facts(format: Format) -> dict[str, Any]:

@@ -44,10 +44,10 @@ class FollowingSaver:
 
 def follow(run: Run) -> tuple[str | None, int]:
     """Train with process 0 until it ends: the status, None where process 0 never began, and the code of a signal."""
-    told: tuple[dict[str, bytes], bool] | None = run.processes.from_first()
-    if told is None:
+    saved: tuple[dict[str, bytes], bool] | None = run.processes.from_first()
+    if saved is None:
         return None, 0
-    files, is_fresh = told
+    files, is_fresh = saved
     run.restore(files)
     with Signals() as signals:
         loop = Loop(run, Unwritten(), FollowingSaver(run), signals)

@@ -36,10 +36,10 @@ class Outcome:
 
 def already(directory: RunDirectory) -> Outcome:
     """The outcome of a run that ended before this command."""
-    told = read_json(directory.summary)
-    if not told.keys() >= SUMMARY_KEYS:
-        raise RunError(f"{directory.summary}: is damaged: it lacks {', '.join(sorted(SUMMARY_KEYS - told.keys()))}")
-    return outcome_of(directory, told, is_earlier=True)
+    saved = read_json(directory.summary)
+    if not saved.keys() >= SUMMARY_KEYS:
+        raise RunError(f"{directory.summary}: is damaged: it lacks {', '.join(sorted(SUMMARY_KEYS - saved.keys()))}")
+    return outcome_of(directory, saved, is_earlier=True)
 
 
 def outcome_of(directory: RunDirectory, summary: Mapping[str, Any], *, is_earlier: bool = False) -> Outcome:

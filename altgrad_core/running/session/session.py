@@ -42,8 +42,9 @@ from altgrad_core.running.session.describe import (
 )
 from altgrad_core.running.session.follow import follow, meet
 from altgrad_core.running.session.outcome import Outcome, already, exit_code_of, outcome_of
-from altgrad_core.running.session.stages import compilation_told, telling
-from altgrad_core.running.session.track import connect, run_facts
+from altgrad_core.running.session.stages import announced_compilation, telling
+from altgrad_core.running.session.track import connect, tracked_run
+from altgrad_core.running.state.checkpoint import checkpoint_steps
 
 Show = Callable[[Record], None]
 
@@ -96,6 +97,24 @@ def begin(
         write_whole(directory.resolved, described)
         mark_latest(directory.path)
         return _train(run, directory, audience, resumed=False)
+
+
+def begin_again(
+    resolved: Resolved, directory: RunDirectory, *, show: Show, parent: Parent | None, processes: Processes
+) -> Outcome:
+    """Go on with a run whose processes were started anew: from its newest checkpoint, or from step 0 if it has none.
+
+    Raises:
+        ManifestError: another run is in the directory.
+        RunError: see `resume`.
+    """
+    try:
+        is_same = read_whole(directory.resolved) == tomlkit.dumps(resolved_manifest(resolved)).encode()
+    except OSError:
+        is_same = False
+    if is_same and checkpoint_steps(directory.checkpoints):
+        return resume(directory, resolved.registry, strict=False, show=show, processes=processes)
+    return begin(resolved, directory, overwrite=is_same, show=show, parent=parent, processes=processes)
 
 
 def resume(
@@ -165,7 +184,7 @@ def _train(run: Run, directory: RunDirectory, audience: Audience, *, resumed: bo
             loop = _begin_or_restore(run, saver, records, signals, resumed=resumed)
             tell = telling(audience.show)
             tell("the first step")
-            with compilation_told(tell):
+            with announced_compilation(tell):
                 status = loop.train()
             if status == "interrupted":
                 saver.save(is_required=True)
@@ -193,7 +212,7 @@ def _begin_or_restore(run: Run, saver: Saver, records: Records, signals: Signals
     if restored is not None:
         run.processes.from_first((run.files(), False))
         return Loop(run, records, saver, signals)
-    parent = {"parent": adopt(run, Parent(Path(told["run"]), told["step"]))} if (told := saver.parent()) else {}
+    parent = {"parent": adopt(run, Parent(Path(saved["run"]), saved["step"]))} if (saved := saver.parent()) else {}
     records.happened({**began(run), **parent})
     run.processes.from_first((run.files(), True))
     loop = Loop(run, records, saver, signals)
@@ -207,7 +226,7 @@ def _gather(run: Run, directory: RunDirectory, show: Show) -> Audience:
     Raises:
         PluginError: a package that a tracker needs is not installed.
     """
-    facts = run_facts(resolved_manifest(run.resolved), directory.path)
+    facts = tracked_run(resolved_manifest(run.resolved), directory.path)
     trackers, warnings = connect(run.resolved.trackers, facts)
     return Audience(show, trackers, [*warnings, *filter(None, [directory.notice])])
 
@@ -220,6 +239,6 @@ def _finish(run: Run, directory: RunDirectory, records: Records, status: str, *,
     else:
         report_failure(directory, diagnosed(directory))
     records.sync()
-    told = summary(run, status, seconds=seconds)
-    write_json(directory.summary, told)
-    return outcome_of(directory, told)
+    saved = summary(run, status, seconds=seconds)
+    write_json(directory.summary, saved)
+    return outcome_of(directory, saved)

@@ -20,7 +20,7 @@ def telling(show: Callable[[Record], None]) -> Callable[[str | None], None]:
 
 
 @contextmanager
-def compilation_told(tell: Callable[[str | None], None]) -> Iterator[None]:
+def announced_compilation(tell: Callable[[str | None], None]) -> Iterator[None]:
     """While entered, tell when Numba compiles a kernel; one that is read from its cache is not told of."""
     from numba.core import event
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from altgrad_core.contracts.actions import ROLES
-from altgrad_core.contracts.tracker import RunFacts, Tracker, TrackerSpec
+from altgrad_core.contracts.tracker import TrackedRun, Tracker, TrackerSpec
 from altgrad_core.errors import AltgradError, FormatError, ManifestError, PluginError, RunError, reason_of
 from altgrad_core.files import read_whole
 from altgrad_core.manifest.explain import validated
@@ -34,9 +34,9 @@ class Replayed:
     problems: tuple[str, ...] = ()
 
 
-def run_facts(manifest: Mapping[str, Any], directory: Path) -> RunFacts:
+def tracked_run(manifest: Mapping[str, Any], directory: Path) -> TrackedRun:
     """What a tracker gets to know of the run that this resolved manifest describes."""
-    return RunFacts(
+    return TrackedRun(
         name=manifest["run"]["name"],
         directory=directory,
         manifest=manifest,
@@ -45,7 +45,7 @@ def run_facts(manifest: Mapping[str, Any], directory: Path) -> RunFacts:
     )
 
 
-def connect(specs: Sequence[TrackerSpec], facts: RunFacts) -> tuple[list[TrackerThread], list[str]]:
+def connect(specs: Sequence[TrackerSpec], facts: TrackedRun) -> tuple[list[TrackerThread], list[str]]:
     """Threads to the trackers that begin, all at once; a warning for each of the others, without which the run goes on.
 
     Raises:
@@ -103,7 +103,7 @@ def replay(path: Path, name: str, *, settings: Sequence[str], registry: Registry
     runs = [(directory, _manifest(directory)) for directory in _runs(path)]
     ready = [(directory, manifest, _spec(cls, manifest, settings)) for directory, manifest in runs]
     for directory, manifest, spec in ready:
-        yield _handed_over(spec, run_facts(manifest, directory.path), directory)
+        yield _handed_over(spec, tracked_run(manifest, directory.path), directory)
 
 
 def _runs(path: Path) -> list[RunDirectory]:
@@ -136,7 +136,7 @@ def _spec(cls: type[TrackerSpec], manifest: Mapping[str, Any], settings: Sequenc
     return validated(cls, source.data, source)
 
 
-def _handed_over(spec: TrackerSpec, facts: RunFacts, directory: RunDirectory) -> Replayed:
+def _handed_over(spec: TrackerSpec, facts: TrackedRun, directory: RunDirectory) -> Replayed:
     count, records = 0, Playback(directory)
     tracker: Tracker | None = None
     try:
@@ -151,8 +151,8 @@ def _handed_over(spec: TrackerSpec, facts: RunFacts, directory: RunDirectory) ->
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # code of a plugin, or the disk or network behind it
-        said = f"{facts.directory}: tracker {spec.name} failed after {count} records: {reason_of(error)}"
-        raise RunError(said) from error
+        message = f"{facts.directory}: tracker {spec.name} failed after {count} records: {reason_of(error)}"
+        raise RunError(message) from error
     finally:
         if tracker is not None:
             with suppress(Exception, SystemExit):  # what it failed of has been told

@@ -42,7 +42,7 @@ def write_checkpoint(root: Path, step: int, files: Mapping[str, bytes]) -> Path:
         _write_through(beside / SEAL, _seal({name: _fact(content) for name, content in files.items()}))
         sync_directory(beside)
         _verify(beside)
-        if final.exists():  # of a run that was begun anew, or a damaged one that was passed over
+        if final.exists():  # of a run that was started again, or a damaged one that was passed over
             shutil.rmtree(final)
         beside.rename(final)
         sync_directory(root)
@@ -100,7 +100,7 @@ def newest_checkpoint(root: Path) -> tuple[int, dict[str, bytes], list[str]] | N
 def prune(root: Path, *, newest: int, keep: int, also: Iterable[int]) -> None:
     """Remove what killed writes left, and all but `keep` checkpoints up to step `newest` and those of the steps `also`.
 
-    Checkpoints of later steps were passed over as damaged; they count for nothing, and stay until written anew.
+    Checkpoints of later steps were passed over as damaged; they count for nothing, and stay until written again.
     """
     for leftover in root.glob("step-*.tmp"):
         shutil.rmtree(leftover, ignore_errors=True)

@@ -13,10 +13,10 @@ def broken_layer(weights: Mapping[str, nn.Parameter], step: int) -> dict[str, An
     for path, weight in weights.items():
         if not weight.isfinite().all():
             return broken(step - 1, "optimizer", path, f"the weight of {path} is not finite")
-    found = [path for path, w in weights.items() if w.grad is not None and not w.grad.isfinite().all()]
-    if not found:
+    result = [path for path, w in weights.items() if w.grad is not None and not w.grad.isfinite().all()]
+    if not result:
         return broken(step, "backward", "*", "the norm of the gradients is not finite")
-    return broken(step, "backward", found[-1], f"the gradient of the weight of {found[-1]} is not finite")
+    return broken(step, "backward", result[-1], f"the gradient of the weight of {result[-1]} is not finite")
 
 
 def broken(step: int, phase: str, layer: str, what: str) -> dict[str, Any]:

@@ -46,8 +46,8 @@ class Script:
 
     def operands(self, pattern: str = "*") -> list[Operand]:
         """Every operand of the layers that match a pattern, in model order."""
-        found = [operands for path, operands in self.layers.items() if matches(pattern, path)]
-        return [operand for operands in found for operand in operands.values()]
+        result = [operands for path, operands in self.layers.items() if matches(pattern, path)]
+        return [operand for operands in result for operand in operands.values()]
 
     def modules(self) -> dict[str, QuantizedModule]:
         """The quantized modules by path."""
@@ -81,9 +81,9 @@ class Script:
 
     def summary(self, ended: Mapping[str, Any], *, seconds: float) -> dict[str, Any]:
         """The content of `summary.json`."""
-        told = {key: value for key, value in ended.items() if key != "kind"}
+        values = {key: value for key, value in ended.items() if key != "kind"}
         own = {"name": self.name, "tokens": None, "seconds_in_this_process": round(seconds, 3)}
-        return {**told, **own, **self._facts()}
+        return {**values, **own, **self._facts()}
 
     def _facts(self) -> dict[str, Any]:
         trained = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
@@ -91,7 +91,7 @@ class Script:
         return {"parameters": trained, "data": {}, "task": task, "formats": format_facts(self.operands())}
 
 
-def ended(status: str, reason: str | None, told: Mapping[str, Any]) -> dict[str, Any]:
+def ended(status: str, reason: str | None, values: Mapping[str, Any]) -> dict[str, Any]:
     """The last record, with the step and the losses of `told`."""
     return {
         "kind": "ended",
@@ -100,22 +100,22 @@ def ended(status: str, reason: str | None, told: Mapping[str, Any]) -> dict[str,
         "perplexity": None,
         "metrics": {},
         "switches": 0,
-        **told,
+        **values,
     }
 
 
 def operands_of(model: nn.Module) -> dict[str, dict[Role, Operand]]:
     """The operands of every quantized layer of a model, by path and role."""
-    found: dict[str, dict[Role, Operand]] = {}
+    result: dict[str, dict[Role, Operand]] = {}
     for module in quantized_modules(model):
         for operands in module.quantized.products.values():
             for role, operand in operands.items():
-                found.setdefault(operand.path, {})[role] = operand
-    return found
+                result.setdefault(operand.path, {})[role] = operand
+    return result
 
 
 def monitors_of(
-    wanted: Sequence[str | Mapping[str, Any] | Monitor], registry: Registry, every: int | None
+    entries: Sequence[str | Mapping[str, Any] | Monitor], registry: Registry, every: int | None
 ) -> tuple[tuple[Monitor, ...], tuple[Plugin, ...]]:
     """Monitors by name, as tables with `use`, or as values; and their plugins.
 
@@ -128,19 +128,19 @@ def monitors_of(
     """
     monitors: list[Monitor] = []
     plugins: dict[str, Plugin] = {}
-    for index, entry in enumerate(wanted):
+    for index, entry in enumerate(entries):
         if isinstance(entry, Monitor):
             monitors.append(entry)
             continue
         table = {"use": entry} if isinstance(entry, str) else dict(entry)
         if not isinstance(name := table.pop("use", None), str):
             raise ManifestError(f'monitors[{index}]: expected a name or a table with "use", got {entry!r}')
-        found = registry.entry("monitor", name)
-        plugins[found.plugin.source] = found.plugin
+        result = registry.entry("monitor", name)
+        plugins[result.plugin.source] = result.plugin
         paced = table if every is None else {"every": every, **table}
         data: dict[str, Any] = {"monitors": [{}] * index + [paced]}
         source = ManifestFile(Path("watch"), "", data)
-        monitors.append(validated(found.item, paced, source, ("monitors", index)))
+        monitors.append(validated(result.item, paced, source, ("monitors", index)))
     return tuple(monitors), tuple(plugins.values())
 
 

@@ -29,7 +29,7 @@ from altgrad_core.running.watching.held import Held
 from altgrad_core.running.watching.place import Place
 from altgrad_core.running.watching.script import Script, ended, monitors_of, operands_of
 
-NOTHING_TOLD: Mapping[str, Any] = {
+NOTHING_SEEN: Mapping[str, Any] = {
     "step": 0,
     "loss": None,
     "validation_loss": None,
@@ -95,7 +95,7 @@ class Watch:
                 "watch a script with replicas (DistributedDataParallel), or none"
             )
         self._script, self._steps_per_epoch, self._started = script, steps_per_epoch, time.perf_counter()
-        self._told: dict[str, Any] = dict(NOTHING_TOLD)
+        self._latest: dict[str, Any] = dict(NOTHING_SEEN)
         self._taken: dict[str, Any] | None = None  # what is known of a step whose loss is not known yet
         self._after: StepView | None = None
         self._losses: Sequence[Callable[[], Tensor]] = ()
@@ -142,10 +142,10 @@ class Watch:
         self._refuse_closed()
         value = _number(loss)
         if self._taken is None:
-            self._told["skipped_steps"] += 1
+            self._latest["skipped_steps"] += 1
             return
         taken, self._taken = self._taken, None
-        self._told["step"], self._told["loss"] = taken["step"], value
+        self._latest["step"], self._latest["loss"] = taken["step"], value
         rates = taken.pop("rates")
         apart = {"learning_rates": rates} if len(set(rates)) > 1 else {}
         epoch = self._epochs(taken["step"])
@@ -159,10 +159,10 @@ class Watch:
     def evaluated(self, loss: Tensor | float) -> None:
         """Record a validation loss, measured after the last step."""
         self._refuse_closed()
-        value, step, best = _number(loss), self._told["step"], self._told["best_validation_loss"]
-        self._told["validation_loss"] = value
+        value, step, best = _number(loss), self._latest["step"], self._latest["best_validation_loss"]
+        self._latest["validation_loss"] = value
         if math.isfinite(value):
-            self._told["best_validation_loss"] = value if best is None else min(value, best)
+            self._latest["best_validation_loss"] = value if best is None else min(value, best)
         self._place.records.happened({"kind": "evaluation", "step": step, "loss": value})
         self._dispatch.emit(Evaluated(step, self._view(), value), {})
         self._held.flush()
@@ -174,7 +174,7 @@ class Watch:
         """
         size, sha256 = self._place.records.sync()
         return {
-            "told": dict(self._told),
+            "told": dict(self._latest),
             "broke": self._broke,
             "monitors": [monitor.state_dict() for monitor in self._script.monitors],
             "layers": {path: module.quantized.state_dict() for path, module in self._script.modules().items()},
@@ -192,7 +192,7 @@ class Watch:
         if modules.keys() != state["layers"].keys() or len(state["monitors"]) != len(self._script.monitors):
             raise RunError(f"{self.directory}: the saved state is of other monitors or other quantized layers")
         self._place.cut_back(state["records_size"], sha256=state["records_sha256"])
-        self._told, self._broke, self._is_loaded = dict(state["told"]), state["broke"], True
+        self._latest, self._broke, self._is_loaded = dict(state["told"]), state["broke"], True
         for monitor, saved in zip(self._script.monitors, state["monitors"], strict=True):
             monitor.load_state_dict(saved)
         for path, module in modules.items():
@@ -202,13 +202,13 @@ class Watch:
         """The loop is over: write the last record and the summary."""
         if self._is_closed:
             return
-        loss = self._told["loss"]
+        loss = self._latest["loss"]
         has_diverged = loss is not None and not math.isfinite(loss)
         status = "diverged" if has_diverged else "finished"
         reason = f"the loss is {loss} at the last step" if has_diverged else None
-        self._dispatch.emit(Ended(self._told["step"], self._view(), status), {})
+        self._dispatch.emit(Ended(self._latest["step"], self._view(), status), {})
         self._held.flush()
-        last = ended(status, reason, self._told)
+        last = ended(status, reason, self._latest)
         self._place.records.happened(last)
         self._place.end(self._script.summary(last, seconds=time.perf_counter() - self._started))
         self._leave(status)
@@ -230,11 +230,11 @@ class Watch:
             self.crashed(error)
 
     def crashed(self, error: BaseException) -> None:
-        """Look on no longer; an exception that is no interruption goes into the failure report."""
+        """Look on no longer; an exception other than an interruption goes into the failure report."""
         if self._is_closed:
             return
         if isinstance(error, Exception):
-            self._place.crash(self._script, self._told["step"], error)
+            self._place.crash(self._script, self._latest["step"], error)
         self._leave("crashed" if isinstance(error, Exception) else "interrupted")
 
     def _leave(self, status: str) -> None:
@@ -248,7 +248,7 @@ class Watch:
             raise RunError(f"{self.directory}: this watch is closed; begin another one for another loop")
 
     def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        step = self._told["step"] + 1
+        step = self._latest["step"] + 1
         if not self._is_loaded:
             raise RunError(f"{self.directory}: resume=True, but watch.load_state_dict(state) was not called")
         if self._taken is not None:

@@ -15,7 +15,7 @@ import argparse
 import csv
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
@@ -64,20 +64,29 @@ def contrast(name: str, differences: Sequence[float]) -> Contrast:
     return Contrast(name, count, mean, mean - half, mean + half, p, abs(mean) + narrow < MARGIN)
 
 
+def losses_by_rate(
+    table: Path, is_wanted: Callable[[float], bool] = lambda rate: True
+) -> dict[tuple[str, str], dict[float, dict[int, float]]]:
+    """The losses of `cells.csv`, by weights and step, then by rate, then by seed; infinite for a run that diverged."""
+    rates: dict[tuple[str, str], dict[float, dict[int, float]]] = {}
+    with table.open() as file:
+        for row in csv.DictReader(file):
+            loss, rate = float(row["validation_loss"]) if row["status"] == "finished" else math.inf, float(row["rate"])
+            if is_wanted(rate):
+                arm = rates.setdefault((row["weights"], row["step"]), {})
+                arm.setdefault(rate, {})[int(row["seed"])] = loss
+    return rates
+
+
 def arms(table: Path, *, finer: bool = False, pooled: bool = False) -> dict[tuple[str, str], Losses]:
-    """The loss of every seed at the rate that is chosen for it, by weights and step; infinite for a run that diverged.
+    """The loss of every seed at the rate that is chosen for it, by weights and step.
 
     Args:
         finer: whether rates half as far apart count too; of some arms there are none.
         pooled: whether one rate is chosen for all seeds, by all of them.
     """
-    rates: dict[tuple[str, str], dict[float, dict[int, float]]] = {}
-    with table.open() as file:
-        for row in csv.DictReader(file):
-            loss = float(row["validation_loss"]) if row["status"] == "finished" else math.inf
-            if finer or table != CELLS[250] or float(row["rate"]) in COARSE:
-                arm = rates.setdefault((row["weights"], row["step"]), {})
-                arm.setdefault(float(row["rate"]), {})[int(row["seed"])] = loss
+    is_finest = finer or table != CELLS[250]
+    rates = losses_by_rate(table, lambda rate: is_finest or rate in COARSE)
     return {arm: chosen(tried, pooled=pooled) for arm, tried in rates.items()}
 
 
@@ -205,7 +214,7 @@ def _with_table(text: str, mark: str, table: str) -> str:
 
 
 def main() -> None:
-    """Print, and write where that is asked for."""
+    """Print, and write if asked to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help="write tables, figure and the tables of the text too")
     is_writing = parser.parse_args().write

@@ -14,14 +14,13 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import math
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 sys.path.append(str(Path(__file__).parents[1] / "factorial"))
-from contrasts import Contrast, Losses, chosen, contrast, gains, interval, mean, write
+from contrasts import Contrast, Losses, chosen, contrast, gains, interval, losses_by_rate, mean, write
 
 TABLES = Path(__file__).parent / "tables"
 TEXT = Path(__file__).parents[1] / "README.md"
@@ -70,13 +69,7 @@ def weights_of(operand: Mapping[str, Any]) -> str:
 
 def losses_of(table: Path) -> dict[tuple[str, str], Losses]:
     """The loss of every seed at the rate that is chosen for it, by weights and step."""
-    rates: dict[tuple[str, str], dict[float, dict[int, float]]] = {}
-    with table.open() as file:
-        for row in csv.DictReader(file):
-            loss = float(row["validation_loss"]) if row["status"] == "finished" else math.inf
-            arm = rates.setdefault((row["weights"], row["step"]), {})
-            arm.setdefault(float(row["rate"]), {})[int(row["seed"])] = loss
-    return {arm: losses for arm, tried in rates.items() if (losses := chosen(tried))}
+    return {arm: losses for arm, tried in losses_by_rate(table).items() if (losses := chosen(tried))}
 
 
 def contrasts_of(table: Path) -> dict[str, Contrast]:
@@ -126,7 +119,7 @@ def embedded(text: str) -> str:
 
 
 def main() -> None:
-    """Collect, print, and write where that is asked for."""
+    """Collect, print, and write if asked to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help="write the contrasts and the table of the text too")
     parser.add_argument("--collect", type=Path, nargs="+", metavar="DIR", help="the directories of the studies")

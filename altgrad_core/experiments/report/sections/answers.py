@@ -17,9 +17,9 @@ MOST_LOSS = 500.0  # whose perplexity is still a float
 
 def answers_section(view: View) -> Section:
     """The answer by validation loss and by perplexity, and what every arm reached."""
-    by_loss, told = answer(view.analysis), answer(view.analysis, PERPLEXITY)
+    by_loss, of_perplexity = answer(view.analysis), answer(view.analysis, PERPLEXITY)
     is_per_token = view.study.unit == PER_TOKEN  # the exponential of another loss is no perplexity
-    by_perplexity = told.sentence.removeprefix(told.refusal).strip() if is_per_token else ""
+    by_perplexity = of_perplexity.sentence.removeprefix(of_perplexity.refusal).strip() if is_per_token else ""
     blocks: list[Block] = [Text(by_loss.sentence)]
     if by_perplexity:
         blocks.append(Text(f"By perplexity, the exponential of the loss, run by run: {by_perplexity}"))
@@ -45,15 +45,15 @@ def _reached(view: View) -> Block:
     )
     rows = [_row(arm, beside, is_per_token=is_per_token) for arm in view.arms]
     perplexity = "the perplexity of that mean, its exponential, " if is_per_token else ""
-    told = (
+    text = (
         f"Every format and optimizer at its chosen rate: the mean over seeds of the validation loss ({view.study.unit}), "
         f"{perplexity}and how many of the runs at that rate diverged."
     )
     if beside is not None:
-        told += (
+        text += (
             f" Above {beside.format}: the loss less that of {beside.optimizer} in {beside.format}, over common seeds."
         )
-    return table_of(columns, rows, told)
+    return table_of(columns, rows, text)
 
 
 def _wide(view: View) -> list[Arm]:

@@ -18,13 +18,13 @@ SCALES = {"scale_rounding": "scales rounded up with exact ones"}
 
 def controls_section(view: View) -> Section:
     """References, runs that must be the same, and every two arms that differ in one key."""
-    found = view.analysis.contrasts
+    result = view.analysis.contrasts
     blocks: list[Block] = [*_references(view), *_same(view)]
-    blocks += [Text(text) for text in contrast_sentences(found, view.study.unit)]
-    blocks += [_table(found, view.study.unit)] if found else []
-    wanted = {**ROUNDING, **view.study.declared.controls, **SCALES}
-    keys = {contrast.key.rpartition(".")[2] for contrast in found}
-    if missing := [f"{what} ({key})" for key, what in wanted.items() if key not in keys]:
+    blocks += [Text(text) for text in contrast_sentences(result, view.study.unit)]
+    blocks += [_table(result, view.study.unit)] if result else []
+    options = {**ROUNDING, **view.study.declared.controls, **SCALES}
+    keys = {contrast.key.rpartition(".")[2] for contrast in result}
+    if missing := [f"{what} ({key})" for key, what in options.items() if key not in keys]:
         gap = f"No cells differ in one of these keys alone, so there is no comparison of {listed(missing)}: add an axis over it."
         blocks.append(Text(gap, "gap"))
     return Section(NAME, TITLE, tuple(blocks))
@@ -48,15 +48,15 @@ def _references(view: View) -> list[Block]:
 
 def _same(view: View) -> list[Block]:
     """Formats that are one grid must give the same runs; optimizers that did are worth a word."""
-    found = view.analysis.same_grids
+    result = view.analysis.same_grids
     blocks: list[Block] = [
         Text(
             f"One grid up to a power of two, so the runs must be the same: {same.sentence}",
             "caution" if same.difference else "plain",
         )
-        for same in found
+        for same in result
     ]
-    if not found:
+    if not result:
         gap = (
             "No two formats of this study are one grid up to a power of two, such as e0m7 and e1m6, whose runs must be "
             "identical: add both to the axis of formats to have this control."
@@ -67,7 +67,7 @@ def _same(view: View) -> list[Block]:
     ]
 
 
-def _table(found: tuple[Contrast, ...], unit: str) -> Block:
+def _table(result: tuple[Contrast, ...], unit: str) -> Block:
     columns = ("key", "format", "optimizer", "one", "other", "pairs", "other gains", "95 % interval")
     rows = [
         (
@@ -75,7 +75,7 @@ def _table(found: tuple[Contrast, ...], unit: str) -> Block:
             len(contrast.differences), mean(contrast.differences),
             None if contrast.interval is None else f"{contrast.interval.low:+.4f} to {contrast.interval.high:+.4f}",
         )
-        for contrast in found
+        for contrast in result
     ]  # fmt: skip
     return table_of(columns, rows, f"Arms that differ in one key, each at its rate, paired by seed; in {unit}.")
 

@@ -23,15 +23,15 @@ COLUMNS = (
 
 def effects_section(view: View) -> Section:
     """The table behind the forest plot."""
-    found = view.effects
-    if not found:
+    result = view.effects
+    if not result:
         return Section(NAME, TITLE, (Text(_why_none(view), "gap"),))
-    drawn = [effect for effect in found if effect.differences]
+    drawn = [effect for effect in result if effect.differences]
     blocks: list[Block] = [Text("The forest plot at the head of the page shows these.")] if drawn else []
-    if silent := [effect for effect in found if not effect.differences]:
+    if silent := [effect for effect in result if not effect.differences]:
         names = ", ".join(f"{effect.optimizer} in {effect.format}" for effect in silent)
         blocks.append(Text(f"No pair of runs ended for {names}, so there is no effect to show.", "gap"))
-    blocks.append(_table(view, found))
+    blocks.append(_table(view, result))
     return Section(NAME, TITLE, tuple(blocks))
 
 
@@ -80,8 +80,8 @@ def forest_rows(view: View) -> list[ForestRow]:
 
 def _panel(view: View) -> Panel:
     rows = forest_rows(view)
-    told = "; ".join(f"{row.colour} in {row.group}: {row.mean:+.4f}" for row in rows)
-    alt = f"Forest plot of the paired effect on the validation loss. {told}."
+    text = "; ".join(f"{row.colour} in {row.group}: {row.mean:+.4f}" for row in rows)
+    alt = f"Forest plot of the paired effect on the validation loss. {text}."
     name = file_name(NAME, 1, "forest")
     return Panel(name, forest(rows, axis=forest_axis(view), colours=view.colours, name=name, label=alt), alt)
 
@@ -134,10 +134,10 @@ def verdict(view: View, effect: Effect) -> str:
     return effect.verdict
 
 
-def _table(view: View, found: Sequence[Effect]) -> TextTable:
-    is_said = all(effect.lacks for effect in found)  # by the first sentence of the page
+def _table(view: View, result: Sequence[Effect]) -> TextTable:
+    is_said = all(effect.lacks for effect in result)  # by the first sentence of the page
     rows = []
-    for effect in found:
+    for effect in result:
         digits = decimals(effect.interval)
         mean = None if effect.mean is None else f"{effect.mean:+.{digits}f}"
         caution = "; ".join(text for text in effect.caution if not (is_said and text in effect.lacks))
@@ -146,8 +146,8 @@ def _table(view: View, found: Sequence[Effect]) -> TextTable:
             between(effect.interval, digits), between(effect.student, digits), effect.p, effect.p_adjusted,
             verdict(view, effect), caution,
         ))  # fmt: skip
-    told = f"Effects: the baseline's loss less the optimizer's, in {view.study.unit}; above zero it helps."
-    return table_of(COLUMNS, rows, told)
+    text = f"Effects: the baseline's loss less the optimizer's, in {view.study.unit}; above zero it helps."
+    return table_of(COLUMNS, rows, text)
 
 
 def between(interval: Interval | None, digits: int) -> str | None:

@@ -62,9 +62,9 @@ def _sentence(ended: Sequence[Result]) -> str:
 def _first_places(lost: Sequence[Result]) -> str:
     """Where the first number that is not finite appeared, of every run that recorded it."""
     places = [
-        f"{cell.name}: step {_step(found)}, {found.get('phase')}, {_layer(found)}"
+        f"{cell.name}: step {_step(result)}, {result.get('phase')}, {_layer(result)}"
         for cell in lost
-        if (found := cell.run_summary.broke)
+        if (result := cell.run_summary.broke)
     ]
     if places:
         return sentence(
@@ -79,12 +79,12 @@ def _more(places: Sequence[str]) -> str:
     return f"; and {len(places) - MOST_PLACES} more" if len(places) > MOST_PLACES else ""
 
 
-def _step(found: Mapping[str, Any]) -> str:
-    return str(step) if isinstance(step := found.get("step"), int) else "unknown"
+def _step(result: Mapping[str, Any]) -> str:
+    return str(step) if isinstance(step := result.get("step"), int) else "unknown"
 
 
-def _layer(found: Mapping[str, Any]) -> str:
-    return "the whole model" if found.get("layer") == "*" else str(found.get("layer"))
+def _layer(result: Mapping[str, Any]) -> str:
+    return "the whole model" if result.get("layer") == "*" else str(result.get("layer"))
 
 
 def _is_lost_unseen(cell: Result) -> bool:
@@ -105,10 +105,10 @@ def _cells(view: View, arm: Arm) -> list[Result]:
 
 def _maps(view: View) -> list[Block]:
     panels: list[Panel] = []
-    found = [(arm, _tried(view, arm)) for arm in view.arms]
-    for optimizer in dict.fromkeys(arm.optimizer for arm, row in found if any(p.diverged for p in row.values())):
+    result = [(arm, _tried(view, arm)) for arm in view.arms]
+    for optimizer in dict.fromkeys(arm.optimizer for arm, row in result if any(p.diverged for p in row.values())):
         own = [arm for arm in view.arms if arm.optimizer == optimizer]
-        points = [row for arm, row in found if arm.optimizer == optimizer]
+        points = [row for arm, row in result if arm.optimizer == optimizer]
         rates = sorted({rate for row in points for rate in row})
         rows = [view.title(arm.format, arm.variant) for arm in own]
         values = [
@@ -136,8 +136,8 @@ def _rows(view: View) -> list[tuple[object, ...]]:
         if not lost:
             continue
         broke = [cell.run_summary.broke for cell in lost if cell.run_summary.broke]
-        phases = Counter(str(found.get("phase")) for found in broke)
-        layers = Counter(str(found.get("layer")) for found in broke if found.get("layer") != "*")
+        phases = Counter(str(result.get("phase")) for result in broke)
+        layers = Counter(str(result.get("layer")) for result in broke if result.get("layer") != "*")
         unseen = sum(_is_lost_unseen(cell) for cell in lost)
         rows.append(
             (
@@ -152,12 +152,12 @@ def _rows(view: View) -> list[tuple[object, ...]]:
 
 
 def _table(rows: Sequence[tuple[object, ...]]) -> Block:
-    told = (
+    text = (
         "What broke first, over all rates, those of the search for the largest stable one among them: the pass in which a "
         "number that is not finite appeared, the layer, and the step; a loss that stayed finite but was too high for too "
         "long has no such layer."
     )
-    return table_of(COLUMNS, rows, told)
+    return table_of(COLUMNS, rows, text)
 
 
 def _last_step(cell: Result) -> int | None:

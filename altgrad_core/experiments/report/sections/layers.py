@@ -32,7 +32,7 @@ MOST_READINGS = 12
 
 def layers_section(view: View) -> Section:
     """What recipes cost that treat layers differently, and for every telling reading a table of types by formats."""
-    recipes: list[Block] = [Text(told) for told in recipe_sentences(view.analysis)]
+    recipes: list[Block] = [Text(text) for text in recipe_sentences(view.analysis)]
     if not recipes:
         gap = (
             "No two recipes that have ended with one optimizer treat layers differently: add rules for some layers to the "
@@ -40,7 +40,7 @@ def layers_section(view: View) -> Section:
         )
         recipes = [Text(gap, "gap")]
     readings = view.analysis.layer_means
-    means = comparable([found for found in readings if not view.is_wide(found.format)], view.study.baseline)
+    means = comparable([result for result in readings if not view.is_wide(result.format)], view.study.baseline)
     compared = view.analysis.readings("heat", "bar")[:MOST_READINGS]
     seen = [(reading, table) for reading in compared if (table := _table(view, means, reading.name))]
     if not seen:
@@ -65,34 +65,34 @@ def _table(view: View, means: Sequence[LayerMean], reading: str) -> Means:
     """The mean over the optimizers, by type of layer and format of the operand; types in order of appearance."""
     columns = _columns(view, means, role_of(reading))
     values: dict[str, dict[str, list[float]]] = {}
-    for found in means:
-        if found.reading == reading:
-            values.setdefault(found.type, {}).setdefault(columns[found.format], []).append(found.mean)
+    for result in means:
+        if result.reading == reading:
+            values.setdefault(result.type, {}).setdefault(columns[result.format], []).append(result.mean)
     return {kind: {name: sum(v) / len(v) for name, v in row.items()} for kind, row in values.items()}
 
 
 def _columns(view: View, means: Sequence[LayerMean], role: str) -> dict[str, str]:
     """By label, the format of the operand; the whole label where another operand varies beside it."""
-    places = dict.fromkeys((found.format, found.variant) for found in means)
+    places = dict.fromkeys((result.format, result.variant) for result in means)
     own = {format: operand_format(view.study, role, format=format, variant=variant) for format, variant in places}
     is_told = len(set(own.values())) in (1, len(own))
     return own if is_told else {format: format for format in own}
 
 
 def _caption(view: View, means: Sequence[LayerMean]) -> str:
-    told = []
+    parts = []
     for role in ROLES:
         names = list(dict.fromkeys(_operands(view, means, role)))
         if role not in PRODUCT and names == [UNQUANTIZED]:
             continue
-        told.append(f"{plural(role)}: {names[0] + ' throughout' if len(names) == 1 else listed(names)}")
-    optimizers = listed(list(dict.fromkeys(found.optimizer for found in means)))
+        parts.append(f"{plural(role)}: {names[0] + ' throughout' if len(names) == 1 else listed(names)}")
+    optimizers = listed(list(dict.fromkeys(result.optimizer for result in means)))
     variant = f", variant {means[0].variant}" if means[0].variant else ""
-    return CAPTION.format(optimizers=optimizers, variant=variant, operands=f"Formats of the {'; of the '.join(told)}.")
+    return CAPTION.format(optimizers=optimizers, variant=variant, operands=f"Formats of the {'; of the '.join(parts)}.")
 
 
 def _operands(view: View, means: Sequence[LayerMean], role: str) -> list[str]:
-    places = dict.fromkeys((found.format, found.variant) for found in means)
+    places = dict.fromkeys((result.format, result.variant) for result in means)
     return [operand_format(view.study, role, format=format, variant=variant) for format, variant in places]
 
 
@@ -102,18 +102,18 @@ def _sentence(table: Means, reading: Reading) -> str:
     what, role = reading.what, role_of(reading.name)
     formats = list(dict.fromkeys(name for row in table.values() for name in row))
     if len(formats) == 1:
-        told = [f"{kind} {row[formats[0]]:.3g}" for kind, row in table.items()]
-        return sentence(f"{what}, in {formats[0]}, the only format of the {plural(role)}: {', '.join(told)}")
+        parts = [f"{kind} {row[formats[0]]:.3g}" for kind, row in table.items()]
+        return sentence(f"{what}, in {formats[0]}, the only format of the {plural(role)}: {', '.join(parts)}")
     if reading.worse is None:
-        told = [f"{kind} {', '.join(f'{row[name]:.3g} in {name}' for name in row)}" for kind, row in table.items()]
-        return sentence(f"{what}, by format of the {plural(role)}: {'; '.join(told)}")
-    told = []
+        parts = [f"{kind} {', '.join(f'{row[name]:.3g} in {name}' for name in row)}" for kind, row in table.items()]
+        return sentence(f"{what}, by format of the {plural(role)}: {'; '.join(parts)}")
+    parts = []
     for kind, row in table.items():
         best = choose(row, key=lambda name: row[name])
         alike = [name for name in row if row[name] == row[best]]
         beside = "" if len(row) > 1 else ", its only format"
-        told.append(f"{kind} {' and '.join(alike)} ({row[best]:.3g}{beside})")
-    return sentence(f"{what}, {better} is better; best format of the {plural(role)}: {', '.join(told)}")
+        parts.append(f"{kind} {' and '.join(alike)} ({row[best]:.3g}{beside})")
+    return sentence(f"{what}, {better} is better; best format of the {plural(role)}: {', '.join(parts)}")
 
 
 def _panel(table: Means, reading: Reading, number: int) -> Panel:

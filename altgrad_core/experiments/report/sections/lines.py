@@ -17,10 +17,10 @@ Row = tuple[Result, Seen]
 
 def lines_section(view: View) -> Section:
     """A panel for every format in which a checkpoint holds weights."""
-    found, missing = _look(view)
+    result, missing = _look(view)
     blocks: list[Block] = []
-    if found:
-        blocks += [Text(_sentence(found)), _gallery(found), _table(found)]
+    if result:
+        blocks += [Text(_sentence(result)), _gallery(result), _table(result)]
     blocks += [Text(f"{name}: {why}.", "gap") for name, why in missing.items()]
     if not blocks:
         gap = "No cell in a format of few enough rungs has finished, so there are no weights to show."
@@ -30,7 +30,7 @@ def lines_section(view: View) -> Section:
 
 def _look(view: View) -> tuple[list[Row], dict[str, str]]:
     """For every format label the first finished cell whose weights can be read, the baseline's before the others."""
-    found: list[Row] = []
+    result: list[Row] = []
     missing: dict[str, str] = {}
     for label in dict.fromkeys(place.format for place in view.places if not view.is_wide(place.format)):
         arms = [arm for arm in view.arms if arm.format == label]
@@ -39,29 +39,29 @@ def _look(view: View) -> tuple[list[Row], dict[str, str]]:
         why = "no cell has finished, so there are no weights to show"
         for cell in cells[:3]:
             try:
-                found += [(cell, seen) for seen in last_weights(cell.directory, view.analysis.format_facts)]
+                result += [(cell, seen) for seen in last_weights(cell.directory, view.analysis.format_facts)]
                 break
             except Unseen as error:
                 why = f"{error} (looked at {cell.name})"
         else:
             missing[label] = why
     seen_formats: dict[str, Row] = {}
-    for cell, seen in found:
+    for cell, seen in result:
         seen_formats.setdefault(seen.format, (cell, seen))
     return list(seen_formats.values()), missing
 
 
-def _sentence(found: Sequence[Row]) -> str:
-    ordered = sorted((seen for _, seen in found), key=lambda seen: -seen.used / seen.rungs)
+def _sentence(result: Sequence[Row]) -> str:
+    ordered = sorted((seen for _, seen in result), key=lambda seen: -seen.used / seen.rungs)
     return sentence(
         "rungs in use at the end of training: "
         + ", ".join(f"{s.format} {s.used} of {s.rungs} ({s.entropy:.1f} bits of information a weight)" for s in ordered)
     )
 
 
-def _gallery(found: Sequence[Row]) -> Gallery:
+def _gallery(result: Sequence[Row]) -> Gallery:
     panels = []
-    for number, (cell, seen) in enumerate(found, 1):
+    for number, (cell, seen) in enumerate(result, 1):
         name = file_name(NAME, number, seen.format)
         alt = (
             f"Number line of {seen.format} with {seen.weights:,} weights of {cell.name} at step {seen.step}: "
@@ -72,12 +72,12 @@ def _gallery(found: Sequence[Row]) -> Gallery:
         "How to read it: every stroke on top is a rung, a value of the format, in colour where at least one weight lies "
         "nearest to it; below are the weights themselves, divided by the scale of their layer, on the same axis, which "
         "ends where the weights do. At the bottom, the share of weights on each rung, rungs counted from zero: the more "
-        f"even, the better the codes are used. One run each: {few([cell.name for cell, _ in found], most=12)}."
+        f"even, the better the codes are used. One run each: {few([cell.name for cell, _ in result], most=12)}."
     )
     return Gallery(tuple(panels), caption)
 
 
-def _table(found: Sequence[Row]) -> Block:
+def _table(result: Sequence[Row]) -> Block:
     columns = (
         "format",
         "rungs in use",
@@ -91,7 +91,7 @@ def _table(found: Sequence[Row]) -> Block:
     )
     rows = [
         (s.format, s.used, s.rungs, s.used / s.rungs, s.entropy, f"{s.weights:,}", s.layers, cell.name, s.step)
-        for cell, s in found
+        for cell, s in result
     ]
-    told = "Code use: the entropy of the shares of the rungs, against log2 of their number if all were used alike."
-    return table_of(columns, rows, told)
+    text = "Code use: the entropy of the shares of the rungs, against log2 of their number if all were used alike."
+    return table_of(columns, rows, text)

@@ -52,8 +52,8 @@ def _curves(view: View) -> list[Block]:
 
 def _references(view: View) -> str:
     """What simple predictors reach, in the panels or beyond them."""
-    told = [f"{name} {loss:.4f}" for name, loss in view.study.reference_losses.items()]
-    return f" Simple predictors reach, on the validation split: {'; '.join(told)}." if told else ""
+    parts = [f"{name} {loss:.4f}" for name, loss in view.study.reference_losses.items()]
+    return f" Simple predictors reach, on the validation split: {'; '.join(parts)}." if parts else ""
 
 
 def is_evaluated(view: View) -> bool:
@@ -171,12 +171,12 @@ def _sweep(arm: Arm) -> Sweep:
 
 
 def _sweeps_alt(place: Place, sweeps: Sequence[Sweep]) -> str:
-    told = [
+    parts = [
         f"{sweep.label}: {count(len(sweep.tried), 'rate')}, best at {sweep.chosen:g}"
         for sweep in sweeps
         if sweep.chosen is not None
     ]
-    return f"{place.title}: validation loss by learning rate. {'; '.join(told)}."
+    return f"{place.title}: validation loss by learning rate. {'; '.join(parts)}."
 
 
 def _sweeps_caption(everything: Sequence[Sweep]) -> str:
@@ -200,15 +200,15 @@ def _sweeps_caption(everything: Sequence[Sweep]) -> str:
 
 def _thresholds(view: View) -> list[Block]:
     """Where rates were tried up to divergence, or beyond the range: the largest that does not diverge."""
-    found = [threshold for threshold in view.analysis.thresholds if threshold.rates >= FEWEST_RATES]
-    if not any(threshold.diverged is not None for threshold in found):
+    result = [threshold for threshold in view.analysis.thresholds if threshold.rates >= FEWEST_RATES]
+    if not any(threshold.diverged is not None for threshold in result):
         most: dict[str, float] = {}
-        for threshold in found:
+        for threshold in result:
             most[threshold.optimizer] = max(most.get(threshold.optimizer, 0.0), threshold.stable or 0.0)
-        told = few([f"{optimizer} {rate:g}" for optimizer, rate in most.items() if rate])
+        text = few([f"{optimizer} {rate:g}" for optimizer, rate in most.items() if rate])
         return (
-            [Text(f"No rate that was tried diverged; the largest of each optimizer, in its unit: {told}.")]
-            if told
+            [Text(f"No rate that was tried diverged; the largest of each optimizer, in its unit: {text}.")]
+            if text
             else []
         )
     columns = (
@@ -222,7 +222,7 @@ def _thresholds(view: View) -> list[Block]:
     )
     rows = [
         (t.format, t.variant, t.optimizer, _rate(t.stable), _rate(t.diverged), _rate(t.uncertainty), t.rates)
-        for t in found
+        for t in result
     ]
     caption = (
         "The largest learning rate below which nothing diverged and the smallest that did, with the seed that tried most "

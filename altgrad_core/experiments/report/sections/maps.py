@@ -26,8 +26,8 @@ def maps_blocks(view: View) -> list[Block]:
     readings = view.analysis.readings("heat")
     for arm in [arm for place in view.places for arm in place.arms][:MOST_MAPS]:
         cell = next((cell for cell in view.results(arm) if cell.status == "finished"), None)
-        found = {} if cell is None else traces(cell.records(), [reading.name for reading in readings])
-        for reading, trace in found.items():
+        result = {} if cell is None else traces(cell.records(), [reading.name for reading in readings])
+        for reading, trace in result.items():
             if cell is not None and trace.range is not None:
                 shown.setdefault(reading, []).append((arm, cell, trace))
     blocks: list[Block] = []
@@ -40,32 +40,32 @@ def maps_blocks(view: View) -> list[Block]:
     return blocks
 
 
-def _maps(view: View, reading: Reading, found: Sequence[Seen], number: int) -> list[Block]:
+def _maps(view: View, reading: Reading, result: Sequence[Seen], number: int) -> list[Block]:
     """The figure of one reading, the `number`-th of the section; only the first is open."""
     what = reading.label
-    ranges = [trace.range for _, _, trace in found if trace.range]
+    ranges = [trace.range for _, _, trace in result if trace.range]
     low, high = min(least for least, _ in ranges), max(most for _, most in ranges)
     if low == high:
         return [Text(sentence(f"{what} ({reading.name}): {size(low)} in every layer at every step that was looked at"))]
     maps = [
         HeatMap(f"{arm.optimizer} in {view.title(arm.format, arm.variant)}", trace.layers, trace.steps, trace.values)
-        for arm, _, trace in found
+        for arm, _, trace in result
     ]
     name = file_name("heat", number, reading.name)
-    alt = " ".join(_heat_alt(what, arm, cell, trace) for arm, cell, trace in found)
+    alt = " ".join(_heat_alt(what, arm, cell, trace) for arm, cell, trace in result)
     svg = layers_by_step(maps, limits=(low, high), what=f"{what} ({reading.name})", name=name, label=alt)
-    seeds = dict.fromkeys(f"{cell.seed}" for _, cell, _ in found)
+    seeds = dict.fromkeys(f"{cell.seed}" for _, cell, _ in result)
     caption = (
         f"How to read it: {what} ({reading.name}) by layer, from the first on top, and by step; all panels share one scale of "
         f"colours, {size(low)} to {size(high)}. One run each, at the chosen rate (seed {few(list(seeds))})."
-        f"{_operands(view, found, role_of(reading.name))}"
+        f"{_operands(view, result, role_of(reading.name))}"
     )
     return [Gallery((Panel(name, svg, alt),), caption, "" if number == 1 else f"Heat maps of {what}")]
 
 
-def _operands(view: View, found: Sequence[Seen], role: str) -> str:
+def _operands(view: View, result: Sequence[Seen], role: str) -> str:
     """The formats of the operand that a reading is of, where that is not the one in the titles."""
-    places = dict.fromkeys((arm.format, arm.variant) for arm, _, _ in found)
+    places = dict.fromkeys((arm.format, arm.variant) for arm, _, _ in result)
     own = {(f, v): operand_format(view.study, role, format=f, variant=v) for f, v in places}
     if role == "weight" or all(name in format.split("/") for (format, _), name in own.items()):
         return ""

@@ -27,16 +27,16 @@ def provenance_section(view: View) -> Section:
     if probes := [result for result in results if result.role != "cell"]:
         verb = "is" if len(probes) == 1 else "are"
         lost = sum(result.status == "diverged" for result in probes)
-        told = f"{count(len(probes), 'cell')} only helped to find the largest stable rate and {verb} in no comparison"
-        blocks.append(Text(f"{told}; of these {lost or 'none'} diverged."))
+        text = f"{count(len(probes), 'cell')} only helped to find the largest stable rate and {verb} in no comparison"
+        blocks.append(Text(f"{text}; of these {lost or 'none'} diverged."))
     blocks += [_origin(results), *_data(results), Text(EMULATED), _cells(results)]
     return Section(NAME, TITLE, tuple(blocks))
 
 
 def _sentence(results: Sequence[Result]) -> str:
     counts = Counter(result.status for result in results)
-    told = [f"{counts[status]} {status}" for status in (*STATUSES, *(set(counts) - set(STATUSES))) if counts[status]]
-    return sentence(f"{count(len(results), 'cell')}: {listed(told)}")
+    parts = [f"{counts[status]} {status}" for status in (*STATUSES, *(set(counts) - set(STATUSES))) if counts[status]]
+    return sentence(f"{count(len(results), 'cell')}: {listed(parts)}")
 
 
 def _completeness(view: View) -> Block:
@@ -59,26 +59,26 @@ def _origin(results: Sequence[Result]) -> Block:
     known = [result for result in results if result.environment]
     versions = [_table(result.environment.get("versions")) for result in known]
     rows = [
-        (name, _counted(found.get(name) for found in versions))
+        (name, _counted(result.get(name) for result in versions))
         for name in dict.fromkeys(n for v in versions for n in v)
     ]
     for key in ("python", "device", "threads", "system", "machine", "cpu"):
         rows.append((key, _counted(result.environment.get(key) for result in known)))
     plugins = [_table(result.environment.get("plugins")) for result in known]
-    rows.append(("plugins", _counted(", ".join(dict.fromkeys(str(d) for d in found.values())) for found in plugins)))
-    told = [row for row in rows if row[1]]
-    if not told:
+    rows.append(("plugins", _counted(", ".join(dict.fromkeys(str(d) for d in result.values())) for result in plugins)))
+    filled = [row for row in rows if row[1]]
+    if not filled:
         return Text("No cell has recorded on what it ran.", "gap")
-    return table_of(("what", "value (cells)"), told, f"Recorded by {len(known)} of {len(results)} cells.")
+    return table_of(("what", "value (cells)"), filled, f"Recorded by {len(known)} of {len(results)} cells.")
 
 
 def _data(results: Sequence[Result]) -> list[Block]:
     facts = [_table(result.summary.get("data")) for result in results if result.summary]
     if not any(facts):
         return []
-    facts = [_flat(found) for found in facts]
-    keys = dict.fromkeys(key for found in facts for key in found)
-    rows = [(key.replace("_", " "), _counted(found.get(key) for found in facts)) for key in keys]
+    facts = [_flat(matches) for matches in facts]
+    keys = dict.fromkeys(key for matches in facts for key in matches)
+    rows = [(key.replace("_", " "), _counted(matches.get(key) for matches in facts)) for key in keys]
     rows.append(("parameters", _counted(result.summary.get("parameters") for result in results if result.summary)))
     counted: dict[str, list[object]] = {}
     for result in results:
@@ -109,8 +109,8 @@ def _cells(results: Sequence[Result]) -> Block:
         )
         for r in results
     ]  # fmt: skip
-    told = "Every cell; the identity is the beginning of the SHA-256 of its resolved manifest."
-    return table_of(columns, rows, told, folded=f"Every cell ({len(results)})")
+    text = "Every cell; the identity is the beginning of the SHA-256 of its resolved manifest."
+    return table_of(columns, rows, text, folded=f"Every cell ({len(results)})")
 
 
 def _flat(facts: dict[str, object]) -> dict[str, object]:

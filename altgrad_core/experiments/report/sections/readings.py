@@ -39,11 +39,11 @@ def _run(view: View, arm: Arm) -> Result | None:
 
 def _panels(readings: Sequence[Reading], runs: Sequence[tuple[Arm, Result]]) -> list[Panel]:
     names = [reading.name for reading in readings]
-    found = [(arm, traces(cell.records(), names)) for arm, cell in runs]
+    result = [(arm, traces(cell.records(), names)) for arm, cell in runs]
     colours = colours_of(arm.label for arm, _ in runs)
     panels: list[Panel] = []
     for reading in readings:
-        curves = [_curve(arm, by_name[reading.name]) for arm, by_name in found if reading.name in by_name]
+        curves = [_curve(arm, by_name[reading.name]) for arm, by_name in result if reading.name in by_name]
         shown = [curve for curve in curves if len(curve.runs[0]) > 1]
         if not shown:
             continue

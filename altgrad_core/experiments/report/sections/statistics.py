@@ -19,13 +19,13 @@ def statistics_section(view: View) -> Section:
 
 
 def _variance(view: View) -> Iterator[Block]:
-    if (found := view.analysis.variance) is not None:
-        rows = [(share.name, share.levels or None, f"{100 * share.share:.1f} %") for share in found]
-        told = (
+    if (result := view.analysis.variance) is not None:
+        rows = [(share.name, share.levels or None, f"{100 * share.share:.1f} %") for share in result]
+        text = (
             "Shares of the total sum of squares of the validation losses at the chosen rates (analysis of variance, main "
             "effects), over the formats, optimizers and seeds that make a complete design."
         )
-        yield table_of(("factor", "levels", "share of the variance"), rows, told)
+        yield table_of(("factor", "levels", "share of the variance"), rows, text)
 
 
 def _pooled(view: View) -> Iterator[Block]:
@@ -34,26 +34,26 @@ def _pooled(view: View) -> Iterator[Block]:
         place = (optimizer, variant, f"{own.p:.3g}", f"{own.weight:.2f}", own.seeds)
         rows += [(*place, format, f"{own.raw[format]:+.4f}", f"{gain:+.4f}") for format, gain in own.gains.items()]
     if rows:
-        told = (
+        text = (
             "Partial pooling of the gains over formats that share seeds: each is moved towards the mean of all, by one less the "
             "weight, the more the less formats differ. p: that they differ as much by chance alone (F test)."
         )
         columns = ("optimizer", "variant", "p", "weight", "seeds", "format", "gain", "pooled gain")
-        yield table_of(columns, rows, told)
+        yield table_of(columns, rows, text)
 
 
 def _sensitivity(view: View) -> Iterator[Block]:
-    if found := view.analysis.sensitivities:
+    if result := view.analysis.sensitivities:
         rows = [
             (arm.format, arm.variant, arm.optimizer, len(arm.tried), f"{arm.tried[0].rate:g} to {arm.tried[-1].rate:g}", f"{value:.4f}")
-            for arm, value in found
+            for arm, value in result
         ]  # fmt: skip
-        told = (
+        text = (
             "Sensitivity to the learning rate (arXiv 2309.14322): the mean excess of the loss over its smallest value, over the "
             f"range of rates tried, on a logarithmic scale, in {view.study.unit}; losses above that of a model that has learned "
             "nothing count as that one. Compare arms whose ranges are equally wide."
         )
-        yield table_of(("format", "variant", "optimizer", "rates", "range", "sensitivity"), rows, told)
+        yield table_of(("format", "variant", "optimizer", "rates", "range", "sensitivity"), rows, text)
 
 
 def _sampled(view: View) -> Iterator[Block]:
@@ -68,7 +68,7 @@ def _sampled(view: View) -> Iterator[Block]:
             )
         )  # fmt: skip
     if rows:
-        told = (
+        text = (
             "Effects with the choice of the validation text in their interval. All runs share the validation blocks; with other "
             "blocks the effect would scatter by the error from blocks, which is in no other interval of this page."
         )
@@ -82,4 +82,4 @@ def _sampled(view: View) -> Iterator[Block]:
             "error from blocks",
             "95 % interval with both",
         )
-        yield table_of(columns, rows, told)
+        yield table_of(columns, rows, text)

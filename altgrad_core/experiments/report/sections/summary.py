@@ -33,14 +33,14 @@ def answer_table(view: View) -> TextTable:
     by_arm = {(e.format, e.optimizer, e.variant): e for e in view.effects}
     rows = [_row(view, arm, by_arm.get((arm.format, arm.optimizer, arm.variant))) for arm in view.arms if arm.of]
     columns = ("format", "variant", "optimizer", "rate", "loss", "effect", "95 % interval", "verdict", "detectable")
-    told = f"Validation loss in {view.study.unit} at the chosen rate, mean over seeds."
+    text = f"Validation loss in {view.study.unit} at the chosen rate, mean over seeds."
     if by_arm:
-        told += f" Effect: what the optimizer gains over {view.study.baseline}, seed by seed; above zero it helps."
+        text += f" Effect: what the optimizer gains over {view.study.baseline}, seed by seed; above zero it helps."
     if any(effect.detectable is not None for effect in by_arm.values()):
-        told += (
+        text += (
             " Detectable: the smallest true effect that so many seeds, scattered like these, show in 80 % of studies."
         )
-    return table_of(columns, rows, told)
+    return table_of(columns, rows, text)
 
 
 def _row(view: View, arm: Arm, effect: Effect | None) -> tuple[object, ...]:
@@ -63,19 +63,19 @@ def _digits(view: View, arm: Arm) -> int:
     return max(map(decimals, beside), default=decimals(None))
 
 
-def _contrasts(found: Sequence[Interaction], unit: str) -> TextTable:
+def _contrasts(result: Sequence[Interaction], unit: str) -> TextTable:
     """Which format benefits more, directly."""
     columns = ("optimizer", "variant", "gain in", "less gain in", "difference", "95 % interval", "verdict", "p", "seeds", "detectable")  # fmt: skip
-    rows = [_contrast(contrast) for contrast in found[:MOST_CONTRASTS]]
-    more = len(found) - MOST_CONTRASTS
-    told = (
+    rows = [_contrast(contrast) for contrast in result[:MOST_CONTRASTS]]
+    more = len(result) - MOST_CONTRASTS
+    text = (
         "Contrasts: what an optimizer gains over the baseline in one format less what it gains in another, seed by seed, in "
         f"{unit}. p: exact paired permutation test, corrected for all contrasts (Holm)."
     )
-    margin = found[0].margin
-    told += f" Equivalent: two one-sided t tests against the margin of the manifest, {margin:g}." if margin else ""
-    told += f" {more} more are in contrasts.csv." if more > 0 else ""
-    return table_of(columns, rows, told)
+    margin = result[0].margin
+    text += f" Equivalent: two one-sided t tests against the margin of the manifest, {margin:g}." if margin else ""
+    text += f" {more} more are in contrasts.csv." if more > 0 else ""
+    return table_of(columns, rows, text)
 
 
 def _contrast(c: Interaction) -> tuple[object, ...]:

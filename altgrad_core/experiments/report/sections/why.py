@@ -26,7 +26,7 @@ class Cause(NamedTuple):
     reading: str
     what: str
     dots: list[Dot]
-    found: Correlation | None
+    correlation: Correlation | None
     formats: int
 
 
@@ -42,8 +42,8 @@ def causes_blocks(view: View) -> list[Block]:
     blocks: list[Block] = []
     if seen:
         blocks.append(Text(_sentence(seen)))
-    if told := [cause for cause in seen if cause.found is not None]:
-        blocks += [_scatters(view, told), _table(told)]
+    if measured := [cause for cause in seen if cause.correlation is not None]:
+        blocks += [_scatters(view, measured), _table(measured)]
     if not any(effect.differences for effect in view.effects):
         blocks.append(Text("There is no effect (see above), so nothing to hold readings against.", "gap"))
     elif not seen:
@@ -65,8 +65,8 @@ def _cause(view: View, reading: Reading) -> Cause:
                 title = view.title(effect.format, effect.variant)
                 dots.append(Dot(value, difference, effect.optimizer, title))
                 formats.add(same.get(effect.format, effect.format))
-    found = correlation([d.x for d in dots], [d.y for d in dots], independent=len(formats)) if dots else None
-    return Cause(reading.name, reading.what, dots, found, len(formats))
+    result = correlation([d.x for d in dots], [d.y for d in dots], independent=len(formats)) if dots else None
+    return Cause(reading.name, reading.what, dots, result, len(formats))
 
 
 def _average(cell: Result, reading: str) -> float | None:
@@ -74,38 +74,38 @@ def _average(cell: Result, reading: str) -> float | None:
     return mean(of_layer.mean for of_layer in layers.values() if of_layer.mean is not None)
 
 
-def _told(cause: Cause) -> str:
-    if cause.found is None:
+def _described(cause: Cause) -> str:
+    if cause.correlation is None:
         return "no correlation told"
-    found = cause.found
-    return f"Spearman {found.rho:+.2f}, 95 % interval {found.low:+.2f} to {found.high:+.2f}"
+    result = cause.correlation
+    return f"Spearman {result.rho:+.2f}, 95 % interval {result.low:+.2f} to {result.high:+.2f}"
 
 
 def _sentence(seen: Sequence[Cause]) -> str:
-    able = [cause for cause in seen if cause.found is not None]
+    able = [cause for cause in seen if cause.correlation is not None]
     if not able:
         formats = max(cause.formats for cause in seen)
         return (
             f"With {count(formats, 'format')} compared no correlation is told: runs of one format are alike, so that formats count, "
             f"and at least {FEWEST_FORMATS} are needed."
         )
-    clear = [c for c in able if c.found and (c.found.low > 0 or c.found.high < 0)]
-    told = "; ".join(f"{cause.what}: {_told(cause)}" for cause in able)
+    clear = [c for c in able if c.correlation and (c.correlation.low > 0 or c.correlation.high < 0)]
+    text = "; ".join(f"{cause.what}: {_described(cause)}" for cause in able)
     verdict = (
         f"the effect goes along with {few([cause.what for cause in clear])}"
         if clear
         else "no interval excludes zero, so the effect is not shown to go along with any of them"
     )
-    return sentence(f"{verdict} ({told})")
+    return sentence(f"{verdict} ({text})")
 
 
 def _scatters(view: View, seen: Sequence[Cause]) -> Gallery:
     panels = []
     for number, cause in enumerate(seen, 1):
         name = file_name(NAME, number, cause.reading)
-        alt = f"Effect against {cause.what} of the baseline, {len(cause.dots)} pairs: {_told(cause)}."
+        alt = f"Effect against {cause.what} of the baseline, {len(cause.dots)} pairs: {_described(cause)}."
         svg = scatter(
-            cause.dots, x=f"{cause.what}, of {view.study.baseline}", y=f"effect ({view.study.unit})", note=_told(cause), colours=view.colours,
+            cause.dots, x=f"{cause.what}, of {view.study.baseline}", y=f"effect ({view.study.unit})", note=_described(cause), colours=view.colours,
             name=name, label=alt,
         )  # fmt: skip
         panels.append(Panel(name, svg, alt))
@@ -121,8 +121,8 @@ def _table(seen: Sequence[Cause]) -> Block:
     columns = ("reading", "points", "formats", "Spearman", "95 % interval")
     rows = [
         (
-            cause.reading, len(cause.dots), cause.formats, None if cause.found is None else cause.found.rho,
-            None if cause.found is None else f"{cause.found.low:+.2f} to {cause.found.high:+.2f}",
+            cause.reading, len(cause.dots), cause.formats, None if cause.correlation is None else cause.correlation.rho,
+            None if cause.correlation is None else f"{cause.correlation.low:+.2f} to {cause.correlation.high:+.2f}",
         )
         for cause in seen
     ]  # fmt: skip
