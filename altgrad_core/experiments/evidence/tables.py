@@ -73,10 +73,14 @@ def as_parquet(table: Table) -> bytes | None:
     from pyarrow import parquet
 
     columns = {name: [row[index] for row in table.rows] for index, name in enumerate(table.columns)}
-    arrays = {name: _one_type(values) for name, values in columns.items()}
+    arrays = {name: [_written(value) for value in _one_type(values)] for name, values in columns.items()}
     sink = io.BytesIO()
     parquet.write_table(pyarrow.table({name: pyarrow.array(values) for name, values in arrays.items()}), sink)
     return sink.getvalue()
+
+
+def _written(value: Value) -> Value:
+    return as_bytes(value).decode() if isinstance(value, str) else value
 
 
 def _one_type(values: list[Value]) -> list[Value]:
