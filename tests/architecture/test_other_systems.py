@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +16,7 @@ import pytest
 from altgrad_core.cli.main import app  # noqa: F401  all commands are loaded before names are taken away
 from altgrad_core.errors import RunError
 from altgrad_core.files import memory
+from altgrad_core.manifest.load import manifest_of
 from altgrad_core.running.parallel.launch import launch
 
 ROOT = Path(__file__).parents[2]
@@ -96,6 +97,8 @@ def test_a_run_trains_and_is_read_without_them(altgrad: Callable[..., Any], tiny
 
 
 def test_several_processes_are_refused_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("altgrad_core.running.parallel.launch.os.name", "nt")
+    monkeypatch.setattr(
+        "altgrad_core.running.parallel.launch.os", SimpleNamespace(name="nt")
+    )  # pathlib reads the real one
     with pytest.raises(RunError, match="--processes does not work on Windows; use Linux, macOS or WSL"):
-        launch(["run"], 2)
+        launch(["run"], 2, manifest_of({"data": {"accumulate": 2}}))
