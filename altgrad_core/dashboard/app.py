@@ -47,17 +47,12 @@ def build_app(sources: Sources, *, tick: int = TICK) -> Dash:
         kind, pages = str(path).strip("/"), {"run": run.page, "study": study.page}
         if kind not in pages:
             return home.page()
-<<<<<<< HEAD
-        found = sources.listed(place_in(search), kind)
+        result = sources.listed(place_in(search), kind)
         return (
             html.P(f"No {kind} of this name is below {printable(str(sources.root))}.")
-            if found is None
-            else pages[kind](found)
+            if result is None
+            else pages[kind](result)
         )
-=======
-        result = sources.listed(place_in(search), kind)
-        return html.P(f"No {kind} of this name is below {sources.root}.") if result is None else pages[kind](result)
->>>>>>> main
 
     app.callback(Output("page", "children"), Input("url", "pathname"), Input("url", "search"))(show)
     for part in (home, run, study):

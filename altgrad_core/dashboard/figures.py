@@ -21,11 +21,7 @@ HEIGHT = 320  # pixels
 
 def text(value: object) -> str:
     """Words for a figure, in which Plotly finds no markup."""
-<<<<<<< HEAD
-    return escape(printable(str(told)), quote=False)
-=======
-    return escape(str(value), quote=False)
->>>>>>> main
+    return escape(printable(str(value)), quote=False)
 
 
 def thinned(points: Points) -> tuple[list[int], list[float | None]]:

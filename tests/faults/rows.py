@@ -26,11 +26,7 @@ class Row:
 
 
 KILLS, LIMITS, MANY = "tests/faults/test_kills.py", "tests/faults/test_limits.py", "tests/faults/test_many_processes.py"
-<<<<<<< HEAD
-KILL, EXECUTOR = "tests/running/test_kill.py", "tests/experiments/test_workers.py"
-=======
 KILL, WORKERS = "tests/running/test_kill.py", "tests/experiments/test_workers.py"
->>>>>>> main
 WRITER = f"{KILLS}::test_a_command_killed_while_it_writes_harms_nothing"
 TOKENS = f"{KILLS}::test_a_cache_of_tokens_killed_while_it_is_written_is_written_anew"
 PHASES = "tests/faults/test_phases.py::test_a_signal_in_any_phase_loses_nothing"

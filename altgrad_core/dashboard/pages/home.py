@@ -25,19 +25,12 @@ def keep_up(app: Dash, sources: Sources) -> None:
         result, now = sources.listing(), sources.clock()
         studies = [one for one in result if one.kind == "study"]
         cells = {run.path for study in studies for run in sources.cells(study)}
-<<<<<<< HEAD
-        running = [one for one in found if one.kind == "run" and one.status == "running"]
-        runs = [one for one in found if one.kind == "run" and one.path not in cells]
-        if not found:
-            return html.P(
-                f"No run and no study below {printable(str(sources.root))} yet. altgrad run MANIFEST starts one."
-            )
-=======
         running = [one for one in result if one.kind == "run" and one.status == "running"]
         runs = [one for one in result if one.kind == "run" and one.path not in cells]
         if not result:
-            return html.P(f"No run and no study below {sources.root} yet. altgrad run MANIFEST starts one.")
->>>>>>> main
+            return html.P(
+                f"No run and no study below {printable(str(sources.root))} yet. altgrad run MANIFEST starts one."
+            )
         parts = [("Running now", running, "running"), ("Studies", studies, "studies"), ("Runs", runs, "runs")]
         return [
             part

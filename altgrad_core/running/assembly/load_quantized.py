@@ -39,12 +39,11 @@ def load_quantized(model: nn.Module, path: str | Path) -> Plan:
     """
     metadata, tensors = _read(Path(path))
     try:
-<<<<<<< HEAD
-        plan = _planned(model, told)
+        plan = _planned(model, metadata)
         try:
-            _check_shapes(model, told, tensors)
-            _fill(model, plan, told, tensors)
-            plan.moment.seed, plan.moment.phase = _moment(told)
+            _check_shapes(model, metadata, tensors)
+            _fill(model, plan, metadata, tensors)
+            plan.moment.seed, plan.moment.phase = _moment(metadata)
         except Exception:
             plan.remove()
             raise
@@ -52,39 +51,20 @@ def load_quantized(model: nn.Module, path: str | Path) -> Plan:
         raise RunError(f"{path}: {error}") from None
     except DAMAGED as error:
         raise RunError(f"{path}: is damaged: {type(error).__name__}: {error}") from None
-=======
-        formats = {
-            (layer, role): _format(written["format"])
-            for layer, roles in metadata["recipe"].items()
-            for role, written in roles.items()
-        }
-        on_grid = {facts["layer"] for facts in metadata["weights"].values()}
-        rules = [
-            Rule(literal(layer), **{role: _quantizer(written, formats[layer, role], role, layer in on_grid)})
-            for layer, roles in metadata["recipe"].items()
-            for role, written in roles.items()
-        ]
-    except (KeyError, TypeError) as error:
-        raise RunError(f"{path}: is damaged: {type(error).__name__}: {error}") from None
-    known = {format.name: format for format in formats.values()}
-    plan = Plan(model, rules, kinds=layer_kinds(installed()), find=lambda name: known.get(name) or load_format(name))
-    _fill(model, plan, metadata, tensors, path)
-    plan.moment.seed, plan.moment.phase = metadata["seed"], metadata["phase"]
->>>>>>> main
     return plan
 
 
-def _planned(model: nn.Module, told: dict[str, Any]) -> Plan:
+def _planned(model: nn.Module, metadata: dict[str, Any]) -> Plan:
     """The plan of the recipe in the file."""
     formats = {
         (layer, role): _format(written["format"])
-        for layer, roles in told["recipe"].items()
+        for layer, roles in metadata["recipe"].items()
         for role, written in roles.items()
     }
-    on_grid = {facts["layer"] for facts in told["weights"].values()}
+    on_grid = {facts["layer"] for facts in metadata["weights"].values()}
     rules = [
         Rule(literal(layer), **{role: _quantizer(written, formats[layer, role], role, layer in on_grid)})
-        for layer, roles in told["recipe"].items()
+        for layer, roles in metadata["recipe"].items()
         for role, written in roles.items()
     ]
     known = {format.name: format for format in formats.values()}
@@ -106,33 +86,19 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return metadata, tensors
 
 
-<<<<<<< HEAD
-def _check_shapes(model: nn.Module, told: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+def _check_shapes(model: nn.Module, metadata: dict[str, Any], tensors: dict[str, Tensor]) -> None:
     """Refuse the file of another model."""
     for name, tensor in model.state_dict().items():
-        source = told["aliases"].get(name, name)
+        source = metadata["aliases"].get(name, name)
         if source not in tensors or tensors[source].shape != tensor.shape:
             came = f"{tuple(tensors[source].shape)}" if source in tensors else "nothing"
             raise RunError(f"is of another model: {name} has shape {tuple(tensor.shape)} here, and {came} there")
 
 
-def _fill(model: nn.Module, plan: Plan, told: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+def _fill(model: nn.Module, plan: Plan, metadata: dict[str, Any], tensors: dict[str, Tensor]) -> None:
     """The state of the plan, then weights and buffers, with the scales of the weights."""
     own = model.state_dict()
-    plan.load_state_dict(told["state"])
-=======
-def _fill(model: nn.Module, plan: Plan, metadata: dict[str, Any], tensors: dict[str, Tensor], path: str | Path) -> None:
-    """Weights and buffers, then the state of the plan, then the scales of the weights."""
-    own = model.state_dict()
-    for name, tensor in own.items():
-        source = metadata["aliases"].get(name, name)
-        if source not in tensors or tensors[source].shape != tensor.shape:
-            came = f"{tuple(tensors[source].shape)}" if source in tensors else "nothing"
-            raise RunError(
-                f"{path}: is of another model: {name} has shape {tuple(tensor.shape)} here, and {came} there"
-            )
     plan.load_state_dict(metadata["state"])
->>>>>>> main
     with torch.no_grad():
         for name, tensor in own.items():
             source = metadata["aliases"].get(name, name)
@@ -144,8 +110,8 @@ def _fill(model: nn.Module, plan: Plan, metadata: dict[str, Any], tensors: dict[
             tensor.copy_(value)
 
 
-def _moment(told: dict[str, Any]) -> tuple[int, str]:
-    seed, phase = told["seed"], told["phase"]
+def _moment(metadata: dict[str, Any]) -> tuple[int, str]:
+    seed, phase = metadata["seed"], metadata["phase"]
     if not isinstance(seed, int) or not isinstance(phase, str):
         raise TypeError(f"seed {seed!r}, phase {phase!r}")
     return seed, phase

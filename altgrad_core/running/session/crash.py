@@ -58,10 +58,5 @@ def diagnosed(directory: RunDirectory) -> Diagnosis:
 
 def report_failure(directory: RunDirectory, result: Diagnosis, *, trace: str = "") -> None:
     """Write `failure.md`, and the same as `failure.json`."""
-<<<<<<< HEAD
-    write_whole(directory.failure, as_bytes(failure(found, directory, trace=trace)))
-    write_json(directory.failure_data, json.loads(encode_record(found.plain())))
-=======
-    write_whole(directory.failure, failure(result, directory, trace=trace).encode())
+    write_whole(directory.failure, as_bytes(failure(result, directory, trace=trace)))
     write_json(directory.failure_data, json.loads(encode_record(result.plain())))
->>>>>>> main

@@ -72,15 +72,9 @@ class Place:
         result = diagnose(RecordReader(self.directory.records))
         result = replace(result, name=script.name, step=step, status="crashed", reason=reason_of(error))
         trace = "".join(traceback.format_exception(error))
-<<<<<<< HEAD
-        text = f"{as_markdown(found)}\n## Where it crashed\n\n```text\n{trace.rstrip()}\n```\n"
-        write_whole(self.directory.failure, as_bytes(text))
-        write_json(self.directory.failure_data, json.loads(encode_record(found.plain())))
-=======
         text = f"{as_markdown(result)}\n## Where it crashed\n\n```text\n{trace.rstrip()}\n```\n"
-        write_whole(self.directory.failure, text.encode())
+        write_whole(self.directory.failure, as_bytes(text))
         write_json(self.directory.failure_data, json.loads(encode_record(result.plain())))
->>>>>>> main
 
     def close(self, status: str) -> None:
         """Close the records, and leave the directory to others."""
