@@ -8,7 +8,6 @@ from pathlib import Path
 
 from altgrad_core.errors import RunError
 from altgrad_core.experiments.report.write import PAGE
-from altgrad_core.experiments.study.registration import FILE as REGISTRATIONS
 from altgrad_core.records.directory import CELLS, RunDirectory
 from altgrad_core.records.files import read_json, write_json
 
