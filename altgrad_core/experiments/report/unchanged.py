@@ -8,7 +8,7 @@ from pathlib import Path
 
 from altgrad_core.errors import RunError
 from altgrad_core.experiments.report.write import PAGE
-from altgrad_core.records.directory import CELLS, RunDirectory
+from altgrad_core.records.directory import CELLS, REGISTRATION, RunDirectory
 from altgrad_core.records.files import read_json, write_json
 
 NOTE = "reported.json"
@@ -22,7 +22,7 @@ def state_of(study: Path, names: Iterable[str], origin: str) -> str:
         origin: see `Matrix.origin`.
     """
     found = hashlib.sha256(origin.encode())
-    for path in (study / CELLS, study / REGISTRATIONS):
+    for path in (study / CELLS, study / REGISTRATION):
         found.update(f"{path.name} {_trace(path)}\n".encode())
     for name in names:
         found.update(f"{name} {_trace(RunDirectory(study / name).summary)}\n".encode())
