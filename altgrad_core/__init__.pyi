@@ -94,9 +94,6 @@ from .contracts.layer import (
     ATTENTION as ATTENTION,
 )
 from .contracts.layer import (
-    LINEAR as LINEAR,
-)
-from .contracts.layer import (
     LayerSpec as LayerSpec,
 )
 from .contracts.layer import (
@@ -155,9 +152,6 @@ from .contracts.tracker import (
 )
 from .contracts.tracker import (
     TrackerSpec as TrackerSpec,
-)
-from .contracts.width import (
-    Step as Step,
 )
 from .contracts.width import (
     WidthScaling as WidthScaling,

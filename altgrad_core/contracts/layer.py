@@ -44,6 +44,11 @@ class Product:
     roles: tuple[Role, ...] = PRODUCT
     contracted: Mapping[Role, tuple[int, ...]] = field(default_factory=dict)
 
+    @classmethod
+    def linear(cls, name: str = "", weight: str = "weight") -> Product:
+        """A product that `Rounding.linear` computes, with the roles `LINEAR`."""
+        return cls(name, weight, LINEAR)
+
     def contraction(self, role: Role) -> tuple[int, ...]:
         """The dimensions that the product sums over; where nothing is said the last, and of `APART` the first one.
 

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from altgrad_core.contracts.options import Options
-from altgrad_core.contracts.width import Step
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,14 +40,16 @@ class OptimizerSpec(Options):
         from torch's default generator, which the run seeds before every step from (seed, step).
         """
 
-    def width_power(self, step: Step) -> float | None:
+    def width_power(self, *, is_hidden: bool, is_matrix: bool, on_grid: bool) -> float | None:
         """The power of the width with which a rate must go, so that a step changes activations alike at every width.
 
         It is that of the maximal update parametrization (G. Yang et al., 2203.03466, table 8), of a model that marks its
         modules with `WidthScaling`: 0 means that the rate stays. None, as here: not known, and such a model is refused.
 
         Args:
-            step: which parameters are asked about.
+            is_hidden: whether both dimensions of the parameters grow with it.
+            is_matrix: whether they have two dimensions or more.
+            on_grid: whether they are quantized.
         """
         return None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 
 @dataclass(frozen=True)
@@ -19,17 +18,3 @@ class WidthScaling:
 
     ratio: float
     is_hidden: bool = False
-
-
-class Step(NamedTuple):
-    """Of which parameters an optimizer is asked how their rate goes with the width; see `OptimizerSpec.width_power`.
-
-    Attributes:
-        is_hidden: whether both of their dimensions grow with it.
-        is_matrix: whether they have two dimensions or more.
-        on_grid: whether they are quantized.
-    """
-
-    is_hidden: bool
-    is_matrix: bool
-    on_grid: bool

@@ -60,7 +60,7 @@ def quantize(
         done = quantize(rotated, how.unrotated, scale=scale, key=key)
         values = restored(done.values, how.hadamard, how.hadamard_signs).to(x.dtype)
         return done._replace(values=values if out is None else out.copy_(values))
-    return choose_for("quantize", x, how).quantize(x, how, scale=scale, key=key, out=out)  # type: ignore[no-any-return]
+    return choose_for("quantize", x, how).quantize(x, how, scale=scale, key=key, out=out)
 
 
 def fake_quantize(

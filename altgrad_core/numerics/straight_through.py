@@ -146,18 +146,16 @@ class _Product(_Function):
         if ctx.needs_input_grad[2]:
             to_bias = lines.sum(dim=0).to(ctx.types[2])
         rounded = gradient if rounds.gradient is None else round_straight(gradient, rounds.gradient)
-        own_weight = round_straight(weight, rounds.weight_in_dx) if rounds.weight_in_dx else None
+        own_weight = _contiguous(weight, rounds.weight_in_dx) if rounds.weight_in_dx else None
         weight, weight_passes = _rounded(weight, rounds.weight or as_it_is)
         weight = weight if own_weight is None else own_weight
         x, weight = x.to(gradient.dtype), weight.to(gradient.dtype)  # autocast multiplied in a type of its own
         if ctx.needs_input_grad[0]:
             to_x = (rounded @ weight).to(ctx.types[0])
         if ctx.needs_input_grad[1]:
-            own = (
-                round_straight(lines, rounds.gradient_in_dw) if rounds.gradient_in_dw else rounded.reshape(lines.shape)
-            )
+            own = _contiguous(lines, rounds.gradient_in_dw) if rounds.gradient_in_dw else rounded.reshape(lines.shape)
             x = x.reshape(-1, x.shape[-1])
-            x = x if rounds.x_in_dw is None else round_straight(x, rounds.x_in_dw)
+            x = x if rounds.x_in_dw is None else _contiguous(x, rounds.x_in_dw)
             to_weight = _where(weight_passes, (own.t() @ x).to(ctx.types[1]))
         return to_x, to_weight, to_bias, None, None
 
@@ -172,6 +170,11 @@ class _Product(_Function):
 def round_straight(x: Tensor, rounds: Rounds) -> Tensor:
     """The rounded `x`; the gradient passes straight through."""
     return _rounded(x, rounds)[0]
+
+
+def _contiguous(x: Tensor, rounds: Rounds) -> Tensor:
+    """The rounded `x`, contiguous, as in a graph: libraries sum products of other layouts in another order."""
+    return round_straight(x, rounds).contiguous()
 
 
 def _rounded(x: Tensor, rounds: Rounds) -> Rounded:

@@ -229,7 +229,8 @@ def round_gradient(x: Tensor, how: Traced | None) -> Tensor:
 
 def quantized_linear(x: Tensor, weight: Tensor, bias: Tensor | None, hows: Roundings[Traced]) -> Tensor:
     """As `straight_through.quantized_linear`."""
-    unrounded = (weight if hows.weight_in_dx else None), (x if hows.x_in_dw else None)
+    own_weight = weight if hows.weight_in_dx and hows.weight else None  # torch.compile takes no tensor twice
+    unrounded = own_weight, (x if hows.x_in_dw and hows.x else None)
     x, weight = round_straight(x, hows.x), round_straight(weight, hows.weight)
     y: Tensor
     if hows.are_apart:

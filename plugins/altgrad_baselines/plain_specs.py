@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 
-from altgrad_core import Geometry, OptimizerSpec, Step
+from altgrad_core import Geometry, OptimizerSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,9 +33,9 @@ class AdamW(OptimizerSpec):
     eps: PositiveFloat = 1e-8
     weight_decay: NonNegativeFloat = 0.01
 
-    def width_power(self, step: Step) -> float:
+    def width_power(self, *, is_hidden: bool, is_matrix: bool, on_grid: bool) -> float:
         """As Adam: every element moves by about the rate, whatever its magnitude."""
-        return -1.0 if step.is_hidden else 0.0
+        return -1.0 if is_hidden else 0.0
 
     def build(self, groups: list[dict[str, Any]], geometry: Mapping[Tensor, Geometry]) -> Optimizer:
         """`torch.optim.AdamW`."""
@@ -71,9 +71,9 @@ class SGD(OptimizerSpec):
             raise ValueError("nesterov = true needs a momentum above 0")
         return self
 
-    def width_power(self, step: Step) -> float:
+    def width_power(self, *, is_hidden: bool, is_matrix: bool, on_grid: bool) -> float:
         """As of SGD: gradients of all but hidden matrices fall with the width."""
-        return 0.0 if step.is_hidden else 1.0
+        return 0.0 if is_hidden else 1.0
 
     def build(self, groups: list[dict[str, Any]], geometry: Mapping[Tensor, Geometry]) -> Optimizer:
         """`torch.optim.SGD`."""
@@ -114,9 +114,9 @@ class LAMB(OptimizerSpec):
             raise ValueError(f"min_ratio = {self.min_ratio:g} is above max_ratio = {self.max_ratio:g}")
         return self
 
-    def width_power(self, step: Step) -> float:
+    def width_power(self, *, is_hidden: bool, is_matrix: bool, on_grid: bool) -> float:
         """The norm of a step is in proportion to that of the weights, whose elements are about width^(-1/2) in hidden matrices."""
-        return -0.5 if step.is_hidden else 0.0
+        return -0.5 if is_hidden else 0.0
 
     def build(self, groups: list[dict[str, Any]], geometry: Mapping[Tensor, Geometry]) -> Optimizer:
         """A `LAMB` optimizer."""

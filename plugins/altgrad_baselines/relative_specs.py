@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 
 from altgrad_baselines.matrices import matrices
-from altgrad_core import Geometry, OptimizerSpec, Step
+from altgrad_core import Geometry, OptimizerSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,9 +42,9 @@ class AdamWRelative(OptimizerSpec):
     min_rms: PositiveFloat = 1e-3
     plain_lr: PositiveFloat = 1e-3
 
-    def width_power(self, step: Step) -> float:
+    def width_power(self, *, is_hidden: bool, is_matrix: bool, on_grid: bool) -> float:
         """Matrices move in proportion to their elements, which in hidden ones are about width^(-1/2)."""
-        return -0.5 if step.is_hidden else 0.0
+        return -0.5 if is_hidden else 0.0
 
     def build(self, groups: list[dict[str, Any]], geometry: Mapping[Tensor, Geometry]) -> Optimizer:
         """A `RelativeAdamW` optimizer; matrices and vectors stand in groups of their own."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 
-from altgrad_core import Geometry, OptimizerSpec, Step
+from altgrad_core import Geometry, OptimizerSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,9 +48,9 @@ class AdamWStochastic(_WithoutMaster):
 
     rounding: Literal["stochastic", "nearest-even"] = "stochastic"
 
-    def width_power(self, step: Step) -> float:
+    def width_power(self, *, is_hidden: bool, is_matrix: bool, on_grid: bool) -> float:
         """As Adam: every element moves by about the rate, whatever its magnitude."""
-        return -1.0 if step.is_hidden else 0.0
+        return -1.0 if is_hidden else 0.0
 
     def build(self, groups: list[dict[str, Any]], geometry: Mapping[Tensor, Geometry]) -> Optimizer:
         """A `StochasticAdamW` optimizer; weights with a geometry and all others stand in groups of their own."""
@@ -82,9 +82,9 @@ class AdamWKahan(_WithoutMaster):
 
     compensation: Literal["bfloat16", "float32"] = "bfloat16"
 
-    def width_power(self, step: Step) -> float:
+    def width_power(self, *, is_hidden: bool, is_matrix: bool, on_grid: bool) -> float:
         """As Adam: every element moves by about the rate, whatever its magnitude."""
-        return -1.0 if step.is_hidden else 0.0
+        return -1.0 if is_hidden else 0.0
 
     def build(self, groups: list[dict[str, Any]], geometry: Mapping[Tensor, Geometry]) -> Optimizer:
         """A `KahanAdamW` optimizer; weights with a geometry and all others stand in groups of their own."""

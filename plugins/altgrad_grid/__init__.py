@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 
-from altgrad_core import Geometry, OptimizerSpec, Step, hookimpl
+from altgrad_core import Geometry, OptimizerSpec, hookimpl
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,14 +42,14 @@ class GridSpec(OptimizerSpec):
     plain_lr: PositiveFloat = 1e-3
     bit_position: bool = False
 
-    def width_power(self, step: Step) -> float:
+    def width_power(self, *, is_hidden: bool, is_matrix: bool, on_grid: bool) -> float:
         """Of rungs: the spacing in a hidden matrix is about width^(-1/2), and a velocity that is not normalized about 1 / width.
 
         The velocity does so in every matrix, as gradients do. Parameters without a grid step as Adam does.
         """
-        if not step.on_grid:
-            return -1.0 if step.is_hidden else 0.0
-        return (-0.5 if step.is_hidden else 0.0) + (0.0 if self.normalize == "rms" else 1.0)
+        if not on_grid:
+            return -1.0 if is_hidden else 0.0
+        return (-0.5 if is_hidden else 0.0) + (0.0 if self.normalize == "rms" else 1.0)
 
     def build(self, groups: list[dict[str, Any]], geometry: Mapping[Tensor, Geometry]) -> Optimizer:
         """A `GridOptimizer`; weights with a geometry and all others stand in groups of their own."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from altgrad_core import ATTENTION, LINEAR, LayerSpec, Product, Rounding
+from altgrad_core import ATTENTION, LayerSpec, Product, Rounding
 from altgrad_layers.attend import attend
 from altgrad_layers.dot_product import CONTRACTED
 from altgrad_layers.own_forward import computes_as, why_not
@@ -49,11 +49,11 @@ class MultiheadAttention(LayerSpec):
         inputs = (
             [Product("in_proj", "in_proj_weight")]
             if same
-            else [Product(name, f"{name}_weight", LINEAR) for name in APART]
+            else [Product.linear(name, f"{name}_weight") for name in APART]
         )
         return (
             *inputs,
-            Product("out_proj", "out_proj.weight", LINEAR),
+            Product.linear("out_proj", "out_proj.weight"),
             Product(weight=None, roles=ATTENTION, contracted=CONTRACTED),
         )
 

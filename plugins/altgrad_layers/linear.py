@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from altgrad_core import LINEAR, LayerSpec, Product, Rounding
+from altgrad_core import LayerSpec, Product, Rounding
 from altgrad_layers.own_forward import computes_as, why_not
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Linear(LayerSpec):
 
     def products(self, module: nn.Module) -> Sequence[Product]:
         """One, whose backward products can round by rules of their own."""
-        return (Product(roles=LINEAR),)
+        return (Product.linear(),)
 
     def forward(self, module: Any, rounding: Rounding, input: Tensor) -> Tensor:
         """From shape (..., inputs) to (..., outputs)."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
-from altgrad_core import Geometry, OptimizerSpec, Step, hookimpl
+from altgrad_core import Geometry, OptimizerSpec, hookimpl
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -76,10 +76,10 @@ class ManifoldAdamW(OptimizerSpec):
         """The format of the line, if there is one."""
         return [] if self.geometry is None else [self.geometry]
 
-    def width_power(self, step: Step) -> float:
+    def width_power(self, *, is_hidden: bool, is_matrix: bool, on_grid: bool) -> float:
         """Steps in rungs are in proportion to the spacing of a hidden matrix, about width^(-1/2); others are as Adam's."""
-        walks = self.precondition == "rungs" and (step.on_grid or (self.geometry is not None and step.is_matrix))
-        return 0.0 if not step.is_hidden else -0.5 if walks else -1.0
+        walks = self.precondition == "rungs" and (on_grid or (self.geometry is not None and is_matrix))
+        return 0.0 if not is_hidden else -0.5 if walks else -1.0
 
     def build(self, groups: list[dict[str, Any]], geometry: Mapping[Tensor, Geometry]) -> Optimizer:
         """A `ManifoldAdamW` optimizer; weights with a line and all others stand in groups of their own."""

@@ -16,6 +16,7 @@ WITH_ATTENTION = (
     "wte, wpe, blocks.0.ln_1, blocks.0.attn, blocks.0.attn.qkv, blocks.0.attn.c_proj, blocks.0.ln_2, blocks.0.mlp.fc, "
     "blocks.0.mlp.c_proj, ln_f, lm_head"
 )
+WITHOUT_NORMS = LAYERS.replace("blocks.0.attn.qkv", "blocks.0.attn, blocks.0.attn.qkv")
 OPTIMIZERS = ", ".join(installed().names("optimizer"))
 INTERVENTIONS = ", ".join(installed().names("intervention"))
 
@@ -45,7 +46,7 @@ INTERVENTIONS = ", ".join(installed().names("intervention"))
         ("recipe.0.weight.format={exponent_bits=9,mantissa_bits=9}",
          'recipe[0].weight.format: a format of 9 exponent and 9 mantissa bits has 19 bits in all; 2 to 16 are possible'),
         ("recipe.0.weight.format={exponent_bits=4}", "recipe[0].weight.format.mantissa_bits: missing; expected an integer"),
-        ("recipe.0.layers=block.*", f'recipe[0].layers: no layer matches "block.*"; did you mean "blocks.0.attn"? the layers are: {WITH_ATTENTION}'),
+        ("recipe.0.layers=block.*", f'recipe[0].layers: no layer matches "block.*"; did you mean "blocks.0.attn"? the layers are: {WITHOUT_NORMS}'),
         ("recipe.0.layers=lm_hed", f'recipe[0].layers: no layer matches "lm_hed"; did you mean "lm_head"? the layers are: {WITH_ATTENTION}'),
         ("monitor.0.layers=q*", f'monitor[0].layers: no layer matches "q*"; the layers are: {LAYERS}'),
         ("intervention=[{use='widen-stalled'}]", "intervention[0].to: missing; expected text"),

@@ -78,8 +78,8 @@ def test_missing_tables_are_named_with_what_they_need(tmp_path: Path) -> None:
 
 def test_a_rule_without_a_role_is_refused(tmp_path: Path) -> None:
     said = [
-        "m.toml:11: recipe[0]: a rule needs at least one of weight, activation, gradient, query, key, "
-        "probability, value, score_gradient, output_gradient, moment, second_moment"
+        "m.toml:11: recipe[0]: a rule needs at least one of weight, activation, gradient, "
+        "weight_for_input_gradient, activation_for_weight_gradient, gradient_for_weight_gradient, query, key, probability, value, score_gradient, output_gradient, moment, second_moment"
     ]
     assert refusal(tmp_path, GOOD + '[[recipe]]\nlayers = "*"\n') == said
 

@@ -12,7 +12,9 @@ from torch import nn
 
 import altgrad_core as ag
 
-MX = ag.Quantizer("e4m3", scaling=ag.Scaling("amax", rounding="mx-floor", granularity="block:32", scale_format="e8m0"))
+MX = ag.Quantizer(
+    ag.load_format("e4m3"), scaling=ag.Scaling("amax", rounding="mx-floor", granularity="block:32", scale_format="e8m0")
+)
 
 
 def blocks() -> nn.ModuleDict:
@@ -28,7 +30,7 @@ def test_blocks_of_a_norm_are_rounded_as_by_hand(name: str) -> None:
         norm.weight.copy_(1 + 0.05 * torch.randn(64))
     weight, x = norm.weight.detach().clone(), torch.randn(3, 64)
     ag.quantize_model(nn.ModuleDict({"norm": norm}), [ag.Rule("norm", weight=MX, activation=ag.Quantizer("e5m2"))])
-    x8, w8 = ag.quantize(x, ag.Quantizer("e5m2")).values, ag.quantize(weight[None], MX).values[0]
+    x8, w8 = ag.quantize(x, ag.Quantizer(ag.load_format("e5m2"))).values, ag.quantize(weight[None], MX).values[0]
     assert not torch.equal(w8, weight)
     centred = x8 - x8.mean(-1, keepdim=True) if name == "ln_1" else x8
     eps = 1e-5 if name == "ln_1" else torch.finfo(torch.float32).eps

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from altgrad_core.contracts.optimizer import OptimizerSpec
-from altgrad_core.contracts.width import Step
 from altgrad_core.errors import ManifestError, PluginError, reason_of
 from altgrad_core.numerics.geometry import Geometry
 from altgrad_core.running.assembly.import_path import imported
@@ -39,11 +38,11 @@ class ImportedOptimizer(OptimizerSpec):
         """The options that were given; defaults are the constructor's own."""
         return self.model_dump(mode="json", exclude_unset=True)
 
-    def width_power(self, step: Step) -> float | None:
+    def width_power(self, *, is_hidden: bool, is_matrix: bool, on_grid: bool) -> float | None:
         """Known of torch's own optimizers that move every element by about the rate, and of its SGD."""
         if self.made in _AS_ADAM:
-            return -1.0 if step.is_hidden else 0.0
-        return (0.0 if step.is_hidden else 1.0) if self.made is torch.optim.SGD else None
+            return -1.0 if is_hidden else 0.0
+        return (0.0 if is_hidden else 1.0) if self.made is torch.optim.SGD else None
 
     def refusal(self) -> Refusal | None:
         """Why nothing can be trained with these options, as one step on a small matrix shows; None where it can."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from altgrad_core.contracts.actions import ROLES
@@ -34,6 +34,7 @@ from altgrad_core.running.model.recipe import Rule
 from altgrad_core.running.model.replicas import group_of
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from torch.distributed import ProcessGroup
 
 
@@ -135,7 +136,7 @@ def build(spec: OptimizerSpec, params: Sequence[Param]) -> Optimizer:
     Raises:
         ManifestError: the model needs rates that go with its width, and the optimizer does not say how.
     """
-    rotated = {param.tensor: param.path for param in params if param.is_rotated}
+    rotated: dict[Tensor, str] = {param.tensor: param.path for param in params if param.is_rotated}
     geometry = Grids(
         {param.tensor: param.geometry for param in params if param.geometry is not None}, rotated, spec.name
     )

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from altgrad_core.contracts.optimizer import OptimizerSpec
-from altgrad_core.contracts.width import Step, WidthScaling
+from altgrad_core.contracts.width import WidthScaling
 from altgrad_core.errors import ManifestError
 from altgrad_core.running.model.param import Param
 
@@ -45,8 +45,8 @@ def scale_rates(optimizer: Optimizer, spec: OptimizerSpec, params: Iterable[Para
 def _factor(spec: OptimizerSpec, param: Param) -> float:
     width: WidthScaling | None = param.width
     assert width is not None
-    step = Step(width.is_hidden, param.tensor.dim() >= 2, param.geometry is not None)
-    power = spec.width_power(step)
+    kind = {"is_matrix": param.tensor.dim() >= 2, "on_grid": param.geometry is not None}
+    power = spec.width_power(is_hidden=width.is_hidden, **kind)
     if power is None:
         raise ManifestError(
             f"{spec.name} does not say how its rate goes with the width of a model, which {param.path} needs "

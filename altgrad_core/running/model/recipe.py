@@ -86,7 +86,8 @@ def unselected(pattern: str, layers: Mapping[str, Layer]) -> str | None:
     if left_out:
         listed = ", ".join(f"{layer.path} ({layer.spec.name})" for layer in left_out[:MOST_NAMES])
         return f'"{pattern}" leaves out {listed}: layers of this kind are quantized only where a rule names them'
-    return unmatched(pattern, [path for layer in layers.values() for path in layer.paths])
+    meant = [layer for layer in layers.values() if layer.spec.in_last_star or not pattern.endswith("*")]
+    return unmatched(pattern, [path for layer in meant for path in layer.paths])
 
 
 def _lacks(pattern: str, role: Role, selected: Iterable[Layer]) -> str:

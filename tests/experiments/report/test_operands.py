@@ -42,7 +42,7 @@ def test_formats_of_the_weights_are_not_ranked_by_a_reading_of_the_gradients(vie
     assert texts(section.blocks)[1:] == [
         "Share of updates that change no code, lower is better; best format of the weights: attention e4m3 (0.2), MLP e4m3 "
         "(0.2), classifier e4m3 (0.2).",
-        "Share of gradients rounded to zero, in e3m4, the only format of the gradients: MLP 0.15, classifier 0.35.",
+        "Share of gradient elements rounded to zero, in e3m4, the only format of the gradients: MLP 0.15, classifier 0.35.",
     ]
     (gallery,) = (block for block in section.blocks if isinstance(block, Gallery))
     assert [panel.name for panel in gallery.panels] == ["layers-01-stall-ratio"]  # a table of one format says no more

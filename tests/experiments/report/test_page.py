@@ -157,7 +157,7 @@ def test_the_heat_map_has_a_row_for_every_layer(report: Report, made: Any) -> No
 
 def test_a_reading_that_never_changes_is_a_sentence_instead_of_a_map(report: Report, made: Any) -> None:
     written = report([made(readings={"weight-overflow-rate": 0.0})])
-    told = "Share of weights clipped (weight-overflow-rate): 0 in every layer at every step that was looked at."
+    told = "Share of weight elements clipped (weight-overflow-rate): 0 in every layer at every step that was looked at."
     assert told in section(written.page, "why")
     assert [path for path in written.figures if "overflow" in path.name] == []
 
