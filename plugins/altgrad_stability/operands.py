@@ -56,6 +56,9 @@ class Stability(Monitor):
     - `ROLE-scale`: that of the last pass; of rows or blocks the largest.
     - `ROLE-headroom`: log2(scale * largest / amax), the binades between amax and the end of the grid at the scale of
       the last pass: from 0 to 1 where scales are rounded up, below 0 where values overflow. Absent where amax is 0.
+
+    Attributes:
+        decay: of `ROLE-amax-average`: how much of the average stays at every step.
     """
 
     name: ClassVar = "stability"

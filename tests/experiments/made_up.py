@@ -115,7 +115,7 @@ def resolved(made: Made) -> dict[str, Any]:
         },
         "model": {
             "use": "nanogpt", "n_layer": 1, "n_head": 2, "n_embd": 16, "block_size": 16, "dropout": 0.0,
-            "bias": False, "tied": True,
+            "bias": False, "tied": True, "qk_norm": False, "z_loss": 0.0,
         },
         "data": {
             "use": "synthetic", "batch_size": 4, "accumulate": 1, "vocabulary": 64, "tokens": 200000, "seed": 0,

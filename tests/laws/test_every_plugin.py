@@ -45,6 +45,7 @@ NEEDS = {
     ("dataset", "digits"): "sklearn",
     ("tracker", "wandb"): "wandb",
     ("tracker", "tensorboard"): "tensorboard",
+    ("tracker", "trackio"): "trackio",
 }
 ENTRIES = list(installed())
 

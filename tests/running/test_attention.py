@@ -182,7 +182,8 @@ def test_a_linear_layer_has_no_query() -> None:
     with pytest.raises(ag.ManifestError) as caught:
         ag.quantize_model(nn.Sequential(nn.Linear(2, 2)), [ag.Rule("*", query=ag.Quantizer("e4m3"))])
     assert str(caught.value) == (
-        'recipe[0].query: no layer that matches "*" has the role query; 0 (linear) has weight, activation, gradient, moment, second_moment'
+        'recipe[0].query: no layer that matches "*" has the role query; 0 (linear) has weight, activation, gradient, '
+        "weight_for_input_gradient, activation_for_weight_gradient, gradient_for_weight_gradient, moment, second_moment"
     )
 
 

@@ -3,6 +3,7 @@
     python docs/results/few-bits/analysis.py               # prints the table of the text
     python docs/results/few-bits/analysis.py --write       # also writes it there, and tables/contrasts.csv
     python docs/results/few-bits/analysis.py --collect DIR # writes tables/cells.csv from the directories of the studies
+    python docs/results/few-bits/analysis.py --collect DIR --to confirmation # writes tables/confirmation.csv instead
 
 A seed is judged at the rate that is best on average over the other seeds, of the rates that all seeds tried. The damage of a
 format is the loss with AdamW on weights in it less that on weights that are not quantized, of the same seed. Gains, contrasts
@@ -24,7 +25,12 @@ from contrasts import Contrast, Losses, chosen, contrast, gains, interval, losse
 
 TABLES = Path(__file__).parent / "tables"
 TEXT = Path(__file__).parents[1] / "README.md"
-MARK = "<!-- few bits, by analysis.py -->\n"
+MARKS = {
+    "cells": "<!-- few bits, by analysis.py -->\n",
+    "confirmation": "<!-- few bits, confirmed, by analysis.py -->\n",
+}
+"""By table, the line in the text below which its numbers stand."""
+CONTRASTS = {"cells": "contrasts.csv", "confirmation": "confirmation-contrasts.csv"}
 COLUMNS = ("weights", "step", "rate", "seed", "status", "validation_loss", "seconds", "cell")
 WEIGHTS = ("fp32", "e3m2", "e2m1", "e2m1 block:32", "e1m2", "e3m0")
 STEPS = ("E4M3 line", "E4M3 line with a floor", "own line", "RMS")
@@ -92,6 +98,10 @@ def contrasts_of(table: Path) -> dict[str, Contrast]:
             first, second = gained.get((weights, one), {}), gained.get((weights, other), {})
             if first and first.keys() == second.keys():
                 listed[f"{weights}: {one} - {other}"] = [first[seed] - second[seed] for seed in first]
+                base = listed.get(f"fp32: {one} - {other}", [])
+                if weights != "fp32" and len(base) == len(first):
+                    own = listed[f"{weights}: {one} - {other}"]
+                    listed[f"{one} - {other}: {weights} - fp32"] = [a - b for a, b in zip(own, base, strict=True)]
     return {name: contrast(name, differences) for name, differences in listed.items()}
 
 
@@ -110,12 +120,15 @@ def markdown(table: Path) -> str:
 
 
 def embedded(text: str) -> str:
-    """A text with the table below its mark as it is computed now."""
-    head, mark, rest = text.partition(MARK)
-    lines = rest.splitlines(keepends=True)
-    while lines and (lines[0].startswith("|") or (lines[0] == "\n" and lines[1:2] and lines[1].startswith("|"))):
-        lines.pop(0)
-    return f"{head}{mark}{markdown(TABLES / 'cells.csv')}\n{''.join(lines)}" if mark else text
+    """A text with the tables below its marks as they are computed now."""
+    for name, mark in MARKS.items():
+        head, found, rest = text.partition(mark)
+        lines = rest.splitlines(keepends=True)
+        while lines and (lines[0].startswith("|") or (lines[0] == "\n" and lines[1:2] and lines[1].startswith("|"))):
+            lines.pop(0)
+        if found:
+            text = f"{head}{mark}{markdown(TABLES / f'{name}.csv')}\n{''.join(lines)}"
+    return text
 
 
 def main() -> None:
@@ -123,16 +136,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help="write the contrasts and the table of the text too")
     parser.add_argument("--collect", type=Path, nargs="+", metavar="DIR", help="the directories of the studies")
+    parser.add_argument("--to", choices=MARKS, default="cells", help="the table that is collected")
     given = parser.parse_args()
     if given.collect:
-        with (TABLES / "cells.csv").open("w", newline="") as file:
+        with (TABLES / f"{given.to}.csv").open("w", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(COLUMNS)
             for study in given.collect:
                 writer.writerows(rows(study))
-    print(markdown(TABLES / "cells.csv"))
+    for name in MARKS:
+        print(markdown(TABLES / f"{name}.csv"), end="\n\n")
+        if given.write:
+            write(TABLES / CONTRASTS[name], list(contrasts_of(TABLES / f"{name}.csv").values()))
     if given.write:
-        write(TABLES / "contrasts.csv", list(contrasts_of(TABLES / "cells.csv").values()))
         TEXT.write_text(embedded(TEXT.read_text()))
 
 
