@@ -66,7 +66,8 @@ def curves(run: GrowingRun, *, key: str) -> Figure:
     drawn = [line(run.losses, name="training", colour=COLOURS[0])]
     if run.evaluations:
         drawn.append(line(run.evaluations, name="validation", colour=COLOURS[1], mode="lines+markers", width=2.5))
-    return {"data": drawn, "layout": layout(x="step", y="loss (nats per token)", key=key)}
+    axis = f"loss ({run.unit})" if run.unit else "loss"
+    return {"data": drawn, "layout": layout(x="step", y=axis, key=key)}
 
 
 def reading(run: GrowingRun, name: str, *, key: str) -> Figure:

@@ -23,9 +23,10 @@ class GrowingRun:
     A file that became shorter, or another one under the same name, is read again: a resumed run takes steps back.
 
     Attributes:
-        losses, evaluations: training and validation loss, in nats per token.
+        losses, evaluations: training and validation loss, in `unit`.
         readings: reading -> layer -> its values.
         facts: reading -> what its monitor declared of it.
+        unit: of the losses; empty where it is not known.
         steps: how many the run was to take; None before it began.
         status: how it ended; None while it has not.
     """
@@ -35,6 +36,7 @@ class GrowingRun:
     evaluations: Points = field(default_factory=dict)
     readings: dict[str, dict[str, Points]] = field(default_factory=dict)
     facts: dict[str, Reading] = field(default_factory=dict)
+    unit: str = ""
     steps: int | None = None
     status: str | None = None
     _read: int = 0
@@ -67,6 +69,8 @@ class GrowingRun:
         kind = record["kind"]
         if kind == "began":
             self.steps = record["steps"]
+            task = record.get("task")
+            self.unit = str(task.get("unit", "")) if isinstance(task, dict) else ""
             self.facts |= recorded_facts(record)
         elif kind == "step":
             self.losses[record["step"]] = number(record["loss"])

@@ -76,6 +76,15 @@ def test_figures_carry_no_markup_and_no_number_that_json_lacks(tmp_path: Path) -
         assert "<b>r" not in text and "<i>a" not in text
 
 
+@pytest.mark.parametrize(("task", "axis"), [({"unit": "nats"}, "loss (nats)"), ({}, "loss"), (3, "loss")])
+def test_losses_of_a_run_have_the_unit_that_it_recorded(tmp_path: Path, task: object, axis: str) -> None:
+    began = {"kind": "began", "name": "a", "steps": 9, "readings": [], "task": task}
+    (tmp_path / "records.jsonl").write_text(json.dumps(began) + "\n")
+    run = GrowingRun(tmp_path / "records.jsonl")
+    run.update()
+    assert figures.curves(run, key="k")["layout"]["yaxis"]["title"]["text"] == axis
+
+
 def test_a_long_curve_is_thinned_and_keeps_its_last_point() -> None:
     steps, values = figures.thinned({step: float(step) for step in range(1, 5002)})
     assert len(steps) <= 1 + figures.MOST_POINTS and steps[-1] == 5001 and values[-1] == 5001.0
