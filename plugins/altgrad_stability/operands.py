@@ -57,7 +57,7 @@ class Stability(Monitor):
     - `ROLE-headroom`: log2(scale * largest / amax), the binades between amax and the end of the grid at the scale of
       the last pass: from 0 to 1 where scales are rounded up, below 0 where values overflow. Absent where amax is 0.
 
-    Attributes:
+    Options:
         decay: of `ROLE-amax-average`: how much of the average stays at every step.
     """
 
