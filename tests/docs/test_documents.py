@@ -84,6 +84,7 @@ STUDIES = {
     "factorial-longer.toml": 64,
     "few-bits.toml": 48,
     "few-bits-confirmation.toml": 256,
+    "fair-adamw.toml": 288,
     "few-bits-controls.toml": 12,
     "few-bits-floor.toml": 4,
 }  # cells to begin with
