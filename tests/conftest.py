@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 
 os.environ["OMP_NUM_THREADS"] = "1"  # for processes that tests start; several tests share the cores
 os.environ["COLUMNS"] = "200"
-signal.signal(
-    signal.SIGINT, signal.default_int_handler
-)  # a shell that starts tests in the background has them ignore it
+signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background, a shell starts tests that ignore it
 os.environ["TRITON_INTERPRET"] = "1"  # before Triton is imported: its kernels run on tensors of the CPU
 
 TINY_MODEL = TINY_GPT + TINY_TOKENS
