@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field, PositiveFloat
 
 from altgrad_baselines.matrices import matrices
-from altgrad_core import Geometry, OptimizerSpec
+from altgrad_baselines.shared_options import InProportion
+from altgrad_core import Geometry
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.optim import Optimizer
 
 
-class Madam(OptimizerSpec):
+class Madam(InProportion):
     """Madam: every weight is multiplied by a factor near 1 and keeps its sign (Bernstein et al., 2006.14560).
 
     w <- clamp(w * exp(-lr * clamp(g / sqrt(v), +-g_bound) * sign(w)), +-p_scale * rms), with v the mean of g * g as in
@@ -41,10 +42,6 @@ class Madam(OptimizerSpec):
     p_scale: PositiveFloat = 3.0
     plain_lr: PositiveFloat = 1e-3
 
-    def width_power(self, *, is_hidden: bool, is_matrix: bool, on_grid: bool) -> float:
-        """Matrices move in proportion to their elements, which in hidden ones are about width^(-1/2)."""
-        return -0.5 if is_hidden else 0.0
-
     def build(self, groups: list[dict[str, Any]], geometry: Mapping[Tensor, Geometry]) -> Optimizer:
         """A `Madam` optimizer; matrices and vectors stand in groups of their own."""
         from altgrad_baselines.madam import Madam as Multiplicative
@@ -58,7 +55,7 @@ class Madam(OptimizerSpec):
         )
 
 
-class LNSMadam(OptimizerSpec):
+class LNSMadam(InProportion):
     """LNS-Madam: Madam's step of base-2 exponents that are whole multiples of 1/base_factor (Zhao et al., 2106.13914).
 
     log2|w| <- Q(log2|w| - lr * clamp(g / sqrt(v), +-g_bound) * sign(w)), with Q to the nearest multiple. Exponents lie
@@ -85,10 +82,6 @@ class LNSMadam(OptimizerSpec):
     base_factor: int = Field(default=2048, ge=1, le=2**20)  # float32 weights tell this many apart
     bits: int = Field(default=16, ge=2, le=32)
     plain_lr: PositiveFloat = 1e-3
-
-    def width_power(self, *, is_hidden: bool, is_matrix: bool, on_grid: bool) -> float:
-        """Matrices move in proportion to their elements, which in hidden ones are about width^(-1/2)."""
-        return -0.5 if is_hidden else 0.0
 
     def build(self, groups: list[dict[str, Any]], geometry: Mapping[Tensor, Geometry]) -> Optimizer:
         """An `LNSMadam` optimizer; matrices and vectors stand in groups of their own."""
