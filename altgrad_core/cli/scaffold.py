@@ -38,7 +38,8 @@ class GainedLinear(nn.Module):
 
 
 def small_model(vocabulary: int) -> nn.Module:
-    return nn.Sequential(nn.Embedding(vocabulary, 16), GainedLinear(16, 16), nn.Tanh(), nn.Linear(16, vocabulary))
+    layers = nn.Embedding(vocabulary, 16), GainedLinear(16, 16), nn.Linear(16, vocabulary)
+    return nn.Sequential(*layers)
 '''
 
 
