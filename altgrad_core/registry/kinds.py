@@ -28,7 +28,7 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 SPECIALS = {
     "finite": "finite",
     "fn": "NaN only",
-    "ieee": "as IEEE 754",
+    "ieee": "IEEE 754",
     "fnuz": "one NaN",
     "p3109": "P3109",
 }
