@@ -21,6 +21,7 @@ from altgrad_core.numerics.sharded import gathered
 from altgrad_core.numerics.straight_through import Rounded, Rounds
 from altgrad_core.numerics.tally import Quantized, Tally
 from altgrad_core.numerics.traced import TracedOperand
+from altgrad_core.numerics.tracing import constant_when_traced
 from altgrad_core.running.model.calls import Calls, is_recomputing
 from altgrad_core.running.model.exported import exported, exported_scale
 from altgrad_core.running.model.layout import PLAIN, Layout, plain
@@ -158,7 +159,7 @@ class Operand(TracedOperand):
         scale = self.scale if self._is_fixed else scale
         return exported(x, self.quantizer, self.layout, scale=scale, key=self._exported_key())
 
-    @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+    @constant_when_traced
     def _exported_key(self) -> int | None:
         return self._key()
 
