@@ -159,13 +159,14 @@ def test_a_recorded_step_trains_as_the_model_does_when_it_is_replayed(
         assert torch.equal(module.state_dict()[f"model.{name}"], weight)
 
 
-def test_a_program_is_one_graph_of_torch_compile_for_fifty_steps() -> None:
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+def test_a_program_is_one_graph_of_torch_compile_for_fifty_steps(backend: str) -> None:
     torch._dynamo.reset()
     counters.clear()
     plan = planned(1, DELAYED)
     other = copy.deepcopy(plan)
     module = ag.training_program(plan, inputs(0)[0]).module()
-    compiled = torch.compile(module, backend="aot_eager", fullgraph=True)
+    compiled = torch.compile(module, backend=backend, fullgraph=True)
     optimizers = [torch.optim.SGD(model.parameters(), lr=0.1) for model in (module, other.model)]
     for step in range(50):
         losses = a_step(compiled, optimizers[0], inputs(step % 3), lambda: ag.step_program(module))
