@@ -108,7 +108,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("cells", type=int, nargs="+")
     parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--only", nargs="*", default=["check", "table", "resume", "report"])
+    parser.add_argument("--only", nargs="*", default=["check", "table", "resume", "again", "report"])
     given = parser.parse_args()
     shutil.rmtree(given.folder, ignore_errors=True)
     sample = given.folder / "sample" / "out"
@@ -123,6 +123,7 @@ def main() -> None:
             "check": ("check", manifest, *most),
             "table": ("check", manifest, "--table", "--out", out, *most),
             "resume": ("run", manifest, "--out", out, *most),
+            "again": ("run", manifest, "--out", out, *most),
             "report": ("report", out),
         }
         for name in given.only:
