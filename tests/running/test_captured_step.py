@@ -12,6 +12,8 @@ from unittest import mock
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._dynamo.utils import counters
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
 
@@ -47,9 +49,11 @@ def inputs(step: int) -> Tensor:
 
 def a_step(model: nn.Module, optimizer: torch.optim.Optimizer, batch: Tensor, end: Callable[[], None]) -> list[Tensor]:
     """The loss of every micro-batch of one step."""
-    losses = [model(x).square().mean() for x in batch]
-    for loss in losses:
+    losses = []
+    for x in batch:
+        loss = model(x).square().mean()
         loss.backward()
+        losses.append(loss.detach())
     optimizer.step()
     optimizer.zero_grad()
     end()
@@ -153,3 +157,29 @@ def test_a_recorded_step_trains_as_the_model_does_when_it_is_replayed(
     assert of_program == of_model
     for name, weight in other.model.named_parameters():
         assert torch.equal(module.state_dict()[f"model.{name}"], weight)
+
+
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+def test_a_program_is_one_graph_of_torch_compile_for_fifty_steps(backend: str) -> None:
+    torch._dynamo.reset()
+    counters.clear()
+    plan = planned(1, DELAYED)
+    other = copy.deepcopy(plan)
+    module = ag.training_program(plan, inputs(0)[0]).module()
+    compiled = torch.compile(module, backend=backend, fullgraph=True)
+    optimizers = [torch.optim.SGD(model.parameters(), lr=0.1) for model in (module, other.model)]
+    for step in range(50):
+        losses = a_step(compiled, optimizers[0], inputs(step % 3), lambda: ag.step_program(module))
+        assert losses == a_step(other.model, optimizers[1], inputs(step % 3), other.step)
+    assert counters["stats"]["unique_graphs"] == 1 and not counters["graph_break"]
+
+
+def test_what_a_replay_would_repeat_is_refused_while_a_graph_is_captured(monkeypatch: pytest.MonkeyPatch) -> None:
+    (activation,) = (operand for operand in planned(1, DELAYED).operands() if operand.role == "activation")
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    with FakeTensorMode(), pytest.raises(ag.RunError) as refused:
+        activation.rounded(torch.empty(3, 4, device="cuda"), training=True)
+    assert str(refused.value) == (
+        "the activation of 0 is captured in a CUDA graph, which would repeat its random numbers and its delayed scale at every "
+        "replay; capture the module of training_program(plan, ...), which keeps both in tensors"
+    )
