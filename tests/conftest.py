@@ -19,9 +19,12 @@ from unittest import mock
 import pytest
 import torch
 
+import altgrad_core
+from altgrad_core import Executor, Job
 from tests.tiny_tables import TINY_GPT, TINY_TOKENS
 
 if TYPE_CHECKING:
+    from altgrad_core import CellTask, Tell
     from tests.forks import Fork
 
 os.environ["OMP_NUM_THREADS"] = "1"  # for processes that tests start; several tests share the cores
@@ -123,6 +126,32 @@ def obey(*arguments: object) -> Said:
 def altgrad() -> Callable[..., Said]:
     """The command line in this process."""
     return obey
+
+
+class AtOnce(Executor, Job):
+    """Trains a cell in this process while it is submitted: no worker process has to import torch first."""
+
+    capacity = 1
+
+    def submit(self, task: CellTask, tell: Tell) -> Job:
+        """Train it."""
+        tell(altgrad_core.train_cell(task, tell))
+        return self
+
+    def cancel(self, signal: int) -> None:
+        """It has ended."""
+
+    def kill(self) -> None:
+        """It has ended."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+@pytest.fixture
+def cells_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Studies train their cells here, one after the other, where a test is not about processes."""
+    monkeypatch.setattr("altgrad_core.experiments.workers.choice.WorkerProcesses", lambda jobs: AtOnce())
 
 
 @pytest.fixture

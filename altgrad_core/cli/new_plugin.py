@@ -9,12 +9,19 @@ from typing import Annotated
 
 import typer
 
+from altgrad_core.cli.names import complete_kind
 from altgrad_core.cli.terminal import say
 
 
 def new_plugin(
-    kind: Annotated[str, typer.Argument(help="What it offers, such as format, optimizer or monitor.")],
-    name: Annotated[str, typer.Argument(help="By which a manifest will name it, such as my-format.")],
+    kind: Annotated[
+        str,
+        typer.Argument(
+            help="format, optimizer, monitor, intervention, model, layer, dataset, tracker or executor.",
+            autocompletion=complete_kind,
+        ),
+    ],
+    name: Annotated[str, typer.Argument(help="Its name in manifests, such as my-format.")],
     out: Annotated[Path | None, typer.Option(help="The new directory; altgrad-NAME by default.")] = None,
 ) -> None:
     """Write the package of a new plugin: working code, a test of the laws of its kind, a manifest that uses it, a README."""

@@ -21,6 +21,27 @@ TABLES = {
 }
 """The tables by which a manifest uses a kind; a format is named in the recipe, a layer is found in the model."""
 
+LAYER_MODULE = '''"""A module that the layer {name} adapts, and a small model that has one."""
+
+import torch
+from torch import nn
+
+
+class GainedLinear(nn.Module):
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs) * inputs**-0.5)
+        self.gain = nn.Parameter(torch.ones(outputs))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.gain * nn.functional.linear(x, self.weight)
+
+
+def small_model(vocabulary: int) -> nn.Module:
+    layers = nn.Embedding(vocabulary, 16), GainedLinear(16, 16), nn.Linear(16, vocabulary)
+    return nn.Sequential(*layers)
+'''
+
 
 def package_of(kind: str, name: str) -> dict[str, str]:
     """The files of the package `altgrad-NAME`, by path.
@@ -31,11 +52,13 @@ def package_of(kind: str, name: str) -> dict[str, str]:
     """
     module = f"altgrad_{name.replace('-', '_')}"
     code, subject = _code(kind, name)
+    extra = {f"{module}/module.py": LAYER_MODULE.format(name=name)} if kind == "layer" else {}
     return {
         "pyproject.toml": _project(name, module),
         f"{module}/__init__.py": code,
+        **extra,
         f"tests/test_{module}.py": _test(kind, name, module, subject),
-        "example.toml": _manifest(kind, name),
+        "example.toml": _manifest(kind, name, module),
         "README.md": _readme(kind, name, module),
     }
 
@@ -79,24 +102,31 @@ packages = ["{module}"]
 
 def _test(kind: str, name: str, module: str, subject: str) -> str:
     made = f"{subject}()" if kind == "format" else subject
+    torch, imports, setup = "", "", ""
+    if kind == "layer":
+        made = f"{subject}, GainedLinear(4, 3), lambda module: module(x)"
+        torch, imports = "import torch\n", f"from {module}.module import GainedLinear\n"
+        setup = "    x = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))\n"
     return f'''"""The laws that every {kind} keeps."""
 
-from altgrad_core.testing import check_{kind}
+{torch}from altgrad_core.testing import check_{kind}
 
 from {module} import {subject}
-
+{imports}
 
 def test_{name.replace("-", "_")}_keeps_the_laws_of_its_kind() -> None:
-    check_{kind}({made})
+{setup}    check_{kind}({made})
 '''
 
 
-def _manifest(kind: str, name: str) -> str:
+def _manifest(kind: str, name: str, module: str) -> str:
     format = name if kind == "format" else "e4m3"
     recipe = f'[[recipe]]\nlayers = "*"\nweight = {{ format = "{format}" }}\n'
     common = (files("altgrad_core.cli") / "templates" / "plugin.toml").read_text("utf-8")
     tables = dict(zip(("model", "dataset", "optimizer"), common.split("\n\n"), strict=True))
     tables = {key: text.rstrip("\n") + "\n" for key, text in tables.items()} | {"recipe": recipe}
+    if kind == "layer":
+        tables["model"] = f'[model]\nuse = "{module}.module:small_model"\n'
     if kind in TABLES:
         tables[kind] = TABLES[kind].format(name=name)
     run = f'[run]\nname = "{name}"\nsteps = 10\nevaluate_every = 5\nevaluate_batches = 1\n'

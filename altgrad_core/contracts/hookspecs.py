@@ -175,24 +175,27 @@ def altgrad_layers() -> Iterable[type[LayerSpec]]:  # type: ignore[empty-body]
         ```python
         from typing import ClassVar
 
-        from altgrad_core import LayerSpec, hookimpl
+        from altgrad_core import LayerSpec, Product, hookimpl
 
 
-        class Square(LayerSpec):
-            "A linear layer with its weights squared: a class `SquaredLinear` with `weight` and no bias."
+        class Gained(LayerSpec):
+            "`GainedLinear`, y = gain * (x W^T), with a gain for each output."
 
-            name: ClassVar = "squared-linear"
+            name: ClassVar = "gained"
 
             def adapts(self, module):
-                return type(module).__name__ == "SquaredLinear"
+                return type(module).__name__ == "GainedLinear"
+
+            def products(self, module):
+                return [Product.linear(weight="weight")]
 
             def forward(self, module, rounding, x):
-                return rounding.linear(x, module.weight.square(), None)
+                return module.gain * rounding.linear(x, module.weight, None)
 
 
         @hookimpl
         def altgrad_layers():
-            yield Square
+            yield Gained
         ```
     """
 

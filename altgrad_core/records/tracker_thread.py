@@ -19,6 +19,17 @@ HURRY = 10.0
 _STUCK = "stuck tracker "
 
 
+def checked(tracker: object) -> Tracker:
+    """What the code of a plugin built.
+
+    Raises:
+        RunError: it is no tracker.
+    """
+    if not isinstance(tracker, Tracker):
+        raise RunError(f"build returned {tracker!r}; expected a Tracker")
+    return tracker
+
+
 class TrackerThread:
     """The thread in which a tracker is built, written to and closed; records wait for it in a queue of limited length.
 
@@ -97,7 +108,7 @@ class TrackerThread:
 
     def _work(self, build: Callable[[], Tracker]) -> None:
         try:
-            tracker = build()
+            tracker = checked(build())
         except BaseException as error:  # code of a plugin, in a thread that has no one else to tell
             self._refusal = error
             return

@@ -25,6 +25,16 @@ QUICK_BITS = 8  # tables up to here are computed when they are listed
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 
 
+SPECIALS = {
+    "finite": "finite",
+    "fn": "NaN only",
+    "ieee": "IEEE 754",
+    "fnuz": "one NaN",
+    "p3109": "P3109",
+}
+"""The special values of a format in a few words, so that a row of a listing fits 80 columns."""
+
+
 @dataclass(frozen=True)
 class Kind:
     """One kind of thing.
@@ -75,8 +85,8 @@ def _describe_format(format: Format) -> str:
     if not isinstance(format, Minifloat):
         return first_line(own)
     sign = "" if format.signed else "unsigned, "
-    shape = f"{format.exponent_bits} exponent and {format.mantissa_bits} mantissa bits"
-    return f"{sign}{shape}, bias {format.bias}, {format.specials}"
+    shape = f"{format.exponent_bits} exponent, {format.mantissa_bits} mantissa bits"
+    return f"{sign}{shape}, bias {format.bias}, {SPECIALS[format.specials]}"
 
 
 def _describe_class(cls: Any) -> str:

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 
 class Madam(InProportion):
-    """Madam: every weight is multiplied by a factor near 1 and keeps its sign (Bernstein et al., 2006.14560).
+    """Madam: multiplies every weight by a factor near 1, so signs never change.
+
+    From Bernstein et al. (2006.14560).
 
     w <- clamp(w * exp(-lr * clamp(g / sqrt(v), +-g_bound) * sign(w)), +-p_scale * rms), with v the mean of g * g as in
     Adam, and rms that of the tensor before its first step. There is no weight decay: the clamp has its place.
@@ -56,7 +58,9 @@ class Madam(InProportion):
 
 
 class LNSMadam(InProportion):
-    """LNS-Madam: Madam's step of base-2 exponents that are whole multiples of 1/base_factor (Zhao et al., 2106.13914).
+    """LNS-Madam: Madam on base-2 exponents that are multiples of 1/base_factor.
+
+    From Zhao et al. (2106.13914).
 
     log2|w| <- Q(log2|w| - lr * clamp(g / sqrt(v), +-g_bound) * sign(w)), with Q to the nearest multiple. Exponents lie
     in the (2 ** (bits - 1) - 1) / base_factor binades below that of twice the tensor's largest magnitude before the

@@ -74,7 +74,9 @@ class SGD(OptimizerSpec):
 
 
 class LAMB(InProportion, AdamOptions):
-    """LAMB: every layer's step is a fraction of the norm of its weights (You et al., 1904.00962).
+    """LAMB: AdamW with a step relative to each layer's weight norm.
+
+    From You et al. (1904.00962).
 
     r = AdamDirection(g) + weight_decay * w, w -= lr * clamp(|w| / |r|, min_ratio, max_ratio) * r, with norms over the
     whole tensor. The ratio is 1 where |w| is 0, and for vectors. With both bounds 1 this is AdamW.

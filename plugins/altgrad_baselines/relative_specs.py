@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 
 class AdamWRelative(InProportion, AdamOptions):
-    """AdamW whose rate is relative to the root mean square of each matrix (as in Adafactor, 1804.04235).
+    """AdamW with a rate relative to the root mean square of each matrix.
+
+    The rule is that of Adafactor (1804.04235).
 
     w -= lr * (max(rms(w), min_rms) * AdamDirection(g) + weight_decay * w), with the root mean square over the matrix as
     it is at that step. Vectors take AdamW.

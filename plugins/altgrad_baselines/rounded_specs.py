@@ -22,7 +22,9 @@ class _WithoutMaster(AdamOptions):
 
 
 class AdamWStochastic(_WithoutMaster):
-    """AdamW without a float32 master: every result is rounded to the grid stochastically (Gupta et al., 1502.02551).
+    """AdamW without float32 master weights: rounds every new weight stochastically to the grid.
+
+    From Gupta et al. (1502.02551).
 
     w <- SR(AdamW(w, g)), with moments in float32. The grid keeps the scale of the start, with a binade of headroom;
     beyond its ends the result saturates. Parameters that are not quantized take AdamW.
@@ -51,7 +53,9 @@ class AdamWStochastic(_WithoutMaster):
 
 
 class AdamWKahan(_WithoutMaster):
-    """AdamW without a float32 master: what rounding loses is added to the next step (Zamirai et al., 2010.06192).
+    """AdamW without float32 master weights: adds each rounding error to the next step.
+
+    Kahan summation, from Zamirai et al. (2010.06192).
 
     Kahan summation: y = u + c, s = Q(w + y), c = y - (s - w), w = s, with u the step of AdamW and Q to the nearest
     rung. The grid keeps the scale of the start, with a binade of headroom. Parameters that are not quantized take AdamW.

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 class Curvature(Monitor):
-    """Top eigenvalues and trace of the Hessian of the float32 twin's loss, by matrix-free products.
+    """Top eigenvalues and trace of the Hessian, for the float32 twin.
+
+    They come from Hessian-vector products; no matrix is formed.
 
     Of the weight matrices of all watched layers together (`"*"`), everything else held fixed; with `each_layer`, of
     each by itself. One product costs about three unquantized steps, and a report at most `probes + eigenvalues *

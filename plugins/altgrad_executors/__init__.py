@@ -13,7 +13,7 @@ from altgrad_core import Executor, ExecutorSpec, ManifestPath, hookimpl
 
 
 class Local(ExecutorSpec):
-    """Processes of this machine; what a study uses unless it names another executor."""
+    """Processes on this machine: the default executor of a study."""
 
     name: ClassVar = "local"
 
@@ -25,7 +25,9 @@ class Local(ExecutorSpec):
 
 
 class Ray(ExecutorSpec):
-    """A Ray cluster; every machine of it sees the directory of the study under the same path.
+    """A Ray cluster whose machines share the directory of the study.
+
+    Every machine sees it under the same path.
 
     Attributes:
         address: `host:port` of the cluster; by default that in the environment variable RAY_ADDRESS.
@@ -56,7 +58,9 @@ class Ray(ExecutorSpec):
 
 
 class Slurm(ExecutorSpec):
-    """A Slurm cluster, by submitit: a job for each cell; every machine sees the directory of the study.
+    """A Slurm cluster, with one job for each cell, by submitit.
+
+    Every machine sees the directory of the study.
 
     Attributes:
         cpus: for each cell; it trains with as many threads, unless `run.threads` says otherwise.

@@ -10,7 +10,9 @@ from altgrad_core import Backpropagated, Monitor, Readings, Updated
 
 
 class GradientStiffness(Monitor):
-    """Whether gradients are larger where the grid is wider: Pearson's correlation of log |g| and log S(w).
+    """Correlation of gradient magnitude with grid spacing: log |g| and log S(w).
+
+    It is Pearson's: positive where gradients are larger on wider parts of the grid.
 
     Over the elements with a gradient that is neither zero nor infinite nor NaN, with the weights at which it was taken.
     Absent where either does not vary, so always on a uniform grid.
@@ -36,7 +38,7 @@ class GradientStiffness(Monitor):
 
 
 class BitSpace(Monitor):
-    """Whether a step moves weights by equal numbers of rungs or by equal amounts.
+    """Whether steps are equal in rungs or equal in value.
 
     du = |u(after) - u(before)| in rungs, interpolated between them, and dw = |after - before|, both sides at the scale
     in force when the step was taken; of the elements that moved:

@@ -10,7 +10,7 @@ from altgrad_core import Backpropagated, Monitor, Reading, Readings
 
 
 class Stiffness(Monitor):
-    """How wide the cells of the grid are in which the weights lie, and how many lie in the narrowest.
+    """Width of the grid cells that hold the weights, and the narrowest cells' share.
 
     S(w) is the distance between the two rungs around w (on a rung: that one and the next away from zero), in units of
     the weight, at the scale of the last forward pass.
@@ -54,7 +54,7 @@ class Stiffness(Monitor):
 
 
 class GridAlignment(Monitor):
-    """How far the weights lie from their nearest rungs, in widths of their own cells.
+    """Distance of weights from their nearest rungs, in cell widths.
 
     a = |w - Q(w)| / S(w), at the scale of the last forward pass: 0 on a rung, 1/2 in the middle of a cell, more only
     beyond the ends of the grid. Weights that know nothing of the grid have a mean of about 1/4.
@@ -93,7 +93,7 @@ class GridAlignment(Monitor):
 
 
 class CodeUse(Monitor):
-    """How many of the rungs of its format a weight uses, and how evenly.
+    """How many rungs of its format a weight uses, and how evenly.
 
     Of the histogram of nearest rungs, at the scale of the last forward pass; +0 and -0 are one rung.
 

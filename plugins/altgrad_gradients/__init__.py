@@ -11,7 +11,7 @@ from altgrad_core import Backpropagated, Monitor, Reading, Readings, hookimpl
 
 
 class GradientNorms(Monitor):
-    """L2 norm and largest magnitude of the gradient of every watched weight, before clipping.
+    """L2 norm and largest magnitude of each weight's gradient, before clipping.
 
     `gradient-l2` and `gradient-linf`; both are infinite where an element is, and absent where one is NaN.
     """
@@ -64,7 +64,7 @@ class GradientFidelity(Monitor):
 
 
 class GradientSparsity(Monitor):
-    """The fraction of gradient elements that are exactly zero, and of those in rows or columns of zeros.
+    """Share of gradient elements that are zero, also in rows and columns of zeros.
 
     - `gradient-sparsity`: the fraction of exact zeros, of either sign.
     - `gradient-zero-regions`: the fraction of elements in a row (an output unit) or column (an input) without a single
@@ -91,7 +91,7 @@ class GradientSparsity(Monitor):
 
 
 class DeadNeurons(Monitor):
-    """Output units without a gradient: silent now, and dead, silent for a whole window of steps.
+    """Output units without a gradient, now or for a window of steps.
 
     A unit is silent in a step if its row of the weight gradient stays below `threshold` in magnitude throughout. Every
     step is looked at; where there is no gradient at all, nothing is.

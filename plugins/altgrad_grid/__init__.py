@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 
 class GridSpec(OptimizerSpec):
-    """Momentum whose velocity is a number of rungs, clipped; with or without a float32 master weight.
+    """Momentum whose clipped velocity counts rungs of the grid.
+
+    It works with or without float32 master weights.
 
     Options:
         lr: rungs per unit of velocity.

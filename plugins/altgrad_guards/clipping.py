@@ -17,7 +17,9 @@ FLOAT32_BINADES = 300.0
 
 
 class SkipBadStep(Intervention):
-    """Leave weights and optimizer state alone in a step whose gradient norm is not finite, or above a limit.
+    """Skip a step whose gradient norm is not finite, or above a limit.
+
+    Weights and optimizer state stay as they are.
 
     Options:
         above: the limit of the global L2 norm; without it only NaN and infinities count.
@@ -39,7 +41,9 @@ class SkipBadStep(Intervention):
 
 
 class ClipLayers(Intervention):
-    """Scale the gradient of any layer down to a largest L2 norm of its own; reads `gradient-l2`.
+    """Clip the gradient of each layer to its own largest L2 norm.
+
+    Reads `gradient-l2`.
 
     Options:
         max_norm: the largest norm.
@@ -62,7 +66,9 @@ class ClipLayers(Intervention):
 
 
 class ClipPartition(Intervention):
-    """Clip the gradients of a layer that overflows to base * largest(format) / largest(E5M2).
+    """Clip the gradients of an overflowing layer in proportion to its format's range.
+
+    The norm is at most base * largest(format) / largest(E5M2).
 
     The rule takes a format's share of the range of E5M2 for a bound of the gradient's L2 norm. Its weakness: the bound
     knows neither the scale nor the size of the tensor. Under `amax` scaling nothing overflows and it never acts; it can
@@ -98,7 +104,9 @@ class ClipPartition(Intervention):
 
 
 class ClipRelative(Intervention):
-    """Scale the gradient of a layer down by as much as the gradient of its output went beyond its own scaled range.
+    """Scale a layer's gradient down by the overflow of its output gradient.
+
+    The factor is how far that gradient went beyond its own scaled range.
 
     With r = scale * largest(format), the end of the grid of the layer's output gradient, and its amax, the gradient of
     the weight is scaled by share * r / amax wherever that is below 1: as it would be, had the gradient of the output been

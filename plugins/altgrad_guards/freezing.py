@@ -16,7 +16,9 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 class FreezeOscillating(Intervention):
-    """Hold weights that turn back too often where they were on average; reads `oscillating` of monitor `reversals`.
+    """Freeze weights that oscillate too often, at their average.
+
+    Reads `oscillating` of monitor `reversals`.
 
     Nagel et al., "Overcoming oscillations in quantization-aware training", 2022 (arXiv 2203.11086). Once so many
     elements of a layer have oscillated, all of its elements are followed to the end of the run, and any is held as soon

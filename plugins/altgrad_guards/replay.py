@@ -29,7 +29,7 @@ KINDS = {kind.__name__: kind for kind in (*EARLY, *LATE)}
 
 
 class Replay(Intervention):
-    """Take the actions that the records of another run have, at the same steps and events.
+    """Repeat the actions recorded in another run, at the same steps.
 
     With the manifest of that run, less its monitors and interventions, it trains the same weights, bit for bit.
     `altgrad run MANIFEST --replay RUN_DIR` writes the tables.

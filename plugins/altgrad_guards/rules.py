@@ -74,7 +74,7 @@ class Condition(Options):
 
 
 class ReadingRule(Intervention):
-    """Act once a reading has met a condition for `patience` readings in a row.
+    """Act once a reading has met a condition `patience` times in a row.
 
     Options:
         reading: any reading of a monitor in the manifest, or of the run itself.
@@ -190,7 +190,9 @@ class ReadingRule(Intervention):
 
 
 class RankAlarm(Intervention):
-    """Warn once the stable rank of a layer has dropped beyond its threshold; reads `rank-dropped`.
+    """Warn once the stable rank of a layer has dropped beyond its threshold.
+
+    Reads `rank-dropped`.
 
     Healthy runs in float32 drop too: it is a reason to look, and no proof of a collapse.
 

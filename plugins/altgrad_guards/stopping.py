@@ -12,7 +12,7 @@ from altgrad_core import Action, Intervention, RollBack, Stop
 
 
 class StopOnNonfinite(Intervention):
-    """Stop once the training loss has been NaN or infinite for `patience` steps in a row.
+    """Stop after `patience` consecutive steps with a non-finite training loss.
 
     Options:
         patience: steps in a row.
@@ -34,7 +34,9 @@ class StopOnNonfinite(Intervention):
 
 
 class StopOnDivergence(Intervention):
-    """Stop once the training loss has been above `threshold` times ln(vocabulary) for `patience` steps in a row.
+    """Stop after `patience` consecutive steps with a training loss above a threshold.
+
+    The threshold is `threshold` times the loss of a model that has learned nothing, such as ln(vocabulary).
 
     ln(vocabulary) is the loss of a uniform guess, in nats. A loss that is NaN counts as above.
 
@@ -61,7 +63,9 @@ class StopOnDivergence(Intervention):
 
 
 class RollBackOnDivergence(Intervention):
-    """Return to the last good checkpoint, with smaller learning rates, once the loss has diverged for `patience` steps.
+    """Return to the last good checkpoint, with smaller rates, after divergence.
+
+    The loss must have diverged for `patience` steps.
 
     Diverged is a training loss above `threshold` times ln(vocabulary), or NaN. Give the run a `checkpoint_every`:
     without one it starts again.

@@ -14,7 +14,9 @@ from altgrad_guards.streaks import continued
 
 
 class WidenStalled(Intervention):
-    """Move a layer to another format once its codes stop changing; reads `flip-rate` of monitor `flips`.
+    """Move a layer to another format once its codes stop changing.
+
+    Reads `flip-rate` of monitor `flips`.
 
     Options:
         to: the format of its weight from then on.
@@ -49,7 +51,9 @@ class WidenStalled(Intervention):
 
 
 class EmergencyShift(Intervention):
-    """Move a layer, or the whole model, to the next format of a chain once a reading stays above a limit.
+    """Move a layer or the model along a chain of formats on alarm.
+
+    It acts once a reading stays above a limit.
 
     Options:
         on: the reading: `stall-ratio` of monitor `flips`, or a count of NaN by monitor `stability`.

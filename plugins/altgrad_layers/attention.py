@@ -17,7 +17,9 @@ APART = ("q_proj", "k_proj", "v_proj")
 
 
 class MultiheadAttention(LayerSpec):
-    """`torch.nn.MultiheadAttention` without `add_bias_kv` and `add_zero_attn`: layers `in_proj` and `out_proj`.
+    """Quantizes the projections and the attention of `torch.nn.MultiheadAttention`.
+
+    Layers `in_proj` and `out_proj`; not with `add_bias_kv` or `add_zero_attn`.
 
     The layer at the path of the module itself is attention: what `query`, `key`, `probability`, `value` quantize. Where keys or values have a width of their own, `q_proj`, `k_proj` and `v_proj` take the place of `in_proj`.
     """

@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 
 class Bilinear(LayerSpec):
-    """`torch.nn.Bilinear`: y = Q(x1)^T Q(W) Q(x2) + b. Both inputs are activations, each with a scale of its own."""
+    """Quantizes `torch.nn.Bilinear`, with its weight and both of its inputs.
+
+    y = Q(x1)^T Q(W) Q(x2) + b. Both inputs are activations, each with a scale of its own.
+    """
 
     name: ClassVar = "bilinear"
 

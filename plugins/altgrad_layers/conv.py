@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Conv(LayerSpec):
-    """`torch.nn.Conv1d`, `Conv2d` and `Conv3d`.
+    """Quantizes the convolutions `torch.nn.Conv1d`, `Conv2d` and `Conv3d`.
 
     The product sums over input channels and the kernel: a row of the weight is one output channel. Rows and blocks of
     activations and gradients run along the channels.
@@ -46,7 +46,10 @@ class Conv(LayerSpec):
 
 
 class ConvTransposed(LayerSpec):
-    """`torch.nn.ConvTranspose1d`, `ConvTranspose2d` and `ConvTranspose3d`: the product sums over input channels."""
+    """Quantizes `torch.nn.ConvTranspose1d`, `ConvTranspose2d` and `ConvTranspose3d`.
+
+    The product sums over input channels.
+    """
 
     name: ClassVar = "conv-transposed"
 

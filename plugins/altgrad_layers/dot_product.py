@@ -16,7 +16,9 @@ CONTRACTED: Mapping[Any, tuple[int, ...]] = {"value": (-2,)}
 
 
 class DotProductAttention(LayerSpec):
-    """Any module whose methods call `scaled_dot_product_attention`: Hugging Face's attention, and one of your own.
+    """Quantizes attention in modules that call `scaled_dot_product_attention`.
+
+    These are Hugging Face's attention, and modules of your own.
 
     S = Q(q) Q(k)^T, P = softmax(scale * S + mask), O = Q(P) Q(v); the gradients of S and O are quantized once, before
     both of their backward products. P is rounded after dropout, as O multiplies it. Keys and values that several

@@ -15,7 +15,10 @@ TABLE = (Product(roles=("weight",)),)
 
 
 class Embedding(LayerSpec):
-    """`torch.nn.Embedding` without `max_norm`, which would write into the weight."""
+    """Quantizes the table of `torch.nn.Embedding`, unless it has `max_norm`.
+
+    With `max_norm` the forward pass would write into the weight.
+    """
 
     name: ClassVar = "embedding"
     in_star: ClassVar = False
@@ -49,7 +52,7 @@ class Embedding(LayerSpec):
 
 
 class EmbeddingBag(LayerSpec):
-    """`torch.nn.EmbeddingBag` without `max_norm`."""
+    """Quantizes the table of `torch.nn.EmbeddingBag`, unless it has `max_norm`."""
 
     name: ClassVar = "embedding-bag"
     in_star: ClassVar = False

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 
 class StackedExperts(LayerSpec):
-    """Hugging Face's experts (Mixtral, Qwen-MoE, gpt-oss and others): layers `gate_up_proj` (or `up_proj`) and `down_proj`.
+    """Quantizes stacked experts of Hugging Face, such as those of Mixtral.
+
+    Also of Qwen-MoE, gpt-oss and others: layers `gate_up_proj` (or `up_proj`) and `down_proj`.
 
     Every expert multiplies the tokens that are routed to it by its own matrix; all matrices of a stack are one weight, so
     that a scale of the whole tensor is that of all experts. A token is rounded once, whatever experts it goes to.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Linear(LayerSpec):
-    """`torch.nn.Linear` and its subclasses that keep its forward pass.
+    """Quantizes `torch.nn.Linear` and subclasses that keep its forward pass.
 
     y = Q(x) Q(W)^T + b. The gradient of y is quantized once, before both backward products; that of b is not.
     """
@@ -44,7 +44,10 @@ class Linear(LayerSpec):
 
 
 class Conv1D(LayerSpec):
-    """Hugging Face's `Conv1D`, as in GPT-2: a linear layer whose weight has shape (inputs, outputs)."""
+    """Quantizes Hugging Face's `Conv1D`, the linear layer of GPT-2.
+
+    Its weight has shape (inputs, outputs).
+    """
 
     name: ClassVar = "hf-conv1d"
 

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 
 class LayerNorm(LayerSpec):
-    """`torch.nn.LayerNorm` and `RMSNorm`: y = norm(Q(x)) * Q(w) + b, of the weight w and the input x; only where a rule names them.
+    """Quantizes `torch.nn.LayerNorm` and `RMSNorm`, where a rule names them.
+
+    y = norm(Q(x)) * Q(w) + b, with the weight w and the input x.
 
     Blocks that share a scale run along the last normalized dimension. Elements of w are near each other, so that in a block all
     may round to the largest number of a format (N. Su et al., 2506.20752). A norm without a weight is not adapted.

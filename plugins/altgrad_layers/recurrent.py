@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
 
 class Recurrent(LayerSpec):
-    """RNN, LSTM and GRU are not quantized: torch computes all their products in one kernel."""
+    """Explains why RNN, LSTM and GRU cannot be quantized.
+
+    torch computes all their products in one kernel.
+    """
 
     name: ClassVar = "recurrent"
 

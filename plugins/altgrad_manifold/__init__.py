@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class ManifoldAdamW(OptimizerSpec):
-    """AdamW whose steps are measured in the format's own grid.
+    """AdamW with steps measured along the grid of the format.
 
     Options:
         precondition: `rungs`: the weight walks along the rungs of its grid. `gradient`: the gradient is multiplied by

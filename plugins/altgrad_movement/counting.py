@@ -10,7 +10,9 @@ from altgrad_core import Monitor, Reading, Readings, Updated
 
 
 class Flips(Monitor):
-    """Flips, updates, flip rate and stall ratio of every quantized weight, counted at every step.
+    """Flips, updates, flip rate and stall ratio of every quantized weight.
+
+    They are counted at every step.
 
     An update is an element with a non-zero gradient; a flip is one whose nearest rung differs after the step, both
     sides at the scale in force when the step was taken. A weight with a NaN is left out while it has one. A report
@@ -92,7 +94,7 @@ class Flips(Monitor):
 
 
 class Updates(Monitor):
-    """Updates without effect, of every quantized weight: those the grid hides and those float32 hides.
+    """Updates without effect, lost to the grid or to float32 rounding.
 
     An update is an element with a non-zero gradient. A weight with a NaN is left out while it has one. A report covers
     all steps since the last one; rates are absent without updates:
@@ -140,7 +142,7 @@ class Updates(Monitor):
 
 
 class Reversals(Monitor):
-    """Flips that oppose the last flip of the same element: oscillation, of every quantized weight.
+    """Oscillation of quantized weights: flips that reverse the previous flip.
 
     Direction is up or down the rungs, at the scale in force when each step was taken (Nagel et al. 2022,
     arXiv 2203.11086). One int8 a weight is kept. A weight with a NaN is left out while it has one. A report covers all

@@ -10,7 +10,7 @@ from altgrad_core import Monitor, Reading, Readings, Updated
 
 
 class Displacement(Monitor):
-    """How far one step moved the elements of every quantized weight, in rungs of their own grid.
+    """Movement of quantized weights in one step, in rungs.
 
     d = u(after) - u(before), where u is the position in rungs, linear between them, both sides at the scale in force
     when the step was taken. Only the step of the report is looked at. A weight that is not finite is left out.

@@ -40,7 +40,9 @@ class StableRank(Monitor):
 
 
 class SingularValues(Monitor):
-    """Effective rank, rank99 and spectral norm of every watched weight, from all its singular values.
+    """Effective rank, rank99 and spectral norm of every watched weight.
+
+    They come from all singular values.
 
     A weight with NaN or infinities is left out; all are 0 for a zero matrix.
 
@@ -67,7 +69,9 @@ class SingularValues(Monitor):
 
 
 class RankDrop(Monitor):
-    """How far the stable rank of every watched weight has dropped since the warm-up, and whether beyond a threshold.
+    """Drop of the stable rank of every weight since the warm-up.
+
+    A second reading says whether it is beyond a threshold.
 
     Weights of healthy float32 runs drop too, by 30 % and more, `lm_head` most of all: a drop is no collapse unless the
     same run in float32 keeps its rank. A weight is left out while it is not finite.

@@ -15,7 +15,9 @@ AnyCase = BeforeValidator(lambda name: name.lower() if isinstance(name, str) els
 
 
 class QuantizationError(Monitor):
-    """Mean squared error and SQNR of every quantized weight, as the forward pass rounded it.
+    """Mean squared error and SQNR of every quantized weight.
+
+    They compare with the values that the forward pass used.
 
     Against the unrounded weight, at the scale in force, to the nearest rung whatever the rounding of the recipe:
 
@@ -56,7 +58,9 @@ class QuantizationError(Monitor):
 
 
 class WhatIf(Monitor):
-    """What other formats, by default the eight splits of one byte, would cost every watched weight in its place.
+    """Quantization error of every weight in other formats than its own.
+
+    By default these are the eight splits of one byte.
 
     The weight is rounded to the nearest rung at the scale of its own amax, one for the tensor, whatever the recipe
     says. Of each format in `formats`:

@@ -16,7 +16,9 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Digits(DatasetSpec):
-    """1,797 handwritten digits of 8 x 8 pixels, which scikit-learn carries; ten classes, nothing is downloaded.
+    """1,797 handwritten digits of 8 x 8 pixels from scikit-learn; no download.
+
+    There are ten classes.
 
     Attributes:
         validation_fraction: the share of the images that is held out.
@@ -39,7 +41,9 @@ class Digits(DatasetSpec):
 
 
 class Teacher(DatasetSpec):
-    """Random inputs, and what a fixed random network says of them: a regression that a student of its kind can learn.
+    """A regression: random inputs, and the outputs of a fixed random network.
+
+    A student of the same kind can learn it.
 
     After the student-teacher setting of "Characterization and Mitigation of Training Instabilities in Microscaling Formats",
     arXiv 2506.20752. The teacher is a residual perceptron with layer norms and ReLU.
@@ -69,7 +73,7 @@ class Teacher(DatasetSpec):
 
 
 class Perceptron(ModelSpec):
-    """A multilayer perceptron for examples of numbers: blocks of two linear layers, then a linear head.
+    """A multilayer perceptron for numbers: blocks of two linear layers, then a head.
 
     Its linear layers are `inputs`, `blocks.N.fc`, `blocks.N.c_proj` and `head`.
 

@@ -66,7 +66,7 @@ class Text(DatasetSpec):
 
 
 class PythonDocs(Text):
-    """The reference prose and docstrings every Python carries, about 3 MB; no download."""
+    """The prose and docstrings that come with Python, about 3 MB; no download."""
 
     name: ClassVar = "python-docs"
 
@@ -97,7 +97,7 @@ class TextFiles(Text):
 
 
 class HuggingFace(Text):
-    """A text column of parquet, JSON or text files, or of a data set of the Hugging Face hub.
+    """Text from parquet, JSON or text files, or from the Hugging Face hub.
 
     Files are read where they are, without a network. A name on the hub is downloaded into the cache of Hugging Face,
     which says so; no code of a data set is ever run.
@@ -160,7 +160,7 @@ class HuggingFace(Text):
 
 
 class LabelledText(DatasetSpec):
-    """Texts with any number of labels each, such as EurLex: which labels a text has is what a model predicts.
+    """Texts with any number of labels, such as EurLex; a model predicts them.
 
     Attributes:
         files, validation_files: parquet or JSON files or patterns, relative to the manifest, each row a text.
@@ -187,7 +187,7 @@ class LabelledText(DatasetSpec):
 
 
 class Synthetic(DatasetSpec):
-    """Random steps around a circle of tokens; the lowest loss any model can reach is known exactly.
+    """A random walk on a circle of tokens, whose lowest possible loss is known.
 
     Attributes:
         vocabulary: the number of distinct tokens.

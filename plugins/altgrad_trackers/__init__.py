@@ -11,7 +11,7 @@ from altgrad_core import TrackedRun, Tracker, TrackerSpec, hookimpl
 
 
 class WandB(TrackerSpec):
-    """Weights & Biases; without an API key the run is kept on disk, to be uploaded later.
+    """Weights & Biases; without an API key, files for a later upload.
 
     Attributes:
         project: the project the run belongs to.
@@ -50,7 +50,9 @@ class TensorBoard(TrackerSpec):
 
 
 class Trackio(TrackerSpec):
-    """Trackio: a database on this machine, and a dashboard of it; no account, and no network unless you ask for it.
+    """Trackio: a database and a dashboard on this machine, without an account.
+
+    It uses no network unless you ask for it.
 
     It lies in TRACKIO_DIR, by default below `~/.cache/huggingface`. TRACKIO_SPACE_ID and TRACKIO_SERVER_URL, where you
     set them, send the numbers elsewhere. Numbers of single layers are not sent.

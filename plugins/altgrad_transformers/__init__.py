@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Transformers(ModelSpec):
-    """A causal language model of Hugging Face transformers, from `config` or a local `path`.
+    """A causal language model of Hugging Face transformers, by configuration or path.
 
     Its layers have the paths that they have in the library, after `lm.`: `lm.transformer.h.0.mlp.c_fc`. Nothing is
     downloaded.

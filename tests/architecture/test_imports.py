@@ -157,3 +157,14 @@ def test_the_conformance_checks_load_no_test_framework() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == (f"{len(KINDS)} []\n", "")
+
+
+def test_quantizing_a_model_does_not_load_the_compiler_of_torch() -> None:
+    code = (
+        "import sys, torch, altgrad_core as ag\nfrom altgrad_core.numerics.tracing import constant_when_traced\n"
+        "model = torch.nn.Linear(4, 4)\nag.quantize_model(model, [ag.Rule(layers='*', weight='e4m3')])\nmodel(torch.ones(1, 4))\n"
+        "print('torch._dynamo' in sys.modules)\nmarked = torch.compiler.assume_constant_result(lambda: 1)\n"
+        "print(vars(marked) == vars(constant_when_traced(lambda: 1)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("False\nTrue\n", "")

@@ -52,6 +52,7 @@ def test_the_loop_that_is_watched_runs(tmp_path: Path, monkeypatch: pytest.Monke
     assert (tmp_path / "runs" / "mine" / "summary.json").exists()
 
 
+@pytest.mark.usefixtures("cells_in_this_process")
 def test_what_a_document_reads_of_a_study_is_there(
     altgrad: Callable[..., Any], tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,6 +93,7 @@ ELSEWHERE = {"eurlex.toml", *STUDIES}  # one needs data, which tests/examples ma
 MANIFESTS = [path for path in sorted(ROOT.glob("examples/*.toml")) if path.name not in ELSEWHERE]
 
 
+@pytest.mark.usefixtures("cells_in_this_process")
 @pytest.mark.parametrize("manifest", MANIFESTS, ids=lambda path: path.name)
 def test_every_example_manifest_trains(altgrad: Callable[..., Any], manifest: Path, tmp_path: Path) -> None:
     settings = ["--steps", "2", "--set", "run.evaluate_batches=1", "--set", "data.batch_size=2"]
@@ -103,6 +105,7 @@ def test_the_cells_of_a_study_are_sound(name: str) -> None:
     assert len(Matrix(load_manifest(ROOT / "examples" / name), installed(), most=1000).cells({})) == STUDIES[name]
 
 
+@pytest.mark.usefixtures("cells_in_this_process")
 def test_a_corner_of_the_study_trains(altgrad: Callable[..., Any], tmp_path: Path) -> None:
     corner = {"recipe.0.weight.format": ["e7m0"], "run.seed": [1], "include": [], "search": {"factors": [1.0]}}
     settings = [f"matrix.{key}={json.dumps(value).replace(':', ' =')}" for key, value in corner.items()]

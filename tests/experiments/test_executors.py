@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from altgrad_core.contracts import hookspecs
+from altgrad_core.contracts.executor import Executor
+from altgrad_core.errors import PluginError
 from altgrad_core.experiments.matrix.cells import Matrix
 from altgrad_core.experiments.matrix.endings import directory_of
 from altgrad_core.experiments.workers.choice import executor_of
@@ -49,6 +51,55 @@ def test_an_executor_from_outside_trains_the_same_cells(
     assert altgrad("run", source.path, "--executor", "local", "--out", tmp_path / "local").code == 0
     for cell in matrix.cells({}):
         assert truth(directory_of(cell, out).path) == truth(directory_of(cell, tmp_path / "local").path)
+
+
+BROKEN = """
+from altgrad_core import Executor, ExecutorSpec, hookimpl
+
+
+class Refusing(Executor):
+    capacity = 1
+    close = lambda self: None
+
+    def submit(self, task, tell):
+        raise OSError("no room")
+
+
+class Broken(ExecutorSpec):
+    "Is wrong in one of several ways."
+
+    name = "broken"
+    way: str = "nothing"
+
+    def build(self, jobs):
+        return None if self.way == "nothing" else Refusing() if self.way == "submit" else 1 / 0
+
+
+@hookimpl
+def altgrad_executors():
+    yield Broken
+"""
+
+
+def test_a_broken_executor_is_an_error_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "broken_executor.py").write_text(BROKEN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    registry = Registry([*installed().plugins, *discover([EntryPoint("broken", "broken_executor", "altgrad")])])
+
+    def of(way: str) -> Executor:
+        source = load_manifest(written(tmp_path, TWO), ('executor.use="broken"', f'executor.way="{way}"'))
+        return executor_of(source, registry, jobs=1)
+
+    for way, told in (
+        ("nothing", "build returned None; expected an Executor"),
+        ("zero", "build failed: ZeroDivisionError: division by zero (broken_executor.py, line 20)"),
+    ):
+        with pytest.raises(PluginError, match=re.escape(f'executor "broken": {told}')):
+            of(way)
+    matrix = Matrix(load_manifest(tmp_path / "study.toml"), registry, most=10)
+    out = train_cells(matrix, tmp_path / "out", executor=of("submit"), overwrite=False, show=lambda board, line: None)
+    told = "its executor could not start it: OSError: no room (broken_executor.py, line 10)"
+    assert (out.exit_code, set(out.failed.values()), len(out.failed)) == (3, {told}, 2)
 
 
 def test_an_unknown_executor_is_named_with_those_there_are(tmp_path: Path, altgrad: Callable[..., Said]) -> None:

@@ -208,6 +208,11 @@ def test_what_building_a_tracker_raises_is_raised_to_who_waits_for_it(error: Bas
     assert caught.value is error
 
 
+def test_what_is_no_tracker_is_refused() -> None:
+    with pytest.raises(RunError, match="build returned None; expected a Tracker"):
+        TrackerThread("nothing", lambda: None).begin()  # type: ignore[arg-type,return-value]
+
+
 def test_a_tracker_that_exits_is_one_that_fails(tmp_path: Path) -> None:
     class Quitter(Polite):
         def write(self, record: Mapping[str, Any]) -> None:

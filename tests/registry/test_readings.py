@@ -48,17 +48,14 @@ def glowing(
     return out, altgrad("run", tiny, "--set", "monitor=[{use='glow'}]", "--out", out)
 
 
-def test_progress_shows_it_by_its_unit(glowing: tuple[Path, Said]) -> None:
-    _, said = glowing
+def test_progress_shows_it_by_its_unit_and_diagnose_alarms_beyond_its_limit(
+    glowing: tuple[Path, Said], altgrad: Callable[..., Said]
+) -> None:
+    out, said = glowing
     assert said.code == 0
     first = next(line for line in said.err.splitlines() if "step 2/6" in line)
     assert "glow 4 lumen  warmth 10 %" in first
-
-
-def test_diagnose_alarms_beyond_its_limit_in_its_worse_direction(
-    glowing: tuple[Path, Said], altgrad: Callable[..., Said]
-) -> None:
-    said = altgrad("diagnose", glowing[0]).out
+    said = altgrad("diagnose", out).out
     assert "The weakest layer is lm_head (weight): its glow was " in said
     assert "| lm_head | weight | glow | 6 |" in said
 

@@ -160,8 +160,17 @@ def test_a_stranger_can_bring_a_kind_of_layer_from_outside() -> None:
         def forward(self, module: Doubled, rounding: ag.Rounding, x: Tensor) -> Tensor:  # type: ignore[override]
             return 2 * rounding.linear(x, module.matrix.t(), None)
 
+    class Mistaken(DoubledKind):
+        def products(self, module: nn.Module) -> tuple[ag.Product, ...]:
+            return (ag.Product(weight="metrics"),)
+
     model = nn.Sequential(Doubled())
     rule = ag.Rule("*", activation=ag.Quantizer(ag.load_format("e4m3"), scaling="none"))
+    with pytest.raises(ag.PluginError) as caught:
+        Plan(model, [rule], kinds=[Mistaken()], find=ag.load_format)
+    assert str(caught.value) == (
+        'layer "doubled": products names the weight "metrics", which Doubled does not have; its parameters: matrix'
+    )
     Plan(model, [rule], kinds=[DoubledKind()], find=ag.load_format)
     assert model(torch.tensor([1.04, 2.1])).tolist() == [2.0, 4.0]
 

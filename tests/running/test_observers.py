@@ -65,6 +65,9 @@ class Quitting(Monitor):
         raise SystemExit(3)
 
 
+NO = 'ValueError: observe returned no number as "nonsense" of layer "*": '
+
+
 class Nonsense(Monitor):
     """Reports what is not a number."""
 
@@ -203,7 +206,7 @@ def test_a_monitor_that_fails_is_recorded_and_the_run_goes_on(plain: Runs) -> No
 
 @pytest.mark.parametrize(
     ("monitor", "reason"),
-    [(Quitting, "SystemExit: 3"), (Nonsense, "ValueError: could not convert string to float: 'much'")],
+    [(Quitting, "SystemExit: 3"), (Nonsense, f"{NO}could not convert string to float: 'much'")],
 )
 def test_whatever_a_monitor_does_wrong_is_a_record(monitor: type, reason: str, plain: Runs) -> None:
     _with(plain, monitor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from altgrad_core.contracts.executor import Executor, ExecutorSpec
+from altgrad_core.errors import AltgradError, PluginError, place_of, reason_of
 from altgrad_core.experiments.workers.processes import WorkerProcesses
 from altgrad_core.manifest.explain import validated
 from altgrad_core.manifest.load import ManifestFile
@@ -16,10 +17,20 @@ def executor_of(source: ManifestFile, registry: Registry, *, jobs: int) -> Execu
 
     Raises:
         ManifestError: `[executor]` names none that is installed, or has a bad option.
-        PluginError: what it connects to is not there.
+        PluginError: what it connects to is not there, or its plugin is wrong.
     """
     spec = executor_spec(source, registry)
-    return WorkerProcesses(jobs) if spec is None else spec.build(jobs)
+    if spec is None:
+        return WorkerProcesses(jobs)
+    try:
+        executor = spec.build(jobs)
+    except AltgradError:
+        raise
+    except Exception as error:  # code of a plugin
+        raise PluginError(f'executor "{spec.name}": build failed: {reason_of(error)}{place_of(error)}') from error
+    if not isinstance(executor, Executor):
+        raise PluginError(f'executor "{spec.name}": build returned {executor!r}; expected an Executor')
+    return executor
 
 
 def executor_spec(source: ManifestFile, registry: Registry) -> ExecutorSpec | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from altgrad_core.contracts.executor import Executor, Job
-from altgrad_core.errors import ManifestError, RunError
+from altgrad_core.errors import AltgradError, ManifestError, RunError, place_of, reason_of
 from altgrad_core.experiments.matrix.additions import additions
 from altgrad_core.experiments.matrix.cell import Cell
 from altgrad_core.experiments.matrix.cells import Matrix
@@ -22,6 +22,7 @@ from altgrad_core.experiments.matrix.plan import as_json, plan_of
 from altgrad_core.experiments.matrix.registration import register
 from altgrad_core.experiments.study.wording import few
 from altgrad_core.experiments.workers.board import Board, line_of
+from altgrad_core.experiments.workers.task import task_of
 from altgrad_core.records.directory import CELLS, RunDirectory, mark_latest
 from altgrad_core.records.files import read_json, write_whole
 from altgrad_core.records.record import number
@@ -210,23 +211,18 @@ class _Work:
             self._submitted += 1
             self.board.began(self._submitted, cell)
             tell = partial(self._received, self._submitted)
-            self._jobs[self._submitted] = self._executor.submit(self._task(cell), tell)
+            task = task_of(cell, self._matrix, self._study, overwrite=cell.name in self._afresh)
+            try:
+                self._jobs[self._submitted] = self._executor.submit(task, tell)
+            except AltgradError:
+                raise
+            except Exception as error:  # code of a plugin
+                message = f"its executor could not start it: {reason_of(error)}{place_of(error)}"
+                tell({"reply": "failed", "message": message})
 
     def _received(self, job: int, message: Mapping[str, Any] | None) -> None:
         """Take what a job says, in any thread."""
         self._messages.put((job, message))
-
-    def _task(self, cell: Cell) -> dict[str, Any]:
-        source = cell.resolved.source
-        data = {**source.data, "run": {**source.data["run"], "name": cell.name}}
-        return {
-            "settings": [[list(location), option] for location, option in source.settings.items()],
-            "manifest": str(self._matrix.source.path.resolve()),
-            "data": data,
-            "directory": str(directory_of(cell, self._study).path.absolute()),
-            "overwrite": cell.name in self._afresh,
-            "checkpoints": self._matrix.table.checkpoints,
-        }
 
     def _hear(self, job: int, message: Mapping[str, Any] | None) -> None:
         """Take in what a job said, or that it ended without a last word (None)."""

@@ -215,4 +215,11 @@ def _by_reading(monitor: Monitor, observed: Any, fetch: Fetch) -> Iterator[tuple
         if name not in names:
             raise ValueError(f'observe returned the reading "{name}"; it reports {", ".join(names)}')
         if values:
-            yield name, {str(layer): fetch.number(value) for layer, value in values.items()}
+            yield name, {str(layer): _number(fetch, name, layer, value) for layer, value in values.items()}
+
+
+def _number(fetch: Fetch, name: str, layer: object, value: Any) -> float | int:
+    try:
+        return fetch.number(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f'observe returned no number as "{name}" of layer "{layer}": {error}') from error

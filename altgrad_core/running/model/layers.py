@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from altgrad_core.contracts.actions import MOMENTS, Role
 from altgrad_core.contracts.layer import LayerSpec, Product
 from altgrad_core.contracts.pattern import matches
-from altgrad_core.errors import ManifestError
+from altgrad_core.errors import ManifestError, PluginError
 from altgrad_core.running.model.moment import Moment
 from altgrad_core.running.model.rounders import rounder_of
 
@@ -68,7 +68,11 @@ def weight_of(module: nn.Module, product: Product) -> Tensor | None:
 
 
 def layers_of(model: nn.Module, specs: Iterable[LayerSpec]) -> dict[str, Layer]:
-    """Every layer of the model that some kind adapts, by path, in model order; of several kinds the last one."""
+    """Every layer of the model that some kind adapts, by path, in model order; of several kinds the last one.
+
+    Raises:
+        PluginError: a kind names a weight that its module does not have.
+    """
     paths: dict[nn.Module, list[str]] = {}
     for path, module in model.named_modules(remove_duplicate=False):
         paths.setdefault(module, []).append(path)
@@ -77,9 +81,27 @@ def layers_of(model: nn.Module, specs: Iterable[LayerSpec]) -> dict[str, Layer]:
     for module, own in paths.items():
         spec = next((spec for spec in kinds if spec.adapts(module)), None)
         for product in spec.products(module) if spec else ():
+            _check_weight(spec, module, product)
             layer = Layer(tuple(_joined(path, product.name) for path in own), module, spec, product)  # type: ignore[arg-type]
             result[layer.path] = layer
     return result
+
+
+def _check_weight(spec: LayerSpec | None, module: nn.Module, product: Product) -> None:
+    """Whether the weight of a product exists. It is not computed: parametrizations can have state that this would change."""
+    if spec is None or product.weight is None:
+        return
+    place, _, name = product.weight.rpartition(".")
+    try:
+        owner = module.get_submodule(place)
+    except AttributeError:
+        owner = None
+    if owner is None or name not in dir(owner):
+        names = ", ".join(name for name, _ in module.named_parameters()) or "none"
+        raise PluginError(
+            f'layer "{spec.name}": products names the weight "{product.weight}", which {type(module).__name__} does not have; '
+            f"its parameters: {names}"
+        )
 
 
 def _joined(path: str, name: str) -> str:

@@ -21,6 +21,7 @@ from altgrad_core.numerics.sharded import gathered
 from altgrad_core.numerics.straight_through import Rounded, Rounds
 from altgrad_core.numerics.tally import Quantized, Tally
 from altgrad_core.numerics.traced import TracedOperand
+from altgrad_core.numerics.tracing import constant_when_traced
 from altgrad_core.running.model.calls import Calls, is_recomputing
 from altgrad_core.running.model.exported import exported, exported_scale
 from altgrad_core.running.model.layout import PLAIN, Layout, plain
@@ -44,8 +45,7 @@ class Operand(TracedOperand):
         self._moment, self._tally_step, self._seen_step = moment, -1, -1
         self._is_fixed, self._calls = False, Calls()
         self._amax = torch.zeros((), dtype=torch.float32, device=device)
-        self._shape: torch.Size = torch.Size()  # of the last tensor, in rows
-        self._like = torch.empty(0, device="meta")  # of its shape
+        self._shape, self._like = torch.Size(), torch.empty(0, device="meta")  # of the last tensor, in rows and as it is
         self._history = torch.zeros(0, dtype=torch.float32, device=device)
         self.pending: Tensor | None = None
         self._ahead: tuple[Tensor | None, Quantizer | None, Tensor | None] = (None, None, None)
@@ -159,7 +159,7 @@ class Operand(TracedOperand):
         scale = self.scale if self._is_fixed else scale
         return exported(x, self.quantizer, self.layout, scale=scale, key=self._exported_key())
 
-    @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+    @constant_when_traced
     def _exported_key(self) -> int | None:
         return self._key()
 

@@ -19,7 +19,7 @@ from altgrad_core.manifest.load import from_settings
 from altgrad_core.numerics.minifloat import Minifloat
 from altgrad_core.records.directory import CELLS, RunDirectory
 from altgrad_core.records.files import read_json
-from altgrad_core.records.tracker_thread import TrackerThread
+from altgrad_core.records.tracker_thread import TrackerThread, checked
 from altgrad_core.registry.registry import Registry
 from altgrad_core.results.playback import Playback
 
@@ -140,7 +140,7 @@ def _handed_over(spec: TrackerSpec, facts: TrackedRun, directory: RunDirectory) 
     count, records = 0, Playback(directory)
     tracker: Tracker | None = None
     try:
-        tracker = spec.build(facts)
+        tracker = checked(spec.build(facts))
         for record in records:
             tracker.write(record)
             count += 1
