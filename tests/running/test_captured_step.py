@@ -25,6 +25,7 @@ from torch._library.custom_ops import OPDEFS
 
 from altgrad_core.numerics.backends import triton
 from altgrad_core.numerics.triton import launch, run
+from altgrad_core.running.model.training_program import TrainingState
 from altgrad_core.testing.launches import Launch, counted
 
 MICRO_BATCHES, BEGUN = 2, 8
@@ -78,6 +79,15 @@ def test_a_step_waits_for_nothing_and_every_step_launches_the_same() -> None:
     kernels = [[what(one) for one in log.kernels] for log in logs]
     assert kernels[0] == kernels[1] == kernels[2] and len(kernels[0]) > 30
     assert logs[1].operations == logs[2].operations
+
+
+def test_the_number_of_the_step_is_on_the_device_of_the_other_buffers() -> None:
+    plan = planned(1, DELAYED)
+    for operand in plan.operands():
+        operand.scale = operand.scale.to("meta")
+    with counted():
+        state = TrainingState({operand.role: operand for operand in plan.operands()}, plan.moment)
+    assert {buffer.device.type for buffer in state.buffers()} == {"meta"}
 
 
 class Recording(TorchDispatchMode):

@@ -79,7 +79,10 @@ class TrainingState(nn.Module):
 
     def __init__(self, operands: Mapping[str, Operand], moment: Moment) -> None:
         super().__init__()
-        self.register_buffer("step", torch.tensor(moment.step))
+        device = next((operand.scale.device for operand in operands.values()), None)
+        self.register_buffer(
+            "step", torch.tensor(moment.step, device=device)
+        )  # with the rest, so that none is copied in a step
         for name, operand in operands.items():
             self.add_module(name, OperandBuffers(operand, _text(operand, moment), self))
 
