@@ -15,7 +15,7 @@ def diagnose(
     run_dir: Annotated[Path, typer.Argument(help="The directory of the run.")],
     json: JsonOption = False,
 ) -> None:
-    """Tell from the records of RUN_DIR what broke first and what came before it; of a sound run, the weakest layer."""
+    """Find what failed first in RUN_DIR and what led to it; in a sound run, the weakest layer."""
     import sys
 
     from rich.markdown import Markdown

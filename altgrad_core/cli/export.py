@@ -20,7 +20,7 @@ def export(
     ] = "altgrad",
     no_imports: NoImportsOption = False,
 ) -> None:
-    """Write the model of the newest whole checkpoint of RUN_DIR: codes and scales."""
+    """Write the model of the newest checkpoint of RUN_DIR as codes and scales."""
     from altgrad_core.errors import ManifestError, RunError
     from altgrad_core.manifest.load import load_manifest
     from altgrad_core.records.directory import CELLS, RunDirectory

@@ -29,11 +29,12 @@ CORE = "altgrad"  # the distribution whose name needs not be told
 
 def list_plugins(
     kind: Annotated[
-        str | None, typer.Option(help="Only this kind, and what each of it is.", autocompletion=complete_kind)
+        str | None,
+        typer.Option(help="Only this kind, with a description of each plugin.", autocompletion=complete_kind),
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """List every installed format, optimizer, monitor, intervention, model, layer, data set and tracker."""
+    """List every installed plugin by kind, and broken plugins with the reason."""
     from altgrad_core.registry.kinds import KINDS
     from altgrad_core.registry.registry import installed
 

@@ -24,7 +24,7 @@ def new_plugin(
     name: Annotated[str, typer.Argument(help="Its name in manifests, such as my-format.")],
     out: Annotated[Path | None, typer.Option(help="The new directory; altgrad-NAME by default.")] = None,
 ) -> None:
-    """Write the package of a new plugin: working code, a test of the laws of its kind, a manifest that uses it, a README."""
+    """Write the package of a new plugin: working code, a test, a manifest that uses it, a README."""
     from altgrad_core.cli.scaffold import package_of
     from altgrad_core.errors import ManifestError, RunError
     from altgrad_core.registry.kinds import KINDS

@@ -15,10 +15,10 @@ from altgrad_core.cli.terminal import say
 
 def runs(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to look.")] = Path("runs"),
-    cells: Annotated[bool, typer.Option("--cells", help="List the cells of every study too.")] = False,
+    cells: Annotated[bool, typer.Option("--cells", help="Also list the cells of every study.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """List the runs and studies below DIR, the newest first: how far each has come, and how it ended."""
+    """List the runs and studies below DIR, newest first, with their progress and how they ended."""
     from rich.markup import escape
     from rich.table import Table
 

@@ -36,7 +36,7 @@ def show(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Show the facts of a format and the value of each of its codes, or two formats side by side; of anything else, its options."""
+    """Show the facts and values of a format, or two formats side by side, or the options of another plugin."""
     from altgrad_core.registry.registry import installed
 
     if other is not None:
