@@ -91,6 +91,21 @@ def linear() -> Count:
     return count(run, warm=0, most=12)
 
 
+def program() -> Count:
+    """A step of a program that trains, of one quantized linear layer."""
+    layer = nn.Sequential(nn.Linear(768, 768, bias=False))
+    module = ag.training_program(ag.quantize_model(layer, [rule()]), torch.zeros(64, 768)).module().to(DEVICE)
+    optimizer, x = torch.optim.SGD(module.parameters(), lr=0.1), torch.empty(64, 768, device=DEVICE)
+
+    def run() -> None:
+        module(x).backward(torch.empty(64, 768, device=DEVICE))
+        optimizer.step()
+        optimizer.zero_grad()
+        ag.step_program(module)
+
+    return count(run)
+
+
 def moves() -> Iterator[tuple[str, Count]]:
     """One optimizer step of one weight."""
     weight, gradient, direction = (torch.empty(768, 768, device=DEVICE) for _ in range(3))
@@ -137,6 +152,7 @@ def rows(layers: int, width: int) -> Iterator[tuple[str, Count]]:
     """All of the table."""
     yield from quantizing()
     yield "a quantized linear layer, forward and backward", linear()
+    yield "a step of a program that trains, of one such layer", program()
     yield from moves()
     yield f"a step of a GPT of {layers} layers, {width} wide", step(layers, width)
     yield from watched(layers, width)

@@ -6,6 +6,7 @@ import io
 import itertools
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 os.environ["OMP_NUM_THREADS"] = "1"  # for processes that tests start; several tests share the cores
 os.environ["COLUMNS"] = "200"
+signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background, a shell starts tests that ignore it
 os.environ["TRITON_INTERPRET"] = "1"  # before Triton is imported: its kernels run on tensors of the CPU
 
 TINY_MODEL = TINY_GPT + TINY_TOKENS

@@ -8,15 +8,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 from transformers import TrainerCallback
 
 from altgrad_core.contracts.monitor import Monitor
 from altgrad_core.errors import RunError
+from altgrad_core.integrations.watched import Watched
 from altgrad_core.running.model.plan import Plan
-from altgrad_core.running.model.unwrapped import plain_optimizer
-from altgrad_core.running.watching.watch import Watch, watch
 
 STATE = "altgrad.pt"
 """In every checkpoint of the trainer: the state of the watch, scales and histories included."""
@@ -41,41 +39,31 @@ class WatchCallback(TrainerCallback):
         every: int | None = None,
         out: str | Path | None = None,
     ) -> None:
-        self._plan, self._monitors, self._every, self._out = plan, monitors, every, out
-        self._attached: Optimizer | None = None
-        self._watch: Watch | None = None
+        self._watched = Watched(plan, monitors=monitors, every=every, out=out)
         self._hook: RemovableHandle | None = None
         self._losses: list[tuple[Tensor, bool]] = []
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
         """Begin to watch; from the state in its checkpoint, where the trainer resumes from one."""
-        model, optimizer = parts["model"], plain_optimizer(parts["optimizer"])
-        if self._plan is not None and self._attached is not optimizer:
-            self._plan.attach(optimizer)
-            self._attached = optimizer
+        model, optimizer = parts["model"], self._watched.attach(parts["optimizer"])
         self.leave()
         if not state.is_world_process_zero:
             return
         if self._hook is None:
             self._hook = model.register_forward_hook(self._take_loss, with_kwargs=True)
-        self._watch = watch(
+        is_resumed = state.global_step > 0
+        self._watched.begin(
             model,
             optimizer,
-            monitors=self._monitors,
-            every=self._every,
-            out=self._out or Path(args.output_dir, "altgrad"),
+            out=Path(args.output_dir, "altgrad"),
+            state=torch.load(self._state_file(args, state), weights_only=True) if is_resumed else None,
             steps=state.max_steps,
             steps_per_epoch=_steps_per_epoch(parts.get("train_dataloader"), args.gradient_accumulation_steps),
-            resume=state.global_step > 0,
         )
-        if state.global_step > 0:
-            self._watch.load_state_dict(torch.load(self._state_file(args, state), weights_only=True))
 
     def leave(self) -> None:
         """Let go of the run directory, after a training that was cut short; it can be resumed."""
-        if self._watch is not None:
-            self._watch.leave()
-            self._watch = None
+        self._watched.leave()
 
     def _take_loss(self, model: nn.Module, args: Any, kwargs: Mapping[str, Any], output: Any) -> None:
         loss = output.get("loss") if isinstance(output, Mapping) else None
@@ -85,7 +73,7 @@ class WatchCallback(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
         """Record the step, with the loss of all its micro-batches."""
         losses, self._losses = self._losses, []
-        if self._watch is None:
+        if self._watched.watch is None:
             return
         if not losses:
             raise RunError(
@@ -94,30 +82,28 @@ class WatchCallback(TrainerCallback):
             )
         total = sum(float(loss) for loss, _ in losses)
         are_shares = any(is_share for _, is_share in losses)  # of the whole step's loss
-        self._watch.step(total if are_shares else total / len(losses))
+        self._watched.watch.step(total if are_shares else total / len(losses))
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **parts: Any) -> None:
         """Add the readings."""
-        if self._watch is not None and logs is not None and "loss" in logs:
-            readings = {f"altgrad/{name}": value for name, value in self._watch.latest.items()}
+        if self._watched.watch is not None and logs is not None and "loss" in logs:
+            readings = {f"altgrad/{name}": value for name, value in self._watched.watch.latest.items()}
             logs.update(readings)
             state.log_history[-1].update(readings)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **parts: Any) -> None:
         """Record the validation loss."""
-        if self._watch is not None and metrics and "eval_loss" in metrics:
-            self._watch.evaluated(metrics["eval_loss"])
+        if self._watched.watch is not None and metrics and "eval_loss" in metrics:
+            self._watched.watch.evaluated(metrics["eval_loss"])
 
     def on_save(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
         """Keep the state beside the trainer's."""
-        if self._watch is not None:
-            torch.save(self._watch.state_dict(), self._state_file(args, state))
+        if self._watched.watch is not None:
+            torch.save(self._watched.watch.state_dict(), self._state_file(args, state))
 
     def on_train_end(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
         """Write the summary."""
-        if self._watch is not None:
-            self._watch.close()
-            self._watch = None
+        self._watched.close()
         if self._hook is not None:
             self._hook.remove()
             self._hook = None

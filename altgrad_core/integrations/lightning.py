@@ -11,9 +11,8 @@ from torch import Tensor
 
 from altgrad_core.contracts.monitor import Monitor
 from altgrad_core.errors import RunError
+from altgrad_core.integrations.watched import Watched
 from altgrad_core.running.model.plan import Plan
-from altgrad_core.running.model.unwrapped import plain_optimizer
-from altgrad_core.running.watching.watch import Watch, watch
 
 
 class WatchCallback(Callback):
@@ -38,43 +37,34 @@ class WatchCallback(Callback):
         out: str | Path | None = None,
         validation_loss: str = "val_loss",
     ) -> None:
-        self._plan, self._monitors, self._every, self._out = plan, monitors, every, out
+        self._watched = Watched(plan, monitors=monitors, every=every, out=out)
         self._validation_loss = validation_loss
-        self._attached: Any = None
-        self._watch: Watch | None = None
         self._saved: dict[str, Any] | None = None
         self._losses: list[Tensor] = []
         self._steps = 0
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Begin to watch, or go on where the checkpoint says."""
-        optimizer = plain_optimizer(trainer.optimizers[0])
-        if self._plan is not None and self._attached is not optimizer:
-            self._plan.attach(optimizer)
-            self._attached = optimizer
+        optimizer = self._watched.attach(trainer.optimizers[0])
         self.leave()
         if not trainer.is_global_zero:
             return
         steps = trainer.estimated_stepping_batches
         batches = trainer.num_training_batches
-        self._watch = watch(
+        state, self._saved = self._saved, None
+        self._watched.begin(
             pl_module,
             optimizer,
-            monitors=self._monitors,
-            every=self._every,
-            out=self._out or Path(trainer.default_root_dir, "altgrad"),
+            out=Path(trainer.default_root_dir, "altgrad"),
+            state=state,
             steps=int(steps) if steps < float("inf") else 0,
             steps_per_epoch=-(-batches // trainer.accumulate_grad_batches) if batches < float("inf") else None,
-            resume=self._saved is not None,
         )
-        if self._saved is not None:
-            self._watch.load_state_dict(self._saved)
-            self._saved = None
         self._steps = trainer.global_step
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Record the step that this batch completed, with the mean loss of its batches."""
-        if self._watch is None:
+        if self._watched.watch is None:
             return
         loss = outputs["loss"] if isinstance(outputs, Mapping) else outputs
         if isinstance(loss, Tensor):
@@ -85,18 +75,18 @@ class WatchCallback(Callback):
         losses, self._losses = self._losses, []
         if not losses:
             raise RunError("WatchCallback: training_step returned no loss to record; return it, or a dict with a loss")
-        self._watch.step(sum(float(loss) for loss in losses) / len(losses))
-        pl_module.log_dict({f"altgrad/{name}": value for name, value in self._watch.latest.items()})
+        self._watched.watch.step(sum(float(loss) for loss in losses) / len(losses))
+        pl_module.log_dict({f"altgrad/{name}": value for name, value in self._watched.watch.latest.items()})
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         """Record the validation loss, where the model logs one."""
         loss = trainer.callback_metrics.get(self._validation_loss)
-        if self._watch is not None and loss is not None and not trainer.sanity_checking:
-            self._watch.evaluated(loss)
+        if self._watched.watch is not None and loss is not None and not trainer.sanity_checking:
+            self._watched.watch.evaluated(loss)
 
     def state_dict(self) -> dict[str, Any]:
         """What Lightning saves in its checkpoints."""
-        return {} if self._watch is None else self._watch.state_dict()
+        return {} if self._watched.watch is None else self._watched.watch.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """What Lightning read from a checkpoint; it counts when the training starts."""
@@ -104,18 +94,14 @@ class WatchCallback(Callback):
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Write the summary."""
-        if self._watch is not None:
-            self._watch.close()
-            self._watch = None
+        self._watched.close()
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """Write the failure report."""
-        if self._watch is not None:
-            self._watch.crashed(exception)
-            self._watch = None
+        if self._watched.watch is not None:
+            self._watched.watch.crashed(exception)
+            self._watched.watch = None
 
     def leave(self) -> None:
         """Let go of the run directory, after a training that was cut short; it can be resumed."""
-        if self._watch is not None:
-            self._watch.leave()
-            self._watch = None
+        self._watched.leave()

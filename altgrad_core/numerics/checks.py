@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor, dtype
 
 
-def check_values(operation: str, x: Any) -> None:
+def check_values(operation: str, x: Any, what: str = "x") -> None:
     """Refuse all but dense tensors of float32, bfloat16, float16 and float64.
 
     Raises:
@@ -20,12 +20,22 @@ def check_values(operation: str, x: Any) -> None:
     """
     import torch
 
-    _check_dense(operation, "x", x)
+    _check_dense(operation, what, x)
     if x.dtype not in (torch.float32, torch.bfloat16, torch.float16, torch.float64):
         raise FormatError(
-            f"{operation}: x is {x.dtype}; expected float32, bfloat16, float16 or float64: convert it first, "
-            f"as x.{'real' if x.is_complex() else 'float()'}"
+            f"{operation}: {what} is {x.dtype}; expected float32, bfloat16, float16 or float64: convert it first, "
+            f"as {what}.{'real' if x.is_complex() else 'float()'}"
         )
+
+
+def check_kind(operation: str, what: str, got: Any, kinds: type | tuple[type, ...], expected: str) -> None:
+    """Refuse an argument of another class, where `expected` says which and how to make one.
+
+    Raises:
+        FormatError: it is an instance of none of `kinds`.
+    """
+    if not isinstance(got, kinds):
+        raise FormatError(f"{operation}: {what} is a {_class_of(got)}; expected {expected}")
 
 
 def check_codes(codes: Any, format: Format) -> None:
@@ -67,14 +77,18 @@ def _check_dense(operation: str, what: str, x: Any) -> None:
     import torch
 
     if not isinstance(x, torch.Tensor):
-        kind = type(x)
         raise FormatError(
-            f"{operation}: {what} is a {kind.__module__}.{kind.__qualname__}; expected a torch.Tensor, "
-            f"as torch.as_tensor({what})"
+            f"{operation}: {what} is a {_class_of(x)}; expected a torch.Tensor, as torch.as_tensor({what})"
         )
     if is_sharded(x):
         raise FormatError(
             f"{operation}: {what} is sharded over processes (a DTensor); gather it first, as {what}.full_tensor()"
         )
+    if x.is_nested:
+        raise FormatError(f"{operation}: {what} is a nested tensor; pass its parts, as {what}.unbind()")
     if x.layout != torch.strided:
         raise FormatError(f"{operation}: {what} is of layout {x.layout}; expected a dense tensor, as {what}.to_dense()")
+
+
+def _class_of(x: Any) -> str:
+    return f"{type(x).__module__}.{type(x).__qualname__}"

@@ -19,13 +19,14 @@ from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.hadamard import restored, transformed
 from altgrad_core.numerics.quantizer import Quantizer, check_own_scale
 from altgrad_core.numerics.tally import Quantized, Tally
+from altgrad_core.numerics.tracing import constant_when_traced
 from altgrad_core.numerics.written import quantizer_of, text_of
 
 Parts = tuple[Tensor, Tensor, Tensor, Tensor]  # values, scales, amax, and the four counts of a tally
 quantizer = lru_cache(maxsize=None)(quantizer_of)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@constant_when_traced
 def name_of(how: Quantizer | Format, *facts: Any) -> str:
     """The text by which torch's operations know a quantizer, or `Quantizer(how, *facts)`.
 

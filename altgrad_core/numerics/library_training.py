@@ -3,6 +3,9 @@
 An operand is a text, of `OperandText`, and five tensors, of `Memory`. `altgrad::round_operand_at` rounds and `remember` updates the
 tensors: two operations, because torch differentiates only those that change no input. `operand_gradient` and
 `operand_linear` do both with a gradient, in the backward pass. `advance` ends a step.
+
+What they do depends on no number of a tensor, and what changes from step to step is in tensors: so on a device nothing is
+waited for, and a CUDA graph that has captured a step can be replayed for the next ones.
 """
 
 from __future__ import annotations
@@ -16,10 +19,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from altgrad_core.numerics.backends import choose_for
+from altgrad_core.numerics.backends import choose, choose_for
+from altgrad_core.numerics.backends.case import Case
 from altgrad_core.numerics.library import Parts, quantizer
+from altgrad_core.numerics.ops import amax, scale_of
 from altgrad_core.numerics.quantizer import Quantizer
-from altgrad_core.numerics.random import operand_key
 
 MEMORY = "Tensor history, Tensor scale, Tensor amax, Tensor counts, Tensor step"
 MUTABLE = "Tensor history, Tensor(a!) scale, Tensor(b!) amax, Tensor(c!) counts, Tensor step"
@@ -92,28 +96,31 @@ def _round_operand_at(x: Tensor, operand: str, *memory: Tensor) -> Parts:
     text, now = _operand(operand), Memory(*memory)
     how = quantizer(text.how)
     key = _key(text, now) if how.mode.random_bits else None
-    done = choose_for("quantize", x, how).quantize(x, how, scale=_given_scale(how, text, now), key=key)
+    done = choose_for("quantize", x, how).quantize(x, how, scale=_given_scale(x, how, text, now), key=key)
     if text.keeps_infinities:
         done = done.with_infinities(x)
     counts = [torch.as_tensor(count, dtype=torch.int64, device=x.device) for count in done.tally[2:]]
     return done.values, done.scale.clone(), done.tally.amax, torch.stack(counts)
 
 
-def _key(text: OperandText, memory: Memory) -> int:
-    step, counts = int(memory.step), memory.counts.tolist()
-    call = counts[CALLS] if counts[STEP] == step and not text.is_once else 0
-    return operand_key(text.stream, step, call=call, replica=0 if text.is_once else text.replica)
+def _key(text: OperandText, memory: Memory) -> Tensor:
+    """The key of this call within the step; the first one's where a step rounds alike in every call."""
+    step, calls = memory.step.to(memory.counts.device), memory.counts[CALLS]
+    call = calls.new_zeros(()) if text.is_once else torch.where(memory.counts[STEP] == step, calls, 0)
+    case = Case("key", step.device.type, step.dtype, step.is_contiguous())
+    key: Tensor = choose(case).key(text.stream, 0 if text.is_once else text.replica, step, call)
+    return key
 
 
-def _given_scale(how: Quantizer, text: OperandText, memory: Memory) -> Tensor | None:
-    """The scale that does not depend on the tensor: a fixed one, or that of earlier steps."""
+def _given_scale(x: Tensor, how: Quantizer, text: OperandText, memory: Memory) -> Tensor | None:
+    """A fixed scale, or that of earlier steps, in place of which the first step takes that of the tensor; None: its own."""
     if text.is_fixed:
         return memory.scale
-    if how.scale_rule.kind != "delayed" or not bool(memory.history.any()):
+    if how.scale_rule.kind != "delayed":
         return None
     largest = memory.history.max()
-    scale: Tensor = choose_for("scale", largest, how).scale(largest, how)
-    return scale
+    largest = torch.where(largest > 0, largest, amax(x).to(largest.device))
+    return scale_of(largest, how)
 
 
 @_round_operand_at.register_fake
@@ -153,17 +160,17 @@ _round_operand_at.register_autograd(_pass_through, setup_context=_keep)
 def _remember(scale: Tensor, amax: Tensor, counts: Tensor, elements: int, operand: str, *memory: Tensor) -> None:
     text, own = _operand(operand), Memory(*memory)
     how, step = quantizer(text.how), own.step.to(own.counts.device)
-    is_new = bool(own.counts[STEP] != step)
-    if not is_new and text.is_once:
-        return
+    is_new = own.counts[STEP] != step
+    counted = is_new if text.is_once else torch.ones_like(is_new)
     if not text.is_fixed and scale.ndim == 0:
-        own.scale.copy_(scale)
+        own.scale.copy_(torch.where(counted, scale, own.scale))
     if how.tiling.whole:
-        own.amax[0] = amax
+        own.amax[0] = torch.where(counted, amax, own.amax[0])
     if how.scale_rule.kind == "delayed":
-        own.amax[1] = torch.maximum(own.amax[1], amax)
-    seen = torch.cat([counts.new_tensor([elements]), counts, counts.new_ones(1)])
-    own.counts[:STEP] = seen if is_new else own.counts[:STEP] + seen
+        own.amax[1] = torch.where(counted, torch.maximum(own.amax[1], amax), own.amax[1])
+    seen = torch.cat([counts.new_full((1,), elements), counts, counts.new_ones(1)])
+    before = own.counts[:STEP]
+    own.counts[:STEP] = torch.where(is_new, seen, torch.where(counted, before + seen, before))
     own.counts[STEP] = step
 
 
@@ -235,8 +242,7 @@ _operand_linear.register_autograd(_product_gradients, setup_context=_keep_produc
 )
 def _advance(history: Tensor, amax: Tensor) -> None:
     """A step is over: its largest amax becomes the last entry of the history, unless it is 0: nothing was seen."""
-    if bool(amax[1] > 0):
-        history.copy_(torch.cat([history[1:], amax[1:]]))
+    history.copy_(torch.where(amax[1] > 0, torch.cat([history[1:], amax[1:]]), history))
     amax[1] = 0.0
 
 

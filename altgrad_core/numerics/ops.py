@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from altgrad_core.errors import FormatError
 from altgrad_core.numerics.backends import choose, choose_for
 from altgrad_core.numerics.backends.case import WHOLE, Case, Operation
-from altgrad_core.numerics.checks import check_codes, check_out, check_values
+from altgrad_core.numerics.checks import check_codes, check_kind, check_out, check_values
 from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.overflow import Overflow
 from altgrad_core.numerics.quantizer import Quantizer, StraightThrough, check_own_scale
@@ -20,6 +20,9 @@ from altgrad_core.numerics.tiling import Tiling
 
 if TYPE_CHECKING:
     from torch import Tensor, dtype
+
+A_QUANTIZER = 'a Quantizer, as Quantizer(load_format("e4m3"))'
+A_FORMAT = 'a format or a Quantizer, as load_format("e4m3")'
 
 
 def quantize(
@@ -45,6 +48,7 @@ def quantize(
     from altgrad_core.numerics.tracing import is_traced
 
     check_values("quantize", x)
+    check_kind("quantize", "how", how, Quantizer, A_QUANTIZER)
     if out is not None:
         check_out(out, x)
     if how.target.is_identity:
@@ -85,6 +89,7 @@ def fake_quantize(
     from altgrad_core.numerics.straight_through import StraightThroughRound
     from altgrad_core.numerics.tracing import is_traced
 
+    check_kind("fake_quantize", "format", format, (Format, Quantizer), A_FORMAT)
     facts = (rounding, scaling, overflow, straight_through)
     is_identity = (format if isinstance(format, Format) else format.target).is_identity
     if is_traced() and out is None and not is_identity:
@@ -127,6 +132,7 @@ def encode(
     import torch
 
     check_values("encode", x)
+    check_kind("encode", "format", format, (Format, Quantizer), A_FORMAT)
     how = Quantizer(format, rounding, "none", overflow) if isinstance(format, Format) else format
     target = how.target
     if how.hadamard is not None:
@@ -175,6 +181,7 @@ def decode(
     """
     import torch
 
+    check_kind("decode", "format", format, (Format, Quantizer), A_FORMAT)
     target = format if isinstance(format, Format) else format.target
     check_codes(codes, target)
     if out is None:
@@ -198,6 +205,8 @@ def amax(x: Tensor, tiling: Tiling = WHOLE) -> Tensor:
 
 def scale_of(amax: Tensor, how: Quantizer) -> Tensor:
     """The scales for the largest magnitudes `amax` of the tiles of one tensor, float32, of the shape of `amax`."""
+    check_values("scale_of", amax, "amax")
+    check_kind("scale_of", "how", how, Quantizer, A_QUANTIZER)
     result: Tensor = choose_for("scale", amax, how).scale(amax, how)
     return result
 

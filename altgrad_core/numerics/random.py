@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from torch import Tensor, device
+
+Key: TypeAlias = "int | Tensor"
+"""The key of a stream: a number, or one that is on a device, int64 of shape ()."""
 
 ROUNDS = 7
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
@@ -25,8 +28,13 @@ def derive_key(seed: int, *stream: str | int) -> int:
     The parts are joined with "/", which is escaped within a part as in a JSON pointer (RFC 6901): so two different
     sequences of parts never give one text. A number counts as its digits.
     """
-    text = "/".join(str(part).replace("~", "~0").replace("/", "~1") for part in (seed, *stream))
+    text = stream_text(seed, *stream)
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
+
+
+def stream_text(*parts: str | int) -> str:
+    """The text of a stream, whose hash is its key."""
+    return "/".join(str(part).replace("~", "~0").replace("/", "~1") for part in parts)
 
 
 def operand_key(
@@ -45,8 +53,8 @@ def operand_key(
     return derive_key(int(stream[0]), *stream[1:], step, micro_batch, *later)
 
 
-def philox_words(key: int, count: int, *, device: device | str = "cpu") -> Tensor:
-    """The first `count` 32-bit words of the stream `key`, as int64 of shape (count,).
+def philox_words(key: Key, count: int, *, device: device | str = "cpu") -> Tensor:
+    """The first `count` 32-bit words of the stream `key`, which may be a tensor, as int64 of shape (count,).
 
     Elements come in groups of 1024, and element 256 w + n of group g (w from 0 to 3, n from 0 to 255) takes word w of
     counter 256 g + n. So an element's word depends on its number alone, and neighbours take theirs from neighbouring

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from altgrad_core.errors import FormatError
-from altgrad_core.numerics.random import philox_words
+from altgrad_core.numerics.random import Key, philox_words
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -75,7 +75,7 @@ def mode_of(rounding: str) -> Mode:
     raise FormatError(f'no rounding "{rounding}"; one of {expected()}')
 
 
-def round_to_index(x: Tensor, grid: Grid, *, rounding: str = "nearest-even", key: int | None = None) -> Tensor:
+def round_to_index(x: Tensor, grid: Grid, *, rounding: str = "nearest-even", key: Key | None = None) -> Tensor:
     """The index of the grid value that each element of `x` rounds to.
 
     Args:
@@ -101,7 +101,7 @@ def round_to_index(x: Tensor, grid: Grid, *, rounding: str = "nearest-even", key
     return below + ((inside >= high) | ((inside > low) & favours_high))
 
 
-def round_to_values(x: Tensor, grid: Grid, *, rounding: str = "nearest-even", key: int | None = None) -> Tensor:
+def round_to_values(x: Tensor, grid: Grid, *, rounding: str = "nearest-even", key: Key | None = None) -> Tensor:
     """The grid value that each element of `x` rounds to, float64, of the shape of `x`; see `round_to_index`."""
     return grid_tensor(grid, x.device)[round_to_index(x, grid, rounding=rounding, key=key)]
 
@@ -129,7 +129,7 @@ def _is_nearer_to_high(x: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Te
     return (twice > total) | ((twice == total) & (tail < 0)), (twice == total) & (tail == 0)
 
 
-def _goes_up_by_chance(x: Tensor, low: Tensor, high: Tensor, random_bits: int, key: int | None) -> Tensor:
+def _goes_up_by_chance(x: Tensor, low: Tensor, high: Tensor, random_bits: int, key: Key | None) -> Tensor:
     """Whether to go up: with probability floor(r * 2**N) / 2**N, for N bits and r the position of `x` between neighbours.
 
     The position is measured from the end nearer to zero, where the subtraction is exact; between rungs on both sides
@@ -152,7 +152,7 @@ def _goes_up_by_chance(x: Tensor, low: Tensor, high: Tensor, random_bits: int, k
     return bits + chance.to(torch.int64) >= int(one)
 
 
-def check_key(key: int | None) -> None:
+def check_key(key: Key | None) -> None:
     """Refuse stochastic rounding without a key.
 
     Raises:

@@ -133,44 +133,10 @@ class _RoundGradient(torch.autograd.Function):
 
 
 class _Product(torch.autograd.Function):
-    """y = x W^T + b, for rounded x and W; as that of `straight_through`, but W is kept, not rounded again."""
+    """y = x W^T + b, for rounded x and W; as that of `straight_through`, but W is kept, not rounded again.
 
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        state: Tensor,
-        clips: bool,
-        training: bool,
-    ) -> Tensor:
-        ctx.how = state, clips, training
-        ctx.types = x.dtype, weight.dtype, None if bias is None else bias.dtype
-        ctx.save_for_backward(x, weight)
-        return functional.linear(x, weight, bias)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        to_x, to_weight, to_bias = None, None, None
-        lines = gradient.reshape(-1, gradient.shape[-1])
-        if ctx.needs_input_grad[2]:
-            to_bias = lines.sum(dim=0).to(ctx.types[2])
-        rounded = _rounded(gradient, Traced(*ctx.how))[0]
-        x, weight = x.to(gradient.dtype), weight.to(gradient.dtype)  # autocast multiplied in a type of its own
-        if ctx.needs_input_grad[0]:
-            to_x = (rounded @ weight).to(ctx.types[0])
-        if ctx.needs_input_grad[1]:
-            to_weight = (rounded.reshape(lines.shape).t() @ x.reshape(-1, x.shape[-1])).to(ctx.types[1])
-        return to_x, to_weight, to_bias, None, None, None
-
-
-class _ApartProduct(torch.autograd.Function):
-    """As `_Product`, where a backward product rounds operands by rules of its own, from their values before rounding.
-
-    `flat` has state, clips and training of the gradient, the weight in dx, x in dW and the gradient in dW; state is None
-    where nothing rounds.
+    `own_weight` and `own_x` are the values before rounding, where dx or dW rounds them by a rule of its own. `flat` has state,
+    clips and training of the gradient, the weight in dx, x in dW and the gradient in dW; state is None where nothing rounds.
     """
 
     @staticmethod
@@ -232,13 +198,9 @@ def quantized_linear(x: Tensor, weight: Tensor, bias: Tensor | None, hows: Round
     own_weight = weight if hows.weight_in_dx and hows.weight else None  # torch.compile takes no tensor twice
     unrounded = own_weight, (x if hows.x_in_dw and hows.x else None)
     x, weight = round_straight(x, hows.x), round_straight(weight, hows.weight)
-    y: Tensor
-    if hows.are_apart:
-        apart = (hows.gradient, hows.weight_in_dx, hows.x_in_dw, hows.gradient_in_dw)
-        flat = [part for how in apart for part in (how or (None, False, False))]
-        y = _ApartProduct.apply(x, weight, bias, *unrounded, *flat)
-    elif hows.gradient is None:
-        y = functional.linear(x, weight, bias)
-    else:
-        y = _Product.apply(x, weight, bias, *hows.gradient)
+    if hows.gradient is None and not hows.are_apart:
+        return functional.linear(x, weight, bias)
+    backward = (hows.gradient, hows.weight_in_dx, hows.x_in_dw, hows.gradient_in_dw)
+    flat = [part for how in backward for part in (how or (None, False, False))]
+    y: Tensor = _Product.apply(x, weight, bias, *unrounded, *flat)
     return y

@@ -13,12 +13,15 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from altgrad_core.numerics.backends import choose_move
+from altgrad_core.numerics.checks import check_kind
 from altgrad_core.numerics.geometry import Geometry
 from altgrad_core.numerics.moves import Moved, Step, left
 from altgrad_core.numerics.sharded import gathered, is_sharded, own, sharded_as, total
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+A_GEOMETRY = 'a Geometry, as Geometry.of(load_format("e4m3"))'
 
 
 def adam_walk(
@@ -39,6 +42,7 @@ def adam_walk(
             one, takes in by how many rungs each element went.
         rungs: how many rungs a direction of 1 leads.
     """
+    check_kind("adam_walk", "geometry", geometry, Geometry, A_GEOMETRY)
     if is_sharded(weight):
         parts = {name: own(value) for name, value in state.items()}
         view = geometry.part(weight)
@@ -75,6 +79,7 @@ def walk(
         momentum: the direction is a velocity, which first becomes `momentum` times itself plus the gradient, in place.
         trail: int32, of the shape of the weight; takes in by how many rungs each element went.
     """
+    check_kind("walk", "geometry", geometry, Geometry, A_GEOMETRY)
     options: dict[str, Any] = {"rungs": rungs, "bound": bound, "decay": decay, "momentum": momentum}
     if is_sharded(weight):
         parts, view = {"gradient": own(gradient), "trail": own(trail)}, geometry.part(weight)
@@ -105,6 +110,7 @@ def stochastic_walk(
     Args:
         key: names the stream of random numbers; the number of an element names its own.
     """
+    check_kind("stochastic_walk", "geometry", geometry, Geometry, A_GEOMETRY)
     options: dict[str, Any] = {"rungs": rungs, "bound": bound, "decay": decay, "momentum": momentum}
     if is_sharded(weight):
         return _gathered_walk((weight, direction, trail), geometry, gradient=gathered(gradient), key=key, **options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 
@@ -24,23 +25,37 @@ class DirectoryInUse(RunError):
     """Another process is writing to the directory of a run."""
 
 
+class _FileName:
+    """The path of a file in the directory, made when it is asked for: studies look at a hundred thousand directories."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, directory: RunDirectory, owner: type) -> Path:
+        return directory.path / self._name
+
+
 class RunDirectory:
     """Names of the files of a run. Used as a context manager it holds the lock."""
 
+    manifest = _FileName("manifest.toml")
+    resolved = _FileName("resolved.toml")
+    environment = _FileName("env.json")
+    parent = _FileName("parent.json")
+    records = _FileName("records.jsonl")
+    clock = _FileName("clock.jsonl")
+    summary = _FileName("summary.json")
+    failure = _FileName("failure.md")
+    failure_data = _FileName("failure.json")
+    checkpoints = _FileName("checkpoints")
+
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.manifest = path / "manifest.toml"
-        self.resolved = path / "resolved.toml"
-        self.environment = path / "env.json"
-        self.parent = path / "parent.json"
-        self.records = path / "records.jsonl"
-        self.clock = path / "clock.jsonl"
-        self.summary = path / "summary.json"
-        self.failure = path / "failure.md"
-        self.failure_data = path / "failure.json"
-        self.checkpoints = path / "checkpoints"
-        self._lock = Lock(path / LOCK)
         self._made: list[Path] = []
+
+    @cached_property
+    def _lock(self) -> Lock:
+        return Lock(self.path / LOCK)
 
     @property
     def is_begun(self) -> bool:

@@ -27,7 +27,7 @@ from altgrad_core.contracts.options import Options
 from altgrad_core.contracts.plugin import PROJECT
 from altgrad_core.errors import AltgradError, PluginError, place_of, reason_of
 from altgrad_core.registry.kinds import KINDS
-from altgrad_core.registry.torch_defaults import kept_defaults
+from altgrad_core.registry.process_settings import kept_settings
 
 CORE_DISTRIBUTION = "altgrad"
 ONLY = "ALTGRAD_LOAD_PLUGINS"
@@ -118,7 +118,7 @@ def _load(point: EntryPoint, interrupts: Sequence[int]) -> Plugin:
             redirect_stdout(sys.stderr),
             warnings.catch_warnings(),
             _told_if_slow(point),
-            kept_defaults(changed),
+            kept_settings(changed),
         ):  # stdout is for results
             warnings.simplefilter("ignore", UserWarning)  # pydantic's, of a field that shadows: told as a missing name
             if point.pattern.match(point.value) is None:
@@ -133,8 +133,8 @@ def _load(point: EntryPoint, interrupts: Sequence[int]) -> Plugin:
             raise
         broken = _reason(error)
     if changed:
-        message = f"the plugin {_distribution(point)} ({point.name}) set torch's {', '.join(changed)} while loading"
-        print(f"altgrad: warning: {message}; that is put back", file=sys.stderr)
+        message = f"the plugin {_distribution(point)} ({point.name}) set the {', the '.join(changed)} while loading"
+        print(f"altgrad: warning: {message}; AltGrad has undone that", file=sys.stderr)
     return Plugin(
         name=point.name,
         distribution=_distribution(point),

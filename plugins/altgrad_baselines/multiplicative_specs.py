@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field, PositiveFloat
 
 from altgrad_baselines.matrices import matrices
-from altgrad_core import Geometry, OptimizerSpec
+from altgrad_baselines.shared_options import InProportion
+from altgrad_core import Geometry
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.optim import Optimizer
 
 
-class Madam(OptimizerSpec):
+class Madam(InProportion):
     """Madam: multiplies every weight by a factor near 1, so signs never change.
 
     From Bernstein et al. (2006.14560).
@@ -43,10 +44,6 @@ class Madam(OptimizerSpec):
     p_scale: PositiveFloat = 3.0
     plain_lr: PositiveFloat = 1e-3
 
-    def width_power(self, *, is_hidden: bool, is_matrix: bool, on_grid: bool) -> float:
-        """Matrices move in proportion to their elements, which in hidden ones are about width^(-1/2)."""
-        return -0.5 if is_hidden else 0.0
-
     def build(self, groups: list[dict[str, Any]], geometry: Mapping[Tensor, Geometry]) -> Optimizer:
         """A `Madam` optimizer; matrices and vectors stand in groups of their own."""
         from altgrad_baselines.madam import Madam as Multiplicative
@@ -60,7 +57,7 @@ class Madam(OptimizerSpec):
         )
 
 
-class LNSMadam(OptimizerSpec):
+class LNSMadam(InProportion):
     """LNS-Madam: Madam on base-2 exponents that are multiples of 1/base_factor.
 
     From Zhao et al. (2106.13914).
@@ -89,10 +86,6 @@ class LNSMadam(OptimizerSpec):
     base_factor: int = Field(default=2048, ge=1, le=2**20)  # float32 weights tell this many apart
     bits: int = Field(default=16, ge=2, le=32)
     plain_lr: PositiveFloat = 1e-3
-
-    def width_power(self, *, is_hidden: bool, is_matrix: bool, on_grid: bool) -> float:
-        """Matrices move in proportion to their elements, which in hidden ones are about width^(-1/2)."""
-        return -0.5 if is_hidden else 0.0
 
     def build(self, groups: list[dict[str, Any]], geometry: Mapping[Tensor, Geometry]) -> Optimizer:
         """An `LNSMadam` optimizer; matrices and vectors stand in groups of their own."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 
+from altgrad_baselines.shared_options import AdamOptions, InProportion
 from altgrad_core import Geometry, OptimizerSpec
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
 
-class AdamW(OptimizerSpec):
+class AdamW(AdamOptions):
     """AdamW exactly as in torch (Loshchilov and Hutter, 1711.05101).
 
     Options:
@@ -27,22 +28,11 @@ class AdamW(OptimizerSpec):
 
     name: ClassVar = "adamw"
 
-    lr: PositiveFloat = 1e-3
-    beta1: float = Field(default=0.9, ge=0, lt=1)
-    beta2: float = Field(default=0.999, ge=0, lt=1)
-    eps: PositiveFloat = 1e-8
-    weight_decay: NonNegativeFloat = 0.01
-
-    def width_power(self, *, is_hidden: bool, is_matrix: bool, on_grid: bool) -> float:
-        """As Adam: every element moves by about the rate, whatever its magnitude."""
-        return -1.0 if is_hidden else 0.0
-
     def build(self, groups: list[dict[str, Any]], geometry: Mapping[Tensor, Geometry]) -> Optimizer:
         """`torch.optim.AdamW`."""
         from torch.optim import AdamW as TorchAdamW
 
-        betas = (self.beta1, self.beta2)
-        return TorchAdamW(groups, lr=self.lr, betas=betas, eps=self.eps, weight_decay=self.weight_decay)
+        return TorchAdamW(groups, **self.adam())
 
 
 class SGD(OptimizerSpec):
@@ -83,7 +73,7 @@ class SGD(OptimizerSpec):
         return TorchSGD(groups, lr=self.lr, momentum=self.momentum, nesterov=self.nesterov, weight_decay=decay)
 
 
-class LAMB(OptimizerSpec):
+class LAMB(InProportion, AdamOptions):
     """LAMB: AdamW with a step relative to each layer's weight norm.
 
     From You et al. (1904.00962).
@@ -103,10 +93,7 @@ class LAMB(OptimizerSpec):
     name: ClassVar = "lamb"
 
     lr: PositiveFloat = 0.01
-    beta1: float = Field(default=0.9, ge=0, lt=1)
-    beta2: float = Field(default=0.999, ge=0, lt=1)
     eps: PositiveFloat = 1e-6
-    weight_decay: NonNegativeFloat = 0.01
     min_ratio: NonNegativeFloat = 0.0
     max_ratio: PositiveFloat = 10.0
 
@@ -116,19 +103,8 @@ class LAMB(OptimizerSpec):
             raise ValueError(f"min_ratio = {self.min_ratio:g} is above max_ratio = {self.max_ratio:g}")
         return self
 
-    def width_power(self, *, is_hidden: bool, is_matrix: bool, on_grid: bool) -> float:
-        """The norm of a step is in proportion to that of the weights, whose elements are about width^(-1/2) in hidden matrices."""
-        return -0.5 if is_hidden else 0.0
-
     def build(self, groups: list[dict[str, Any]], geometry: Mapping[Tensor, Geometry]) -> Optimizer:
         """A `LAMB` optimizer."""
         from altgrad_baselines.lamb import LAMB as Layerwise
 
-        return Layerwise(
-            groups,
-            lr=self.lr,
-            betas=(self.beta1, self.beta2),
-            eps=self.eps,
-            weight_decay=self.weight_decay,
-            ratios=(self.min_ratio, self.max_ratio),
-        )
+        return Layerwise(groups, ratios=(self.min_ratio, self.max_ratio), **self.adam())

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat
+from pydantic import PositiveFloat
 
 from altgrad_baselines.matrices import matrices
-from altgrad_core import Geometry, OptimizerSpec
+from altgrad_baselines.shared_options import AdamOptions, InProportion
+from altgrad_core import Geometry
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.optim import Optimizer
 
 
-class AdamWRelative(OptimizerSpec):
+class AdamWRelative(InProportion, AdamOptions):
     """AdamW with a rate relative to the root mean square of each matrix.
 
     The rule is that of Adafactor (1804.04235).
@@ -37,16 +38,8 @@ class AdamWRelative(OptimizerSpec):
     plain_rate: ClassVar = "plain_lr"
 
     lr: PositiveFloat = 0.01
-    beta1: float = Field(default=0.9, ge=0, lt=1)
-    beta2: float = Field(default=0.999, ge=0, lt=1)
-    eps: PositiveFloat = 1e-8
-    weight_decay: NonNegativeFloat = 0.01
     min_rms: PositiveFloat = 1e-3
     plain_lr: PositiveFloat = 1e-3
-
-    def width_power(self, *, is_hidden: bool, is_matrix: bool, on_grid: bool) -> float:
-        """Matrices move in proportion to their elements, which in hidden ones are about width^(-1/2)."""
-        return -0.5 if is_hidden else 0.0
 
     def build(self, groups: list[dict[str, Any]], geometry: Mapping[Tensor, Geometry]) -> Optimizer:
         """A `RelativeAdamW` optimizer; matrices and vectors stand in groups of their own."""
@@ -54,9 +47,6 @@ class AdamWRelative(OptimizerSpec):
 
         return RelativeAdamW(
             self.split(groups, matrices(groups), lr=self.plain_lr, weight_decay=0.01),
-            lr=self.lr,
-            betas=(self.beta1, self.beta2),
-            eps=self.eps,
-            weight_decay=self.weight_decay,
             min_rms=self.min_rms,
+            **self.adam(),
         )

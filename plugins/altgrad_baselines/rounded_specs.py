@@ -5,28 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat
-
-from altgrad_core import Geometry, OptimizerSpec
+from altgrad_baselines.shared_options import AdamOptions
+from altgrad_core import Geometry
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.optim import Optimizer
 
 
-class _WithoutMaster(OptimizerSpec):
+class _WithoutMaster(AdamOptions):
     """The options of AdamW, for weights that live on their grids."""
-
-    lr: PositiveFloat = 1e-3
-    beta1: float = Field(default=0.9, ge=0, lt=1)
-    beta2: float = Field(default=0.999, ge=0, lt=1)
-    eps: PositiveFloat = 1e-8
-    weight_decay: NonNegativeFloat = 0.01
 
     def _common(self, groups: list[dict[str, Any]], geometry: Mapping[Tensor, Geometry]) -> dict[str, Any]:
         """What both optimizers take."""
-        own = {"lr": self.lr, "betas": (self.beta1, self.beta2), "eps": self.eps, "weight_decay": self.weight_decay}
-        return {"params": self.split(groups, geometry), "geometry": geometry, **own}
+        return {"params": self.split(groups, geometry), "geometry": geometry, **self.adam()}
 
 
 class AdamWStochastic(_WithoutMaster):
@@ -49,10 +41,6 @@ class AdamWStochastic(_WithoutMaster):
     name: ClassVar = "adamw-stochastic"
 
     rounding: Literal["stochastic", "nearest-even"] = "stochastic"
-
-    def width_power(self, *, is_hidden: bool, is_matrix: bool, on_grid: bool) -> float:
-        """As Adam: every element moves by about the rate, whatever its magnitude."""
-        return -1.0 if is_hidden else 0.0
 
     def build(self, groups: list[dict[str, Any]], geometry: Mapping[Tensor, Geometry]) -> Optimizer:
         """A `StochasticAdamW` optimizer; weights with a geometry and all others stand in groups of their own."""
@@ -85,10 +73,6 @@ class AdamWKahan(_WithoutMaster):
     name: ClassVar = "adamw-kahan"
 
     compensation: Literal["bfloat16", "float32"] = "bfloat16"
-
-    def width_power(self, *, is_hidden: bool, is_matrix: bool, on_grid: bool) -> float:
-        """As Adam: every element moves by about the rate, whatever its magnitude."""
-        return -1.0 if is_hidden else 0.0
 
     def build(self, groups: list[dict[str, Any]], geometry: Mapping[Tensor, Geometry]) -> Optimizer:
         """A `KahanAdamW` optimizer; weights with a geometry and all others stand in groups of their own."""

@@ -132,9 +132,16 @@ def test_a_run_that_does_not_know_where_it_begins_does_not_begin_elsewhere(
 ) -> None:
     child = tmp_path / "child"
     run(tiny, child, altgrad, "--from", f"{parent}@2")
-    shutil.rmtree(child / "checkpoints")
     (child / "summary.json").unlink()
     (child / "parent.json").write_bytes(content)
+    told = altgrad("resume", child)
+    assert told.code == 0
+    assert (
+        f"warning: {child}/parent.json: is damaged: which checkpoint of another run this one began with is lost; "
+        "it goes on from step-6 of its own" in told.err
+    )
+    shutil.rmtree(child / "checkpoints")
+    (child / "summary.json").unlink()
     told = altgrad("resume", child)
     assert (told.code, told.err.splitlines()[-1]) == (
         1,

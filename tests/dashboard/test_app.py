@@ -103,11 +103,14 @@ def test_a_port_that_is_taken_is_refused(tmp_path: Path, altgrad: Callable[..., 
 def test_the_address_that_is_told_answers_and_an_interrupt_ends_the_server(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "altgrad_core", "serve", str(tmp_path), "--port", "0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        found = re.search(r"http://127\.0\.0\.1:\d+/", process.stderr.readline())
-        assert found is not None
-        with urlopen(found[0], timeout=20) as page:
-            assert page.status == 200
-        process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=20) == 0
-        assert process.stderr.read() == ""
+        try:
+            assert process.stderr is not None
+            found = re.search(r"http://127\.0\.0\.1:\d+/", process.stderr.readline())
+            assert found is not None
+            with urlopen(found[0], timeout=20) as page:
+                assert page.status == 200
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=20) == 0
+            assert process.stderr.read() == ""
+        finally:
+            process.kill()

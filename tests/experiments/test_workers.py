@@ -33,7 +33,7 @@ def build(vocabulary, n_embd, block_size):
 
 
 DEAF = """
-import signal, time
+import os, signal, time
 from torch import nn
 from altgrad_nanogpt import NanoGPT
 
@@ -45,7 +45,7 @@ class Deaf(nn.Module):
     def forward(self, tokens):
         if self.training:
             signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-            print("deaf", flush=True)
+            open(os.environ["DEAF"], "w").close()
             time.sleep(1000)
         return self.model(tokens)
 
@@ -83,9 +83,11 @@ def test_a_cell_that_does_not_hear_a_signal_is_killed_after_a_while(
     study = study_of(tmp_path, monkeypatch, DEAF)
     monkeypatch.setattr("altgrad_core.contracts.executor.Executor.patience", 0.5)
 
+    is_deaf = tmp_path / "deaf"
+    monkeypatch.setenv("DEAF", str(is_deaf))
+
     def send_when_it_is_deaf() -> None:
-        wait_for(lambda: any(path.stat().st_size for path in (tmp_path / "out").glob("*/records.jsonl")))
-        time.sleep(0.5)
+        wait_for(is_deaf.exists)
         os.kill(os.getpid(), signal.SIGTERM)
 
     sender = threading.Thread(target=send_when_it_is_deaf)

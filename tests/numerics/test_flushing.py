@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import altgrad_core as ag
-from altgrad_core.numerics.kernels.threads import flushes_subnormals
+from altgrad_core.numerics.subnormals import flushes_subnormals
 
 FORMAT = ag.load_format("bf16")
 

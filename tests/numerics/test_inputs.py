@@ -47,6 +47,38 @@ def test_a_tensor_of_another_kind_is_refused(call, kind):
     assert str(caught.value) == f"{name}: {said}"
 
 
+def test_a_nested_tensor_is_refused():
+    with pytest.raises(ag.FormatError, match=r"quantize: x is a nested tensor; pass its parts, as x.unbind\(\)"):
+        ag.fake_quantize(torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], layout=torch.jagged), E4M3)
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_a_scale_of_what_is_no_amax_is_refused(kind):
+    x, said = WRONG[kind]
+    with pytest.raises(ag.FormatError) as caught:
+        ag.scale_of(x, ag.Quantizer(E4M3))
+    assert str(caught.value).startswith(f"scale_of: a{said.replace('x is', 'max is').partition(';')[0]}")
+
+
+X = torch.ones(2)
+WRONG_HOW = {
+    "quantize": lambda: ag.quantize(X, E4M3),
+    "scale_of": lambda: ag.scale_of(X, E4M3),
+    "fake_quantize": lambda: ag.fake_quantize(X, "e4m3"),
+    "encode": lambda: ag.encode(X, "e4m3"),
+    "decode": lambda: ag.decode(torch.ones(2, dtype=torch.uint8), "e4m3"),
+    "walk": lambda: ag.walk(X, X, E4M3, gradient=X),
+    "stochastic_walk": lambda: ag.stochastic_walk(X, X, E4M3, gradient=X, key=1),
+    "adam_walk": lambda: ag.adam_walk(X, X, {}, E4M3, rungs=1.0, betas=(0.9, 0.99), eps=1e-8),
+}
+
+
+@pytest.mark.parametrize("operation", WRONG_HOW)
+def test_a_format_in_place_of_a_quantizer_or_a_name_is_refused_with_what_to_pass(operation):
+    with pytest.raises(ag.FormatError, match=rf'{operation}: \w+ is a .*; expected .*as .*load_format\("e4m3"\)'):
+        WRONG_HOW[operation]()
+
+
 @pytest.mark.parametrize(
     ("codes", "said"),
     [

@@ -16,7 +16,7 @@ from altgrad_core.numerics.backends import reference, triton
 from altgrad_core.numerics.backends.case import Case
 from altgrad_core.numerics.minifloat import Minifloat
 from altgrad_core.numerics.quantizer import Quantizer
-from altgrad_core.numerics.random import derive_key
+from altgrad_core.numerics.random import derive_key, operand_key
 from altgrad_core.numerics.rounding import MODES as NAMED
 from altgrad_core.numerics.scaling import Scaling
 from altgrad_core.testing.exact import assert_same_bits, landmarks, random_bits
@@ -151,6 +151,24 @@ def test_values_go_to_out_and_words_are_those_of_any_key():
         how = Quantizer(FORMATS["e4m3"], "stochastic")
         assert triton.quantize(x, how, key=key, out=out).values is out
         assert_same_bits(out, reference.quantize(x, how, key=key).values, x)
+
+
+@pytest.mark.parametrize(("path", "step", "call", "replica"), [
+    ("a", 0, 0, 0), ("a/b~c", 9, 1, 12), ("l" * 110, 10, 0, 0), ("ä" * 60, 10**18, 10**17 - 1, 3), ("b" * 82, 12, 0, 0),
+])  # fmt: skip
+def test_a_key_is_hashed_as_the_host_does(path, step, call, replica):
+    own = ((7, "rounding", "train", path, "weight"), replica, torch.tensor(step), torch.tensor(call))
+    assert torch.equal(triton.key(*own), reference.key(*own))
+    assert int(reference.key(*own)) == operand_key(own[0], step, call=call, replica=replica)
+
+
+def test_a_key_on_the_device_draws_the_words_of_the_number():
+    x = waves((3, 400))
+    for rule in ("amax", Scaling(granularity="block:32")):
+        how = Quantizer(FORMATS["e4m3"], "stochastic", rule)
+        expected = reference.quantize(x, how, key=2**62 + 5)
+        for one in (triton, reference):
+            assert_same(one.quantize(x, how, key=torch.tensor(2**62 + 5)), expected, x)
 
 
 @pytest.mark.parametrize("name", FORMATS)

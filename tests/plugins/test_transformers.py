@@ -9,38 +9,17 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from tests.tiny_tables import hugging_face_manifest
+
 if TYPE_CHECKING:
     from tests.conftest import Said
 
 transformers = pytest.importorskip("transformers")
 
-MANIFEST = """
-[run]
-name = "hf"
-steps = 4
-evaluate_every = 2
-evaluate_batches = 1
-
-[model]
-use = "transformers"
-block_size = 16
-{model}
-
-[data]
-use = "synthetic"
-vocabulary = 16
-tokens = 5000
-batch_size = 2
-
-[optimizer]
-use = "adamw"
-lr = 0.001
-
-[[recipe]]
-layers = "*"
-weight = {{ format = "e4m3" }}
-activation = {{ format = "e4m3" }}
-gradient = {{ format = "e5m2" }}
+RECIPE = """
+weight = { format = "e4m3" }
+activation = { format = "e4m3" }
+gradient = { format = "e5m2" }
 """
 GPT2 = 'config = { model_type = "gpt2", n_embd = 16, n_layer = 2, n_head = 2 }'
 LLAMA = (
@@ -50,9 +29,7 @@ LLAMA = (
 
 
 def written(folder: Path, model: str) -> Path:
-    path = folder / "hf.toml"
-    path.write_text(MANIFEST.format(model=model))
-    return path
+    return hugging_face_manifest(folder, model=model, recipe=RECIPE)
 
 
 @pytest.mark.parametrize("model", [GPT2, LLAMA], ids=["gpt2", "llama"])

@@ -70,20 +70,25 @@ def test_a_plugin_that_takes_long_to_load_is_named(
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("torch.set_default_dtype(torch.float64)", "type to torch.float64"),
-        ("torch.set_default_device('meta')", "device to meta"),
-        ("torch.set_grad_enabled(False)", "gradients to False"),
-        ("torch.set_num_threads(3)", "number of threads to 3"),
+        ("torch.set_default_dtype(torch.float64)", "default type of torch to torch.float64"),
+        ("torch.set_default_device('meta')", "default device of torch to meta"),
+        ("torch.set_grad_enabled(False)", "gradients of torch to False"),
+        ("torch.use_deterministic_algorithms(True)", "deterministic algorithms of torch to True"),
+        ("torch.set_flush_denormal(True)", "flushing of subnormal numbers to True"),
+        ("import os; os.chdir('/')", "working directory to /"),
+        ("import os; os.umask(0o022); os.umask(0o077)", "umask to 077"),
+        ("import sys; sys.setrecursionlimit(150)", "recursion limit to 150"),
+        ("torch.set_num_threads(3)", "number of threads of torch to 3"),
     ],
 )
-def test_a_plugin_that_changes_the_defaults_of_torch_is_named_and_they_are_put_back(
+def test_a_plugin_that_changes_the_settings_of_the_process_is_named_and_they_are_restored(
     install: Callable[..., Path], tiny: Path, altgrad: Callable[..., Any], line: str, told: str
 ) -> None:
     plain = altgrad("run", tiny, "--out", tiny.parent / "plain")
     install("sad-plugin", f"import torch\n{line}\n{dedent(GOOD)}")
     said = altgrad("run", tiny, "--out", tiny.parent / "run")
     warning = (
-        f"altgrad: warning: the plugin sad-plugin (sad_plugin) set torch's {told} while loading; that is put back\n"
+        f"altgrad: warning: the plugin sad-plugin (sad_plugin) set the {told} while loading; AltGrad has undone that\n"
     )
     assert (plain.code, said.code) == (0, 0)
     assert said.err.startswith(warning)

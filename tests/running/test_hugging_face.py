@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 import altgrad_core as ag
+from tests.tiny_tables import hugging_face_manifest
 
 if TYPE_CHECKING:
     from tests.conftest import Said
@@ -168,37 +169,15 @@ def test_a_failure_leaves_neither_files_nor_an_entry(tmp_path: Path, monkeypatch
     assert not list(tmp_path.iterdir()) and not hasattr(model.config, "quantization_config")
 
 
-MANIFEST = """
-[run]
-name = "hf"
-steps = 2
-evaluate_every = 2
-evaluate_batches = 1
-
-[model]
-use = "transformers"
-block_size = 16
-config = { model_type = "llama", hidden_size = 16, intermediate_size = 32, num_hidden_layers = 1, num_attention_heads = 2 }
-
-[data]
-use = "synthetic"
-vocabulary = 16
-tokens = 2000
-batch_size = 2
-
-[optimizer]
-use = "adamw"
-lr = 0.001
-
-[[recipe]]
-layers = "*"
-weight = { format = "e4m3", granularity = "row" }
-"""
+MODEL = (
+    'config = { model_type = "llama", hidden_size = 16, intermediate_size = 32, num_hidden_layers = 1, '
+    "num_attention_heads = 2 }"
+)
 
 
 def test_a_trained_run_is_exported_for_hugging_face(altgrad: Callable[..., Said], tmp_path: Path) -> None:
-    (tmp_path / "hf.toml").write_text(MANIFEST)
-    assert altgrad("run", tmp_path / "hf.toml", "--out", tmp_path / "run").code == 0
+    manifest = hugging_face_manifest(tmp_path, model=MODEL, recipe='weight = { format = "e4m3", granularity = "row" }')
+    assert altgrad("run", manifest, "--out", tmp_path / "run").code == 0
     said = altgrad("export", tmp_path / "run", "--out", tmp_path / "out", "--layout", "huggingface")
     assert said.code == 0 and said.out.endswith("bytes, the model of hf at step 2\n"), said.err
     altgrad("export", tmp_path / "run", "--out", tmp_path / "model.safetensors")
@@ -216,5 +195,5 @@ def test_a_trained_run_is_exported_for_hugging_face(altgrad: Callable[..., Said]
 def theirs_config() -> dict[str, Any]:
     import tomllib
 
-    config: dict[str, Any] = tomllib.loads(MANIFEST)["model"]["config"]
+    config: dict[str, Any] = tomllib.loads(MODEL)["config"]
     return config

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import NamedTuple
 
 from altgrad_core.experiments.study.labels import UNKNOWN
@@ -138,32 +139,53 @@ def _rate_point(rate: float, seeds: Mapping[int, Result]) -> RatePoint:
     return RatePoint(rate, losses, diverged, math.fsum(losses.values()) / len(losses) if losses else None)
 
 
-def _choose(tried: Sequence[RatePoint], *, without: int | None = None) -> RatePoint | None:
+def _choose(points: Iterable[RatePoint]) -> RatePoint | None:
     """The rate with the fewest diverged, then the lowest mean, of those that most seeds ended at."""
-    rated = [(point, _without(point, without)) for point in tried]
+    return _first_of([(point, _Seen(point.of, point.diverged, point.mean)) for point in points])
+
+
+class _Seen(NamedTuple):
+    """What some seeds saw of one rate: how many ended there, how many of them diverged, and the mean loss of the others."""
+
+    of: int
+    diverged: int
+    mean: float | None
+
+
+def _first_of(rated: Sequence[tuple[RatePoint, _Seen]]) -> RatePoint | None:
     most = max((seen.of for _, seen in rated), default=0)
     if most == 0:
         return None
     return min((pair for pair in rated if pair[1].of == most), key=lambda pair: _rank(pair[1]))[0]
 
 
-def _without(point: RatePoint, seed: int | None) -> RatePoint:
-    losses = {s: loss for s, loss in point.losses.items() if s != seed}
-    diverged = tuple(s for s in point.diverged_seeds if s != seed)
-    return RatePoint(point.rate, losses, diverged, math.fsum(losses.values()) / len(losses) if losses else None)
+def _rank(seen: _Seen) -> tuple[int, float]:
+    return seen.diverged, math.inf if seen.mean is None else seen.mean
 
 
-def _rank(point: RatePoint) -> tuple[int, float]:
-    return point.diverged, math.inf if point.mean is None else point.mean
+class _Others:
+    """What the seeds without one of them saw of a rate. Sums are exact, so that leaving out a seed takes one subtraction."""
+
+    def __init__(self, point: RatePoint) -> None:
+        self._point, self._diverged = point, frozenset(point.diverged_seeds)
+        self._total = sum(map(Fraction, point.losses.values()), Fraction())
+
+    def seen_without(self, seed: int) -> _Seen:
+        loss = self._point.losses.get(seed)
+        total = self._total if loss is None else self._total - Fraction(loss)
+        count = len(self._point.losses) - (loss is not None)
+        diverged = len(self._diverged) - (seed in self._diverged)
+        return _Seen(count + diverged, diverged, float(total) / count if count else None)
 
 
 def _held_out(tried: Sequence[RatePoint], chosen: RatePoint | None) -> dict[int, HeldOut]:
     if chosen is None:
         return {}
     seeds = sorted({*chosen.losses, *chosen.diverged_seeds})
-    result = {}
+    others, result = [(point, _Others(point)) for point in tried], {}
     for seed in seeds:
-        point = _choose(tried, without=seed) if len(seeds) >= FEWEST_SEEDS else chosen
+        rated = [(point, rest.seen_without(seed)) for point, rest in others]
+        point = _first_of(rated) if len(seeds) >= FEWEST_SEEDS else chosen
         if point is not None and (seed in point.losses or seed in point.diverged_seeds):
             result[seed] = HeldOut(point.rate, point.losses.get(seed))
     return result

@@ -89,6 +89,8 @@ def train_cells(matrix: Matrix, study: Path, *, executor: Executor, overwrite: b
 def _refuse_another(matrix: Matrix, study: Path) -> None:
     if RunDirectory(study).is_begun:
         raise ManifestError(f"{study}: a single run is here; choose another directory with --out")
+    if matrix.known:
+        return  # the cells here are those of this manifest
     try:
         name = read_json(study / CELLS)["name"]
     except (OSError, RunError, KeyError):

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from torch import dtype
 
 Operation = Literal[
-    "quantize", "encode", "decode", "amax", "scale",
+    "quantize", "encode", "decode", "amax", "scale", "key",
     "rung", "position", "value", "spacing",
     "walk", "adam_walk", "stochastic_walk", "update_velocity",
 ]  # fmt: skip

@@ -24,7 +24,7 @@ from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.kernels.facts import NEVER, Arithmetic, arithmetic_facts, float_bits
 from altgrad_core.numerics.overflow import overflow_threshold, special_beyond
 from altgrad_core.numerics.quantizer import Quantizer
-from altgrad_core.numerics.random import GROUP, MULTIPLIERS, ROUNDS, WEYL
+from altgrad_core.numerics.random import GROUP, MULTIPLIERS, ROUNDS, WEYL, Key
 from altgrad_core.numerics.rounding import FRACTION_BITS
 from altgrad_core.numerics.scaling import EXPONENT_LIMIT
 from altgrad_core.numerics.tally import Quantized, Tally
@@ -78,7 +78,7 @@ def compiles(x: Tensor) -> bool:
 
 
 def quantize(
-    x: Tensor, how: Quantizer, *, scale: Tensor | None = None, key: int | None = None, out: Tensor | None = None
+    x: Tensor, how: Quantizer, *, scale: Tensor | None = None, key: Key | None = None, out: Tensor | None = None
 ) -> Quantized:
     """As `reference.quantize`. Nothing waits for the device: no scale, count or key passes through the host."""
     if x.numel() == 0:
@@ -92,7 +92,7 @@ def quantize(
     # The division is made here, where it is that of IEEE 754: Triton's own "/" is only near it. Times the inverse of a
     # power of two is the same number, and as a product is exact or compared as bits, contracting it changes nothing.
     scaled = None if _is_power_of_two(scale, how, is_given=given_scale is not None) else flat.float() / factor
-    stream = torch.full((), key, dtype=torch.int64, device=x.device) if key is not None else None
+    stream = torch.full((), key, dtype=torch.int64, device=x.device) if isinstance(key, int) else key
     run = _compiled(_traits(how), x.dtype, flat.ndim, factor.ndim, scaled is None) if compiles(x) else one_pass
     done = run(flat, factor, scaled, stream, _traits(how))
     values = done.values.view(x.shape)

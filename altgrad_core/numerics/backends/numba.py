@@ -22,6 +22,7 @@ from altgrad_core.numerics.kernels.threads import with_subnormals
 from altgrad_core.numerics.moves import MOST_RUNGS, Moved, Path, Step
 from altgrad_core.numerics.overflow import special_beyond
 from altgrad_core.numerics.quantizer import Quantizer
+from altgrad_core.numerics.random import Key
 from altgrad_core.numerics.tally import Quantized, Tally
 from altgrad_core.numerics.tiling import Tiling
 
@@ -75,7 +76,7 @@ def scale(amax: Tensor, how: Quantizer) -> Tensor:
 
 @with_subnormals
 def quantize(
-    x: Tensor, how: Quantizer, *, scale: Tensor | None = None, key: int | None = None, out: Tensor | None = None
+    x: Tensor, how: Quantizer, *, scale: Tensor | None = None, key: Key | None = None, out: Tensor | None = None
 ) -> Quantized:
     """See `ops.quantize`; in one pass, and one more for the amax of a whole tensor."""
     block = how.tiling.block(x.shape[-1]) if x.ndim else None
@@ -90,7 +91,7 @@ def quantize(
     source = x if direct else x.float()
     is_given = block is None or given_scale is not None
     scheme = scheme_for(source, how, scale, block, is_given=is_given)
-    counts = run(bits_of(source), bits_of(target, copy=False), how, scheme, key)
+    counts = run(bits_of(source), bits_of(target, copy=False), how, scheme, key if key is None else int(key))
     if _must_look_again(how, counts):
         return reference.quantize(x, how, scale=given_scale, key=key, out=out)
     if not direct:

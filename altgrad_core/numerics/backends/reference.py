@@ -20,6 +20,7 @@ from altgrad_core.numerics.backends.reference_walk import (
 from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.overflow import overflow_threshold, special_beyond
 from altgrad_core.numerics.quantizer import Quantizer
+from altgrad_core.numerics.random import Key, operand_key
 from altgrad_core.numerics.rounding import round_to_index, round_to_values
 from altgrad_core.numerics.scale import scale_for
 from altgrad_core.numerics.tally import Quantized, Tally
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
-    "adam_walk", "amax", "decode", "encode", "position", "quantize", "rung", "scale", "spacing", "stochastic_walk",
+    "adam_walk", "amax", "decode", "encode", "key", "position", "quantize", "rung", "scale", "spacing", "stochastic_walk",
     "supports", "update_velocity", "value", "walk",
 ]  # fmt: skip
 
@@ -56,7 +57,7 @@ def scale(amax: Tensor, how: Quantizer) -> Tensor:
 
 
 def quantize(
-    x: Tensor, how: Quantizer, *, scale: Tensor | None = None, key: int | None = None, out: Tensor | None = None
+    x: Tensor, how: Quantizer, *, scale: Tensor | None = None, key: Key | None = None, out: Tensor | None = None
 ) -> Quantized:
     """See `ops.quantize`."""
     import torch
@@ -81,6 +82,14 @@ def quantize(
     return Quantized(values if out is None else out.copy_(values), scale, tally)
 
 
+def key(stream: tuple[str | int, ...], replica: int, step: Tensor, call: Tensor) -> Tensor:
+    """The key of `random.operand_key`, int64 of shape (), for a step and a call that are; it waits for the device of both."""
+    import torch
+
+    number = operand_key(stream, int(step), call=int(call), replica=replica)
+    return torch.full((), number, dtype=torch.int64, device=step.device)
+
+
 def _scale_of(x: Tensor, how: Quantizer) -> Tensor:
     return scale(amax(x, how.tiling), how)
 
@@ -98,7 +107,7 @@ def _wide(x: Tensor) -> Tensor:
     return x.detach() if x.dtype == torch.float64 else x.detach().to(torch.float32)
 
 
-def _round(wide: Tensor, scaled: Tensor, how: Quantizer, key: int | None) -> Tensor:
+def _round(wide: Tensor, scaled: Tensor, how: Quantizer, key: Key | None) -> Tensor:
     """Round `scaled`, which is `wide` over its scale; -0 and specials included, NaN gives any value."""
     import torch
 

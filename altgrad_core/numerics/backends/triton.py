@@ -21,6 +21,7 @@ from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.kernels.facts import arithmetic_facts
 from altgrad_core.numerics.moves import Moved, Path, Step
 from altgrad_core.numerics.quantizer import Quantizer
+from altgrad_core.numerics.random import Key
 from altgrad_core.numerics.tally import Quantized
 from altgrad_core.numerics.tiling import Tiling
 from altgrad_core.numerics.triton import facts
@@ -35,6 +36,7 @@ TYPES = {
     **dict.fromkeys(("walk", "adam_walk", "stochastic_walk", "update_velocity"), (torch.float32,)),
     **dict.fromkeys(("rung", "position", "spacing"), FLOATS),
     "value": (torch.float64,),
+    "key": (torch.int64,),
 }
 Place = Literal["rung", "position", "value", "spacing"]
 PLACES: tuple[Place, ...] = get_args(Place)
@@ -104,7 +106,7 @@ def scale(amax: Tensor, how: Quantizer) -> Tensor:
 
 
 def quantize(
-    x: Tensor, how: Quantizer, *, scale: Tensor | None = None, key: int | None = None, out: Tensor | None = None
+    x: Tensor, how: Quantizer, *, scale: Tensor | None = None, key: Key | None = None, out: Tensor | None = None
 ) -> Quantized:
     """As `reference.quantize`. Nothing waits for the device: no scale, count or key passes through the host."""
     if x.numel() == 0 or (scale is not None and how.nonfinite == "block"):
@@ -112,6 +114,13 @@ def quantize(
     from altgrad_core.numerics.triton import run
 
     return run.quantize(x, how, scale=scale, key=key, out=out)
+
+
+def key(stream: tuple[str | int, ...], replica: int, step: Tensor, call: Tensor) -> Tensor:
+    """As `reference.key`; nothing waits for the device."""
+    from altgrad_core.numerics.triton import run_keys
+
+    return run_keys.key(stream, replica, step, call)
 
 
 def encode(x: Tensor, how: Quantizer, *, scale: Tensor, key: int | None, out: Tensor) -> int:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from altgrad_core.numerics.random import GROUP
+from altgrad_core.numerics.subnormals import flushes_subnormals, set_flushing
 
 Array = np.ndarray[Any, Any]
 WORTH_A_THREAD = 1 << 18  # elements: below, handing over the work costs more than it saves
@@ -21,7 +22,6 @@ COUNTS = 5  # amax bits and four counts
 Chunk = Callable[[int, int, Array], None]
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
-_SMALLEST_NORMAL, _SUBNORMAL, _HALF, _TWO = 2.0**-1022, 2.0**-1060, 0.5, 2.0
 
 
 def in_chunks(work: Chunk, size: int, unit: int) -> list[int]:
@@ -57,18 +57,13 @@ def with_subnormals(work: Callable[Given, Result]) -> Callable[Given, Result]:
     def kept(*arguments: Given.args, **options: Given.kwargs) -> Result:
         if not flushes_subnormals():
             return work(*arguments, **options)
-        torch.set_flush_denormal(False)
+        set_flushing(False)
         try:
             return work(*arguments, **options)
         finally:
-            torch.set_flush_denormal(True)
+            set_flushing(True)
 
     return kept
-
-
-def flushes_subnormals() -> bool:
-    """Whether arithmetic of this thread takes, or gives, zero for a subnormal number."""
-    return _SMALLEST_NORMAL * _HALF == 0.0 or _SUBNORMAL * _TWO == 0.0
 
 
 @lru_cache(maxsize=1)

@@ -187,19 +187,23 @@ def group_words(group, low_key, high_key):
 @triton.jit(do_not_specialize=["low_key", "high_key"])
 def stochastic_pass(
     x, out, scale, counts, values, edges, n, low_key, high_key, columns, rows, across, down,
-    R: tl.constexpr, S: tl.constexpr, POWER: tl.constexpr, TILED: tl.constexpr, TILE_ROWS: tl.constexpr, TILE_COLUMNS: tl.constexpr, BIG: tl.constexpr,
+    R: tl.constexpr, S: tl.constexpr, POWER: tl.constexpr, TILED: tl.constexpr, TILE_ROWS: tl.constexpr, TILE_COLUMNS: tl.constexpr, BIG: tl.constexpr, LOADS_KEY: tl.constexpr,
 ):  # fmt: skip
     """As `quantize_pass`, by chance: each program takes one group of random words (see `numerics.random`).
 
     Args:
-        low_key, high_key: the halves of the key of the stream, int32.
+        low_key, high_key: the halves of the key of the stream, int32; LOADS_KEY: where the key is, int64, and 0.
         columns, rows, across, down: TILED: of the tensor, and how many tiles that makes; `scale` has one for each.
     """
     start = tl.program_id(0)
     if BIG:
         start = start.to(tl.int64)
     lane = tl.arange(0, COUNTERS)
-    a, b, c, d = group_words(start, low_key, high_key)
+    if LOADS_KEY:
+        key = tl.load(low_key)
+        a, b, c, d = group_words(start, key.to(tl.int32), (key >> 32).to(tl.int32))
+    else:
+        a, b, c, d = group_words(start, low_key, high_key)
     if not TILED:
         factor = own_scale(scale, counts, S)
     top, beyond, special = tl.zeros_like(lane), tl.zeros_like(lane), tl.zeros_like(lane)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.quantizer import Quantizer
-from altgrad_core.numerics.random import GROUP
+from altgrad_core.numerics.random import GROUP, Key
 from altgrad_core.numerics.scaling import EXPONENT_LIMIT
 from altgrad_core.numerics.staircase import steps_up
 from altgrad_core.numerics.tally import Quantized
@@ -26,7 +26,7 @@ NEVER_EDGE = 0x7FFFFFFF
 MINIFLOAT_OF_BFLOAT16 = 16  # cut-off bits from which on a rung times a power of two is a bfloat16
 
 
-def quantize(x: Tensor, how: Quantizer, *, scale: Tensor | None, key: int | None, out: Tensor | None) -> Quantized:
+def quantize(x: Tensor, how: Quantizer, *, scale: Tensor | None, key: Key | None, out: Tensor | None) -> Quantized:
     """See `ops.quantize`; `x` is not empty."""
     values = torch.empty(x.shape, dtype=x.dtype, device=x.device) if out is None else out
     counts = Counts.on(x)
@@ -83,7 +83,7 @@ class _Plan(NamedTuple):
 _NOTHING = Rounding(*(0,) * 3, 0.0, 0, *(False,) * 4, "", *(0,) * 10)  # fmt: skip
 
 
-def _whole(x: Tensor, values: Tensor, counts: Counts, how: Quantizer, given: Tensor | None, key: int | None) -> Tensor:
+def _whole(x: Tensor, values: Tensor, counts: Counts, how: Quantizer, given: Tensor | None, key: Key | None) -> Tensor:
     """Round at one scale, which is returned."""
     plan = _Plan.of(how, x, is_given=given is not None)
     needs_amax = plan.rule.kind not in ("given", "none") or (given is None and plan.rule.marks_lost)
@@ -102,7 +102,7 @@ def _whole(x: Tensor, values: Tensor, counts: Counts, how: Quantizer, given: Ten
     return scale if given is None else given
 
 
-def _tiled(x: Tensor, values: Tensor, counts: Counts, how: Quantizer, given: Tensor | None, key: int | None) -> Tensor:
+def _tiled(x: Tensor, values: Tensor, counts: Counts, how: Quantizer, given: Tensor | None, key: Key | None) -> Tensor:
     """Round at a scale for each tile, which are returned."""
     plan, tiling = _Plan.of(how, x, is_given=given is not None), how.tiling
     if plan.rule.kind == "two-level":
@@ -128,7 +128,7 @@ def _tiled(x: Tensor, values: Tensor, counts: Counts, how: Quantizer, given: Ten
 
 
 def _draw(
-    x: Tensor, tensors: tuple[object, ...], key: int | None, constants: dict[str, object], extent: Extent | None
+    x: Tensor, tensors: tuple[object, ...], key: Key | None, constants: dict[str, object], extent: Extent | None
 ) -> None:
     """The stochastic pass."""
     assert key is not None, "checked before"
@@ -136,7 +136,9 @@ def _draw(
     tile = {"TILED": extent is not None, "TILE_ROWS": 1, "TILE_COLUMNS": 1}
     if extent is not None:
         tile |= {"TILE_ROWS": extent.tile_rows, "TILE_COLUMNS": extent.tile_columns}
-    halves = (as_int32(key), as_int32(key >> 32))
+    is_loaded = isinstance(key, Tensor)
+    halves = (key, 0) if isinstance(key, Tensor) else (as_int32(key), as_int32(key >> 32))
+    tile["LOADS_KEY"] = is_loaded
     programs = -(-x.numel() // GROUP)
     launch(flat.stochastic_pass, programs, x, *tensors, *halves, *shape, warps=2, **constants, **tile)
 

@@ -103,6 +103,11 @@ class Saver:
         self._saved = step
         for problem in passed_over:
             self._records.noticed({"kind": "warning", "message": f"{problem}; using step-{step} instead"})
+        try:
+            self.parent()
+        except RunError:
+            text = f"{self._directory.parent}: is damaged: which checkpoint of another run this one began with is lost; it goes on from step-{step} of its own"
+            self._records.noticed({"kind": "warning", "message": text})
         return step
 
     def roll_back(self, not_after: int) -> int:

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from altgrad_core.contracts.layer import LayerSpec
 from altgrad_core.errors import reason_of
@@ -178,6 +177,8 @@ def _counted(model: nn.Module, *example: Any) -> tuple[dict[str, tuple[int, int]
 
 def _products(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, tuple[int, int]]:
     """The multiply-adds of every module itself, without its parts, and those of them that are attention's."""
+    from torch.utils.flop_counter import FlopCounterMode  # it imports Triton
+
     counter = FlopCounterMode(display=False)
     with undisturbed(model), unquantized(model), torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
         model.eval()(*args, **kwargs)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from altgrad_core.contracts.actions import MOMENTS, WEIGHTS, Role
+from altgrad_core.errors import RunError
 from altgrad_core.numerics.quantizer import Quantizer
 from altgrad_core.numerics.random import operand_key
 from altgrad_core.numerics.tally import Quantized, Tally
@@ -84,6 +85,20 @@ def together(parts: Sequence[Seen | None], *, once: bool) -> Seen | None:
     return result[-1]._replace(
         tally=reduce(Tally.plus, tallies) if tallies else None, pending=torch.stack(pending).max() if pending else None
     )
+
+
+def refuse_capture(path: str, role: str, how: Quantizer) -> None:
+    """Refuse to become part of a CUDA graph with what Python counts and a replay would not.
+
+    Raises:
+        RunError: the current stream is being captured, and the quantizer rounds by chance or by an earlier scale.
+    """
+    is_counted = how.mode.random_bits > 0 or how.scale_rule.kind == "delayed"
+    if is_counted and torch.cuda.is_current_stream_capturing():
+        raise RunError(
+            f"the {role} of {path} is captured in a CUDA graph, which would repeat its random numbers and its delayed scale at "
+            "every replay; capture the module of training_program(plan, ...), which keeps both in tensors"
+        )
 
 
 @dataclass

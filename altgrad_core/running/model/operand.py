@@ -21,10 +21,11 @@ from altgrad_core.numerics.sharded import gathered
 from altgrad_core.numerics.straight_through import Rounded, Rounds
 from altgrad_core.numerics.tally import Quantized, Tally
 from altgrad_core.numerics.traced import TracedOperand
+from altgrad_core.numerics.tracing import constant_when_traced
 from altgrad_core.running.model.calls import Calls, is_recomputing
 from altgrad_core.running.model.exported import exported, exported_scale
 from altgrad_core.running.model.layout import PLAIN, Layout, plain
-from altgrad_core.running.model.moment import ONCE_A_STEP, Moment, Passed, Seen, identity_of, together
+from altgrad_core.running.model.moment import ONCE_A_STEP, Moment, Passed, Seen, identity_of, refuse_capture, together
 
 
 class Operand(TracedOperand):
@@ -95,10 +96,11 @@ class Operand(TracedOperand):
         return done.values, self.layout.passes(x, done.scale, self.quantizer)
 
     def _quantize(self, x: Tensor, training: bool) -> Quantized:
+        if training and x.is_cuda:
+            refuse_capture(self.path, self.role, self.quantizer)
         is_repeated = training and self.role not in ONCE_A_STEP + BACKWARD and is_recomputing()
         done = self._rounded(x, self._given_scale(), self._key(self._call(x, is_repeated) if training else 0))
         if training and not is_repeated:
-            self.is_used = True
             self._remember(x, done)
         if self.role in GRADIENTS and self.quantizer.nonfinite == "auto":  # loss scalers and guards need to see these
             return done.with_infinities(x.detach())
@@ -158,7 +160,7 @@ class Operand(TracedOperand):
         scale = self.scale if self._is_fixed else scale
         return exported(x, self.quantizer, self.layout, scale=scale, key=self._exported_key())
 
-    @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+    @constant_when_traced
     def _exported_key(self) -> int | None:
         return self._key()
 
@@ -272,9 +274,8 @@ class Operand(TracedOperand):
     def _remember(self, x: Tensor, done: Quantized) -> None:
         """Keep of a training pass: the scale, the counts with the others of its step, the step's largest amax."""
         self._notice_shape(x)
-        self._seen_step = self._moment.step
+        self.is_used, self._seen_step = True, self._moment.step
         self.scale, tally = done.scale, done.tally
-        is_delayed = self.quantizer.scale_rule.kind == "delayed"
         if tally is not None:
             if self.quantizer.tiling.whole:
                 self._amax = tally.amax
@@ -283,7 +284,7 @@ class Operand(TracedOperand):
             continues = self.tally is not None and self._tally_step == self._moment.step
             self.tally = self.tally.plus(tally) if self.tally is not None and continues else tally
             self._tally_step = self._moment.step
-        if is_delayed:  # the identity keeps a history too, for a later switch
+        if self.quantizer.scale_rule.kind == "delayed":  # the identity keeps a history too, for a later switch
             seen = amax(x) if tally is None else tally.amax
             self.pending = seen if self.pending is None else torch.maximum(self.pending, seen)
 
