@@ -37,7 +37,7 @@ def diagnose(
     records = RecordReader(directory.records)
     result = read(records)
     if records.unread is not None:
-        raise RunError(f"{directory.records}: cannot be read ({records.unread}); put the file of the run back")
+        raise RunError(f"{directory.records}: cannot be read ({records.unread}); restore the file of the run")
     if records.problem is not None:
         print(f"warning: {run_dir}: {records.problem}", file=sys.stderr)
     if json:

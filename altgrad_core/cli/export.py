@@ -45,7 +45,7 @@ def export(
     refuse_script(source.data, run_dir, EXPORT)
     newest = newest_checkpoint(directory.checkpoints)
     if newest is None:
-        raise RunError(f"{run_dir}: has no whole checkpoint to export")
+        raise RunError(f"{run_dir}: has no complete checkpoint to export")
     step, files, _ = newest
     refuse_another_manifest(directory, step, files)
     run = assemble(resolve(source, installed()))

@@ -37,6 +37,6 @@ def init(
     write_whole(path.with_name(SCHEMA_NAME), schema_text().encode())
     write_whole(path, as_bytes(text.replace("{path}", shlex.quote(str(path)))))
     say(
-        f"{path}: a manifest to begin with\n{path.with_name(SCHEMA_NAME)}: for editors\nto train it: altgrad run "
+        f"{path}: a manifest to start with\n{path.with_name(SCHEMA_NAME)}: for editors\nto train it: altgrad run "
         f"{shlex.quote(str(path))}"
     )

@@ -50,7 +50,7 @@ def _refuse(run_dir: Path, *, no_imports: bool) -> None:
     if (run_dir / CELLS).exists():
         raise ManifestError(
             f"{run_dir}: is a study of many runs; continue it with: altgrad run MANIFEST --out {run_dir} "
-            f"(the manifest it was begun with is named in {run_dir / CELLS})"
+            f"(its first manifest is named in {run_dir / CELLS})"
         )
     if no_imports and RunDirectory(run_dir).is_begun:
         refuse_imports(load_manifest(RunDirectory(run_dir).resolved))

@@ -105,7 +105,7 @@ def _replaying(registry: Registry) -> str:
 
     names = [entry.name for entry in registry if entry.kind == "intervention" and entry.item.replays]
     if not names:
-        raise PluginError("--replay: no installed intervention takes recorded actions again; install the plugin of one")
+        raise PluginError("--replay: no installed intervention repeats recorded actions; install a plugin with one")
     return names[0]
 
 

@@ -27,7 +27,7 @@ def runs(
     from altgrad_core.results.catalogue import ago, catalogue, loss, progress
 
     if not directory.is_dir():
-        raise ManifestError(f"{directory}: is not a directory; altgrad run MANIFEST puts what it makes in runs")
+        raise ManifestError(f"{directory}: is not a directory; altgrad run MANIFEST writes into runs")
     now = time.time()
     result = catalogue(directory, now=now)
     studies = {listed.path for listed in result if listed.kind == "study"}

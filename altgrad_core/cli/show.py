@@ -68,7 +68,7 @@ def _refuse_unknown(name: str) -> None:
     known = {entry.name: entry.kind for entry in reversed(list(installed()))}
     near = get_close_matches(name.lower(), known, n=1, cutoff=0.6)
     if name.lower() not in known and near and known[near[0]] != "format":
-        raise PluginError(f'nothing is called "{name}"; did you mean the {known[near[0]]} "{near[0]}"?')
+        raise PluginError(f'no plugin is called "{name}"; did you mean the {known[near[0]]} "{near[0]}"?')
 
 
 def _show_options(entry: Entry, *, as_json: bool) -> None:

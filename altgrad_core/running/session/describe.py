@@ -61,7 +61,7 @@ def resolved_manifest(resolved: Resolved) -> dict[str, Any]:
 
 
 CONTINUE = "continue it: watch(..., resume=True), then watch.load_state_dict(what watch.state_dict() returned)"
-RUN = "run again what it tells of: start the script"
+RUN = "repeat the run: start the script"
 EXPORT = "build its model: call plan.export there"
 EVALUATE = "build its model: call altgrad_core.evaluate there"
 
@@ -76,7 +76,7 @@ def refuse_script(manifest: Mapping[str, Any], path: Path, what: str = CONTINUE)
         ManifestError: this is the manifest of one.
     """
     if SCRIPT in manifest:
-        raise ManifestError(f"{path}: is the run of a training script, which alone can {what}")
+        raise ManifestError(f"{path}: is the run of a training script; only the script can {what}")
 
 
 def began(run: Run) -> dict[str, Any]:
