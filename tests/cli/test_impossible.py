@@ -86,8 +86,8 @@ def manifest(tmp_path: Path) -> Path:
         (
             RULE + 'reading = "validation-loss"\nabove = 1\npatience = 4\n',
             "patience = 4",
-            'intervention[0].patience: rule waits for 4 readings of "validation-loss", and only 3 come in 30 steps; let '
-            "it have less patience, or more readings",
+            'intervention[0].patience: rule waits for 4 readings of "validation-loss", and only 3 come in 30 steps; '
+            "reduce its patience, or provide more readings",
         ),
         (
             FLIPS + RULE + 'reading = "flip-rate"\nabove = 1\nlayers = "lm_hed"\n',

@@ -130,7 +130,7 @@ def test_a_holder_that_was_stopped_for_long_loses_the_lock_and_writes_nothing_mo
     time.sleep(0.5)
     assert other.acquire()
     directory._lock._heartbeat = stopped
-    with pytest.raises(RunError, match=r"another one continues the run; this one ends and writes nothing more"):
+    with pytest.raises(RunError, match="another one continues the run; this one ends without writing more"):
         directory.confirm()
     stopped.release()
     other.confirm()
