@@ -149,7 +149,7 @@ def _print_overview(rows: list[dict[str, Any]]) -> None:
             say(f"{title:{margin}}{line.replace(UNBROKEN, ' ')}")
     for row in (row for row in sound if "warning" in row):
         say(f"{row['name']}: {row['warning']}")
-    say("\naltgrad list-plugins --kind KIND tells what each is; altgrad show NAME tells its options")
+    say("\naltgrad list-plugins --kind KIND describes each plugin; altgrad show NAME prints its options")
 
 
 def _origin(row: dict[str, Any]) -> str:
