@@ -45,8 +45,7 @@ class Operand(TracedOperand):
         self._moment, self._tally_step, self._seen_step = moment, -1, -1
         self._is_fixed, self._calls = False, Calls()
         self._amax = torch.zeros((), dtype=torch.float32, device=device)
-        self._shape: torch.Size = torch.Size()  # of the last tensor, in rows
-        self._like = torch.empty(0, device="meta")  # of its shape
+        self._shape, self._like = torch.Size(), torch.empty(0, device="meta")  # of the last tensor; the first in rows
         self._history = torch.zeros(0, dtype=torch.float32, device=device)
         self.pending: Tensor | None = None
         self._ahead: tuple[Tensor | None, Quantizer | None, Tensor | None] = (None, None, None)
