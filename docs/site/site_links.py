@@ -14,7 +14,6 @@ ROOT_PAGES = {
     "SECURITY.md": "security.md",
     "CHANGELOG.md": "changelog.md",
     "benchmarks/README.md": "benchmarks/README.md",
-    "benchmarks/results/many_cells.md": "benchmarks/results/many_cells.md",
     "benchmarks/quantize.png": "benchmarks/quantize.png",
 }
 """Files outside docs/ that the site has, by their path in the repository."""

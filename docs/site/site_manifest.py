@@ -16,6 +16,7 @@ TABLES = {
     "group": "[[optimizer.group]]",
     "Schedule": "optimizer.schedule",
     "RecipeTable": "[[recipe]]",
+    "EvaluateTable": "[[evaluate]]",
     "QuantizerTable": "an operand of a recipe",
     "InlineFormat": "a format given by its facts",
     "monitor": "[[monitor]]",
