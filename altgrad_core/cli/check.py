@@ -53,7 +53,7 @@ def check(
     from altgrad_core.registry.registry import installed
     from altgrad_core.running.assembly.assemble import assemble
     from altgrad_core.running.assembly.resolve import resolve
-    from altgrad_core.running.session.describe import RUN, refuse_script
+    from altgrad_core.running.assembly.scripted import RUN, refuse_script
 
     source = load_manifest(manifest, set or (), flags=flags(device=device, steps=steps, executor=executor))
     refuse_script(source.data, manifest, RUN)

@@ -29,7 +29,7 @@ def export(
     from altgrad_core.running.assembly.assemble import assemble
     from altgrad_core.running.assembly.import_path import refuse_imports
     from altgrad_core.running.assembly.resolve import resolve
-    from altgrad_core.running.session.describe import EXPORT, refuse_script
+    from altgrad_core.running.assembly.scripted import EXPORT, refuse_script
     from altgrad_core.running.state.checkpoint import newest_checkpoint
     from altgrad_core.running.state.trained_with import refuse_another_manifest
 

@@ -83,7 +83,7 @@ def _source(manifest: Path, settings: Sequence[str], flags: Mapping[str, str], r
     from altgrad_core.manifest.load import load_manifest, with_tables
     from altgrad_core.records.directory import RunDirectory
     from altgrad_core.registry.registry import installed
-    from altgrad_core.running.session.describe import RUN, refuse_script
+    from altgrad_core.running.assembly.scripted import RUN, refuse_script
 
     source = load_manifest(manifest, settings, flags=flags)
     refuse_script(source.data, manifest, RUN)

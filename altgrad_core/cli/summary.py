@@ -12,6 +12,7 @@ from rich.table import Table
 from altgrad_core.cli.console import Console
 from altgrad_core.cli.terminal import say
 from altgrad_core.errors import RunError
+from altgrad_core.manifest.recipe_schema import UNQUANTIZED_NAME
 from altgrad_core.records.directory import RunDirectory
 from altgrad_core.records.files import read_json
 from altgrad_core.running.session.outcome import Outcome
@@ -61,6 +62,7 @@ def _rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows = [
         ("validation loss", _number(summary["validation_loss"], unit)),
         *((name, _number(value)) for name, value in summary["metrics"].items()),
+        *_evaluations(summary.get("evaluations", {}), unit),
         ("training loss", _number(summary["loss"], unit)),
         ("unigram entropy of the text", _number(data.get("unigram_entropy"), unit)),
         *_references(data.get("reference_losses", {}), unit),
@@ -73,6 +75,12 @@ def _rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("skipped steps", str(summary["skipped_steps"]) if summary["skipped_steps"] else ""),
     ]
     return [(name, value) for name, value in rows if value]
+
+
+def _evaluations(losses: Mapping[str, Any], unit: str) -> Iterator[tuple[str, str]]:
+    """The losses of the trained weights under other recipes, those without any rounding first."""
+    for name, loss in sorted(losses.items(), key=lambda item: (item[0] != UNQUANTIZED_NAME, item[0])):
+        yield "evaluated unquantized" if name == UNQUANTIZED_NAME else f"evaluated under {name}", _number(loss, unit)
 
 
 def _references(losses: Mapping[str, float], unit: str) -> Iterator[tuple[str, str]]:

@@ -61,6 +61,15 @@ class Loaded:
                 rows += [(*_place(result), phase, step, loss) for step, loss in losses.items()]
         return _frame((*PLACE, "phase", "step", "loss"), rows)
 
+    def evaluations(self) -> DataFrame:
+        """One row for each recipe of `[[evaluate]]` and each cell: the loss of the trained weights under it."""
+        rows = [
+            (*_place(result), recipe, loss)
+            for result in self.study.results
+            for recipe, loss in result.evaluations.items()
+        ]
+        return _frame((*PLACE, "recipe", "loss"), rows)
+
     def readings(self, *names: str) -> DataFrame:
         """One row for each value of each layer that monitors reported; of the readings named, or of all."""
         rows = []

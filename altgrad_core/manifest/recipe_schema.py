@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Discriminator, Field, NonNegativeInt, PositiveInt, Tag, model_validator
+from pydantic import Discriminator, Field, NonNegativeInt, PositiveInt, Tag, field_validator, model_validator
 
 from altgrad_core.contracts.actions import ROLES
 from altgrad_core.contracts.options import Table
@@ -13,6 +13,9 @@ from altgrad_core.numerics.minifloat import Specials, Subnormals
 from altgrad_core.numerics.overflow import Overflow
 from altgrad_core.numerics.quantizer import Nonfinite, StraightThrough
 from altgrad_core.numerics.scaling import ScaleFormat, ScaleRounding, ScalingName
+
+UNQUANTIZED_NAME = "unquantized"
+"""What an evaluation of the weights without any rounding is called."""
 
 
 class InlineFormat(Table):
@@ -128,3 +131,24 @@ class RecipeTable(Table):
         if all(getattr(self, role) is None for role in ROLES):
             raise ValueError(f"a rule needs at least one of {', '.join(ROLES)}")
         return self
+
+
+class EvaluateTable(Table):
+    """`[[evaluate]]`: a recipe that the weights are evaluated under when training has ended.
+
+    Attributes:
+        name: what records and reports call it.
+        recipe: its rules, as those of `[[recipe]]`. Gradients and moments play no part.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)
+    recipe: list[RecipeTable] = Field(min_length=1)
+
+    @field_validator("name")
+    @classmethod
+    def _is_another(cls, name: str) -> str:
+        if name == UNQUANTIZED_NAME:
+            raise ValueError(
+                "is the name of the weights without any rounding, which are evaluated anyway; choose another"
+            )
+        return name

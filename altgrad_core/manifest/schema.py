@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from altgrad_core.contracts.options import Table
-from altgrad_core.manifest.recipe_schema import RecipeTable
+from altgrad_core.manifest.recipe_schema import EvaluateTable, RecipeTable
 from altgrad_core.manifest.search_schema import SearchTable
 from altgrad_core.text import unusable_name
 
@@ -218,6 +218,7 @@ class Manifest(Table):
         data: the data set and its options, and the size of a batch.
         optimizer: the optimizer and its options, the schedule, clipping, and groups of parameters of their own.
         recipe: rules that say which operands of which layers are quantized, and how; later rules win, role by role.
+        evaluate: recipes that the weights are evaluated under when training has ended.
         monitor: what is measured while the run trains.
         intervention: what acts on measurements.
         tracker: where copies of the records go.
@@ -230,8 +231,17 @@ class Manifest(Table):
     data: DataTable
     optimizer: OptimizerTable
     recipe: list[RecipeTable] = []
+    evaluate: list[EvaluateTable] = []
     monitor: list[UseTable] = []
     intervention: list[UseTable] = []
     tracker: list[UseTable] = []
     matrix: MatrixTable | None = None
     executor: UseTable | None = None
+
+    @field_validator("evaluate")
+    @classmethod
+    def _has_each_name_once(cls, tables: list[EvaluateTable]) -> list[EvaluateTable]:
+        names = [table.name for table in tables]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"the name {twice[0]} is used twice; each [[evaluate]] needs one of its own")
+        return tables

@@ -75,6 +75,7 @@ NEEDED: Mapping[str, Mapping[str, Test]] = {
     "resumed": {"step": _is_step, "steps": _is_step},
     "step": {"step": _is_step, "loss": _is_number, "learning_rate": _is_number, "gradient_norm": _is_number},
     "evaluation": {"step": _is_step, "loss": _is_number},
+    "recipe-evaluation": {"step": _is_step, "recipe": _is_text, "loss": _is_number, "bits": _is_number},
     "blocks": {"step": _is_step, "losses": _are_numbers},
     "reading": {"step": _is_step, "monitor": _is_text, "reading": _is_text, "values": _is_table_of_numbers},
     "monitor-failed": {"step": _is_step, "monitor": _is_text, "reason": _is_text},
@@ -89,6 +90,7 @@ NEEDED: Mapping[str, Mapping[str, Test]] = {
 OPTIONAL: Mapping[str, Mapping[str, Test]] = {
     "step": {"learning_rates": _are_numbers},
     "evaluation": {"perplexity": _is_number},
+    "recipe-evaluation": {"metrics": _is_table_of_numbers},
     "reading": {"instance": _is_instance},
     "monitor-failed": {"instance": _is_instance},
     "action": _ABOUT_A_LAYER,

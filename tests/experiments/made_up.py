@@ -73,6 +73,7 @@ class Made:
     readings: Mapping[str, Mapping[str, float] | float] = field(default_factory=dict)
     broke: Mapping[str, Any] = field(default_factory=dict)
     set: Mapping[str, Any] = field(default_factory=dict)
+    evaluations: Mapping[str, Any] = field(default_factory=dict)
     steps: int = 4
     role: str = "cell"
 
@@ -234,7 +235,8 @@ def write_cell(place: Path, made: Made) -> None:
     (place / "env.json").write_text(json.dumps(ENVIRONMENT))
     (place / "records.jsonl").write_text("".join(encode_record(record) + "\n" for record in records(made)))
     if made.ends in ("finished", "diverged", "stopped"):
-        (place / "summary.json").write_text(encode_record(summary(made)))
+        more = {"evaluations": made.evaluations} if made.evaluations else {}
+        (place / "summary.json").write_text(encode_record({**summary(made), **more}))
     if made.ends in ("diverged", "crashed"):
         crashed = {"status": "crashed", "reason": "RuntimeError: boom"} if made.ends == "crashed" else {}
         (place / "failure.json").write_text(encode_record({**diagnose(records(made)).plain(), **crashed}))

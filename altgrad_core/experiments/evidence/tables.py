@@ -32,8 +32,10 @@ PLACE = ("format", "optimizer", "variant")
 
 
 def tables(analysis: Analysis) -> tuple[Table, ...]:
-    """Cells, rates, arms, effects, contrasts, pairs, layers, failures and controls."""
+    """Cells, rates, arms, effects, contrasts, pairs, layers, failures and controls; and evaluations, where there are any."""
+    evaluations = _table("evaluations", (*PLACE, *EVALUATION), _evaluations(analysis))
     return (
+        *((evaluations,) if evaluations.rows else ()),
         _table("cells", (*PLACE, *CELL), _cells(analysis)),
         _table("rates", (*PLACE, *RATE), _rates(analysis)),
         _table("arms", (*PLACE, *ARM), _arms(analysis)),
@@ -104,10 +106,19 @@ def _bounds(interval: Interval | None) -> tuple[float | None, float | None]:
     return (None, None) if interval is None else (interval.low, interval.high)
 
 
+EVALUATION = ("rate", "seed", "cell", "recipe", "loss")
+
+
 CELL = (
     "rate", "seed", "status", "role", "validation_loss", "perplexity", "steps", "parameters", "seconds", "reason",
     "cell", "identity",
 )  # fmt: skip
+
+
+def _evaluations(analysis: Analysis) -> Iterator[Row]:
+    for result in analysis.study.results:
+        for recipe, loss in result.evaluations.items():
+            yield (*_place(result), result.rate, result.seed, result.name, recipe, loss)
 
 
 def _cells(analysis: Analysis) -> Iterator[Row]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,6 +13,11 @@ from altgrad_core.records.directory import RunDirectory
 from altgrad_core.results.ending import Ending
 from altgrad_core.results.lines import RecordReader
 from altgrad_core.results.run_summary import RunSummary
+
+
+def is_loss(value: Any) -> bool:
+    """Whether this is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,12 @@ class Result:
     def validation_loss(self) -> float | None:
         """In nats per token at the end; None unless it finished with a finite one."""
         return self.ending.validation_loss if self.ending.is_stable else None
+
+    @property
+    def evaluations(self) -> dict[str, float]:
+        """Recipe -> the loss of the trained weights under it, without any rounding first; empty where none was evaluated."""
+        found = self.summary.get("evaluations")
+        return {name: loss for name, loss in found.items() if is_loss(loss)} if isinstance(found, Mapping) else {}
 
     @property
     def reason(self) -> str | None:

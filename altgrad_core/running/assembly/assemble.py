@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from torch import nn
 from torch.optim import Optimizer
 
+from altgrad_core.contracts.actions import BACKWARD, MOMENTS
 from altgrad_core.contracts.pattern import matches
 from altgrad_core.errors import ManifestError
 from altgrad_core.manifest.lines import Location
@@ -30,7 +32,7 @@ from altgrad_core.running.assembly.run import Run
 from altgrad_core.running.model.layers import layers_of
 from altgrad_core.running.model.own_weights import rotated_weights
 from altgrad_core.running.model.plan import Plan
-from altgrad_core.running.model.recipe import unmatched, unselected
+from altgrad_core.running.model.recipe import Rule, unmatched, unselected, without
 from altgrad_core.running.model.view import watched_weights
 from altgrad_core.running.parallel.processes import ALONE, Processes
 
@@ -59,7 +61,9 @@ def assemble(
     added_loss = located(resolved, ("model",), lambda: resolved.model.added_loss(data.task))
     _check_patterns(resolved, model)
     check_outputs(resolved, model, batches.validation(1)[0][0][:1].to(device), data.task)
-    plan = located(resolved, ("recipe",), lambda: _plan(resolved, model))
+    for index, evaluation in enumerate(resolved.evaluations):  # a mistake there is not to be found after training
+        located(resolved, ("evaluate", index), partial(_try, resolved, model, evaluation.rules))
+    plan = located(resolved, ("recipe",), lambda: _plan(resolved, model, resolved.rules))
     _check_grids(resolved, plan)
     if processes.rank == 0 and (problem := plan.thin_coverage()) is not None:
         warnings.warn(problem, stacklevel=2)
@@ -81,14 +85,22 @@ def assemble(
     )
 
 
-def _plan(resolved: Resolved, model: nn.Module) -> Plan:
+def _plan(resolved: Resolved, model: nn.Module, rules: Sequence[Rule]) -> Plan:
     return Plan(
         model,
-        resolved.rules,
+        rules,
         kinds=layer_kinds(resolved.registry),
         seed=resolved.manifest.run.seed,
         find=lambda name: resolved.registry.get("format", name),
     )
+
+
+def _try(resolved: Resolved, model: nn.Module, rules: Sequence[Rule]) -> None:
+    """Quantize the model by these rules, as an evaluation does, and undo that."""
+    kept = without(rules, (*BACKWARD, *MOMENTS))
+    if not kept:
+        raise ManifestError("its recipe rounds nothing in a forward pass; name a role such as weight or activation")
+    _plan(resolved, model, kept).remove()
 
 
 def _check_grids(resolved: Resolved, plan: Plan) -> None:
@@ -127,9 +139,12 @@ def _check_patterns(resolved: Resolved, model: nn.Module) -> None:
     known = layers_of(model, layer_kinds(resolved.registry))
     watched = list(watched_weights(model, known.values()))
     result: list[tuple[Location, str]] = []
-    for index, rule in enumerate(resolved.rules):
+    places: list[tuple[Location, Rule]] = [(("recipe", index), rule) for index, rule in enumerate(resolved.rules)]
+    for number, evaluation in enumerate(resolved.evaluations):
+        places += [(("evaluate", number, "recipe", index), rule) for index, rule in enumerate(evaluation.rules)]
+    for place, rule in places:
         if (problem := unselected(rule.layers, known)) is not None:
-            result.append((("recipe", index, "layers"), problem))
+            result.append(((*place, "layers"), problem))
     for index, monitor in enumerate(resolved.monitors):
         if monitor.layers != "*" and (problem := unmatched(monitor.layers, watched)) is not None:
             result.append((("monitor", index, "layers"), problem))

@@ -125,8 +125,8 @@ class Finder:
             for index, group in enumerate(table.group)
         )
 
-    def rule(self, table: RecipeTable, index: int) -> Rule:
-        """A rule of the recipe, with its formats.
+    def rule(self, table: RecipeTable, location: Location) -> Rule:
+        """The rule at a place of the manifest, with its formats.
 
         Raises:
             ManifestError: a line for each quantizer that cannot be.
@@ -135,7 +135,7 @@ class Finder:
         for role in ROLES:
             if (choice := getattr(table, role)) is not None:
                 with problems.noted():
-                    quantizers[role] = self._quantizer(choice, ("recipe", index, role))
+                    quantizers[role] = self._quantizer(choice, (*location, role))
         problems.refuse()
         return Rule(table.layers, **quantizers)
 

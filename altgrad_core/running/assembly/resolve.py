@@ -12,12 +12,14 @@ from altgrad_core.contracts.intervention import RUN_READINGS, Intervention
 from altgrad_core.manifest.explain import Problems, validated
 from altgrad_core.manifest.lines import Location
 from altgrad_core.manifest.load import ManifestFile
+from altgrad_core.manifest.recipe_schema import RecipeTable
 from altgrad_core.manifest.schema import Manifest
 from altgrad_core.registry.registry import Registry, suggestion
 from altgrad_core.running.assembly.finder import Finder
 from altgrad_core.running.assembly.plausibility import contradictions
-from altgrad_core.running.assembly.resolved import Resolved
+from altgrad_core.running.assembly.resolved import Evaluation, Resolved
 from altgrad_core.running.assembly.tables import Tables
+from altgrad_core.running.model.recipe import Rule
 
 
 def resolve(source: ManifestFile, registry: Registry) -> Resolved:
@@ -76,12 +78,11 @@ def _parts(find: Finder, tables: Tables, problems: Problems) -> dict[str, Any]:
             parts["optimizer"] = find.optimizer(tables.optimizer, ("optimizer",))
         with problems.noted():
             parts["groups"] = find.groups(tables.optimizer)
-    rules = []
-    for index, rule in enumerate(tables.recipe):
-        if rule is not None:
-            with problems.noted():
-                rules.append(find.rule(rule, index))
-    parts["rules"] = tuple(rules)
+    parts["rules"] = _rules(find, tables.recipe, ("recipe",), problems)
+    parts["evaluations"] = tuple(
+        Evaluation(name, _rules(find, recipe, ("evaluate", index, "recipe"), problems))
+        for index, (name, recipe) in enumerate(tables.evaluate)
+    )
     for kind in ("monitor", "intervention", "tracker"):
         members = []
         for index, table in enumerate(getattr(tables, kind)):
@@ -90,6 +91,17 @@ def _parts(find: Finder, tables: Tables, problems: Problems) -> dict[str, Any]:
                     members.append(find.options(kind, table, (kind, index)))
         parts[f"{kind}s"] = tuple(members)
     return parts
+
+
+def _rules(
+    find: Finder, tables: Sequence[RecipeTable | None], location: Location, problems: Problems
+) -> tuple[Rule, ...]:
+    rules = []
+    for index, table in enumerate(tables):
+        if table is not None:
+            with problems.noted():
+                rules.append(find.rule(table, (*location, index)))
+    return tuple(rules)
 
 
 def _check_intervention(resolved: Resolved, location: Location, intervention: Intervention) -> None:

@@ -23,6 +23,14 @@ from altgrad_core.running.model.recipe import Rule
 
 
 @dataclass(frozen=True)
+class Evaluation:
+    """A recipe that the weights are evaluated under when training has ended."""
+
+    name: str
+    rules: tuple[Rule, ...]
+
+
+@dataclass(frozen=True)
 class Resolved:
     """A manifest with every name replaced by the installed thing it means."""
 
@@ -38,6 +46,7 @@ class Resolved:
     registry: Registry
     plugins: tuple[Plugin, ...]
     groups: tuple[Group, ...] = ()
+    evaluations: tuple[Evaluation, ...] = ()
 
     @property
     def name(self) -> str:

@@ -25,6 +25,7 @@ class Tables:
     data: UseTable | None
     optimizer: OptimizerTable | None
     recipe: Sequence[RecipeTable | None]
+    evaluate: Sequence[tuple[str, Sequence[RecipeTable | None]]]
     monitor: Sequence[UseTable | None]
     intervention: Sequence[UseTable | None]
     tracker: Sequence[UseTable | None]
@@ -42,6 +43,7 @@ class Tables:
             optimizer=_valid(OptimizerTable, optimizer)
             or _valid(OptimizerTable, _without_own(OptimizerTable, optimizer)),
             recipe=[_rule(table) for table in _list(data.get("recipe"))],
+            evaluate=[_evaluation(table) for table in _list(data.get("evaluate"))],
             tracker=[_use(UseTable, table) for table in _list(data.get("tracker"))],
             **named,
         )
@@ -65,6 +67,13 @@ def _rule(table: Any) -> RecipeTable | None:
     result: dict[str, Any] = {role: _valid(QuantizerTable, table.get(role)) for role in ROLES}
     layers = table.get("layers")
     return RecipeTable.model_construct(layers=layers if isinstance(layers, str) else "", **result)
+
+
+def _evaluation(table: Any) -> tuple[str, list[RecipeTable | None]]:
+    """The name of an `[[evaluate]]` table, and the rules of its recipe."""
+    known = table if isinstance(table, dict) else {}
+    name = known.get("name")
+    return name if isinstance(name, str) else "", [_rule(rule) for rule in _list(known.get("recipe"))]
 
 
 def _list(tables: Any) -> list[Any]:

@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from altgrad_core.contracts.actions import BACKWARD, GRADIENTS, MOMENTS, ROLES, Role
+from altgrad_core.contracts.actions import BACKWARD, GRADIENTS, MOMENTS, Role
 from altgrad_core.contracts.layer import ATTENTION, LayerSpec
 from altgrad_core.contracts.task import Task
+from altgrad_core.manifest.recipe_schema import UNQUANTIZED_NAME
 from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.quantizer import Quantizer
 from altgrad_core.running.assembly.written import Chosen, literal
@@ -24,7 +25,7 @@ from altgrad_core.running.model.history import advance
 from altgrad_core.running.model.layers import Layer, layers_of, refuse_quantized
 from altgrad_core.running.model.operand import Operand
 from altgrad_core.running.model.plan import Plan
-from altgrad_core.running.model.recipe import Rule
+from altgrad_core.running.model.recipe import Rule, without
 
 Batch = tuple[Any, Tensor]
 """Inputs, which the model is called with (as keywords, where they are a mapping), and targets."""
@@ -108,7 +109,7 @@ class Subject:
         """The model as it is."""
         with _evaluating(self.model), self._descended(lambda: None):
             loss, metrics, each = self._loss(self.validation if batches is None else batches)
-        return Measured("unquantized", loss, metrics, UNQUANTIZED, each)
+        return Measured(UNQUANTIZED_NAME, loss, metrics, UNQUANTIZED, each)
 
     def measure(
         self, name: str, rules: Sequence[Rule], *, batches: Sequence[Batch] | None = None, errors: bool = False
@@ -188,13 +189,6 @@ def _shapes_seen(roles: Mapping[Role, Operand]) -> dict[Role, tuple[int, ...]]:
 def _next_step(plan: Plan) -> None:
     """Noise of the next step is another; nothing of this one is taken again."""
     plan.moment.step, plan.moment.passed = plan.moment.step + 1, None
-
-
-def without(rules: Sequence[Rule], roles: Sequence[Role]) -> list[Rule]:
-    """The rules without some roles; those that name nothing else are left out."""
-    dropped: dict[str, Any] = dict.fromkeys(roles)
-    kept = [replace(rule, **dropped) for rule in rules]
-    return [rule for rule in kept if any(getattr(rule, role) is not None for role in ROLES)]
 
 
 def chosen_quantizers(plan: Plan) -> Chosen:

@@ -15,13 +15,13 @@ from altgrad_core.registry.registry import Registry
 from altgrad_core.running.assembly.assemble import assemble
 from altgrad_core.running.assembly.finder import Finder
 from altgrad_core.running.assembly.import_path import refuse_imports
-from altgrad_core.running.assembly.library import layer_kinds
 from altgrad_core.running.assembly.resolve import resolve
 from altgrad_core.running.assembly.run import Run
+from altgrad_core.running.assembly.scripted import EVALUATE, refuse_script
 from altgrad_core.running.assembly.written import literal
-from altgrad_core.running.evaluation.subject import Batch, Subject, chosen_quantizers
+from altgrad_core.running.evaluation.after_training import subject_of
+from altgrad_core.running.evaluation.subject import Subject, chosen_quantizers
 from altgrad_core.running.model.recipe import Rule
-from altgrad_core.running.session.describe import EVALUATE, refuse_script
 from altgrad_core.running.state.checkpoint import newest_checkpoint
 from altgrad_core.running.state.trained_with import refuse_another_manifest
 
@@ -64,7 +64,7 @@ def target(
     if directory.is_begun:
         rules += _restore(run, directory)
     run.plan.remove()
-    return _subject(run, registry, batches=batches, calibrate=calibrate), rules
+    return subject_of(run, batches=batches, calibrate=calibrate), rules
 
 
 def _source(path: Path, directory: RunDirectory, settings: Iterable[str], registry: Registry) -> ManifestFile:
@@ -105,21 +105,6 @@ def _restore(run: Run, directory: RunDirectory) -> list[Rule]:
     return [Rule(literal(path), **roles) for path, roles in switched.items() if roles]
 
 
-def _subject(run: Run, registry: Registry, *, batches: int, calibrate: int) -> Subject:
-    def moved(batch: Batch) -> Batch:
-        return batch[0].to(run.device), batch[1].to(run.device)
-
-    return Subject(
-        model=run.model,
-        task=run.data.task,
-        calibration=[moved(run.batches.train(step, 0)) for step in range(1, calibrate + 1)],
-        validation=[moved(batch) for batch in run.batches.validation(batches)],
-        kinds=layer_kinds(registry),
-        find=lambda name: registry.get("format", name),
-        seed=run.resolved.manifest.run.seed,
-    )
-
-
 def recipe_of(path: Path, registry: Registry) -> tuple[Rule, ...]:
     """The rules of a file with `[[recipe]]` tables: a whole manifest, or these alone.
 
@@ -131,4 +116,4 @@ def recipe_of(path: Path, registry: Registry) -> tuple[Rule, ...]:
         raise ManifestError(f"{path}: has no [[recipe]]")
     tables = validated(RecipeFile, {"recipe": source.data["recipe"]}, source)
     find = Finder(source, registry)
-    return tuple(find.rule(table, index) for index, table in enumerate(tables.recipe))
+    return tuple(find.rule(table, ("recipe", index)) for index, table in enumerate(tables.recipe))

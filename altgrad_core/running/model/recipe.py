@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from altgrad_core.contracts.actions import MOMENTS, ROLES, Role
 from altgrad_core.contracts.pattern import matches
@@ -46,6 +47,13 @@ class Rule:
     output_gradient: Quantizer | None = None
     moment: Quantizer | None = None
     second_moment: Quantizer | None = None
+
+
+def without(rules: Sequence[Rule], roles: Sequence[Role]) -> list[Rule]:
+    """The rules without some roles; those that name nothing else are left out."""
+    dropped: dict[str, Any] = dict.fromkeys(roles)
+    kept = [replace(rule, **dropped) for rule in rules]
+    return [rule for rule in kept if any(getattr(rule, role) is not None for role in ROLES)]
 
 
 def assign(rules: Sequence[Rule], layers: Mapping[str, Layer]) -> dict[str, dict[Role, Quantizer]]:

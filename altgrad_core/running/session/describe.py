@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from altgrad_core.contracts.monitor import Monitor
 from altgrad_core.contracts.task import Task
-from altgrad_core.errors import ManifestError
 from altgrad_core.numerics.format import Format
 from altgrad_core.records.diagnosis import Diagnosis, as_markdown
 from altgrad_core.records.directory import RunDirectory
@@ -18,8 +16,6 @@ from altgrad_core.running.assembly.resolved import Resolved
 from altgrad_core.running.assembly.run import Run
 from altgrad_core.running.model.operand import Operand
 
-SCRIPT = "script"
-"""The table of a manifest that says of what training script it tells, and that no command can repeat it."""
 MOST_BITS = 10  # of a format whose rungs are recorded one by one
 SUMMARY_KEYS = frozenset(
     [
@@ -48,6 +44,8 @@ def resolved_manifest(resolved: Resolved) -> dict[str, Any]:
     """The manifest with every default written out: all that is needed to run it again, wherever it is read."""
     manifest = resolved.manifest.model_dump(mode="json", exclude_none=True)
     manifest["run"]["name"] = resolved.name
+    if not manifest["evaluate"]:
+        del manifest["evaluate"]  # so that a manifest without it is the same text as ever, and has the same hash
     for key in ("model", "data", "optimizer"):
         manifest[key] = {**manifest[key], **getattr(resolved, key).written()}
     tables = manifest["optimizer"].pop("group")
@@ -58,25 +56,6 @@ def resolved_manifest(resolved: Resolved) -> dict[str, Any]:
         members = getattr(resolved, f"{key}s")
         manifest[key] = [{"use": member.name, **member.written()} for member in members]
     return manifest
-
-
-CONTINUE = "continue it: watch(..., resume=True), then watch.load_state_dict(what watch.state_dict() returned)"
-RUN = "run again what it tells of: start the script"
-EXPORT = "build its model: call plan.export there"
-EVALUATE = "build its model: call altgrad_core.evaluate there"
-
-
-def refuse_script(manifest: Mapping[str, Any], path: Path, what: str = CONTINUE) -> None:
-    """Refuse what a manifest alone cannot do with the run of a training script.
-
-    Args:
-        what: that the script alone can do, and how.
-
-    Raises:
-        ManifestError: this is the manifest of one.
-    """
-    if SCRIPT in manifest:
-        raise ManifestError(f"{path}: is the run of a training script, which alone can {what}")
 
 
 def began(run: Run) -> dict[str, Any]:
@@ -123,6 +102,14 @@ def summary(run: Run, status: str, *, seconds: float) -> dict[str, Any]:
     del text["kind"]
     tokens = run.progress.step * run.batches.tokens_per_step
     return {**text, "name": run.name, "tokens": tokens, "seconds_in_this_process": round(seconds, 3), **_facts(run)}
+
+
+def losses_of(evaluations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the summary has of the records of `[[evaluate]]`: the loss under each recipe; nothing where there is none."""
+    if not evaluations:
+        return {}
+    losses = {record["recipe"]: record["loss"] for record in evaluations}
+    return {"evaluations": json.loads(encode_record(losses))}
 
 
 def failure(result: Diagnosis, directory: RunDirectory, *, trace: str = "") -> str:

@@ -25,6 +25,8 @@ from altgrad_core.running.assembly.environment import describe_environment, diff
 from altgrad_core.running.assembly.resolve import resolve
 from altgrad_core.running.assembly.resolved import Resolved
 from altgrad_core.running.assembly.run import Run
+from altgrad_core.running.assembly.scripted import refuse_script
+from altgrad_core.running.evaluation.after_training import evaluated_after_training
 from altgrad_core.running.loop.loop import Loop
 from altgrad_core.running.loop.saver import Saver, how_to_go_on
 from altgrad_core.running.loop.signals import SIGNAL, Signals
@@ -34,8 +36,8 @@ from altgrad_core.running.session.crash import crashed, diagnosed, report_crash,
 from altgrad_core.running.session.describe import (
     began,
     ended,
+    losses_of,
     reading_facts,
-    refuse_script,
     resolved_manifest,
     summary,
     task_facts,
@@ -189,7 +191,7 @@ def _train(run: Run, directory: RunDirectory, audience: Audience, *, resumed: bo
             if status == "interrupted":
                 saver.save(is_required=True)
                 return Outcome(directory.path, Ending(status), signals.exit_code)
-            return _finish(run, directory, records, status, seconds=time.perf_counter() - started)
+            return _finish(run, directory, records, status, tell, seconds=time.perf_counter() - started)
         except OSError:
             raise
         except AltgradError as error:
@@ -231,14 +233,21 @@ def _gather(run: Run, directory: RunDirectory, show: Show) -> Audience:
     return Audience(show, trackers, [*warnings, *filter(None, [directory.notice])])
 
 
-def _finish(run: Run, directory: RunDirectory, records: Records, status: str, *, seconds: float) -> Outcome:
-    records.happened(ended(run, status))
+def _finish(
+    run: Run, directory: RunDirectory, records: Records, status: str, doing: Callable[[str], None], *, seconds: float
+) -> Outcome:
+    saved = summary(run, status, seconds=seconds)
+    last = ended(run, status)  # both before the evaluations, which take the recipe of the run off its model
+    evaluations = evaluated_after_training(run, doing=doing) if status == "finished" else []
+    for evaluation in evaluations:
+        records.happened(evaluation)
+    records.happened(last)
     if status == "finished":
         for report in (directory.failure, directory.failure_data):
             report.unlink(missing_ok=True)  # of an attempt that crashed
     else:
         report_failure(directory, diagnosed(directory))
     records.sync()
-    saved = summary(run, status, seconds=seconds)
+    saved |= losses_of(evaluations)
     write_json(directory.summary, saved)
     return outcome_of(directory, saved)

@@ -19,10 +19,11 @@ from altgrad_core.manifest.explain import validated
 from altgrad_core.manifest.load import ManifestFile
 from altgrad_core.registry.discover import Plugin
 from altgrad_core.registry.registry import Registry
+from altgrad_core.running.assembly.scripted import SCRIPT
 from altgrad_core.running.assembly.written import recipe_tables
 from altgrad_core.running.model.layers import QuantizedModule, quantized_modules
 from altgrad_core.running.model.operand import Operand
-from altgrad_core.running.session.describe import SCRIPT, format_facts, reading_facts
+from altgrad_core.running.session.describe import format_facts, reading_facts
 
 PLAIN = (bool, int, float, str)
 

@@ -10,6 +10,7 @@ from altgrad_core.experiments.figures.axes import LOSS
 from altgrad_core.experiments.figures.curves import Curve, Line, limits_of, loss_curves
 from altgrad_core.experiments.figures.sensitivity import Level, Sweep, Tried, sensitivity, sweep_limits
 from altgrad_core.experiments.report.blocks import Block, Gallery, Panel, Section, Text, file_name, table_of
+from altgrad_core.experiments.report.sections.post_training import post_training_blocks
 from altgrad_core.experiments.report.view import Place, View, mean
 from altgrad_core.experiments.study.study import Result
 from altgrad_core.experiments.study.wording import count, few
@@ -24,7 +25,7 @@ def losses_section(view: View) -> Section:
     """Curves at the chosen rates, then every rate."""
     if not any(result.run_summary.losses for result in view.study.results):
         return Section(NAME, TITLE, (Text("No cell has recorded a step, so there is no loss to show.", "gap"),))
-    return Section(NAME, TITLE, (*_curves(view), *_sweeps(view), *_thresholds(view)))
+    return Section(NAME, TITLE, (*_curves(view), *post_training_blocks(view), *_sweeps(view), *_thresholds(view)))
 
 
 def _curves(view: View) -> list[Block]:
