@@ -44,7 +44,7 @@ def unusable_name(name: str) -> str | None:
     if len(name.encode(errors="surrogatepass")) > LONGEST_NAME:
         return f"it has more than {LONGEST_NAME} bytes"
     if name in ("", ".", "..") or "/" in name or "\\" in name or not name.isprintable():
-        return f"{name!r} is no name of a directory"
+        return f"{name!r} is not a valid name of a directory"
     return None
 
 

@@ -16,9 +16,9 @@ from altgrad_core.cli.terminal import say
 
 def advise(
     target: TargetArgument,
-    bits: Annotated[float | None, typer.Option(min=1, help="At most so many bits of an operand in the mean.")] = None,
+    bits: Annotated[float | None, typer.Option(min=1, help="The largest mean number of bits of an operand.")] = None,
     loss_above: Annotated[
-        float | None, typer.Option("--loss-above", min=0, help="At most so much loss above that of the model as it is.")
+        float | None, typer.Option("--loss-above", min=0, help="The largest loss above that of the model as it is.")
     ] = None,
     format: Annotated[list[str] | None, typer.Option(help="A format to choose from. Repeatable.")] = None,
     granularity: Annotated[
@@ -29,9 +29,9 @@ def advise(
         typer.Option(help="A role to advise on: weight, activation, gradient, query and others. Repeatable."),
     ] = None,
     steps: Annotated[
-        int, typer.Option(min=1, help="With a gradient among the roles: measure the loss after so many steps.")
+        int, typer.Option(min=1, help="If a role is a gradient: measure the loss after this many steps.")
     ] = 4,
-    out: Annotated[Path, typer.Option(help="The recipe file to write; the page goes beside it.")] = Path(
+    out: Annotated[Path, typer.Option(help="The recipe file to write; the page is written beside it.")] = Path(
         "advised.toml"
     ),
     set: SetOption = None,
@@ -40,7 +40,7 @@ def advise(
     no_imports: NoImportsOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Find which format each layer and role of TARGET should have within a budget, from the loss that each costs alone."""
+    """Find a format for each layer and role of TARGET within a budget, from the loss that each costs alone."""
     from altgrad_core.errors import AltgradError, ManifestError
     from altgrad_core.experiments.advice.page import sentence
     from altgrad_core.experiments.advice.write import write_advice

@@ -23,7 +23,7 @@ class Standing(State):
         """See `State.progress`."""
         board = self.board
         ended = sum(board.ended.values()) + len(board.failed)
-        more = f"(at most {board.most} with all that the search may add)" if board.most > board.cells else ""
+        more = f"(at most {board.most} with all cells that the search may add)" if board.most > board.cells else ""
         diverged = f"{board.ended['diverged']} diverged" if board.ended["diverged"] else ""
         failed = f"{len(board.failed)} failed" if board.failed else ""
         remarks = tuple(filter(None, (more, diverged, failed)))

@@ -41,13 +41,13 @@ def check(
     steps: StepsOption = None,
     out: OutOption = None,
     table: Annotated[
-        bool, typer.Option("--table", help="Of a matrix: formats, optimizers, layers, and status.")
+        bool, typer.Option("--table", help="For a matrix: show formats, optimizers, layers and status.")
     ] = False,
     max_cells: MaxCellsOption = MOST_CELLS,
     executor: ExecutorOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Assemble MANIFEST without training: what is quantized and how, sizes; of a matrix, its cells and their time."""
+    """Assemble MANIFEST without training, and show what is quantized; for a matrix, its cells and their time."""
     from altgrad_core.errors import ManifestError
     from altgrad_core.manifest.load import load_manifest
     from altgrad_core.registry.registry import installed

@@ -15,7 +15,7 @@ def diagnose(
     run_dir: Annotated[Path, typer.Argument(help="The directory of the run.")],
     json: JsonOption = False,
 ) -> None:
-    """Tell from the records of RUN_DIR what broke first and what came before it; of a sound run, the weakest layer."""
+    """Find what failed first in RUN_DIR and what led to it; in a sound run, the weakest layer."""
     import sys
 
     from rich.markdown import Markdown
@@ -37,7 +37,7 @@ def diagnose(
     records = RecordReader(directory.records)
     result = read(records)
     if records.unread is not None:
-        raise RunError(f"{directory.records}: cannot be read ({records.unread}); put the file of the run back")
+        raise RunError(f"{directory.records}: cannot be read ({records.unread}); restore the file of the run")
     if records.problem is not None:
         print(f"warning: {run_dir}: {records.problem}", file=sys.stderr)
     if json:

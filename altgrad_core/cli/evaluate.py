@@ -24,8 +24,8 @@ TargetArgument = Annotated[
         "save_pretrained wrote, with --set data.use=NAME.",
     ),
 ]
-BatchesOption = Annotated[int, typer.Option(min=1, help="Validation batches, at most.")]
-CalibrateOption = Annotated[int, typer.Option(min=1, help="Training batches that delayed scaling looks back on.")]
+BatchesOption = Annotated[int, typer.Option(min=1, help="The most validation batches.")]
+CalibrateOption = Annotated[int, typer.Option(min=1, help="Training batches for the history of delayed scaling.")]
 
 
 def evaluate(
@@ -40,11 +40,11 @@ def evaluate(
     batches: BatchesOption = 20,
     calibrate: CalibrateOption = 8,
     no_imports: NoImportsOption = False,
-    layers: Annotated[bool, typer.Option("--layers", help="Print the errors of every layer too.")] = False,
+    layers: Annotated[bool, typer.Option("--layers", help="Also print the errors of every layer.")] = False,
     csv: Annotated[Path | None, typer.Option(help="Write the table, with every layer, to this file.")] = None,
     json: JsonOption = False,
 ) -> None:
-    """Measure TARGET unquantized and under every recipe, without training: loss, metrics, bits, errors of layers."""
+    """Measure TARGET unquantized and with each recipe, without training: loss, metrics, bits, layer errors."""
     from altgrad_core.errors import ManifestError
     from altgrad_core.records.output_place import check_output_place
     from altgrad_core.records.record import encode_record

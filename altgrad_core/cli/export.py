@@ -20,7 +20,7 @@ def export(
     ] = "altgrad",
     no_imports: NoImportsOption = False,
 ) -> None:
-    """Write the model of the newest whole checkpoint of RUN_DIR: codes and scales."""
+    """Write the model of the newest checkpoint of RUN_DIR as codes and scales."""
     from altgrad_core.errors import ManifestError, RunError
     from altgrad_core.manifest.load import load_manifest
     from altgrad_core.records.directory import CELLS, RunDirectory
@@ -45,7 +45,7 @@ def export(
     refuse_script(source.data, run_dir, EXPORT)
     newest = newest_checkpoint(directory.checkpoints)
     if newest is None:
-        raise RunError(f"{run_dir}: has no whole checkpoint to export")
+        raise RunError(f"{run_dir}: has no complete checkpoint to export")
     step, files, _ = newest
     refuse_another_manifest(directory, step, files)
     run = assemble(resolve(source, installed()))

@@ -20,7 +20,7 @@ def init(
     path: Annotated[Path, typer.Argument(help="The manifest to write, or a directory for it.")] = Path("altgrad.toml"),
     force: Annotated[bool, typer.Option("--force", help="Replace the file where it exists.")] = False,
 ) -> None:
-    """Write a commented manifest that runs as it is, and beside it the schema by which editors complete it."""
+    """Write a commented manifest that runs as it is, and a schema with which editors complete it."""
     from altgrad_core.cli.schema import schema_text
     from altgrad_core.records.files import write_whole
     from altgrad_core.records.output_place import check_output_place
@@ -37,5 +37,6 @@ def init(
     write_whole(path.with_name(SCHEMA_NAME), schema_text().encode())
     write_whole(path, as_bytes(text.replace("{path}", shlex.quote(str(path)))))
     say(
-        f"{path}: a manifest to begin with\n{path.with_name(SCHEMA_NAME)}: for editors\nto train it: altgrad run {shlex.quote(str(path))}"
+        f"{path}: a manifest to start with\n{path.with_name(SCHEMA_NAME)}: for editors\nto train it: altgrad run "
+        f"{shlex.quote(str(path))}"
     )

@@ -29,11 +29,12 @@ CORE = "altgrad"  # the distribution whose name needs not be told
 
 def list_plugins(
     kind: Annotated[
-        str | None, typer.Option(help="Only this kind, and what each of it is.", autocompletion=complete_kind)
+        str | None,
+        typer.Option(help="Only this kind, with a description of each plugin.", autocompletion=complete_kind),
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """List every installed format, optimizer, monitor, intervention, model, layer, data set and tracker."""
+    """List every installed plugin by kind, and broken plugins with the reason."""
     from altgrad_core.registry.kinds import KINDS
     from altgrad_core.registry.registry import installed
 
@@ -148,7 +149,7 @@ def _print_overview(rows: list[dict[str, Any]]) -> None:
             say(f"{title:{margin}}{line.replace(UNBROKEN, ' ')}")
     for row in (row for row in sound if "warning" in row):
         say(f"{row['name']}: {row['warning']}")
-    say("\naltgrad list-plugins --kind KIND tells what each is; altgrad show NAME tells its options")
+    say("\naltgrad list-plugins --kind KIND describes each plugin; altgrad show NAME prints its options")
 
 
 def _origin(row: dict[str, Any]) -> str:

@@ -88,7 +88,10 @@ def _obey() -> None:
         say(f"altgrad: {error.filename or 'output'}: {error.strerror}", err=True)
         sys.exit(1)
     except MemoryError:
-        say("altgrad: out of memory; free some, raise the limit (ulimit -v), or use a smaller model or batch", err=True)
+        say(
+            "altgrad: out of memory; free some memory, raise the limit (ulimit -v), or use a smaller model or batch",
+            err=True,
+        )
         sys.exit(1)
     except RuntimeError as error:
         if NO_THREAD not in str(error):
@@ -96,7 +99,7 @@ def _obey() -> None:
         say("altgrad: no thread can be started; end other programs, or raise the limit (ulimit -u)", err=True)
         sys.exit(1)
     except ImportError as error:
-        say(f"altgrad: a library cannot be loaded: {error}; is it whole, and is there enough memory?", err=True)
+        say(f"altgrad: a library cannot be loaded: {error}; is it complete, and is there enough memory?", err=True)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

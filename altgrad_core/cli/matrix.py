@@ -46,7 +46,7 @@ def run_matrix(
     outcome = train_cells(matrix, study, executor=executor, overwrite=overwrite, show=shown_on(display))
     said = None
     if outcome.signal is None:
-        display.doing("looking whether the report is up to date")
+        display.doing("checking whether the report is up to date")
         said = _reported(matrix, study, outcome, display)
 
     def finish(as_json: bool) -> int:
@@ -148,7 +148,7 @@ def print_estimate(matrix: Matrix) -> None:
     if bound > len(cells):
         times = bound / len(cells)
         most = f"{_duration(result.seconds * times)} and {result.bytes * times / 1e6:.0f} MB"
-        say(f"with all that the search may add, {bound} cells: at most about {most}")
+        say(f"with all cells that the search may add, {bound} cells: at most about {most}")
 
 
 def print_table(matrix: Matrix, study: Path) -> None:
@@ -213,7 +213,7 @@ def _duration(seconds: float) -> str:
 def _more(matrix: Matrix) -> str:
     search = matrix.table.search
     adds = search is not None and (search.keep is not None or search.bisections)
-    return ", and those that the search adds as they end" if adds else ""
+    return ", and cells that the search adds as others end" if adds else ""
 
 
 def _summary(matrix: Matrix, outcome: StudyOutcome) -> str:

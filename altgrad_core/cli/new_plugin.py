@@ -24,7 +24,7 @@ def new_plugin(
     name: Annotated[str, typer.Argument(help="Its name in manifests, such as my-format.")],
     out: Annotated[Path | None, typer.Option(help="The new directory; altgrad-NAME by default.")] = None,
 ) -> None:
-    """Write the package of a new plugin: working code, a test of the laws of its kind, a manifest that uses it, a README."""
+    """Write the package of a new plugin: working code, a test, a manifest that uses it, a README."""
     from altgrad_core.cli.scaffold import package_of
     from altgrad_core.errors import ManifestError, RunError
     from altgrad_core.registry.kinds import KINDS
@@ -34,7 +34,7 @@ def new_plugin(
         raise ManifestError(f'KIND: no kind of plugin "{kind}"; one of {", ".join(KINDS)}')
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or len(name) > 60:
         expected = f"expected lower-case letters, digits and hyphens, such as my-{kind}"
-        raise ManifestError(f'NAME: "{name}" is no name of a plugin; {expected}')
+        raise ManifestError(f'NAME: "{name}" is not a valid name of a plugin; {expected}')
     if name in installed().names(kind):
         raise ManifestError(f'NAME: the {kind} "{name}" is installed already; choose another name')
     directory = Path(f"altgrad-{name}") if out is None else out

@@ -21,16 +21,16 @@ SetOption = Annotated[
 ]
 DeviceOption = Annotated[str | None, typer.Option(help="auto, cpu or cuda.")]
 ExecutorOption = Annotated[
-    str | None, typer.Option(help="Where the cells of a matrix are trained: one of `list-plugins --kind executor`.")
+    str | None, typer.Option(help="Where to train the cells of a matrix: one of `list-plugins --kind executor`.")
 ]
 OutOption = Annotated[Path | None, typer.Option(help="The run directory itself; runs/NAME by default.")]
-StepsOption = Annotated[int | None, typer.Option(help="Train only so many steps.")]
+StepsOption = Annotated[int | None, typer.Option(help="Train for this many steps.")]
 MaxCellsOption = Annotated[int, typer.Option("--max-cells", min=1, help="The most cells that a matrix may have.")]
 ProcessesOption = Annotated[
-    int, typer.Option(min=1, help="Share the micro-batches of every step among so many processes of this machine.")
+    int, typer.Option(min=1, help="How many processes of this machine share the micro-batches of every step.")
 ]
 NoImportsOption = Annotated[
-    bool, typer.Option("--no-imports", help="Refuse import paths in the manifest: the run is from somebody else.")
+    bool, typer.Option("--no-imports", help="Refuse import paths in the manifest, for runs of somebody else.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

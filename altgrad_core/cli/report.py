@@ -15,12 +15,12 @@ def report(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="The directory of a study, or of a single run.")],
     out: Annotated[Path | None, typer.Option(help="Where to write the report; DIR itself by default.")] = None,
     figures: Annotated[
-        str | None, typer.Option(metavar="KIND", help="Figures for a paper as well, in figures: pdf, png, svg or eps.")
+        str | None, typer.Option(metavar="KIND", help="Also write figures for a paper, as pdf, png, svg or eps.")
     ] = None,
-    width: Annotated[str | None, typer.Option(help="Their width, such as 3.3in or 84mm.")] = None,
+    width: Annotated[str | None, typer.Option(help="Width of these figures, such as 3.3in or 84mm.")] = None,
     json: JsonOption = False,
 ) -> None:
-    """Write what a study answers, with its evidence, as one page that opens anywhere, with figures and tables beside it."""
+    """Write the report of a study or run: one page that opens anywhere, with figures and tables."""
     from altgrad_core.cli.terminal import say
     from altgrad_core.cli.written import print_written
     from altgrad_core.errors import ManifestError

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 def resume(
     run_dir: Annotated[Path, typer.Argument(help="The directory of the run.")],
-    strict: Annotated[bool, typer.Option("--strict", help="Refuse where versions, threads or device differ.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse if versions, threads or device differ.")] = False,
     no_imports: NoImportsOption = False,
     processes: ProcessesOption = 1,
     json: JsonOption = False,
 ) -> None:
-    """Continue the run in RUN_DIR from its newest whole checkpoint, bit for bit as if it had never stopped."""
+    """Continue the run in RUN_DIR from its newest checkpoint, bit for bit as if it had never stopped."""
     from altgrad_core.cli.display import LOADING, displaying
     from altgrad_core.cli.summary import print_outcome
     from altgrad_core.manifest.load import load_manifest
@@ -50,7 +50,7 @@ def _refuse(run_dir: Path, *, no_imports: bool) -> None:
     if (run_dir / CELLS).exists():
         raise ManifestError(
             f"{run_dir}: is a study of many runs; continue it with: altgrad run MANIFEST --out {run_dir} "
-            f"(the manifest it was begun with is named in {run_dir / CELLS})"
+            f"(its first manifest is named in {run_dir / CELLS})"
         )
     if no_imports and RunDirectory(run_dir).is_begun:
         refuse_imports(load_manifest(RunDirectory(run_dir).resolved))

@@ -41,20 +41,22 @@ def run(
     out: OutOption = None,
     steps: StepsOption = None,
     replay: Annotated[
-        Path | None, typer.Option(help="Take the actions of that run again, in place of monitors and interventions.")
+        Path | None, typer.Option(help="Repeat the actions recorded in that run, without monitors and interventions.")
     ] = None,
     start: Annotated[
-        str | None, typer.Option("--from", metavar="RUN_DIR@STEP", help="Begin with a checkpoint of another run.")
+        str | None, typer.Option("--from", metavar="RUN_DIR@STEP", help="Start from a checkpoint of another run.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Assemble, print the plan, take no step.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete a run that is in the directory.")] = False,
-    jobs: Annotated[int, typer.Option(min=1, help="Train so many cells of a matrix at a time.")] = 1,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Assemble the run and print the plan, without training.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete an existing run in the directory.")] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="How many cells of a matrix to train at a time.")] = 1,
     executor: ExecutorOption = None,
     max_cells: MaxCellsOption = MOST_CELLS,
     processes: ProcessesOption = 1,
     json: JsonOption = False,
 ) -> None:
-    """Train what MANIFEST describes, every cell of it if it has a matrix, and leave everything in a directory."""
+    """Train the run that MANIFEST describes, or every cell of its matrix, and record it in a directory."""
     from altgrad_core.cli.display import LOADING, displaying
     from altgrad_core.manifest.load import load_manifest
     from altgrad_core.running.parallel.launch import is_launched, launch
@@ -103,7 +105,7 @@ def _replaying(registry: Registry) -> str:
 
     names = [entry.name for entry in registry if entry.kind == "intervention" and entry.item.replays]
     if not names:
-        raise PluginError("--replay: no installed intervention takes recorded actions again; install the plugin of one")
+        raise PluginError("--replay: no installed intervention repeats recorded actions; install a plugin with one")
     return names[0]
 
 

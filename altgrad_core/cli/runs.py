@@ -15,10 +15,10 @@ from altgrad_core.cli.terminal import say
 
 def runs(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to look.")] = Path("runs"),
-    cells: Annotated[bool, typer.Option("--cells", help="List the cells of every study too.")] = False,
+    cells: Annotated[bool, typer.Option("--cells", help="Also list the cells of every study.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """List the runs and studies below DIR, the newest first: how far each has come, and how it ended."""
+    """List the runs and studies below DIR, newest first, with their progress and how they ended."""
     from rich.markup import escape
     from rich.table import Table
 
@@ -27,7 +27,7 @@ def runs(
     from altgrad_core.results.catalogue import ago, catalogue, loss, progress
 
     if not directory.is_dir():
-        raise ManifestError(f"{directory}: is not a directory; altgrad run MANIFEST puts what it makes in runs")
+        raise ManifestError(f"{directory}: is not a directory; altgrad run MANIFEST writes into runs")
     now = time.time()
     result = catalogue(directory, now=now)
     studies = {listed.path for listed in result if listed.kind == "study"}

@@ -145,6 +145,6 @@ altgrad show {name}
 altgrad run example.toml
 ```
 
-`altgrad list-plugins --kind {kind}` lists it, or tells why it could not be loaded. The test checks the laws that every
+`altgrad list-plugins --kind {kind}` lists it, or shows why it could not be loaded. The test checks the laws that every
 {kind} keeps; a failure names the law.
 """

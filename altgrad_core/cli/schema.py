@@ -12,9 +12,9 @@ from altgrad_core.cli.terminal import say
 
 
 def schema(
-    out: Annotated[Path | None, typer.Option(help="Write it to this file, in place of printing it.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write it to this file instead of printing it.")] = None,
 ) -> None:
-    """Print the JSON Schema of manifests here; editors complete and check a manifest that names it in its first line."""
+    """Print the JSON Schema of manifests, with which editors complete and check them."""
     text = schema_text()
     if out is None:
         print(text, end="")

@@ -36,7 +36,7 @@ def show(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Show the facts of a format and the value of each of its codes, or two formats side by side; of anything else, its options."""
+    """Show the facts and values of a format, or two formats side by side, or the options of another plugin."""
     from altgrad_core.registry.registry import installed
 
     if other is not None:
@@ -68,7 +68,7 @@ def _refuse_unknown(name: str) -> None:
     known = {entry.name: entry.kind for entry in reversed(list(installed()))}
     near = get_close_matches(name.lower(), known, n=1, cutoff=0.6)
     if name.lower() not in known and near and known[near[0]] != "format":
-        raise PluginError(f'nothing is called "{name}"; did you mean the {known[near[0]]} "{near[0]}"?')
+        raise PluginError(f'no plugin is called "{name}"; did you mean the {known[near[0]]} "{near[0]}"?')
 
 
 def _show_options(entry: Entry, *, as_json: bool) -> None:

@@ -13,12 +13,10 @@ from altgrad_core.cli.terminal import say
 
 
 def track(
-    run_dir: Annotated[Path, typer.Argument(help="The directory of a run, or of a study: then every cell of it.")],
+    run_dir: Annotated[Path, typer.Argument(help="The directory of a run, or of a study for every cell of it.")],
     to: Annotated[
         str,
-        typer.Option(
-            help="A tracker, such as one of `altgrad list-plugins --kind tracker`.", autocompletion=complete_tracker
-        ),
+        typer.Option(help="One of `altgrad list-plugins --kind tracker`.", autocompletion=complete_tracker),
     ],
     set: Annotated[
         list[str] | None,
@@ -26,7 +24,7 @@ def track(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Hand the records of RUN_DIR over to a tracker, as it would have received them during the run."""
+    """Send the records of RUN_DIR to a tracker, as during the run."""
     import json as json_module
     import sys
 

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 def train_tokenizer(
     manifest: ManifestArgument,
-    out: Annotated[Path, typer.Option(help="The file to write; .tiktoken by custom.")],
+    out: Annotated[Path, typer.Option(help="The file to write, usually *.tiktoken.")],
     vocabulary: Annotated[
-        int, typer.Option(min=257, max=1 << 20, help="How many tokens, the 256 bytes among them.")
+        int, typer.Option(min=257, max=1 << 20, help="How many tokens, including the 256 bytes.")
     ] = 4096,
     set: SetOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file where it exists.")] = False,
 ) -> None:
-    """Learn a byte-pair vocabulary from the training text of MANIFEST, and write it as tiktoken ranks."""
+    """Learn a byte-pair vocabulary from the training text of MANIFEST, and write tiktoken ranks."""
     from altgrad_core.manifest.load import load_manifest
     from altgrad_core.records.files import write_whole
     from altgrad_core.records.output_place import check_output_place

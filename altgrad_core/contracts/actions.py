@@ -90,7 +90,7 @@ class ScaleLearningRate(Action):
 
     def __post_init__(self) -> None:
         if self.reversing is not None and self.factor != 0:
-            raise ValueError(f"reversing goes with a factor of 0, which holds a weight; got {self.factor}")
+            raise ValueError(f"reversing needs a factor of 0, which freezes a weight; got {self.factor}")
         if self.reversing is None and self.layer != "*":
             raise ValueError(f'the rate of layer "{self.layer}" alone can only be set to 0, with reversing')
 

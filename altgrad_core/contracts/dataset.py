@@ -119,6 +119,4 @@ class DatasetSpec(Options):
         Raises:
             ManifestError: it is not made of text, as here, or the text cannot be read.
         """
-        raise ManifestError(
-            f'data.use: "{self.name}" is not made of text, so there is nothing to learn a tokenizer from'
-        )
+        raise ManifestError(f'data.use: "{self.name}" is not made of text, from which a tokenizer could learn')

@@ -175,7 +175,7 @@ def altgrad_layers() -> Iterable[type[LayerSpec]]:  # type: ignore[empty-body]
         ```python
         from typing import ClassVar
 
-        from altgrad_core import LayerSpec, Product, hookimpl
+        from altgrad_core import LayerSpec, hookimpl
 
 
         class Gained(LayerSpec):
@@ -185,9 +185,6 @@ def altgrad_layers() -> Iterable[type[LayerSpec]]:  # type: ignore[empty-body]
 
             def adapts(self, module):
                 return type(module).__name__ == "GainedLinear"
-
-            def products(self, module):
-                return [Product.linear(weight="weight")]
 
             def forward(self, module, rounding, x):
                 return module.gain * rounding.linear(x, module.weight, None)

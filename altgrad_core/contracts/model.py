@@ -52,7 +52,7 @@ class ModelSpec(Options):
             ManifestError: it predicts nothing but tokens, as here, or cannot take such inputs.
         """
         raise ManifestError(
-            f'model.use: "{self.name}" predicts tokens alone, and this data set has examples of shape {shape.inputs} with '
+            f'model.use: "{self.name}" predicts only tokens, and this data set has examples of shape {shape.inputs} with '
             f"{shape.outputs} outputs; choose a model that has build_for, such as one for examples"
         )
 

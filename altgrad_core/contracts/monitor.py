@@ -32,7 +32,7 @@ class Monitor(Stateful):
             the event, and returns an empty dict when there is nothing to report.
         reads_grids: whether it needs the grids of weights; it is refused where they have none of their own, as after a
             Hadamard transform.
-        every: report every so many steps, counted from step 0.
+        every: steps from one report to the next, counted from step 0.
         start, end: first and last step it looks at; no end by default.
         layers: the layers it looks at, a pattern such as `blocks.*`; several separated by `|`.
     """

@@ -78,7 +78,7 @@ def _guard(app: Dash) -> None:
             return error
         told = f"altgrad: serve: {request.path}: {type(error).__name__}: {error}"
         print(printable(told).replace("\n", " "), file=sys.stderr, flush=True)
-        return "This page has a fault, or was asked for what no page has.", 500
+        return "This page failed, or the address does not exist.", 500
 
     app.server.register_error_handler(Exception, tell)
     app.server.before_request(refuse_other_names)

@@ -136,7 +136,7 @@ def _follow(path: Path, trail: tuple[Path, ...]) -> tuple[Data, str, Lines]:
     try:
         real = path.resolve()
     except ValueError:
-        raise ManifestError(f"{str(path)!r}: is no path of a file") from None
+        raise ManifestError(f"{str(path)!r}: is not the path of a file") from None
     except (OSError, RuntimeError):  # links in a circle, as one Python or another says it
         raise ManifestError(f"{path}: cannot be read: too many levels of symbolic links") from None
     if real in trail:
@@ -184,7 +184,7 @@ def _read(path: Path, trail: tuple[Path, ...]) -> str:
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ManifestError(f"{path}: not a text file (byte {error.start} is no UTF-8); {_HINT}") from None
+        raise ManifestError(f"{path}: not a text file (byte {error.start} is not UTF-8); {_HINT}") from None
     if "\0" in text:
         raise ManifestError(f"{path}: not a text file (it holds a zero byte); {_HINT}")
     if not text.strip():
@@ -292,9 +292,7 @@ def _refuse_unusable(source: ManifestFile, value: Any, location: Location) -> No
             f"{source.where(location)}: {dotted(location)}: {value} is not allowed; expected a finite number"
         )
     elif value is None:
-        raise ManifestError(f"{source.where(location)}: {dotted(location)}: null is no value; leave the key out")
+        raise ManifestError(f"{source.where(location)}: {dotted(location)}: null is not a value; leave the key out")
     elif not isinstance(value, str | int | float | bool):
         kind = type(value).__name__
-        raise ManifestError(
-            f"{source.where(location)}: {dotted(location)}: a {kind} ({value}) is no option of anything here"
-        )
+        raise ManifestError(f"{source.where(location)}: {dotted(location)}: a {kind} ({value}) is not a valid option")

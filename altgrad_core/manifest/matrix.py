@@ -178,7 +178,7 @@ class _Reader:
             own = sorted(MatrixTable.model_fields)
             near = difflib.get_close_matches(str(key[0]), [*tables, *own], n=1)
             hint = f'did you mean "{near[0]}"?' if near else f"a key begins with one of {', '.join(tables)}"
-            raise self.error(written, f"no key of a manifest; {hint}")
+            raise self.error(written, f"not a key of a manifest; {hint}")
         if not isinstance(values, list):
             raise self.error(written, f"expected a list of values, such as [{json.dumps(values)}]")
         if not values:
@@ -192,7 +192,7 @@ class _Reader:
         """Make one axis of several."""
         for name in names:
             if name not in axes:
-                raise self.error(location, f'"{name}" is no axis (or in two zips); axes: {", ".join(axes)}')
+                raise self.error(location, f'"{name}" is not an axis (or is in two zips); axes: {", ".join(axes)}')
         lengths = {name: len(axes[name]) for name in names}
         if len(set(lengths.values())) > 1:
             text = ", ".join(f"{name} has {length}" for name, length in lengths.items())

@@ -28,9 +28,9 @@ class RunTable(Table):
         name: what the run is called, and its directory below `runs`; the name of the file, by default.
         seed: of initial weights, order of batches, dropout and stochastic rounding.
         steps: how many steps the optimizer takes.
-        checkpoint_every: save every so many steps; always at the end.
+        checkpoint_every: steps from one checkpoint to the next; one is always saved at the end.
         keep_checkpoints: how many of the newest checkpoints are kept.
-        evaluate_every: evaluate every so many steps; always at the end.
+        evaluate_every: steps from one evaluation to the next; one is always made at the end.
         evaluate_batches: how many validation batches an evaluation takes.
         device: where it trains; `auto` takes a GPU if there is one.
         threads: of the processor; another number may change the last bits of the losses.

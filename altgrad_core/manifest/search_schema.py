@@ -89,7 +89,7 @@ class SearchTable(Table):
         parts = location_of(key)
         if len(parts) < 2 or (parts[0], parts[-1]) != ("optimizer", "lr"):
             raise ValueError(
-                f'"{key}" is no learning rate: search "optimizer.lr" or that of a group, such as "optimizer.group[0].lr"; '
+                f'"{key}" is not a learning rate: search "optimizer.lr" or that of a group, such as "optimizer.group[0].lr"; '
                 "other keys can be axes of the matrix, or have ranges in a random search (samples, ranges)"
             )
         return key
@@ -116,7 +116,7 @@ class SearchTable(Table):
             raise ValueError(f"a random search (samples) has no {', '.join(extra)}; leave it out")
         if self.key not in self.ranges:
             raise ValueError(
-                f'ranges lacks the learning rate, "{self.key}", which tells settings apart; add "{self.key}" = '
+                f'ranges lacks the learning rate, "{self.key}", which identifies a setting; add "{self.key}" = '
                 "{ times = [0.1, 10.0] }"
             )
         return self

@@ -42,7 +42,7 @@ def _blocks(x: Tensor, size: int) -> Tensor:
     if x.ndim == 0 or x.shape[-1] % size:
         length = x.shape[-1] if x.ndim else 1
         raise FormatError(
-            f"hadamard = {size}: the product sums over {length} elements, which is no multiple of {size}; choose another size"
+            f"hadamard = {size}: the product sums over {length} elements, which is not a multiple of {size}; choose another size"
         )
     return x.detach().float().unflatten(-1, (-1, size))
 

@@ -152,7 +152,7 @@ def as_markdown(result: Diagnosis) -> str:
             f"| {e.layer} | {e.role} | {e.reading} | {e.step} | {e.value:.4g} | {e.median:.4g} |"
             for e in result.weakest
         ]
-    lines += ["", f"## The last {LAST} readings, each of the layer that is worst off", ""]
+    lines += ["", f"## The last {LAST} readings, each for the worst layer", ""]
     lines += ["| reading | layer | step: value |", "|---|---|---|"]
     for trend in result.trends:
         values = ", ".join(f"{step}: {value:.4g}" for step, value in trend.values)
@@ -200,7 +200,9 @@ def _what_is_weak(result: Diagnosis) -> str:
         return f"The weakest layer is {worst.layer} ({worst.role}): {text}."
     if result.judged:
         return "No reading of any layer is alarming."
-    return "No reading tells of a weak layer; a monitor whose readings have a limit would: altgrad list-plugins --kind monitor."
+    return (
+        "No reading shows a weak layer; add a monitor whose readings have a limit: altgrad list-plugins --kind monitor."
+    )
 
 
 def _action(action: Mapping[str, Any]) -> str:

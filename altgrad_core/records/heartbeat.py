@@ -55,7 +55,7 @@ class Heartbeat:
             return False
         if _created(mine, _owner()):
             raise RunError(
-                f"{self._path.parent}: this file system honours no file locks, and lets two processes create one file; "
+                f"{self._path.parent}: this file system has no file locks, and lets two processes create the same file; "
                 "choose another place with --out"
             )
         if max(self._numbers()) > newest + 1:  # the directory was listed before it was seen to have changed
@@ -89,8 +89,8 @@ class Heartbeat:
             self._touch(self._mine)
         if self._is_lost:
             raise RunError(
-                f"{self._path.parent}: this process did not touch {self._mine.name} for more than {self._grace:g} s, and another "
-                "one continues the run; this one ends and writes nothing more"
+                f"{self._path.parent}: this process did not update {self._mine.name} for more than {self._grace:g} s, and another "
+                "one continues the run; this one ends without writing more"
             )
 
     def _keep_touching(self, mine: Path) -> None:

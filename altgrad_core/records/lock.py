@@ -73,7 +73,7 @@ class Lock:
             self.release()
             return False
         why = problem or f"whether machines see each other's file locks on {kind} is not known"
-        self.notice = f"{why}; this run is guarded by a heartbeat file{'' if problem else ' as well'}"
+        self.notice = f"{why}; this run is protected by a heartbeat file{'' if problem else ' as well'}"
         return True
 
     def release(self) -> None:

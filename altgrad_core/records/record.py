@@ -94,14 +94,14 @@ class RecordFile:
         raw = read_whole(self.path)
         if len(raw) < size:
             raise RunError(
-                f"{self.path}: has {len(raw)} bytes, but {size} had been written when the checkpoint was; "
-                "put the whole file back, or remove the checkpoints that are newer than it"
+                f"{self.path}: has {len(raw)} bytes, but {size} had been written at the time of "
+                "the checkpoint; restore the whole file, or remove the checkpoints that are newer than it"
             )
         digest = hashlib.sha256(raw[:size])
         if sha256 is not None and digest.hexdigest() != sha256:
             raise RunError(
-                f"{self.path}: its first {size} bytes are not those that had been written when the checkpoint was; "
-                "put the file back as it was, or remove the checkpoints that are newer than the damage"
+                f"{self.path}: its first {size} bytes are not those at the time of the checkpoint; restore the "
+                "file, or remove the checkpoints that are newer than the damage"
             )
         self._digest = digest
         if len(raw) > size:

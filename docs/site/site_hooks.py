@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
 from site_api import api_page
 from site_commands import commands_page
@@ -11,8 +12,10 @@ from site_hookspecs import hooks_page
 from site_links import ROOT, ROOT_PAGES, with_links_of_the_site
 from site_manifest import manifest_page
 from site_notebooks import notebook_page
-from site_plugins import plugins_page
+from site_plugins import CORE, plugins_page
 from site_readings import readings_page
+
+from altgrad_core.registry.registry import installed
 
 GENERATED = {
     "reference/api.md": api_page,
@@ -25,7 +28,13 @@ GENERATED = {
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Add pages that are not files of docs/."""
+    """Add pages that are not files of docs/.
+
+    Raises:
+        PluginError: AltGrad is not installed where the site is built, so that its plugins are not known.
+    """
+    if not any(entry.plugin.distribution == CORE for entry in installed()):
+        raise PluginError('AltGrad is not installed here, so the reference would be empty: pip install -e ".[docs]"')
     for page, make in GENERATED.items():
         files.append(File.generated(config, page, content=make()))
     for notebook in (ROOT / "docs" / "notebooks").glob("*.ipynb"):

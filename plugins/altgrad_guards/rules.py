@@ -126,7 +126,7 @@ class ReadingRule(Intervention):
         if (self.reading is None) != bool(self.when):
             raise ValueError("a rule needs either a reading, or several in when = [{ reading = ..., above = ... }]")
         if self.when and not (self.above is None and self.below is None):
-            raise ValueError("above and below belong to reading; those of when stand in its tables")
+            raise ValueError("above and below belong to reading; with when, set them in its tables")
         if self.reading is not None:
             Condition(reading=self.reading, above=self.above, below=self.below)
         for action, key in NEEDS.items():

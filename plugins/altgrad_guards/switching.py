@@ -85,7 +85,7 @@ class EmergencyShift(Intervention):
     def _has_an_end(cls, chain: dict[str, str]) -> dict[str, str]:
         chain = {before.lower(): after.lower() for before, after in chain.items()}
         if (circle := _circle([chain])) is not None:
-            raise ValueError(f"goes in a circle: {' -> '.join(circle)}; let it end")
+            raise ValueError(f"has a cycle: {' -> '.join(circle)}; let it end")
         return chain
 
     @property
@@ -106,7 +106,7 @@ class EmergencyShift(Intervention):
         if not may_overlap(self.layers, other.layers):
             return None
         if (circle := _circle([self.chain, other.chain])) is not None:
-            return f"together their chains go in a circle: {' -> '.join(circle)}; let them end"
+            return f"together their chains have a cycle: {' -> '.join(circle)}; let them end"
         if (self.on, self.limit, self.patience) != (other.on, other.limit, other.patience):
             return None
         apart = next((at for at in self.chain if other.chain.get(at, self.chain[at]) != self.chain[at]), None)

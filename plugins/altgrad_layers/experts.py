@@ -30,7 +30,7 @@ class StackedExperts(LayerSpec):
     def refusal(self, module: nn.Module) -> str | None:
         """Experts on several devices, and the routers of experts."""
         if type(module).__name__.endswith("TopKRouter"):
-            return "a router stays as it is: rounded, it would choose other experts"
+            return "a router is not quantized: rounding would make it choose other experts"
         return "experts that are spread over devices are not supported" if _is_stacked(module) else None
 
     def products(self, module: Any) -> Sequence[Product]:

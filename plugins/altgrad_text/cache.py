@@ -47,7 +47,7 @@ def kept(key: str, make: Callable[[], Encoded]) -> Encoded:
         _save(path, made)
     except OSError as error:
         warnings.warn(
-            f"tokens are not kept in {directory}: {error.strerror}; they are made again each time. "
+            f"tokens are not cached in {directory}: {error.strerror}; they are computed again each time. "
             "Set ALTGRAD_CACHE_DIR to another directory, or to nothing for no cache",
             stacklevel=2,
         )

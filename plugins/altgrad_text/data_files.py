@@ -79,7 +79,7 @@ def file_corpus(paths: Sequence[Path], *, key: str, rows: Rows) -> Corpus:
     for file, where in files.items():
         if file.suffix.lower() not in {*LIBRARY_READS, TEXT}:
             kinds = ", ".join([*LIBRARY_READS, TEXT])
-            raise ManifestError(f"{where}: {file} is of no kind that is read here; its name must end in one of {kinds}")
+            raise ManifestError(f"{where}: {file} has an unknown type; its name must end in one of {kinds}")
     hashed = [(file.suffix.lower(), _sha256(file, where=where)) for file, where in files.items()]
     digest = hashlib.sha256(repr(("rows 1", rows, hashed)).encode()).hexdigest()
     return Corpus(", ".join(map(str, files)), digest, lambda: _documents(files, rows, key), rows.separator)

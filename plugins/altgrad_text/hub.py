@@ -93,8 +93,8 @@ def _revision(source: OnTheHub) -> str:
     except Exception as error:
         message = type(error).__name__
         raise ManifestError(
-            f"data.path: cannot reach {config.HF_ENDPOINT} for {source.path} ({message}); where it is in the cache already, "
-            f"set HF_HUB_OFFLINE=1; {_OTHERWISE}"
+            f"data.path: cannot reach {config.HF_ENDPOINT} for {source.path} ({message}); if it is in the cache, set "
+            f"HF_HUB_OFFLINE=1; {_OTHERWISE}"
         ) from None
     print(f"altgrad: loading {source.path} at {result.sha} into {config.HF_DATASETS_CACHE}", file=sys.stderr)
     return str(result.sha)

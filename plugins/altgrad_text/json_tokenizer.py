@@ -72,7 +72,7 @@ def read_json_tokenizer(path: Path) -> JsonTokenizer:
     try:
         engine = Engine.from_buffer(raw)
     except Exception as error:  # the package raises nothing narrower
-        raise ManifestError(f"data.tokenizer: {file} is no tokenizer: {error}") from None
+        raise ManifestError(f"data.tokenizer: {file} is not a tokenizer: {error}") from None
     engine.no_truncation()
     engine.no_padding()
     if not engine.get_vocab(with_added_tokens=True):

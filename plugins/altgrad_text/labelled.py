@@ -67,7 +67,7 @@ def _rows(options: LabelledText, key: str) -> Iterator[tuple[str, str, Any]]:
         where = f"data.{key}[{index}]"
         for file in matching_files(path, where=where):
             if file.suffix.lower() not in LIBRARY_READS:
-                raise ManifestError(f"{where}: {file} is of no kind that has labels; expected {_kinds()}")
+                raise ManifestError(f"{where}: {file} is not a type of file with labels; expected {_kinds()}")
             pairs = zip(
                 texts.texts(column(file, texts, where=where), where=where, source=file),
                 column(file, labels, where=where),

@@ -36,7 +36,7 @@ def _read(library: Path) -> tuple[str, str]:
     text = "\n\n".join(pieces)
     if len(text) < LEAST_CHARACTERS:
         raise ManifestError(
-            f"data: this Python carries only {len(text)} characters of prose, expected {LEAST_CHARACTERS} or more "
+            f"data: this Python has only {len(text)} characters of prose, expected {LEAST_CHARACTERS} or more "
             f'(looked for .py files in {library}); use an ordinary Python, or your own text with use = "text-files"'
         )
     return f"Python {platform.python_version()}: help topics and standard library prose", text

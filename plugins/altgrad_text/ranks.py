@@ -24,7 +24,7 @@ def read_ranks(path: Path) -> dict[bytes, int]:
             continue
         token, rank = _parsed(line, where=f"data.tokenizer: {path}:{number}")
         if token in ranks:
-            raise ManifestError(f"data.tokenizer: {path}:{number}: token {token!r} stands in the file twice")
+            raise ManifestError(f"data.tokenizer: {path}:{number}: token {token!r} is in the file twice")
         ranks[token] = rank
     _check(ranks, path)
     return ranks
@@ -67,6 +67,6 @@ def _check(ranks: dict[bytes, int], path: Path) -> None:
     absent = [value for value in range(256) if bytes([value]) not in ranks]
     if absent:
         raise ManifestError(
-            f"data.tokenizer: {path}: {len(absent)} of the 256 single bytes are no tokens, such as 0x{absent[0]:02x}, "
+            f"data.tokenizer: {path}: {len(absent)} of the 256 single bytes are not tokens, such as 0x{absent[0]:02x}, "
             f"so some text could not be encoded; {_MAKE}"
         )

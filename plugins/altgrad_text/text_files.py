@@ -43,7 +43,9 @@ def matching_files(path: Path, *, where: str) -> Iterable[Path]:
     try:
         result = sorted(file for file in base.glob(pattern) if file.is_file())
     except ValueError as error:
-        raise ManifestError(f'{where}: "{pattern}" is no pattern: {error}; try one such as "**/*.txt"') from None
+        raise ManifestError(
+            f'{where}: "{pattern}" is not a valid pattern: {error}; try one such as "**/*.txt"'
+        ) from None
     if not result:
         raise ManifestError(
             f'{where}: no file matches "{pattern}" (looked in {base}); paths are relative to the manifest, and '

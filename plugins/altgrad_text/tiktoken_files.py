@@ -82,7 +82,7 @@ def _what_to_do(name: str, missing: list[str]) -> str:
     files = "a file that is" if len(missing) == 1 else f"{len(missing)} files that are"
     commands = "".join(f"\n  curl --create-dirs -o {cached_path(url)} {url}" for url in missing)
     return (
-        f"data.tokenizer: tiktoken:{name} needs {files} not on this machine, and nothing is downloaded unasked; where "
-        f"there is a network, get what is missing with{commands}\nor set TIKTOKEN_CACHE_DIR to a directory that has "
+        f"data.tokenizer: tiktoken:{name} needs {files} not on this machine, and AltGrad downloads nothing by itself; "
+        f"on a machine with a network, get what is missing with{commands}\nor set TIKTOKEN_CACHE_DIR to a directory that has "
         'such files, or take tokenizer = "bytes"'
     )

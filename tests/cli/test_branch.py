@@ -137,8 +137,8 @@ def test_a_run_that_does_not_know_where_it_begins_does_not_begin_elsewhere(
     told = altgrad("resume", child)
     assert told.code == 0
     assert (
-        f"warning: {child}/parent.json: is damaged: which checkpoint of another run this one began with is lost; "
-        "it goes on from step-6 of its own" in told.err
+        f"warning: {child}/parent.json: is damaged: the checkpoint from which this run began is not known; it "
+        "continues from its own step-6" in told.err
     )
     shutil.rmtree(child / "checkpoints")
     (child / "summary.json").unlink()

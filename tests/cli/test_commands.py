@@ -209,7 +209,7 @@ def test_plugins_are_listed_with_what_they_are(altgrad: Callable[..., Any]) -> N
         "distribution": "altgrad",
         "version": altgrad_core.__version__,
         "status": "ok",
-        "summary": "AdamW whose steps are measured in the format's own grid.",
+        "summary": "AdamW with steps measured along the grid of the format.",
     }
 
 

@@ -46,7 +46,7 @@ def test_a_run_whose_manifest_was_edited_is_refused(
     assert (said.code, said.out, said.err) == (
         1,
         "",
-        f"altgrad: {resolved}: is not the manifest that the checkpoint of step 6 was trained with; put that one back, or "
-        f"begin a run of its own from there: altgrad run {resolved} --from {unfinished}@6 --out ANOTHER_DIRECTORY\n",
+        f"altgrad: {resolved}: is not the manifest that the checkpoint of step 6 was trained with; restore that one, or start "
+        f"a separate run from there: altgrad run {resolved} --from {unfinished}@6 --out ANOTHER_DIRECTORY\n",
     )
     assert not out.exists()

@@ -47,7 +47,7 @@ def manifest(tmp_path: Path) -> Path:
         (
             FLIPS + "start = 9\nend = 3\n",
             "end = 3",
-            "monitor[0].end: flips would never look: it ends at step 3 and starts at step 9; expected an end that is "
+            "monitor[0].end: flips would never observe: it ends at step 3 and starts at step 9; expected an end that is "
             "not before the start",
         ),
         (
@@ -75,19 +75,19 @@ def manifest(tmp_path: Path) -> Path:
             FLIPS + "every = 4\nend = 7\n" + WIDEN,
             "[[intervention]]",
             'intervention[0].patience: widen-stalled waits for 20 readings of "flip-rate", and only 1 comes in 30 '
-            "steps: flips reports every 4 steps to 7; let it have less patience, or more readings",
+            "steps: flips reports every 4 steps to 7; reduce its patience, or provide more readings",
         ),
         (
             '[[intervention]]\nuse = "stop-on-divergence"\npatience = 31\n',
             "patience = 31",
             'intervention[0].patience: stop-on-divergence waits for 31 readings of "relative-loss", and only 30 come in '
-            "30 steps; let it have less patience, or more readings",
+            "30 steps; reduce its patience, or provide more readings",
         ),
         (
             RULE + 'reading = "validation-loss"\nabove = 1\npatience = 4\n',
             "patience = 4",
-            'intervention[0].patience: rule waits for 4 readings of "validation-loss", and only 3 come in 30 steps; let '
-            "it have less patience, or more readings",
+            'intervention[0].patience: rule waits for 4 readings of "validation-loss", and only 3 come in 30 steps; '
+            "reduce its patience, or provide more readings",
         ),
         (
             FLIPS + RULE + 'reading = "flip-rate"\nabove = 1\nlayers = "lm_hed"\n',
@@ -97,7 +97,7 @@ def manifest(tmp_path: Path) -> Path:
         (
             FLIPS + 'layers = "blocks.*"\n' + RULE + 'reading = "flip-rate"\nabove = 1\nlayers = "lm_head"\n',
             'layers = "lm_head"',
-            'intervention[0].layers: no layer that matches "lm_head" is looked at by flips (layers = "blocks.*")',
+            'intervention[0].layers: no layer that matches "lm_head" is observed by flips (layers = "blocks.*")',
         ),
         (
             RULE + 'reading = "loss"\nabove = 1\nlayers = "lm_head"\n',
@@ -119,7 +119,7 @@ def manifest(tmp_path: Path) -> Path:
         (
             FLIPS + SHIFT + 'chain = { e4m3 = "e3m4" }\n' + SHIFT + 'patience = 5\nchain = { e3m4 = "e4m3" }\n',
             "[[intervention]]",
-            "intervention[1]: contradicts intervention[0], emergency-shift: together their chains go in a circle: "
+            "intervention[1]: contradicts intervention[0], emergency-shift: together their chains have a cycle: "
             "e3m4 -> e4m3 -> e3m4; let them end",
         ),
         (

@@ -23,7 +23,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_manifest_is_checked_and_run_as_it_says(altgrad: Callable[..., Any], here: Path) -> None:
     made = altgrad("init")
     assert made.out == (
-        "altgrad.toml: a manifest to begin with\naltgrad.schema.json: for editors\n"
+        "altgrad.toml: a manifest to start with\naltgrad.schema.json: for editors\n"
         "to train it: altgrad run altgrad.toml\n"
     )
     assert altgrad("check", "altgrad.toml").code == 0

@@ -29,7 +29,7 @@ def test_what_begins_like_that_is_offered(complete: Callable[[str], list[str]], 
 
 def test_a_near_miss_is_guessed_at_among_all_kinds(altgrad: Callable[..., Any]) -> None:
     said = altgrad("show", "flip")
-    assert (said.code, said.err) == (2, 'altgrad: nothing is called "flip"; did you mean the monitor "flips"?\n')
+    assert (said.code, said.err) == (2, 'altgrad: no plugin is called "flip"; did you mean the monitor "flips"?\n')
 
 
 def test_two_formats_are_shown_side_by_side(altgrad: Callable[..., Any]) -> None:

@@ -41,7 +41,7 @@ def test_a_name_that_the_example_has_already_does_not_clash() -> None:
     ("kind", "name", "told"),
     [
         ("fromat", "a", 'KIND: no kind of plugin "fromat"; one of format, optimizer, monitor,'),
-        ("format", "A b", 'NAME: "A b" is no name of a plugin; expected lower-case letters, digits and hyphens, such as my-format'),
+        ("format", "A b", 'NAME: "A b" is not a valid name of a plugin; expected lower-case letters, digits and hyphens, such as my-format'),
         ("format", "e4m3", 'NAME: the format "e4m3" is installed already; choose another name'),
     ],
 )  # fmt: skip

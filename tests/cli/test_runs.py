@@ -25,5 +25,5 @@ def test_an_empty_or_missing_directory_is_told(tmp_path: Path, altgrad: Callable
     assert altgrad("runs", tmp_path).out == f"{tmp_path}: no run and no study is in it\n"
     said = altgrad("runs", tmp_path / "none")
     assert (said.code, said.err) == (
-        2, f"altgrad: {tmp_path}/none: is not a directory; altgrad run MANIFEST puts what it makes in runs\n",
+        2, f"altgrad: {tmp_path}/none: is not a directory; altgrad run MANIFEST writes into runs\n",
     )  # fmt: skip

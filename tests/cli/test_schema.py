@@ -143,7 +143,7 @@ def test_options_are_described_by_the_docstrings_of_their_classes() -> None:
     defs = installed_schema()["$defs"]
     assert defs["data.huggingface"]["properties"]["text_column"]["description"] == "the column that has the text."
     inherited = defs["monitor.flips"]["properties"]["every"]["description"]
-    assert inherited == "report every so many steps, counted from step 0."
+    assert inherited == "steps from one report to the next, counted from step 0."
 
 
 def test_options_of_a_type_without_a_schema_are_left_unchecked() -> None:

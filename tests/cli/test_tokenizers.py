@@ -155,7 +155,7 @@ def test_a_data_set_without_text_is_refused(altgrad: Callable[..., Any], tiny: P
     refused = altgrad("train-tokenizer", tiny, "--out", tiny.parent / "x.tiktoken")
     assert (refused.code, refused.err) == (
         2,
-        f'altgrad: {tiny}: data.use: "synthetic" is not made of text, so there is nothing to learn a tokenizer from\n',
+        f'altgrad: {tiny}: data.use: "synthetic" is not made of text, from which a tokenizer could learn\n',
     )
 
 

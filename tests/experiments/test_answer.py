@@ -14,10 +14,7 @@ from altgrad_core.experiments.evidence.effects import PERPLEXITY
 from altgrad_core.experiments.study.study import Study
 
 Read = Callable[..., Study]
-SMALL = (
-    "The study is 4,400 parameters, 4 steps, synthetic; its formats are emulated in float32: what holds here need not "
-    "hold elsewhere."
-)
+SMALL = "The study covers 4,400 parameters, 4 steps, synthetic, with formats emulated in float32; its results may not hold elsewhere."
 HELD_OUT = "Each seed is judged at the rate that the other seeds choose, so the rate is not chosen by its own result."
 
 
@@ -32,17 +29,17 @@ def test_a_clear_winner_is_named_with_its_runner_up(study: Read, grid_of_cells: 
     assert found.sentence == (
         "Format e5m2 benefits most from manifold-adamw: validation loss 0.08 nats per token lower than with adamw (95 % "
         "interval 0.0753 to 0.0844, 6 seeds, p = 0.125 after correction), and more than in the runner-up, e4m3 (0.04 nats "
-        "per token more, 95 % interval 0.0311 to 0.0465). It helps in e5m2 and e4m3, hurts in e0m7 and cannot be told from "
-        "no effect in e3m4."
+        "per token more, 95 % interval 0.0311 to 0.0465). It helps in e5m2 and e4m3 and hurts in e0m7; an "
+        "interval includes zero in e3m4."
     )
     assert found.cautions == (
-        "6 seeds; helps and hurts are said only where the bootstrap interval and Student's t agree.",
+        "6 seeds; helps and hurts need a bootstrap interval and a Student's t interval that agree.",
         "3 learning rates tried for each optimizer and format.",
         HELD_OUT,
-        "4 effects are judged by intervals that are not corrected for their number: were there no effect at all, about 0.2 "
-        "of them would still seem to help or hurt.",
-        "Exact paired permutation tests, corrected for 4 comparisons (Holm): below 0.05 in none, nor could it be: with so "
-        "few seeds the smallest possible is 0.12.",
+        "The intervals of 4 effects are not corrected for their number: without any real effect, about 0.2 of "
+        "them would still seem to help or hurt.",
+        "Exact paired permutation tests, corrected for 4 comparisons (Holm): p is below 0.05 in none; with so "
+        "few seeds the smallest possible p is 0.12.",
         "Diverged: 0 of 144 cells that ended.",
         SMALL,
     )
@@ -66,12 +63,10 @@ def test_two_close_formats_are_not_separated(study: Read, grid_of_cells: Any) ->
 def test_a_null_result_reads_as_one(study: Read, grid_of_cells: Any) -> None:
     found = answer(Analysis(study(grid_of_cells({"e5m2": 0.001, "e4m3": 0.0, "e3m4": -0.001}))))
     assert found.sentence.startswith(
-        "No format is shown to benefit from manifold-adamw over adamw: the most favourable effect, in e5m2, cannot be told from "
-        "none: validation loss 0.001 nats per token lower than with adamw (95 % interval -0.00"
+        "No format is shown to benefit from manifold-adamw over adamw: the most favourable effect, in e5m2, is "
+        "not shown to differ from zero: validation loss 0.001 nats per token lower than with adamw (95 % interval -0.00"
     )
-    assert found.sentence.endswith(
-        "It cannot be told from no effect in any of the 3 formats ranked: e5m2, e4m3 and e3m4."
-    )
+    assert found.sentence.endswith("An interval includes zero in each of the 3 formats ranked: e5m2, e4m3 and e3m4.")
     assert found.is_ranked
 
 
@@ -103,8 +98,8 @@ def test_three_seeds_rank_with_the_caution_they_deserve(study: Read, grid_of_cel
     )
     assert ", p = " not in found.sentence
     assert found.cautions[0] == (
-        "3 seeds: p-values need 6 pairs, and a bootstrap interval of 3 holds the true centre in at most 75 % of studies "
-        "instead of 95 %, so helps and hurts ask Student's t too."
+        "3 seeds: p-values need 6 pairs, and a bootstrap interval of 3 covers the true centre in at most 75 % of studies "
+        "instead of 95 %, so helps and hurts also need Student's t."
     )
 
 
@@ -135,7 +130,7 @@ def test_every_optimizer_gets_a_sentence(study: Read, grid_of_cells: Any) -> Non
     worse = with_losses(others, lambda c: {"optimizer": "grid", "loss": c.loss + 0.3})
     found = answer(Analysis(study([*cells, *worse])))
     assert "Format e5m2 benefits most from manifold-adamw" in found.sentence
-    assert "No ranking of formats by what grid gains over adamw: no learning-rate sweep: grid was run at 1 rate" in (
+    assert "No ranking of formats by the gain of grid over adamw: no learning-rate sweep: grid was run at 1 rate" in (
         found.sentence
     )
 
@@ -148,7 +143,7 @@ def test_one_format_is_an_effect_but_no_ranking(study: Read, grid_of_cells: Any)
         "interval 0.0753 to 0.0844, 6 seeds, p = 0.0312 after correction)."
     )
     assert (
-        "Exact paired permutation tests, corrected for 1 comparison (Holm): below 0.05 in manifold-adamw in e5m2."
+        "Exact paired permutation tests, corrected for 1 comparison (Holm): p is below 0.05 in manifold-adamw in e5m2."
         in found.cautions
     )
 
@@ -173,7 +168,7 @@ def test_the_main_variant_is_named_and_the_others_are_too(study: Read, grid_of_c
     )
     found = answer(Analysis(study([*aside, *cells])))
     assert found.sentence.startswith("Format e5m2 benefits most")
-    assert "The answer is of one variant, rounding=nearest-even; apart from it: rounding=stochastic." in found.cautions
+    assert "The answer is for one variant, rounding=nearest-even; not for: rounding=stochastic." in found.cautions
 
 
 def test_hostile_names_are_passed_on_as_they_are(study: Read, made: Any) -> None:
@@ -214,10 +209,10 @@ def test_a_noisy_largest_effect_does_not_hide_a_clear_smaller_one(study: Read, g
 
     found = answer(Analysis(study(with_losses(grid_of_cells({"e5m2": 0.0, "e4m3": 0.1}), noisy))))
     assert found.sentence.startswith(
-        "Which format benefits most from manifold-adamw over adamw cannot be told: the most favourable effect, in e5m2, "
-        "cannot be told from none: validation loss 0.5 nats per token lower"
+        "It is not clear which format benefits most from manifold-adamw over adamw: the most favourable effect, in e5m2, "
+        "is not shown to differ from zero: validation loss 0.5 nats per token lower"
     )
-    assert found.sentence.endswith("It helps in e4m3 and cannot be told from no effect in e5m2.")
+    assert found.sentence.endswith("It helps in e4m3; an interval includes zero in e5m2.")
 
 
 def test_where_the_least_harm_is_clear_it_is_called_harm(study: Read, grid_of_cells: Any) -> None:
@@ -227,7 +222,7 @@ def test_where_the_least_harm_is_clear_it_is_called_harm(study: Read, grid_of_ce
 
     found = answer(Analysis(study(with_losses(grid_of_cells({"e5m2": 0.0, "e4m3": -0.1}), noisy))))
     assert found.sentence.startswith(
-        "No format is shown to benefit from manifold-adamw over adamw: the most favourable effect, in e4m3, is for the "
-        "worse: validation loss 0.1 nats per token higher than with adamw (95 % interval 0.09"
+        "No format is shown to benefit from manifold-adamw over adamw: the most favourable effect, in e4m3, is "
+        "negative: validation loss 0.1 nats per token higher than with adamw (95 % interval 0.09"
     )
-    assert found.sentence.endswith("It hurts in e4m3 and cannot be told from no effect in e5m2.")
+    assert found.sentence.endswith("It hurts in e4m3; an interval includes zero in e5m2.")

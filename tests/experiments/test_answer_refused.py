@@ -14,18 +14,18 @@ def test_one_seed_is_not_evidence(study: Read, grid_of_cells: Any) -> None:
     assert not found.is_ranked
     assert found.refusal == "No ranking: one seed is not evidence. A ranking needs 3 seeds in common."
     assert found.sentence == (
-        f"{found.refusal} What was seen, which is no evidence: with manifold-adamw instead of adamw, in e5m2 validation loss "
+        f"{found.refusal} Observed, without enough evidence: with manifold-adamw instead of adamw, in e5m2 validation loss "
         "0.02 nats per token lower and in e4m3 validation loss 0.01 nats per token higher."
     )
     assert found.cautions[0] == "3 learning rates tried for each optimizer and format."
-    assert "The rates were chosen by the same seeds that are compared, which flatters both sides." in found.cautions
+    assert "The rates were chosen with the same seeds that are compared, which favours both sides." in found.cautions
 
 
 def test_two_seeds_and_no_sweep_are_refused_with_what_is_missing(study: Read, grid_of_cells: Any) -> None:
     found = answer(Analysis(study(grid_of_cells({"e5m2": 0.02, "e4m3": 0.0}, seeds=[1, 2], rates=[0.1]))))
     assert found.sentence.startswith(
         "No ranking: 2 pairs are too few, and no learning-rate sweep was made. A ranking needs 3 seeds in common and 3 "
-        "learning rates of each optimizer (1 was tried). What was seen"
+        "learning rates of each optimizer (1 was tried). Observed, without"
     )
     assert found.cautions[0] == "Diverged: 0 of 8 cells that ended."
 
@@ -39,7 +39,7 @@ def test_every_refused_optimizer_has_what_was_seen_and_the_refusal_is_said_once(
     )
     assert answer(Analysis(study([*cells, *worse]))).sentence == (
         "No ranking: one seed is not evidence, and no learning-rate sweep was made. A ranking needs 3 seeds in common and 3 "
-        "learning rates of each optimizer (1 was tried). What was seen, which is no evidence: with manifold-adamw instead "
+        "learning rates of each optimizer (1 was tried). Observed, without enough evidence: with manifold-adamw instead "
         "of adamw, in e5m2 validation loss 0.02 nats per token lower; with grid instead of adamw, in e5m2 validation loss "
         "0.3 nats per token higher."
     )
@@ -51,14 +51,15 @@ def test_pairs_that_diverged_are_a_reason_to_refuse(study: Read, grid_of_cells: 
 
     found = answer(Analysis(study(with_losses(grid_of_cells({"e5m2": 0.2}), lost))))
     assert found.sentence == (
-        "No ranking: there is no pair of runs of which both sides trained. A ranking needs 3 seeds in common."
+        "No ranking: there is no pair of runs in which both sides trained. A ranking needs 3 seeds in common."
     )
 
 
 def test_many_seeds_without_a_sweep_are_refused(study: Read, grid_of_cells: Any) -> None:
     found = answer(Analysis(study(grid_of_cells({"e5m2": 0.2, "e4m3": 0.0}, rates=[0.1, 0.2]))))
     assert found.sentence.startswith(
-        "No ranking: the learning rates tried are too few. A ranking needs 3 learning rates of each optimizer (2 were tried)."
+        "No ranking: the learning rates tried are too few. A ranking needs 3 learning rates of each optimizer (2 "
+        "were tried)."
     )
 
 

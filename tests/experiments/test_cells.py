@@ -96,7 +96,7 @@ def test_what_a_search_adds_is_explained(matrix: Make) -> None:
     told = list(additions(study, study.cells(endings), before=[cell.name for cell in first]))
     assert told == [
         "search of e5m2: 2 more cells: 2 seeds at optimizer.lr = 0.01, around the best so far",
-        "search of e5m2: 1 more cell: does optimizer.lr = 0.3162 still learn?",
+        "search of e5m2: 1 more cell: to see whether optimizer.lr = 0.3162 still learns",
     ]
     assert not list(additions(study, first, before=[cell.name for cell in first]))
 
@@ -171,7 +171,7 @@ def test_a_search_needs_a_number(matrix: Make) -> None:
 def test_a_search_is_one_over_learning_rates(matrix: Make, key: str) -> None:
     with pytest.raises(ManifestError) as caught:
         matrix(f"[matrix]\nrun.seed = [1]\n[matrix.search]\nkey = '{key}'\n").cells({})
-    assert f'matrix.search.key: "{key}" is no learning rate' in str(caught.value)
+    assert f'matrix.search.key: "{key}" is not a learning rate' in str(caught.value)
 
 
 @pytest.mark.parametrize(

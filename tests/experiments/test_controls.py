@@ -46,7 +46,7 @@ def test_two_runs_that_diverge_alike_are_the_same(study: Read, made: Any) -> Non
 
 def test_twins_that_were_not_run_alike_cannot_be_paired(study: Read, made: Any) -> None:
     (same,) = Analysis(study([made("e0m7", seed=1), made("e1m6", seed=2)])).same_grids
-    assert same.sentence == "No run of e0m7 and e1m6 can be paired, so it is not known whether they are the same."
+    assert same.sentence == "No run of e0m7 and e1m6 can be paired, so whether they are the same is not known."
 
 
 def test_an_option_that_changes_nothing_is_noticed(study: Read, made: Any) -> None:

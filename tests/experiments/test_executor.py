@@ -121,7 +121,7 @@ def test_cells_that_fail_are_tried_twice_and_listed_and_the_others_finish(
     assert told.code == 3
     assert told.out.startswith("study: 4 cells: 2 finished, 2 failed\n")
     lines = told.err.splitlines()
-    unlucky, dead = "24 is unlucky", "its process ended without a word: out of memory, or killed"
+    unlucky, dead = "24 is unlucky", "its process ended without a message: out of memory, or killed"
     assert f"{names[24]}: failed, and is tried once more: " in told.err and told.err.count(unlucky) >= 2
     assert f"failed: {names[32]}: {dead}" in lines
     assert not (tmp_path / "out" / names[32] / "summary.json").exists()

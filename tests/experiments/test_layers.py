@@ -93,7 +93,7 @@ def test_recipes_that_differ_in_their_layers_alone_are_compared(write: Callable[
     (told,) = recipe_sentences(Analysis(Study.read(directory)))
     assert told == (
         "With adamw, nats per token by recipe: e4m3 [layers=*] 4 (3 seeds) and e4m3 [layers=blocks.*] 7.5 (3 seeds); too "
-        "few seeds to tell the first from the second."
+        "few seeds to compare the first with the second."
     )
 
 

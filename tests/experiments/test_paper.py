@@ -53,7 +53,7 @@ def test_no_label_is_cut_off_in_a_narrow_figure(write: Callable[..., Path], made
     (label,) = [axes.xaxis.label for axes in figure.axes if axes.get_xlabel()]
     box = label.get_window_extent()
     assert box.x0 >= 0 and box.x1 <= figure.bbox.x1 and box.y0 >= 0
-    assert " ".join(label.get_text().split()).startswith("loss of adamw less its own, ")
+    assert " ".join(label.get_text().split()).startswith("loss of adamw minus its own, ")
 
 
 def test_what_cannot_be_drawn_is_refused_before_anything_is_written(

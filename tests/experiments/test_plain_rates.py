@@ -30,15 +30,18 @@ def about_rates(study: Study) -> list[str]:
 def test_a_fixed_rate_beside_one_that_is_swept_is_a_caution_and_the_first(study: Read, made: Any) -> None:
     found = answer(Analysis(study(cells(made, lambda rate: {"plain_lr": 0.001}))))
     assert found.cautions[0] == (
-        "The optimizer manifold-adamw trains the parameters that are not quantized at plain_lr = 0.001 at every rate, adamw at the rate "
-        f"that is swept: the difference is not of the quantized weights alone; {REMEDY}"
+        "The optimizer manifold-adamw trains the parameters that are not quantized at plain_lr = 0.001 at every "
+        "rate, adamw at the rate "
+        f"that is swept: their difference does not come from the quantized weights alone; {REMEDY}"
     )
 
 
 def test_a_default_that_is_not_written_out_is_a_caution(study: Read, made: Any) -> None:
     assert about_rates(study(cells(made, lambda rate: {}))) == [
-        "The optimizer manifold-adamw trains the parameters that are not quantized at the default of its plain_lr, adamw at the rate that "
-        f"is swept: unless the two are one, the difference is not of the quantized weights alone; {REMEDY}"
+        "The optimizer manifold-adamw trains the parameters that are not quantized at the default of its "
+        "plain_lr, adamw at the rate that "
+        f"is swept: unless the two rates are equal, their difference does not come from the quantized weights "
+        f"alone; {REMEDY}"
     ]
 
 
@@ -50,8 +53,8 @@ def test_one_rate_in_both_is_none_and_another_is(study: Read, made: Any) -> None
     assert about_rates(study(cells(made, lambda rate: {"plain_lr": 0.1}, rates=(0.1,)), place="same")) == []
     other = study(cells(made, lambda rate: {"plain_lr": 0.2}, rates=(0.1,)), place="other")
     assert about_rates(other) == [
-        "The optimizer manifold-adamw trains the parameters that are not quantized at plain_lr = 0.2, adamw at its rate, 0.1: the "
-        f"difference is not of the quantized weights alone; {REMEDY}"
+        f"The optimizer manifold-adamw trains the parameters that are not quantized at plain_lr = 0.2, adamw at "
+        f"its rate, 0.1: their difference does not come from the quantized weights alone; {REMEDY}"
     ]
 
 
@@ -63,8 +66,9 @@ def test_two_optimizers_that_both_have_one_must_have_the_same(study: Read, made:
         for seed in (1, 2, 3)
     ]
     assert about_rates(study(both)) == [
-        "The optimizer grid trains the parameters that are not quantized at plain_lr = 0.02 at every rate, manifold-adamw at plain_lr = "
-        f"0.01 at every rate: the difference is not of the quantized weights alone; {REMEDY}"
+        "The optimizer grid trains the parameters that are not quantized at plain_lr = 0.02 at every rate, "
+        "manifold-adamw at plain_lr = "
+        f"0.01 at every rate: their difference does not come from the quantized weights alone; {REMEDY}"
     ]
 
 
@@ -93,8 +97,10 @@ def test_the_option_is_the_one_that_a_plugin_declares(study: Read, made: Any) ->
     ]
     declared = {"plain_rates": {"adamw-of-others": "vector_lr"}, "controls": {}}
     assert about_rates(study(both, place="declared", declared=declared)) == [
-        "The optimizer adamw-of-others trains the parameters that are not quantized at vector_lr = 0.002 at every rate, adamw at the rate "
-        "that is swept: the difference is not of the quantized weights alone; give them one rate in both, by vector_lr or by "
+        "The optimizer adamw-of-others trains the parameters that are not quantized at vector_lr = 0.002 at "
+        "every rate, adamw at the rate "
+        "that is swept: their difference does not come from the quantized weights alone; give them one rate in "
+        "both, by vector_lr or by "
         "[[optimizer.group]]."
     ]
     assert about_rates(study(both, place="undeclared", declared={"plain_rates": {}, "controls": {}})) == []

@@ -67,7 +67,7 @@ def test_damage_is_told_and_the_rest_is_read(write: Callable[..., Path], made: A
         f"{cells[0].name}: records.jsonl: 3 damaged lines are left out (the first is line 9); it ends within a line, "
         "which is left out",
         f"{places[1]}/summary.json: cannot be read; the run counts as unfinished",
-        f"{places[2]}/resolved.toml: cannot be read, so what the run was is told by cells.json alone",
+        f"{places[2]}/resolved.toml: cannot be read, so its settings are known only from cells.json",
         f"{places[3]}/env.json: cannot be read; where it ran is not known",
         f"{cells[4].name}: has no records.jsonl; only its summary is used",
     )

@@ -95,7 +95,7 @@ def test_a_cell_that_does_not_hear_a_signal_is_killed_after_a_while(
     told = altgrad("run", study, "--out", tmp_path / "out")
     sender.join()
     (cell,) = cells_of(tmp_path / "out")
-    said = "its process did not end within 0.5 s of the signal and is killed; what it saved before is kept"
+    said = "its process did not end within 0.5 s of the signal and is killed; what it saved is kept"
     assert told.code == 143
     assert f"{cell['name']}: {said}\n" in told.err
 

@@ -1,4 +1,4 @@
-"""Runs the attacks and writes what came of them to docs/reliability.md.
+"""Causes the faults and writes the outcomes to docs/reliability.md.
 
     python -m tests.faults.campaign [--slow] [--missing] [WORD]
 
@@ -25,13 +25,13 @@ from tests.faults.rows import ROWS, Row
 ROOT = Path(__file__).parents[2]
 RESULTS, PAGE = Path(__file__).with_name("results.json"), ROOT / "docs" / "reliability.md"
 Results = dict[str, dict[str, Any]]
-HEAD = """# What was tried to break it
+HEAD = """# Reliability
 
-Every row is a fault that was caused on purpose: by real signals, limits, damaged files and hostile directories, through the code
-that users run. A try is one kill, one damaged file, one command. The last columns name what held in all tries and the test that
-says so; where a try fails, its number stands here instead.
+Every row is a fault that tests cause on purpose: with real signals, limits, damaged files and hostile directories, through the code
+that users run. A try is one kill, one damaged file or one command. The last columns give the outcome of all tries and the test that
+checks it. If a try fails, the number of failures is shown instead.
 
-This page is written by `python -m tests.faults.campaign`, with `--slow` for the large figures; "not run" is what it says.
+`python -m tests.faults.campaign` writes this page, with `--slow` for the large numbers. "Not run" means that a test has not been run.
 
 | fault | tries in the suite | larger | what happened | test |
 |---|---|---|---|---|

@@ -106,7 +106,7 @@ def test_extends_must_be_a_path(tmp_path: Path) -> None:
         (b"", f"the manifest is empty; {HINT}"),
         (b" \n\t\n", f"the manifest is empty; {HINT}"),
         (b"# nothing but a comment\n", f"the manifest is empty; {HINT}"),
-        (b"\x93NUMPY\x01", f"not a text file (byte 0 is no UTF-8); {HINT}"),
+        (b"\x93NUMPY\x01", f"not a text file (byte 0 is not UTF-8); {HINT}"),
         (b"a = 1\0", f"not a text file (it holds a zero byte); {HINT}"),
         (b"a = ", "not readable as TOML: Invalid value (at end of document)"),
         (b"a = " + b"[" * 100_000, "nested too deeply"),
@@ -140,7 +140,7 @@ def test_json_infinities_are_refused_too(tmp_path: Path) -> None:
 
 def test_dates_are_refused(tmp_path: Path) -> None:
     path = written(tmp_path, "[run]\nname = 2026-01-01\n")
-    assert refusal(path) == f"{path}:2: run.name: a date (2026-01-01) is no option of anything here"
+    assert refusal(path) == f"{path}:2: run.name: a date (2026-01-01) is not a valid option"
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_where_takes_the_longest_known_part_of_a_location() -> None:
 
 def test_null_is_no_value(tmp_path: Path) -> None:
     path = written(tmp_path, '{"run": {"seed": null}}', "m.json")
-    assert refusal(path) == f"{path}: run.seed: null is no value; leave the key out"
+    assert refusal(path) == f"{path}: run.seed: null is not a value; leave the key out"
 
 
 def test_a_yaml_that_holds_itself_is_refused(tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_a_yaml_that_holds_itself_is_refused(tmp_path: Path) -> None:
 
 def test_a_path_that_cannot_be_one_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path, 'extends = "a\\u0000b"')
-    assert refusal(path).endswith("is no path of a file")
+    assert refusal(path).endswith("is not the path of a file")
 
 
 @pytest.mark.parametrize("key", ["run.\u00b2", "run." + "9" * 5000])

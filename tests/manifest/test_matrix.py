@@ -150,11 +150,11 @@ def test_the_command_line_replaces_an_axis(tmp_path: Path) -> None:
         ("[matrix]\n'run.seed' = 3\n", "m.toml:19: matrix.run.seed: expected a list of values, such as [3]"),
         (
             "[matrix]\n'optimizr.lr' = [1]\n",
-            'm.toml:19: matrix.optimizr.lr: no key of a manifest; did you mean "optimizer"?',
+            'm.toml:19: matrix.optimizr.lr: not a key of a manifest; did you mean "optimizer"?',
         ),
         (
             "[matrix]\nzzz = [1]\n",
-            "m.toml:19: matrix.zzz: no key of a manifest; a key begins with one of "
+            "m.toml:19: matrix.zzz: not a key of a manifest; a key begins with one of "
             "data, intervention, model, monitor, optimizer, recipe, run, tracker",
         ),
         (
@@ -163,7 +163,7 @@ def test_the_command_line_replaces_an_axis(tmp_path: Path) -> None:
         ),
         (
             "[matrix]\n'run.seed' = [1]\nzip = [['run.seed', 'run.steps']]\n",
-            'm.toml:20: matrix.zip[0]: "run.steps" is no axis (or in two zips); axes: run.seed',
+            'm.toml:20: matrix.zip[0]: "run.steps" is not an axis (or is in two zips); axes: run.seed',
         ),
         (
             "[matrix]\n'run.seed' = [1]\n'run.steps' = [1, 2]\nzip = [['run.seed', 'run.steps']]\n",

@@ -102,7 +102,7 @@ def test_a_length_that_is_no_multiple_is_refused() -> None:
     with pytest.raises(ag.FormatError) as caught:
         ag.quantize(torch.ones(2, 24), how())
     assert str(caught.value) == (
-        "hadamard = 16: the product sums over 24 elements, which is no multiple of 16; choose another size"
+        "hadamard = 16: the product sums over 24 elements, which is not a multiple of 16; choose another size"
     )
 
 

@@ -225,7 +225,7 @@ def test_what_cannot_be_done_with_shards_is_refused_by_name(tmp_path: Path) -> N
     assert mixing.startswith('optimizer "mixing" cannot train the sharded parameter 2.weight: RuntimeError: aten.sub_')
     assert mixing.endswith("; train replicas with DistributedDataParallel, or take another optimizer")
     assert watch == (
-        "watch: the weight of 0 is sharded over processes (fully_shard), and monitors look at whole weights; "
+        "watch: the weight of 0 is sharded over processes (fully_shard), and monitors need whole weights; "
         "watch a script with replicas (DistributedDataParallel), or none"
     )
     assert export == (

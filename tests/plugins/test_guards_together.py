@@ -94,7 +94,7 @@ def test_a_guard_looks_at_its_layers_alone(guard: Intervention) -> None:
         (EmergencyShift(chain={"e4m3": "e3m4"}), EmergencyShift(chain={"e4m3": "e5m2", "e3m4": "e5m2"}),
          "on the same condition it moves a layer from e4m3 to e5m2, and that one to e3m4, which would always come first"),
         (EmergencyShift(chain={"a": "b", "b": "c"}), EmergencyShift(patience=9, on="weight-nan-count", chain={"c": "a"}),
-         "together their chains go in a circle: c -> a -> b -> c; let them end"),
+         "together their chains have a cycle: c -> a -> b -> c; let them end"),
         (EmergencyShift(chain={"e4m3": "e3m4"}), EmergencyShift(chain={"e4m3": "e3m4", "e3m4": "e5m2"}), None),
         (EmergencyShift(chain={"e4m3": "e3m4"}), EmergencyShift(patience=9, chain={"e4m3": "e5m2"}), None),
         (EmergencyShift(chain={"e4m3": "e3m4"}), EmergencyShift(on="gradient-nan-count", chain={"e3m4": "e4m3"}), None),

@@ -113,7 +113,7 @@ def test_an_optimizer_that_does_not_say_how_its_rate_goes_is_refused(altgrad, ti
     said = altgrad("check", tiny, "--set", "model.base_width=8", "--set", 'optimizer={use="torch.optim:Rprop"}')
     assert said.code == 2
     assert said.err.endswith(
-        "optimizer: torch.optim:Rprop does not say how its rate goes with the width of a model, which wte.weight needs "
+        "optimizer: torch.optim:Rprop does not say how its rate depends on the width of a model, which wte.weight needs "
         "(2 times its base width); choose another optimizer, or leave the base width out\n"
     )
 

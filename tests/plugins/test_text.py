@@ -94,7 +94,7 @@ def test_a_python_without_its_sources_is_refused(tmp_path, monkeypatch):
     with pytest.raises(ManifestError) as caught:
         read_python_docs(tmp_path)
     assert str(caught.value) == (
-        "data: this Python carries only 0 characters of prose, expected 1000000 or more "
+        "data: this Python has only 0 characters of prose, expected 1000000 or more "
         f'(looked for .py files in {tmp_path}); use an ordinary Python, or your own text with use = "text-files"'
     )
 
@@ -219,7 +219,7 @@ def test_an_impossible_pattern_is_refused(tmp_path):
     if sys.version_info >= (3, 13):
         pytest.skip("since Python 3.13 a** is a pattern")
     assert refusal(options(TextFiles, tmp_path, paths=["a**"])) == (
-        "data.paths[0]: \"a**\" is no pattern: Invalid pattern: '**' can only be an entire path component; "
+        "data.paths[0]: \"a**\" is not a valid pattern: Invalid pattern: '**' can only be an entire path component; "
         'try one such as "**/*.txt"'
     )
 

@@ -107,7 +107,7 @@ def test_a_directory_that_cannot_be_made_costs_a_warning(directory):
     with pytest.warns(UserWarning) as caught:
         assert kept("a", make()).tokens.tolist() == [1, 2, 300]
     assert str(caught[0].message) == (
-        f"tokens are not kept in {directory}: Not a directory; they are made again each time. "
+        f"tokens are not cached in {directory}: Not a directory; they are computed again each time. "
         "Set ALTGRAD_CACHE_DIR to another directory, or to nothing for no cache"
     )
 

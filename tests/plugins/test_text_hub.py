@@ -53,8 +53,8 @@ def test_files_are_read_without_a_single_attempt_to_connect_and_without_a_copy(a
 def test_a_name_on_the_hub_without_a_network_is_refused_in_seconds(acts):
     out, err = without_network("path='owner/name'")
     assert out[0] == (
-        "data.path: cannot reach https://huggingface.co for owner/name (ConnectError); where it is in the cache already, "
-        "set HF_HUB_OFFLINE=1; or download its parquet files elsewhere and name them with files = [...]"
+        "data.path: cannot reach https://huggingface.co for owner/name (ConnectError); if it is in the cache, set "
+        "HF_HUB_OFFLINE=1; or download its parquet files elsewhere and name them with files = [...]"
     )
     assert out[1].endswith(" True")
     assert "Traceback" not in err

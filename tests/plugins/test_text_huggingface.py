@@ -185,7 +185,7 @@ def test_a_data_set_without_a_row_of_text_is_refused(tmp_path):
         ("a.parquet", b"PAR1 and nothing more", "cannot read {file} as parquet (Parquet magic bytes not found in footer. "
          "Either the file is corrupted or this is not a parquet file.); is it damaged, or of another kind?"),
         ("a.txt", b"\xe9", "{file} is not UTF-8 text (byte 0xe9 at 0); convert it to UTF-8, for example with: iconv -f LATIN1 -t UTF-8"),
-        ("a.csv", b"text\nx\n", "{file} is of no kind that is read here; its name must end in one of "
+        ("a.csv", b"text\nx\n", "{file} has an unknown type; its name must end in one of "
          ".parquet, .json, .jsonl, .ndjson, .txt"),
     ],
 )  # fmt: skip

@@ -66,8 +66,8 @@ def test_without_its_files_an_encoding_says_what_to_put_where(tmp_path):
     url = "https://openaipublic.blob.core.windows.net/gpt-2/encodings/main"
     where = tmp_path / "tiktoken"
     assert refusal("tiktoken:gpt2") == (
-        "data.tokenizer: tiktoken:gpt2 needs 2 files that are not on this machine, and nothing is downloaded unasked; "
-        "where there is a network, get what is missing with\n"
+        "data.tokenizer: tiktoken:gpt2 needs 2 files that are not on this machine, and AltGrad downloads nothing by "
+        "itself; on a machine with a network, get what is missing with\n"
         f"  curl --create-dirs -o {where}/6d1cbeee0f20b3d9449abfede4726ed8212e3aee {url}/vocab.bpe\n"
         f"  curl --create-dirs -o {where}/6c7ea1a7e38e3a7f062df639a5b80947f075ffe6 {url}/encoder.json\n"
         'or set TIKTOKEN_CACHE_DIR to a directory that has such files, or take tokenizer = "bytes"'
@@ -178,7 +178,7 @@ def test_the_facts_name_the_tokenizer_and_its_hash(ranks, tmp_path):
          ':2: expected a token in base64, a space and its rank, got "nonsense"; altgrad train-tokenizer makes such a file'),
         (b"IQ== 0\nIQ= 1\n",
          ':2: expected a token in base64, a space and its rank, got "IQ= 1"; altgrad train-tokenizer makes such a file'),
-        (b"IQ== 0\n\nIQ== 1\n", ":3: token b'!' stands in the file twice"),
+        (b"IQ== 0\n\nIQ== 1\n", ":3: token b'!' is in the file twice"),
         (written({**BYTES, b"th": 300}),
          ": its ranks must be 0 to 256, each once; 256 is missing; altgrad train-tokenizer makes such a file"),
         (written({**BYTES, b"th": 255}),
@@ -186,7 +186,7 @@ def test_the_facts_name_the_tokenizer_and_its_hash(ranks, tmp_path):
         (written({**BYTES, b"th": -1}),
          ": its ranks must be 0 to 256, each once; 256 is missing; altgrad train-tokenizer makes such a file"),
         (written({bytes([v]): v for v in range(255)}),
-         ": 1 of the 256 single bytes are no tokens, such as 0xff, so some text could not be encoded; "
+         ": 1 of the 256 single bytes are not tokens, such as 0xff, so some text could not be encoded; "
          "altgrad train-tokenizer makes such a file"),
         (b"\xff\xfe\0binary",
          ':1: expected a token in base64, a space and its rank, got "\ufffd\ufffd\0binary"; '

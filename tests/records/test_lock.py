@@ -91,7 +91,7 @@ def test_a_run_says_that_file_locks_do_not_work_and_what_guards_it(
         "run", tiny, "--out", tmp_path / "run", "--steps", "1", before=lambda: exec(f"import errno, fcntl, os\n{NO_LOCKS[flock]}", {})
     )  # fmt: skip
     assert said.end() == 0, said.err
-    assert f"{SAID[flock]}; this run is guarded by a heartbeat file\n" in said.err
+    assert f"{SAID[flock]}; this run is protected by a heartbeat file\n" in said.err
 
 
 def test_the_lock_of_a_killed_process_of_this_machine_is_free_at_once(flock: str, tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_a_holder_that_was_stopped_for_long_loses_the_lock_and_writes_nothing_mo
     time.sleep(0.5)
     assert other.acquire()
     directory._lock._heartbeat = stopped
-    with pytest.raises(RunError, match=r"another one continues the run; this one ends and writes nothing more"):
+    with pytest.raises(RunError, match="another one continues the run; this one ends without writing more"):
         directory.confirm()
     stopped.release()
     other.confirm()
@@ -151,7 +151,7 @@ def test_a_file_system_that_keeps_nothing_apart_is_refused(tmp_path: Path, monke
     given = os.open
     monkeypatch.setattr(os, "open", lambda path, flags, *mode: given(path, flags & ~os.O_EXCL, *mode))
     with pytest.raises(
-        RunError, match=r"honours no file locks, and lets two processes create one file; choose another"
+        RunError, match=r"has no file locks, and lets two processes create the same file; choose another"
     ):
         Heartbeat(tmp_path / "run.lock").acquire()
 
@@ -164,7 +164,7 @@ def test_a_file_system_that_machines_share_gets_a_heartbeat_as_well(
     guard = Lock(tmp_path / "run.lock")
     assert guard.acquire() and not Lock(tmp_path / "run.lock").acquire()
     assert guard.notice == (
-        f"whether machines see each other's file locks on {kind} is not known; this run is guarded by a heartbeat file as well"
+        f"whether machines see each other's file locks on {kind} is not known; this run is protected by a heartbeat file as well"
     )
     with pytest.raises(DirectoryInUse):
         RunDirectory(tmp_path).__enter__()

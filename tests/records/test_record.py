@@ -71,6 +71,6 @@ def test_a_file_shorter_than_the_cut_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError) as caught:
         file.cut_back(8)
     assert str(caught.value) == (
-        f"{file.path}: has 0 bytes, but 8 had been written when the checkpoint was; "
-        "put the whole file back, or remove the checkpoints that are newer than it"
+        f"{file.path}: has 0 bytes, but 8 had been written at the time of "
+        "the checkpoint; restore the whole file, or remove the checkpoints that are newer than it"
     )

@@ -153,7 +153,7 @@ def test_no_command_waits_for_a_pipe_in_place_of_records(run: Path, altgrad: Cal
     said = altgrad(command, run, *(("--to", "tensorboard") if command == "track" else ()))
     assert said.code == (1 if command == "diagnose" else 0)
     told = {
-        "diagnose": f"{run}/records.jsonl: cannot be read (not a regular file); put the file of the run back",
+        "diagnose": f"{run}/records.jsonl: cannot be read (not a regular file); restore the file of the run",
         "report": "run: records.jsonl: cannot be read (not a regular file)",
         "track": "records.jsonl: cannot be read (not a regular file)",
     }

@@ -101,4 +101,4 @@ def test_a_damaged_tokenizer_is_named(
     (tmp_path / "tokenizer.json").write_bytes(content)
     own = ("--set", f"data.tokenizer=huggingface:{tmp_path}")
     told = altgrad("evaluate", written / "model", *settings(written), *own)
-    assert told.code == 2 and "tokenizer.json is no tokenizer" in told.err, told.err
+    assert told.code == 2 and "tokenizer.json is not a tokenizer" in told.err, told.err

@@ -100,7 +100,7 @@ def test_a_star_covers_the_experts_and_the_model_trains() -> None:
     found = plan.coverage()
     assert found.matrices > 0.97
     (router,) = (part.why for part in found.uncovered if part.path == "model.layers.0.mlp.gate")
-    assert router == "a router stays as it is: rounded, it would choose other experts"
+    assert router == "a router is not quantized: rounding would make it choose other experts"
     optimizer = ag.build_optimizer("adamw", plan.params(), lr=3e-3)
     plan.attach(optimizer)
     losses = []

@@ -148,7 +148,7 @@ def test_a_layer_that_is_followed_already_is_left_to_the_first() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"factor": 0.5, "reversing": 0.1}, "reversing goes with a factor of 0, which holds a weight; got 0.5"),
+        ({"factor": 0.5, "reversing": 0.1}, "reversing needs a factor of 0, which freezes a weight; got 0.5"),
         ({"factor": 0.0, "layer": "a"}, 'the rate of layer "a" alone can only be set to 0, with reversing'),
     ],
 )

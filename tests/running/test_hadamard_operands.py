@@ -96,7 +96,7 @@ def test_a_monitor_that_reads_grids_is_refused_unless_it_looks_elsewhere(
         ("recipe[0].weight.hadamard=12", "recipe[0].weight: hadamard = 12: expected a power of two, such as 16"),
         (
             "recipe[0].weight.hadamard=64",
-            "hadamard = 64: the product sums over 16 elements, which is no multiple of 64",
+            "hadamard = 64: the product sums over 16 elements, which is not a multiple of 64",
         ),
         ("recipe[0].moment={format='e4m3', hadamard=8}", "recipe[0].moment.hadamard: is of the operands of a product"),
     ],

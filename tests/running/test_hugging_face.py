@@ -157,7 +157,7 @@ def test_what_is_there_already_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("mine")
     with pytest.raises(ag.RunError) as caught:
         planned(llama()).export(tmp_path, layout="huggingface")
-    assert str(caught.value).startswith(f"{tmp_path}: something is there already; expected no such path, or an empty")
+    assert str(caught.value).startswith(f"{tmp_path}: already exists; expected a new path, or an empty")
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
@@ -189,7 +189,7 @@ def test_a_trained_run_is_exported_for_hugging_face(altgrad: Callable[..., Said]
     with torch.no_grad():
         torch.testing.assert_close(theirs(TOKENS).logits, ours.eval()(TOKENS))
     again = altgrad("export", tmp_path / "run", "--out", tmp_path / "out", "--layout", "huggingface")
-    assert again.code == 1 and "something is there already" in again.err
+    assert again.code == 1 and "already exists; expected a new path" in again.err
 
 
 def theirs_config() -> dict[str, Any]:

@@ -133,8 +133,8 @@ def test_a_resolved_manifest_that_was_edited_is_refused_and_nothing_is_changed(
     said = altgrad("resume", run)
     assert (said.code, said.err) == (
         1,
-        f"altgrad: {path}: is not the manifest that the checkpoint of step 5 was trained with; put that one back, or "
-        "begin a run of its own from there: "
+        f"altgrad: {path}: is not the manifest that the checkpoint of step 5 was trained with; restore that one, or start "
+        "a separate run from there: "
         f"altgrad run {path} --from {run}@5 --out ANOTHER_DIRECTORY\n",
     )
     assert ((run / "records.jsonl").read_bytes(), runs.steps()) == (records, [5, 3, 0][: len(runs.steps())])
@@ -155,8 +155,8 @@ def test_records_with_one_bit_turned_are_refused_and_nothing_is_changed(
     said = altgrad("resume", runs.folder / "run")
     assert (said.code, said.err) == (
         1,
-        f"altgrad: {path}: its first {len(raw)} bytes are not those that had been written when the checkpoint was; "
-        "put the file back as it was, or remove the checkpoints that are newer than the damage\n",
+        f"altgrad: {path}: its first {len(raw)} bytes are not those at the time of the checkpoint; restore the "
+        "file, or remove the checkpoints that are newer than the damage\n",
     )
     assert path.read_bytes() == raw
     path.write_bytes(sound)
@@ -199,8 +199,8 @@ def test_records_shorter_than_the_checkpoint_says_are_refused(whole: Runs) -> No
     with pytest.raises(RunError) as caught:
         whole.resume("short")
     assert str(caught.value) == (
-        f"{path}: has 100 bytes, but {size} had been written when the checkpoint was; "
-        "put the whole file back, or remove the checkpoints that are newer than it"
+        f"{path}: has 100 bytes, but {size} had been written at the time of "
+        "the checkpoint; restore the whole file, or remove the checkpoints that are newer than it"
     )
 
 

@@ -171,7 +171,7 @@ def test_a_model_of_numbers_and_data_of_tokens_do_not_go_together(altgrad: Any, 
 
 def test_a_model_without_build_for_says_so() -> None:
     spec = installed().get("model", "transformers")
-    with pytest.raises(ManifestError, match="predicts tokens alone"):
+    with pytest.raises(ManifestError, match="predicts only tokens"):
         spec.model_construct().build_for(DataShape((5,), 3))
 
 

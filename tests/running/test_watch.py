@@ -108,17 +108,17 @@ def test_commands_and_load_read_it(tmp_path: Path, altgrad: Callable[..., Any]) 
     assert altgrad("resume", tmp_path / "own").code == 0
     (tmp_path / "own" / "summary.json").unlink()
     told = altgrad("resume", tmp_path / "own")
-    assert told.code == 2 and "is the run of a training script, which alone can continue it" in told.err
+    assert told.code == 2 and "is the run of a training script; only the script can continue it" in told.err
     asked = altgrad("evaluate", tmp_path / "own")
-    assert asked.code == 2 and "which alone can build its model: call altgrad_core.evaluate there" in asked.err
+    assert asked.code == 2 and "only the script can build its model: call altgrad_core.evaluate there" in asked.err
     exported = altgrad("export", tmp_path / "own", "--out", tmp_path / "model.safetensors")
-    assert exported.code == 2 and "which alone can build its model: call plan.export there" in exported.err
+    assert exported.code == 2 and "only the script can build its model: call plan.export there" in exported.err
     resolved = tmp_path / "own" / "resolved.toml"
     for command in ("check", "run"):
         told = altgrad(command, resolved)
         assert (told.code, told.err.strip().removeprefix("altgrad: ")) == (
             2,
-            f"{resolved}: is the run of a training script, which alone can run again what it tells of: start the script",
+            f"{resolved}: is the run of a training script; only the script can repeat the run: start the script",
         )
 
 

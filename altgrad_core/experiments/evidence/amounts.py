@@ -33,4 +33,4 @@ def by_student(interval: Interval | None, student: Interval | None) -> str:
     """Student's interval, where the bootstrap's alone would say otherwise."""
     if interval is None or student is None or interval.sign == 0 or student.sign != 0:
         return ""
-    return f"; so few seeds are judged by Student's t too, whose interval includes zero, as a gain {span(student)}"
+    return f"; with so few seeds Student's t counts too, and its interval includes zero: {span(student)} as a gain"

@@ -113,10 +113,8 @@ def _ranking(analysis: Analysis, optimizer: str, able: Sequence[Effect], metric:
         return sentence(f"the optimizer {optimizer} gives exactly the losses of {study.baseline} in {names}")
     beside = analysis.against_unquantized(optimizer)
     if best.verdict == "helps" and beside and not any(contrast.sign > 0 for contrast in beside):
-        text = f"no format is shown to gain more from {optimizer} than weights in {beside[0].other} do"
-        return sentence(
-            f"{text}; the largest gain is that in {names}: {amount(study, best, metric)}. {_verdicts(able)}"
-        )
+        text = f"no format is shown to gain more from {optimizer} than weights in {beside[0].other}"
+        return sentence(f"{text}; the largest gain is in {names}: {amount(study, best, metric)}. {_verdicts(able)}")
     if best.verdict == "helps":
         who = f"format {names} benefits" if len(alike) == 1 else f"formats {names}, with identical effects, benefit"
         text = f"{who} most from {optimizer}: {amount(study, best, metric)}"
@@ -127,15 +125,15 @@ def _ranking(analysis: Analysis, optimizer: str, able: Sequence[Effect], metric:
         return sentence(f"{text}: {amount(study, best, metric)}. {_verdicts(able)}")
     text = f"no format is shown to benefit from {optimizer} over {study.baseline}"
     if any(effect.verdict == "helps" for effect in able):
-        text = f"which format benefits most from {optimizer} over {study.baseline} cannot be told"
+        text = f"it is not clear which format benefits most from {optimizer} over {study.baseline}"
     is_worse = best.verdict == "hurts"
-    why = f"the most favourable effect, in {names}, {'is for the worse' if is_worse else 'cannot be told from none'}"
+    why = f"the most favourable effect, in {names}, {'is negative' if is_worse else 'is not shown to differ from zero'}"
     student = by_student(best.interval, best.student)
     return sentence(f"{text}: {why}: {amount(study, best, metric)}{student}. {_verdicts(able)}")
 
 
 def _single(study: Study, optimizer: str, effect: Effect, metric: str) -> str:
-    verb = {"helps": "helps", "hurts": "hurts"}.get(effect.verdict, "cannot be told from its baseline")
+    verb = {"helps": "helps", "hurts": "hurts"}.get(effect.verdict, "is not shown to differ from its baseline")
     text = f"in {effect.format}, the only format, {optimizer} {verb}: {amount(study, effect, metric)}"
     return sentence(text + by_student(effect.interval, effect.student))
 
@@ -146,7 +144,7 @@ def _apart(study: Study, best: Effect, other: Effect, metric: str) -> str:
     differences = [gain - gains[seed] for seed, gain in zip(best.seeds, best.differences, strict=True) if seed in gains]
     interval, student = bootstrap_interval(differences), student_interval(differences)
     if len(differences) < FEWEST_SEEDS or interval is None or student is None:
-        return f"; whether that is more than in the runner-up, {other.format}, cannot be told: too few seeds in common"
+        return f"; too few seeds are in common to compare it with the runner-up, {other.format}"
     text = f"{size(interval.mean)}{unit_of(study, metric)[1]} more, 95 % interval {span(interval)}"
     if agreed_sign(len(differences), interval, student) == 1:
         return f", and more than in the runner-up, {other.format} ({text})"
@@ -154,17 +152,17 @@ def _apart(study: Study, best: Effect, other: Effect, metric: str) -> str:
 
 
 def _verdicts(able: Sequence[Effect]) -> str:
-    """Where it helps, where it hurts, where neither can be told."""
+    """Where it helps, where it hurts, where neither is shown."""
     by_verdict: dict[str, list[str]] = {"helps": [], "hurts": [], "unclear": []}
     for effect in able:
         by_verdict[effect.verdict].append(effect.format)
     for verdict, formats in by_verdict.items():
         if len(formats) == len(able) > 1:
-            verb = "cannot be told from no effect in any" if verdict == "unclear" else f"{verdict} in each"
-            return sentence(f"it {verb} of the {len(able)} formats ranked: {listed(formats)}")
-    words = {"helps": "helps in", "hurts": "hurts in", "unclear": "cannot be told from no effect in"}
-    parts = [f"{words[verdict]} {listed(formats)}" for verdict, formats in by_verdict.items() if formats]
-    return sentence(f"it {listed(parts)}")
+            verb = "an interval includes zero" if verdict == "unclear" else f"it {verdict}"
+            return sentence(f"{verb} in each of the {len(able)} formats ranked: {listed(formats)}")
+    shown = [f"{verb} in {listed(by_verdict[verb])}" for verb in ("helps", "hurts") if by_verdict[verb]]
+    unclear = f"an interval includes zero in {listed(by_verdict['unclear'])}" if by_verdict["unclear"] else ""
+    return sentence("; ".join(part for part in (f"it {listed(shown)}" if shown else "", unclear) if part))
 
 
 def _beside(analysis: Analysis, shown: Sequence[Effect], metric: str) -> list[str]:

@@ -52,11 +52,12 @@ def _on_seeds(shown: Sequence[Effect]) -> Iterator[str]:
     elif few_pairs < FEWEST_PAIRS:
         fewest = min(pair for pair in pairs if pair > 1)
         yield (
-            f"{number}: p-values need {FEWEST_PAIRS} pairs, and a bootstrap interval of {fewest} holds the true centre in at "
-            f"most {100 * most_coverage(fewest):.0f} % of studies instead of 95 %, so helps and hurts ask Student's t too"
+            f"{number}: p-values need {FEWEST_PAIRS} pairs, and a bootstrap interval of {fewest} covers the true "
+            "centre in at "
+            f"most {100 * most_coverage(fewest):.0f} % of studies instead of 95 %, so helps and hurts also need Student's t"
         )
     else:
-        yield f"{number}; helps and hurts are said only where the bootstrap interval and Student's t agree"
+        yield f"{number}; helps and hurts need a bootstrap interval and a Student's t interval that agree"
 
 
 def _on_tuning(shown: Sequence[Effect], *, is_refused: bool) -> Iterator[str]:
@@ -75,9 +76,9 @@ def _on_tuning(shown: Sequence[Effect], *, is_refused: bool) -> Iterator[str]:
     if max(rates) > 1 and any(len(effect.differences) >= FEWEST_SEEDS for effect in shown):
         yield "each seed is judged at the rate that the other seeds choose, so the rate is not chosen by its own result"
         if any(len({point.of for point in arm.tried}) > 1 for arm in both):
-            yield "fewer seeds than all tried the widest range of rates, and decided around which ones all seeds were run"
+            yield "only some seeds tried the widest range of rates; their results chose the rates for all seeds"
     elif max(rates) > 1:
-        yield "the rates were chosen by the same seeds that are compared, which flatters both sides"
+        yield "the rates were chosen with the same seeds that are compared, which favours both sides"
 
 
 def _both(shown: Sequence[Effect]) -> list[Arm]:
@@ -116,20 +117,20 @@ def _on_chance(shown: Sequence[Effect]) -> Iterator[str]:
     if len(judged) > 1:
         expected = (1 - CONFIDENCE) * len(judged)
         yield (
-            f"{len(judged)} effects are judged by intervals that are not corrected for their number: were there no effect "
-            f"at all, about {expected:.2g} of them would still seem to help or hurt"
+            f"the intervals of {len(judged)} effects are not corrected for their number: without any real effect, about "
+            f"{expected:.2g} of them would still seem to help or hurt"
         )
     if tested := [effect for effect in shown if effect.p_adjusted is not None]:
         passed = [f"{e.optimizer} in {e.format}" for e in tested if e.p_adjusted is not None and e.p_adjusted < 0.05]
         least = min(smallest_p(len(effect.differences)) for effect in tested) * len(tested)
-        text = f"exact paired permutation tests, corrected for {count(len(tested), 'comparison')} (Holm): below 0.05 "
+        text = (
+            f"exact paired permutation tests, corrected for {count(len(tested), 'comparison')} (Holm): p is below 0.05 "
+        )
         yield text + (f"in {few(passed)}" if passed else "in none" + _out_of_reach(least))
 
 
 def _out_of_reach(least: float) -> str:
-    return (
-        f", nor could it be: with so few seeds the smallest possible is {min(1.0, least):.2g}" if least >= 0.05 else ""
-    )
+    return f"; with so few seeds the smallest possible p is {min(1.0, least):.2g}" if least >= 0.05 else ""
 
 
 def _on_what_was_learned(analysis: Analysis) -> Iterator[str]:
@@ -168,7 +169,7 @@ def _on_variants(analysis: Analysis, shown: Sequence[Effect]) -> Iterator[str]:
     if shown and others:
         parts = [_variant(study, variant) or "none" for variant in used]
         which = f"one variant, {parts[0]}" if len(parts) == 1 else f"the variants {listed(parts)}"
-        yield f"the answer is of {which}; apart from it: {few(others)}"
+        yield f"the answer is for {which}; not for: {few(others)}"
 
 
 def _variant(study: Study, variant: str) -> str:
@@ -184,7 +185,7 @@ def _on_soundness(study: Study) -> Iterator[str]:
 
 
 def _on_size(study: Study) -> Iterator[str]:
-    """How small the study is: what holds in it need not hold elsewhere."""
+    """How small the study is: its results may not hold elsewhere."""
     ended = [result for result in study.results if result.has_ended]
     known = [result for result in ended if result.manifest]
     sizes = {size for result in ended if isinstance(size := result.summary.get("parameters"), int)}
@@ -192,7 +193,7 @@ def _on_size(study: Study) -> Iterator[str]:
     data = {str(result.manifest["data"].get("use")) for result in known}
     if sizes and steps:
         text = f"{_range(sizes)} parameters, {_range(steps)} steps, {listed(sorted(data))}"
-        yield f"the study is {text}; its formats are emulated in float32: what holds here need not hold elsewhere"
+        yield f"the study covers {text}, with formats emulated in float32; its results may not hold elsewhere"
 
 
 def _range(values: set[int]) -> str:

@@ -35,7 +35,7 @@ class Sameness:
     def sentence(self) -> str:
         """The outcome in words."""
         if not self.pairs:
-            return f"No run of {self.one} and {self.other} can be paired, so it is not known whether they are the same."
+            return f"No run of {self.one} and {self.other} can be paired, so whether they are the same is not known."
         if self.difference is None:
             return f"{self.one} and {self.other}: the losses are identical, bit for bit, in all {count(self.pairs, 'pair')}."
         return f"{self.one} and {self.other}: identical in {self.identical} of {count(self.pairs, 'pair')}; {self.difference}."

@@ -65,7 +65,7 @@ class Interaction:
         """What is shown, in words."""
         if self.p_equivalence is not None and self.p_equivalence < ALPHA:
             return f"equivalent within {self.margin:g}"
-        return {1: f"more in {self.format}", -1: f"less in {self.format}"}.get(self.sign, "cannot be told")
+        return {1: f"more in {self.format}", -1: f"less in {self.format}"}.get(self.sign, "unclear")
 
 
 def interactions_of(

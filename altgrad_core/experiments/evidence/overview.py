@@ -40,9 +40,9 @@ def overview(study: Study, compared: Told, metric: str, *, first: str | None) ->
     parts = [
         _head(study, rest, judged, metric, first),
         *(_shown(verb, [effect for effect in shown if _is_shown(effect, verb)]) for verb in ("helps", "hurts")),
-        f"cannot be told from no effect in any format: {listed(silent)}" if silent else "",
+        f"an interval includes zero in every format: {listed(silent)}" if silent else "",
         f"exactly the losses of {study.baseline}: {listed(same)}" if same else "",
-        f"too little was run to judge {listed(unjudged)}" if unjudged else "",
+        f"too few runs to judge {listed(unjudged)}" if unjudged else "",
     ]
     return " ".join(sentence(part) for part in parts if part)
 

@@ -53,8 +53,8 @@ def _sentence(one: _Plain, other: _Plain) -> str:
 
 def _consequence(one: _Plain, other: _Plain) -> str:
     """A default that the manifest does not write out may be any rate, also the same."""
-    text = "the difference is not of the quantized weights alone"
-    return f"unless the two are one, {text}" if UNSET in one.rates | other.rates else text
+    text = "their difference does not come from the quantized weights alone"
+    return f"unless the two rates are equal, {text}" if UNSET in one.rates | other.rates else text
 
 
 def _plain(study: Study, arm: Arm) -> _Plain | None:

@@ -61,7 +61,7 @@ def _lead(best: Arm, second: Arm) -> str:
     values = [theirs - own for theirs, own in both if theirs is not None and own is not None]
     interval, student = bootstrap_interval(values), student_interval(values)
     if interval is None:
-        return "too few seeds to tell the first from the second"
+        return "too few seeds to compare the first with the second"
     text = f"{size(interval.mean)} apart, 95 % interval {span(interval)}, {count(len(values), 'seed')}"
     is_apart = agreed_sign(len(values), interval, student) == 1
     return f"the first is {'better than' if is_apart else 'not told from'} the second ({text})"

@@ -26,7 +26,7 @@ def refusal(every: Sequence[Effect]) -> str:
 def what_was_seen(study: Study, compared: Mapping[str, Sequence[Effect]], metric: str) -> list[str]:
     """What each optimizer was seen to do, without a verdict; nothing where no pair ended."""
     seen = [text for optimizer, of_it in compared.items() if (text := _seen(study, of_it, metric, optimizer))]
-    return [sentence(f"what was seen, which is no evidence: {'; '.join(seen)}")] if seen else []
+    return [sentence(f"observed, without enough evidence: {'; '.join(seen)}")] if seen else []
 
 
 def one_refusal(study: Study, optimizer: str, compared: Sequence[Effect], metric: str) -> str:
@@ -37,9 +37,9 @@ def one_refusal(study: Study, optimizer: str, compared: Sequence[Effect], metric
             by_lack.setdefault(lack, []).append(effect.format)
     places = {lack: "" if len(formats) == len(compared) else f" in {few(formats)}" for lack, formats in by_lack.items()}
     missing = "; ".join(f"{lack}{place}" for lack, place in places.items())
-    text = sentence(f"no ranking of formats by what {optimizer} gains over {study.baseline}: {missing}")
+    text = sentence(f"no ranking of formats by the gain of {optimizer} over {study.baseline}: {missing}")
     seen = _seen(study, compared, metric)
-    return text + (" " + sentence(f"what was seen, which is no evidence: {seen}") if seen else "")
+    return text + (" " + sentence(f"observed, without enough evidence: {seen}") if seen else "")
 
 
 def plain(study: Study, effect: Effect, metric: str) -> str:
@@ -60,7 +60,7 @@ def _seen(study: Study, compared: Sequence[Effect], metric: str, optimizer: str 
 def _short(every: Sequence[Effect]) -> Iterator[str]:
     """What is missing, in a few words each."""
     pairs = sorted({len(effect.differences) for effect in every if len(effect.differences) < FEWEST_SEEDS})
-    lost = " of which both sides trained" if any(effect.diverged_seeds for effect in every) else ""
+    lost = " in which both sides trained" if any(effect.diverged_seeds for effect in every) else ""
     if pairs == [1] and not lost:
         yield "one seed is not evidence"
     elif pairs == [0]:

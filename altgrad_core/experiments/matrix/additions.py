@@ -34,7 +34,7 @@ def additions(matrix: Matrix, cells: Sequence[Cell], *, before: Collection[str])
 def _why(added: Sequence[Cell], search: SearchTable, key: str, *, role: str) -> str:
     values = ", ".join(f"{value:g}" for value in dict.fromkeys(float(cell.labels[key]) for cell in added))
     if role == "probe":
-        return f"does {key} = {values} still learn?"
+        return f"to see whether {key} = {values} still learns"
     seeds = len({value_at(dict(cell.manifest), location_of(SEED)) for cell in added})
     many = f"{seeds} seed{'s' if seeds > 1 else ''}"
     where = "around the best so far" if search.samples is None else "those of the best settings so far"

@@ -14,7 +14,7 @@ def as_markdown(page: Page) -> str:
     for block in page.summary:
         lines += [*_block(block), ""]
     if page.cautions:
-        lines += ["**What to bear in mind**", "", *(f"- {inline(caution)}" for caution in page.cautions), ""]
+        lines += ["**Cautions**", "", *(f"- {inline(caution)}" for caution in page.cautions), ""]
     lines += [inline(page.subject), ""]
     for number, section in enumerate(page.sections, 1):
         lines += _section(number, section)

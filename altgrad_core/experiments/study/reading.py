@@ -181,12 +181,12 @@ class Reader:
         try:
             if is_manifest(data := self.parts.toml(read_whole(path).decode())):
                 return data
-            self.problems.append(f"{path}: is no resolved manifest, so what the run was is told by {CELLS} alone")
+            self.problems.append(f"{path}: is no resolved manifest, so its settings are known only from {CELLS}")
         except FileNotFoundError:
             if _is_run(path.parent):
-                self.problems.append(f"{path}: is missing, so what the run was is told by {CELLS} alone")
+                self.problems.append(f"{path}: is missing, so its settings are known only from {CELLS}")
         except (OSError, ValueError, RecursionError):
-            self.problems.append(f"{path}: cannot be read, so what the run was is told by {CELLS} alone")
+            self.problems.append(f"{path}: cannot be read, so its settings are known only from {CELLS}")
         return {}
 
     def _json(self, path: Path, consequence: str, parse: Callable[[bytes], Any] = json.loads) -> dict[str, Any]:

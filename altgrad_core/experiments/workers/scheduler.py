@@ -164,7 +164,7 @@ class _Work:
             self._show(
                 self.board,
                 f"{running.cell.name}: its process did not end within {self._executor.patience:g} s of the signal and is killed; "
-                "what it saved before is kept",
+                "what it saved is kept",
             )
             self._jobs[job].kill()
 
@@ -277,7 +277,7 @@ class _Work:
     def _gone(self, job: int) -> None:
         """A process ended: killed from outside, or by the signal that this command passed on."""
         if self._signals.received is None:
-            self._failed(job, "its process ended without a word: out of memory, or killed")
+            self._failed(job, "its process ended without a message: out of memory, or killed")
         else:
             self._left_off(job)
 

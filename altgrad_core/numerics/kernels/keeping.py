@@ -11,7 +11,7 @@ from typing import Any
 def _warn_once(place: str, reason: str) -> None:
     """Warn once in a process: others reset what the filters of Python remember."""
     warnings.warn(
-        f"compiled kernels are not kept in {place}: {reason}; they are compiled again in each process. Free some space, or set "
+        f"compiled kernels are not cached in {place}: {reason}; they are compiled again in each process. Free some space, or set "
         "NUMBA_CACHE_DIR to another directory",
         stacklevel=1,
     )

@@ -112,7 +112,7 @@ def _check_grids(resolved: Resolved, plan: Plan) -> None:
             raise resolved.error(
                 ("monitor", index),
                 f"{monitor.name} reads the grid of weights, and that of {path} is rounded after a Hadamard transform, in another "
-                "basis; let it look at other layers, or leave hadamard out of the weight",
+                "basis; choose other layers for it, or leave hadamard out of the weight",
             )
 
 

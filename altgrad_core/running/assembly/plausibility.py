@@ -53,7 +53,7 @@ def unseen_layers(resolved: Resolved, watched: Iterable[str]) -> Iterator[Proble
                 yield location, problem
             elif not any(matches(pattern, path) for path in seen):
                 who = ", ".join(f'{monitor.name} (layers = "{monitor.layers}")' for monitor in monitors)
-                yield location, f'no layer that matches "{pattern}" is looked at by {who}'
+                yield location, f'no layer that matches "{pattern}" is observed by {who}'
 
 
 def readings_in(monitor: Monitor, run: RunTable, *, first: int = 0) -> int:
@@ -80,7 +80,7 @@ def _never_due(monitor: Monitor, location: Location) -> Iterator[Problem]:
     if end is None or monitor.on is Ended:
         return
     if end < monitor.start:
-        message = f"{monitor.name} would never look: it ends at step {end} and starts at step {monitor.start}"
+        message = f"{monitor.name} would never observe: it ends at step {end} and starts at step {monitor.start}"
         yield (*location, "end"), f"{message}; expected an end that is not before the start"
     elif monitor.on is not Began and not _multiples(every, start, end):
         message = f"{monitor.name} would never report: no step from {start} to {end} is a multiple of every = {every}"
@@ -125,7 +125,10 @@ def _starved(resolved: Resolved, intervention: Intervention, location: Location)
             come = "comes" if count == 1 else "come"
             why = f": {who}" if who else ""
             steps = f"in {resolved.manifest.run.steps} steps"
-            yield (*location, "patience"), f"{message} {come} {steps}{why}; let it have less patience, or more readings"
+            yield (
+                (*location, "patience"),
+                f"{message} {come} {steps}{why}; reduce its patience, or provide more readings",
+            )
             return
 
 

@@ -11,7 +11,7 @@ from altgrad_core.errors import ManifestError
 SCRIPT = "script"
 """The table of a manifest that describes a training script."""
 CONTINUE = "continue it: watch(..., resume=True), then watch.load_state_dict(what watch.state_dict() returned)"
-RUN = "run again what it tells of: start the script"
+RUN = "repeat the run: start the script"
 EXPORT = "build its model: call plan.export there"
 EVALUATE = "build its model: call altgrad_core.evaluate there"
 
@@ -26,4 +26,4 @@ def refuse_script(manifest: Mapping[str, Any], path: Path, what: str = CONTINUE)
         ManifestError: this is the manifest of one.
     """
     if SCRIPT in manifest:
-        raise ManifestError(f"{path}: is the run of a training script, which alone can {what}")
+        raise ManifestError(f"{path}: is the run of a training script; only the script can {what}")

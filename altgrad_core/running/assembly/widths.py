@@ -49,7 +49,7 @@ def _factor(spec: OptimizerSpec, param: Param) -> float:
     power = spec.width_power(is_hidden=width.is_hidden, **kind)
     if power is None:
         raise ManifestError(
-            f"{spec.name} does not say how its rate goes with the width of a model, which {param.path} needs "
+            f"{spec.name} does not say how its rate depends on the width of a model, which {param.path} needs "
             f"({width.ratio:g} times its base width); choose another optimizer, or leave the base width out"
         )
     return float(width.ratio**power)

@@ -90,7 +90,7 @@ def _restore(run: Run, directory: RunDirectory) -> list[Rule]:
     """Take over the newest checkpoint; the rules of what interventions have switched to other formats by then."""
     newest = newest_checkpoint(directory.checkpoints)
     if newest is None:
-        raise RunError(f"{directory.path}: has no whole checkpoint to evaluate")
+        raise RunError(f"{directory.path}: has no complete checkpoint to evaluate")
     refuse_another_manifest(directory, newest[0], newest[1])
     of_manifest = chosen_quantizers(run.plan)
     try:

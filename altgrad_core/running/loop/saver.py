@@ -106,7 +106,7 @@ class Saver:
         try:
             self.parent()
         except RunError:
-            text = f"{self._directory.parent}: is damaged: which checkpoint of another run this one began with is lost; it goes on from step-{step} of its own"
+            text = f"{self._directory.parent}: is damaged: the checkpoint from which this run began is not known; it continues from its own step-{step}"
             self._records.noticed({"kind": "warning", "message": text})
         return step
 

@@ -157,7 +157,7 @@ def _described(config: Any, quantization: dict[str, Any]) -> Iterator[None]:
 def _beside(path: Path) -> Iterator[Path]:
     """A directory beside `path`, which takes its place at the end; a failure leaves nothing behind."""
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-        raise RunError(f"{path}: something is there already; expected no such path, or an empty directory")
+        raise RunError(f"{path}: already exists; expected a new path, or an empty directory")
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     beside.mkdir()

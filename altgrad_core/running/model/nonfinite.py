@@ -64,8 +64,8 @@ def find_nonfinite(model: nn.Module, plan: Plan, losses: Sequence[Callable[[], T
 
 
 _UNSEEN = (
-    "every number is finite when the step is repeated: the norm of the gradient alone is beyond float32, "
-    "or something that the model keeps to itself, such as a counter, made it so"
+    "every number is finite when the step is repeated: only the norm of the gradient is beyond float32, "
+    "or hidden state of the model, such as a counter, caused this"
 )
 First = tuple[str, str, "Role | None", str]
 
@@ -145,7 +145,7 @@ def _by_rounding(module: nn.Module, role: Role | None) -> str:
     if role is None or not isinstance(module, QuantizedModule):
         return ""
     format = next(operand.format for operand in module.quantized.operands() if operand.role == role)
-    return f": rounding its {role} to {format.name} made it so"
+    return f": rounding its {role} to {format.name} caused this"
 
 
 @contextmanager

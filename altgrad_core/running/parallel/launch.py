@@ -72,7 +72,7 @@ def refuse_study(source: ManifestFile) -> None:
         ManifestError: the manifest has a `[matrix]`.
     """
     if "matrix" in source.data:
-        raise ManifestError("several processes train a single run; the cells of a [matrix] are shared with --jobs")
+        raise ManifestError("several processes train a single run; for the cells of a [matrix], use --jobs")
 
 
 def _accumulate(source: ManifestFile) -> int:

@@ -11,7 +11,7 @@ from altgrad_core.records.record import Record
 DOING = "doing"
 """The kind of the record that tells whoever shows a run what is being done; its `what` is None when that is over."""
 
-COMPILING = "compiling kernels, which are kept for the next run"
+COMPILING = "compiling kernels, which are cached for later runs"
 
 
 def telling(show: Callable[[Record], None]) -> Callable[[str | None], None]:

@@ -32,7 +32,7 @@ def refuse_another_manifest(directory: RunDirectory, step: int, files: Mapping[s
     if theirs != manifest_hash(directory):
         path = directory.resolved
         raise RunError(
-            f"{path}: is not the manifest that the checkpoint of step {step} was trained with; put that one back, or "
-            "begin a run of its own from there: "
+            f"{path}: is not the manifest that the checkpoint of step {step} was trained with; restore that one, or start "
+            "a separate run from there: "
             f"altgrad run {path} --from {directory.path}@{step} --out ANOTHER_DIRECTORY"
         )

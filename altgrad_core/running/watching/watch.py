@@ -88,10 +88,10 @@ class Watch:
     def __init__(self, script: Script, directory: RunDirectory, *, steps_per_epoch: int | None, resume: bool) -> None:
         self._weights = watched_weights(script.model)
         if not self._weights:
-            raise ManifestError("watch: the model has no layer with a weight matrix, so there is nothing to look at")
+            raise ManifestError("watch: the model has no layer with a weight matrix, so there is nothing to observe")
         if sharded := [path for path, weight in self._weights.items() if is_sharded(weight)]:
             raise ManifestError(
-                f"watch: the weight of {sharded[0]} is sharded over processes (fully_shard), and monitors look at whole weights; "
+                f"watch: the weight of {sharded[0]} is sharded over processes (fully_shard), and monitors need whole weights; "
                 "watch a script with replicas (DistributedDataParallel), or none"
             )
         self._script, self._steps_per_epoch, self._started = script, steps_per_epoch, time.perf_counter()
@@ -245,7 +245,7 @@ class Watch:
 
     def _refuse_closed(self) -> None:
         if self._is_closed:
-            raise RunError(f"{self.directory}: this watch is closed; begin another one for another loop")
+            raise RunError(f"{self.directory}: this watch is closed; start another one for another loop")
 
     def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         step = self._latest["step"] + 1

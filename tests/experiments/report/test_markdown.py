@@ -60,7 +60,7 @@ def test_the_twin_says_all_that_the_page_says_in_its_order() -> None:
     head = (TextTable(("a",), (("1",),)),)
     page = Page("t", "It is so", ("one seed.",), "Study x.", head, (Section("s", "Title", blocks),), (("report.md", "me"),))  # fmt: skip
     assert as_markdown(page) == (
-        "# It is so\n\n| a |\n| --- |\n| 1 |\n\n**What to bear in mind**\n\n- one seed.\n\nStudy x.\n\n## 1. Title\n\nA plain one.\n\n"
+        "# It is so\n\n| a |\n| --- |\n| 1 |\n\n**Cautions**\n\n- one seed.\n\nStudy x.\n\n## 1. Title\n\nA plain one.\n\n"
         "> Mind this.\n\nNothing recorded.\n\n![what it shows](figures/f-01-x.svg)\n\n*How to read it.*\n\n## Files\n\n"
         "- [report.md](report.md): me\n"
     )

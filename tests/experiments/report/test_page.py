@@ -83,7 +83,7 @@ def test_the_first_words_of_the_page_are_the_answer_and_the_cautions_follow(whol
     assert baseline and other and len({*map(len, (*baseline.groups(), *other.groups()))}) == 1  # one rule of digits
     assert "How to read it: each small dot is one pair" in summary
     first, second, *others = written.cautions
-    assert f"What to bear in mind {first} {second} {len(others)} more {' '.join(others)}" in said
+    assert f"Cautions {first} {second} {len(others)} more {' '.join(others)}" in said
     assert written.sentence in unescape(section(written.page, "answer"))
 
 
@@ -157,7 +157,7 @@ def test_the_heat_map_has_a_row_for_every_layer(report: Report, made: Any) -> No
 
 def test_a_reading_that_never_changes_is_a_sentence_instead_of_a_map(report: Report, made: Any) -> None:
     written = report([made(readings={"weight-overflow-rate": 0.0})])
-    told = "Share of weight elements clipped (weight-overflow-rate): 0 in every layer at every step that was looked at."
+    told = "Share of weight elements clipped (weight-overflow-rate): 0 in every layer at every observed step."
     assert told in section(written.page, "why")
     assert [path for path in written.figures if "overflow" in path.name] == []
 
@@ -177,8 +177,8 @@ def causes(study: Callable[..., Study], made: Any, formats: tuple[str, ...]) -> 
 def test_correlations_need_five_formats(study: Callable[..., Study], made: Any) -> None:
     told = causes(study, made, ("e2m5", "e3m4", "e4m3", "e5m2"))
     assert told == (
-        "With 4 formats compared no correlation is told: runs of one format are alike, so that formats count, and at least "
-        "5 are needed."
+        "With 4 formats compared no correlation is given: runs of one format are alike, so only formats count, "
+        "and 5 or more are needed."
     )
 
 
@@ -187,7 +187,8 @@ def test_an_effect_that_goes_along_with_a_reading_is_said_with_its_interval(
 ) -> None:
     told = causes(study, made, ("e1m6", "e2m5", "e3m4", "e4m3", "e5m2", "e6m1", "e7m0"))
     assert told.startswith(
-        "The effect goes along with share of updates that change no code (share of updates that change no code: Spearman +1.00, "
+        "The effect correlates with share of updates that change no code (share of updates that change no code: "
+        "Spearman +1.00, "
     )
 
 
@@ -202,7 +203,7 @@ def test_formats_count_once_whatever_their_variants_and_grids_that_are_one_do_to
     ]
     first = causes_blocks(View(Analysis(study(cells))))[0]
     assert isinstance(first, Text)
-    assert first.text.startswith("With 2 formats compared no correlation is told: ")
+    assert first.text.startswith("With 2 formats compared no correlation is given: ")
 
 
 def test_perplexity_is_the_exponential_of_the_mean_loss_wherever_an_arm_has_one(report: Report, made: Any) -> None:

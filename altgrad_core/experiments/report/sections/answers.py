@@ -23,7 +23,9 @@ def answers_section(view: View) -> Section:
     blocks: list[Block] = [Text(by_loss.sentence)]
     if by_perplexity:
         blocks.append(Text(f"By perplexity, the exponential of the loss, run by run: {by_perplexity}"))
-    blocks.append(_reached(view) if view.arms else Text("No cell says what it was to be, so there is no table.", "gap"))
+    blocks.append(
+        _reached(view) if view.arms else Text("No cell has its settings recorded, so there is no table.", "gap")
+    )
     return Section(NAME, TITLE, tuple(blocks))
 
 
@@ -51,7 +53,7 @@ def _reached(view: View) -> Block:
     )
     if beside is not None:
         text += (
-            f" Above {beside.format}: the loss less that of {beside.optimizer} in {beside.format}, over common seeds."
+            f" Above {beside.format}: the loss minus that of {beside.optimizer} in {beside.format}, over common seeds."
         )
     return table_of(columns, rows, text)
 

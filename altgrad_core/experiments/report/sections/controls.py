@@ -25,7 +25,7 @@ def controls_section(view: View) -> Section:
     options = {**ROUNDING, **view.study.declared.controls, **SCALES}
     keys = {contrast.key.rpartition(".")[2] for contrast in result}
     if missing := [f"{what} ({key})" for key, what in options.items() if key not in keys]:
-        gap = f"No cells differ in one of these keys alone, so there is no comparison of {listed(missing)}: add an axis over it."
+        gap = f"No cells differ only in one of these keys, so there is no comparison of {listed(missing)}: add an axis for it."
         blocks.append(Text(gap, "gap"))
     return Section(NAME, TITLE, tuple(blocks))
 
@@ -39,7 +39,7 @@ def _references(view: View) -> list[Block]:
     blocks: list[Block] = []
     if rows:
         columns = ("format", "variant", "optimizer", "rate", "seeds", "validation loss")
-        blocks.append(table_of(columns, rows, "The same model and data in wide formats, through the same code path."))
+        blocks.append(table_of(columns, rows, "The same model and data in wide formats, computed by the same code."))
     if missing := [name for name in REFERENCES if not any(name in arm.format for arm in wide)]:
         gap = f"No cell was trained in {' and '.join(missing)}: add it to the axis of formats to have a reference."
         blocks.append(Text(gap, "gap"))
@@ -77,7 +77,9 @@ def _table(result: tuple[Contrast, ...], unit: str) -> Block:
         )
         for contrast in result
     ]  # fmt: skip
-    return table_of(columns, rows, f"Arms that differ in one key, each at its rate, paired by seed; in {unit}.")
+    return table_of(
+        columns, rows, f"Arms that differ in one key, each at its chosen rate, in pairs of seeds; in {unit}."
+    )
 
 
 def _rate(rate: float | None) -> str | None:

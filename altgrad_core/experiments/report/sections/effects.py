@@ -58,7 +58,7 @@ def _why_none(view: View) -> str:
 
 def forest_axis(view: View) -> str:
     """What the forest plot shows."""
-    return f"loss of {view.study.baseline} less its own, {view.study.unit} (right of 0: it helps)"
+    return f"loss of {view.study.baseline} minus its own, {view.study.unit} (right of 0: it helps)"
 
 
 def forest_rows(view: View) -> list[ForestRow]:
@@ -146,7 +146,7 @@ def _table(view: View, result: Sequence[Effect]) -> TextTable:
             between(effect.interval, digits), between(effect.student, digits), effect.p, effect.p_adjusted,
             verdict(view, effect), caution,
         ))  # fmt: skip
-    text = f"Effects: the baseline's loss less the optimizer's, in {view.study.unit}; above zero it helps."
+    text = f"Effects: the baseline's loss minus the optimizer's, in {view.study.unit}; above zero it helps."
     return table_of(COLUMNS, rows, text)
 
 

@@ -36,7 +36,7 @@ def failures_section(view: View) -> Section:
     """k of n per format, a map of rates, and what broke first."""
     ended = [result for result in view.study.results if result.has_ended]
     if not ended:
-        return Section(NAME, TITLE, (Text("No cell has ended, so it is not known what fails.", "gap"),))
+        return Section(NAME, TITLE, (Text("No cell has ended, so what fails is not known.", "gap"),))
     lost = [result for result in ended if result.status == "diverged"]
     blocks: list[Block] = [Text(_sentence(ended))]
     if lost:
@@ -67,12 +67,10 @@ def _first_places(lost: Sequence[Result]) -> str:
         if (result := cell.run_summary.broke)
     ]
     if places:
-        return sentence(
-            f"where a number that is not finite appeared first: {'; '.join(places[:MOST_PLACES])}{_more(places)}"
-        )
+        return sentence(f"where a non-finite number appeared first: {'; '.join(places[:MOST_PLACES])}{_more(places)}")
     if any(_is_lost_unseen(cell) for cell in lost):
-        return "No run that diverged recorded where a number that is not finite appeared first."
-    return "In no run that diverged did a number appear that is not finite: the loss was too high for too long."
+        return "No run that diverged recorded where a non-finite number appeared first."
+    return "No run that diverged had a non-finite number: the loss was too high for too long."
 
 
 def _more(places: Sequence[str]) -> str:
@@ -124,7 +122,7 @@ def _maps(view: View) -> list[Block]:
             title=f"{optimizer}, by learning rate", name=name, label=alt, limits=(0, 100),
         )  # fmt: skip
         panels.append(Panel(name, svg, alt))
-    caption = "How to read it: each cell says how many of the runs of a format diverged at a learning rate; an empty one was not tried."
+    caption = "How to read it: each cell is the share of the runs of a format that diverged at a learning rate; empty: not tried."
     return [Gallery(tuple(panels), caption)] if panels else []
 
 
@@ -153,9 +151,9 @@ def _rows(view: View) -> list[tuple[object, ...]]:
 
 def _table(rows: Sequence[tuple[object, ...]]) -> Block:
     text = (
-        "What broke first, over all rates, those of the search for the largest stable one among them: the pass in which a "
-        "number that is not finite appeared, the layer, and the step; a loss that stayed finite but was too high for too "
-        "long has no such layer."
+        "What failed first, over all rates, including those of the search for the largest stable rate: the pass, the layer "
+        "and the step of the first non-finite number. A loss that stayed finite but was too high for too long has no such "
+        "layer."
     )
     return table_of(COLUMNS, rows, text)
 

@@ -24,8 +24,8 @@ from altgrad_core.text import plural
 NAME, TITLE = "layers", "Sweet spot by layer type"
 CAPTION = (
     "How to read it: each cell is the mean over the layers of a type, over the whole run and all seeds that finished, at "
-    "the chosen rates of {optimizers}{variant}. It tells what a format does to a layer, not what that costs in loss. Each "
-    "column is a format of the operand that the reading is of. {operands}"
+    "the chosen rates of {optimizers}{variant}. It shows what a format does to a layer, not what that costs in loss. "
+    "Each column is a format of the operand that the reading describes. {operands}"
 )
 MOST_READINGS = 12
 
@@ -35,7 +35,7 @@ def layers_section(view: View) -> Section:
     recipes: list[Block] = [Text(text) for text in recipe_sentences(view.analysis)]
     if not recipes:
         gap = (
-            "No two recipes that have ended with one optimizer treat layers differently: add rules for some layers to the "
+            "No two recipes with one optimizer and finished runs treat layers differently: add rules for some layers to the "
             "matrix to see what that costs."
         )
         recipes = [Text(gap, "gap")]
@@ -44,7 +44,7 @@ def layers_section(view: View) -> Section:
     compared = view.analysis.readings("heat", "bar")[:MOST_READINGS]
     seen = [(reading, table) for reading in compared if (table := _table(view, means, reading.name))]
     if not seen:
-        gap = "No reading by layer was recorded that tells formats apart: add a monitor of layers to the manifest."
+        gap = "No recorded reading by layer differs between formats: add a monitor of layers to the manifest."
         return Section(NAME, TITLE, (*recipes, Text(gap, "gap")))
     sentences = [Text(_sentence(table, reading)) for reading, table in seen]
     panels = [_panel(table, reading, number) for number, (reading, table) in enumerate(seen, 1) if _has_several(table)]

@@ -69,10 +69,10 @@ def _gallery(result: Sequence[Row]) -> Gallery:
         )
         panels.append(Panel(name, number_line(seen.occupied, title=seen.format, name=name, label=alt), alt))
     caption = (
-        "How to read it: every stroke on top is a rung, a value of the format, in colour where at least one weight lies "
-        "nearest to it; below are the weights themselves, divided by the scale of their layer, on the same axis, which "
-        "ends where the weights do. At the bottom, the share of weights on each rung, rungs counted from zero: the more "
-        f"even, the better the codes are used. One run each: {few([cell.name for cell, _ in result], most=12)}."
+        "How to read it: every line on top is a rung, a value of the format, in colour if it is the nearest rung of at least "
+        "one weight. Below are the weights, divided by the scale of their layer, on the same axis, which ends with the "
+        "weights. At the bottom is the share of weights on each rung, with rungs counted from zero: the more "
+        f"even, the better the use of the codes. One run each: {few([cell.name for cell, _ in result], most=12)}."
     )
     return Gallery(tuple(panels), caption)
 
@@ -93,5 +93,5 @@ def _table(result: Sequence[Row]) -> Block:
         (s.format, s.used, s.rungs, s.used / s.rungs, s.entropy, f"{s.weights:,}", s.layers, cell.name, s.step)
         for cell, s in result
     ]
-    text = "Code use: the entropy of the shares of the rungs, against log2 of their number if all were used alike."
+    text = "Code use: the entropy of the shares of the rungs. Its maximum, with equal shares, is log2 of their number."
     return table_of(columns, rows, text)

@@ -46,7 +46,7 @@ def _maps(view: View, reading: Reading, result: Sequence[Seen], number: int) -> 
     ranges = [trace.range for _, _, trace in result if trace.range]
     low, high = min(least for least, _ in ranges), max(most for _, most in ranges)
     if low == high:
-        return [Text(sentence(f"{what} ({reading.name}): {size(low)} in every layer at every step that was looked at"))]
+        return [Text(sentence(f"{what} ({reading.name}): {size(low)} in every layer at every observed step"))]
     maps = [
         HeatMap(f"{arm.optimizer} in {view.title(arm.format, arm.variant)}", trace.layers, trace.steps, trace.values)
         for arm, _, trace in result
@@ -56,7 +56,8 @@ def _maps(view: View, reading: Reading, result: Sequence[Seen], number: int) -> 
     svg = layers_by_step(maps, limits=(low, high), what=f"{what} ({reading.name})", name=name, label=alt)
     seeds = dict.fromkeys(f"{cell.seed}" for _, cell, _ in result)
     caption = (
-        f"How to read it: {what} ({reading.name}) by layer, from the first on top, and by step; all panels share one scale of "
+        f"How to read it: {what} ({reading.name}) by layer, from the first on top, and by step; all panels share "
+        "one scale of "
         f"colours, {size(low)} to {size(high)}. One run each, at the chosen rate (seed {few(list(seeds))})."
         f"{_operands(view, result, role_of(reading.name))}"
     )

@@ -14,8 +14,8 @@ NAME, TITLE = "provenance", "Completeness and provenance"
 STATUSES = ("finished", "diverged", "stopped", "crashed", "unfinished", "missing")
 EMULATED = (
     "Formats are emulated: operands are rounded to the format and multiplied in float32, with float32 accumulation and "
-    "TF32 off; master weights and optimizer states are as the optimizer keeps them. So losses tell what the rounding "
-    "costs, not what hardware with narrow accumulators would give, and nothing here says anything about speed."
+    "TF32 off; master weights and optimizer states are as the optimizer keeps them. Losses therefore show the "
+    "cost of rounding. They do not show what hardware with narrow accumulators would give, nor any speed."
 )
 
 
@@ -68,7 +68,7 @@ def _origin(results: Sequence[Result]) -> Block:
     rows.append(("plugins", _counted(", ".join(dict.fromkeys(str(d) for d in result.values())) for result in plugins)))
     filled = [row for row in rows if row[1]]
     if not filled:
-        return Text("No cell has recorded on what it ran.", "gap")
+        return Text("No cell has recorded where it ran.", "gap")
     return table_of(("what", "value (cells)"), filled, f"Recorded by {len(known)} of {len(results)} cells.")
 
 

@@ -11,8 +11,8 @@ from altgrad_core.experiments.study.wording import count, sentence
 from altgrad_core.records.directory import REGISTRATION
 
 EXPLORATORY = (
-    "Exploratory: no hypothesis was declared before training. What is found here is to be confirmed by a study with fresh "
-    "seeds that declares it (matrix.confirms)."
+    "Exploratory: no hypothesis was declared before training. A study with new seeds should declare and confirm what is "
+    "found here (matrix.confirms)."
 )
 
 
@@ -44,5 +44,6 @@ def _late(registrations: tuple[Registration, ...]) -> str:
         return f"The hypothesis was declared after {count(last.ended, 'cell')} had ended: it may follow from their results."
     return (
         f"The manifest was changed after {count(last.ended, 'cell')} had ended: what was registered first, on {first.date} "
-        f"with SHA-256 {first.sha256}, is in {REGISTRATION}. It declared: {first.hypothesis.rstrip('.')}; margin {first.margin:g}."
+        f"with SHA-256 {first.sha256}, is in {REGISTRATION}. It declared: {first.hypothesis.rstrip('.')}; margin "
+        f"{first.margin:g}."
     )

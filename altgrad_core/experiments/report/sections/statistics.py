@@ -35,8 +35,8 @@ def _pooled(view: View) -> Iterator[Block]:
         rows += [(*place, format, f"{own.raw[format]:+.4f}", f"{gain:+.4f}") for format, gain in own.gains.items()]
     if rows:
         text = (
-            "Partial pooling of the gains over formats that share seeds: each is moved towards the mean of all, by one less the "
-            "weight, the more the less formats differ. p: that they differ as much by chance alone (F test)."
+            "Partial pooling of the gains over formats that share seeds: each is moved towards the mean of all by 1 minus the "
+            "weight, further if formats differ less. p: the probability of such differences by chance alone (F test)."
         )
         columns = ("optimizer", "variant", "p", "weight", "seeds", "format", "gain", "pooled gain")
         yield table_of(columns, rows, text)
@@ -51,7 +51,7 @@ def _sensitivity(view: View) -> Iterator[Block]:
         text = (
             "Sensitivity to the learning rate (arXiv 2309.14322): the mean excess of the loss over its smallest value, over the "
             f"range of rates tried, on a logarithmic scale, in {view.study.unit}; losses above that of a model that has learned "
-            "nothing count as that one. Compare arms whose ranges are equally wide."
+            "nothing count as that loss. Compare arms whose ranges are equally wide."
         )
         yield table_of(("format", "variant", "optimizer", "rates", "range", "sensitivity"), rows, text)
 

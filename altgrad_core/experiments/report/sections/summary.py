@@ -69,7 +69,8 @@ def _contrasts(result: Sequence[Interaction], unit: str) -> TextTable:
     rows = [_contrast(contrast) for contrast in result[:MOST_CONTRASTS]]
     more = len(result) - MOST_CONTRASTS
     text = (
-        "Contrasts: what an optimizer gains over the baseline in one format less what it gains in another, seed by seed, in "
+        "Contrasts: what an optimizer gains over the baseline in one format, minus what it gains in another, "
+        "seed by seed, in "
         f"{unit}. p: exact paired permutation test, corrected for all contrasts (Holm)."
     )
     margin = result[0].margin

@@ -15,7 +15,7 @@ from altgrad_core.experiments.report.view import View, mean
 from altgrad_core.experiments.study.study import Result
 from altgrad_core.experiments.study.wording import count, few, sentence
 
-NAME, TITLE = "why", "Why: effect against what was seen"
+NAME, TITLE = "why", "Why: effects and readings"
 MOST_CAUSES = 12
 FEWEST_FORMATS = 5
 
@@ -45,7 +45,7 @@ def causes_blocks(view: View) -> list[Block]:
     if measured := [cause for cause in seen if cause.correlation is not None]:
         blocks += [_scatters(view, measured), _table(measured)]
     if not any(effect.differences for effect in view.effects):
-        blocks.append(Text("There is no effect (see above), so nothing to hold readings against.", "gap"))
+        blocks.append(Text("There is no effect (see above) to compare with readings.", "gap"))
     elif not seen:
         blocks.append(Text("The runs compared recorded no reading by layer: add a monitor to the manifest.", "gap"))
     return blocks
@@ -86,15 +86,15 @@ def _sentence(seen: Sequence[Cause]) -> str:
     if not able:
         formats = max(cause.formats for cause in seen)
         return (
-            f"With {count(formats, 'format')} compared no correlation is told: runs of one format are alike, so that formats count, "
-            f"and at least {FEWEST_FORMATS} are needed."
+            f"With {count(formats, 'format')} compared no correlation is given: runs of one format are alike, so only formats "
+            f"count, and {FEWEST_FORMATS} or more are needed."
         )
     clear = [c for c in able if c.correlation and (c.correlation.low > 0 or c.correlation.high < 0)]
     text = "; ".join(f"{cause.what}: {_described(cause)}" for cause in able)
     verdict = (
-        f"the effect goes along with {few([cause.what for cause in clear])}"
+        f"the effect correlates with {few([cause.what for cause in clear])}"
         if clear
-        else "no interval excludes zero, so the effect is not shown to go along with any of them"
+        else "the interval of every correlation includes zero"
     )
     return sentence(f"{verdict} ({text})")
 
@@ -110,8 +110,8 @@ def _scatters(view: View, seen: Sequence[Cause]) -> Gallery:
         )  # fmt: skip
         panels.append(Panel(name, svg, alt))
     caption = (
-        f"How to read it: a point is one pair of runs; to the right, what {view.study.baseline} did there (the mean over "
-        "layers and steps of its run); up, how much the other optimizer gained. Runs of one format are alike, so the "
+        f"How to read it: a point is one pair of runs. Horizontal: the reading of {view.study.baseline}, as a mean over the "
+        "layers and steps of its run. Vertical: the gain of the other optimizer. Runs of one format are alike, so the "
         "interval of the correlation counts formats, not points. A correlation is not a cause."
     )
     return Gallery(tuple(panels), caption)
@@ -126,4 +126,4 @@ def _table(seen: Sequence[Cause]) -> Block:
         )
         for cause in seen
     ]  # fmt: skip
-    return table_of(columns, rows, "How each reading of the baseline goes along with the effect.")
+    return table_of(columns, rows, "Correlation of each reading of the baseline with the effect.")
