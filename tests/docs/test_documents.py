@@ -86,6 +86,7 @@ STUDIES = {
     "few-bits.toml": 48,
     "few-bits-confirmation.toml": 256,
     "fair-adamw.toml": 288,
+    "fair-adamw-confirmation.toml": 48,
     "few-bits-controls.toml": 12,
     "few-bits-floor.toml": 4,
 }  # cells to begin with
