@@ -25,8 +25,8 @@ def test_the_report_says_what_each_recipe_costs_and_over_how_many_seeds(write: W
     twin = write_report(directory).markdown.read_text()
     rows = [[part.strip() for part in line.split("|")[1:-1]] for line in twin.splitlines() if "| e2m1 |" in line]
     assert [(row[1], row[3:6]) for row in rows] == [
-        ("adamw", ["3", "2.2000", "0.2000"]),
-        ("manifold-adamw", ["3", "2.4000", "0.4000"]),
+        ("adamw", ["3", "2.2000", "+0.2000"]),
+        ("manifold-adamw", ["3", "2.4000", "+0.4000"]),
     ]
     assert rows[0][6] == "-0.0484 to +0.4484"  # 0.2 -+ 4.303 * 0.1 / sqrt(3)
     frame = ag.load(directory).evaluations()

@@ -27,7 +27,7 @@ def post_training_blocks(view: View) -> list[Block]:
 def _rows(view: View, arm: Arm) -> list[tuple[object, ...]]:
     cells = [cell.evaluations for cell in view.results(arm) if cell.status == "finished"]
     known = [losses for losses in cells if UNQUANTIZED_NAME in losses]
-    names = dict.fromkeys(name for losses in known for name in losses)
+    names = sorted({name for losses in known for name in losses}, key=lambda name: (name != UNQUANTIZED_NAME, name))
     return [_row(arm, name, [losses for losses in known if name in losses]) for name in names]
 
 
@@ -35,6 +35,6 @@ def _row(arm: Arm, name: str, known: list[dict[str, float]]) -> tuple[object, ..
     loss, above, shown = mean(losses[name] for losses in known), None, None
     if name != UNQUANTIZED_NAME:
         differences = [losses[name] - losses[UNQUANTIZED_NAME] for losses in known]
-        above, interval = mean(differences), student_interval(differences)
+        above, interval = f"{mean(differences):+.4f}", student_interval(differences)
         shown = None if interval is None else f"{interval.low:+.4f} to {interval.high:+.4f}"
     return arm.format, arm.variant, arm.optimizer, name, len(known), loss, above, shown
