@@ -150,7 +150,7 @@ class AskingForMore(Largest):
             Undeclared,
             '"*". At Updated 1 it failed with ValueError: observe returned the reading "surprise"; it reports largest.',
         ),
-        (Wordy, "\"*\". At Updated 1 it failed with ValueError: could not convert string to float: 'much'."),
+        (Wordy, "of layer \"*\": could not convert string to float: 'much'."),
         (
             Mute,
             '"*". It reported nothing about the layers embed, hidden, wide, head in 12 steps; pass options that let it.',

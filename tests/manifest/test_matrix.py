@@ -155,7 +155,7 @@ def test_the_command_line_replaces_an_axis(tmp_path: Path) -> None:
         (
             "[matrix]\nzzz = [1]\n",
             "m.toml:19: matrix.zzz: not a key of a manifest; a key begins with one of "
-            "data, intervention, model, monitor, optimizer, recipe, run, tracker",
+            "data, evaluate, intervention, model, monitor, optimizer, recipe, run, tracker",
         ),
         (
             "[matrix]\n'recipe[3].weight.format' = ['e5m2']\n",

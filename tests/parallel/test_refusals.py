@@ -39,7 +39,7 @@ def test_a_number_of_processes_that_cannot_be(
 def test_a_study_is_not_trained_by_several_processes(tiny: Path, altgrad: Callable[..., Said]) -> None:
     tiny.write_text(tiny.read_text() + STUDY)
     told = altgrad("run", tiny, "--processes", 2, "--out", tiny.with_name("run"))
-    assert (told.code, "the cells of a [matrix] are shared with --jobs" in told.err) == (2, True), told.err
+    assert (told.code, "for the cells of a [matrix], use --jobs" in told.err) == (2, True), told.err
     assert not tiny.with_name("run").exists()
 
 

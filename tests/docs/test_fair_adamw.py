@@ -1,0 +1,84 @@
+"""What the results say of the search of all settings is what the committed cells give; by hand, what its script computes."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+from altgrad_core.experiments.matrix.registration import hash_of
+from altgrad_core.manifest.load import load_manifest
+
+FOLDER = Path(__file__).parents[2] / "docs" / "results" / "fair-adamw"
+RESULTS = FOLDER.parent / "README.md"
+NUMBER = re.compile(r"-?\d\.\d{3,}")
+OTHERS = {"0.005", "0.001", "0.999"}  # the margin, and ends of ranges
+
+
+@pytest.fixture(scope="module")
+def analysis() -> ModuleType:
+    """The script of the results; that of another study has the same name."""
+    before, path = set(sys.modules), list(sys.path)
+    spec = importlib.util.spec_from_file_location("fair_adamw_analysis", FOLDER / "analysis.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    sys.path[:] = path
+    for name in {"contrasts"} - before:
+        sys.modules.pop(name, None)
+    return module
+
+
+def section() -> str:
+    text = RESULTS.read_text()
+    begin = text.index("## fair AdamW")
+    return text[begin : text.index("\n## ", begin)]
+
+
+def tables(analysis: ModuleType) -> str:
+    return "\n".join(make(FOLDER / "tables" / f"{name}.csv") for name, make in analysis.MADE_BY.items())
+
+
+def test_the_tables_and_numbers_of_the_text_are_those_of_the_script(analysis: ModuleType) -> None:
+    text = RESULTS.read_text()
+    assert all(mark in section() for mark in analysis.MARKS.values())
+    assert analysis.embedded(text) == text
+    assert analysis.embedded(text.replace("| AdamW | 2.", "| AdamW | 3.")) == text
+    known = {number.lstrip("-") for number in NUMBER.findall(tables(analysis))} | OTHERS
+    assert {number.lstrip("-") for number in NUMBER.findall(section())} - known == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("cells", r"its (\d+) runs"), ("confirmation", r"first of (\d+) further\s+runs")]
+)
+def test_the_number_of_runs_is_that_of_the_cells(name: str, words: str) -> None:
+    with (FOLDER / "tables" / f"{name}.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert int(re.search(words, section())[1]) == len(rows)  # type: ignore[index]
+    assert {row["status"] for row in rows} == {"finished"}
+
+
+def test_the_registered_hash_is_that_of_the_manifest() -> None:
+    manifest = FOLDER.parents[2] / "examples" / "fair-adamw-confirmation.toml"
+    assert hash_of(SimpleNamespace(source=load_manifest(manifest))) in section()  # type: ignore[arg-type]
+
+
+def test_the_confirmed_settings_are_those_that_the_search_found(analysis: ModuleType) -> None:
+    cells, confirmation = (FOLDER / "tables" / f"{name}.csv" for name in ("cells", "confirmation"))
+    tried, searched = analysis.losses_by_rate(cells), analysis.settings_of(cells)
+    for (step, rate), row in analysis.settings_of(confirmation).items():
+        assert rate == analysis.best_of(tried["e4m3", step])
+        keys = ("beta1", "beta2", "weight_decay", "warmup", "other_rate")
+        assert [float(row[key]) for key in keys] == [float(searched[step, rate][key]) for key in keys]
+
+
+def test_the_expected_best_of_some_settings(analysis: ModuleType) -> None:
+    tried = {0.1: {1: 3.0, 2: 3.0}, 0.2: {1: 1.0, 2: 1.0}, 0.3: {1: 2.0, 2: 2.0}}
+    assert analysis.expected_best(tried, 1) == pytest.approx(2.0)
+    assert analysis.expected_best(tried, 2) == pytest.approx((1 + 1 + 2) / 3)  # of (3, 1), (1, 2) and (3, 2)
+    assert analysis.expected_best(tried, 3) == pytest.approx(1.0)
