@@ -63,6 +63,12 @@ def test_the_number_of_runs_is_that_of_the_cells(name: str, words: str) -> None:
     assert {row["status"] for row in rows} == {"finished"}
 
 
+def test_the_committed_contrasts_are_those_of_the_cells(analysis: ModuleType, tmp_path: Path) -> None:
+    listed = analysis.confirmed(FOLDER / "tables" / "confirmation.csv")
+    analysis.write(tmp_path / "contrasts.csv", list(listed.values()))
+    assert (tmp_path / "contrasts.csv").read_text() == (FOLDER / "tables" / "contrasts.csv").read_text()
+
+
 def test_the_registered_hash_is_that_of_the_manifest() -> None:
     manifest = FOLDER.parents[2] / "examples" / "fair-adamw-confirmation.toml"
     assert hash_of(SimpleNamespace(source=load_manifest(manifest))) in section()  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
 """Computes every number of the text on a fair AdamW from its tables.
 
     python docs/results/fair-adamw/analysis.py               # prints the tables of the text
-    python docs/results/fair-adamw/analysis.py --write       # also writes them there
+    python docs/results/fair-adamw/analysis.py --write       # also writes them there, and tables/contrasts.csv
     python docs/results/fair-adamw/analysis.py --collect DIR # writes tables/cells.csv from the directory of the study
     python docs/results/fair-adamw/analysis.py --collect DIR --to confirmation # writes tables/confirmation.csv instead
 
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.append(str(Path(__file__).parents[1] / "factorial"))
-from contrasts import Contrast, Losses, chosen, contrast, interval, losses_by_rate, mean
+from contrasts import Contrast, Losses, chosen, contrast, interval, losses_by_rate, mean, write
 
 TABLES = Path(__file__).parent / "tables"
 TEXT = Path(__file__).parents[1] / "README.md"
@@ -148,6 +148,7 @@ def main() -> None:
         if (table := TABLES / f"{name}.csv").exists():
             print(make(table), end="\n\n")
     if given.write:
+        write(TABLES / "contrasts.csv", list(confirmed(TABLES / "confirmation.csv").values()))
         TEXT.write_text(embedded(TEXT.read_text()))
 
 
