@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # else Ray replaces 127.0.0.1 by the address of the machine
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 pytestmark = pytest.mark.ray
-cluster_utils = pytest.importorskip("ray.cluster_utils")
 
 LOCAL = {"node_ip_address": "127.0.0.1", "include_dashboard": False, "object_store_memory": 80_000_000, "num_cpus": 1}
 ONE_THREAD = ("--set", "run.threads=1")
@@ -34,7 +33,7 @@ LONG = (*ONE_THREAD, "--set", "run.steps=300", "--set", "run.checkpoint_every=20
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """Two nodes."""
-    nodes = cluster_utils.Cluster()
+    nodes = pytest.importorskip("ray.cluster_utils").Cluster()
     nodes.add_node(**LOCAL)
     nodes.add_node(**LOCAL)
     with pytest.MonkeyPatch.context() as patch:
