@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from altgrad_core import ManifestError
-from altgrad_core.experiments.study.labels import flatten
+from altgrad_core.experiments.study.labels import labels_of
 from altgrad_core.experiments.study.study import Study
+from altgrad_core.experiments.study.subjects import flatten
 from altgrad_core.results.lines import RecordReader
+from tests.experiments.made_up import resolved
 from tests.tiny_tables import TINY_GPT
 
 if TYPE_CHECKING:
@@ -211,6 +213,30 @@ def test_where_one_group_of_parameters_varies_its_optimizer_is_the_optimizer(
         ("manifold-adamw", 0.1, 2, ""),
     ]
     assert found.results[0].manifest["optimizer"]["lr"] == 0.005
+
+
+def test_what_belongs_to_the_setting_of_each_group_optimizer_is_no_difference_of_its_own(made: Any) -> None:
+    def cell(use: str, lr: float, outer: float, warmup: int, seed: int = 1) -> Any:
+        group = {"layers": "blocks.*", "only": "matrices", "use": use, "lr": lr}
+        more = {"optimizer.group": [group], "optimizer.schedule": {"kind": "cosine", "warmup": warmup}}
+        return made(rate=outer, seed=seed, set=more)
+
+    def told(*cells: Any) -> list[tuple[str, float | None, str]]:
+        labels = labels_of([resolved(each) for each in cells], {})
+        return [(label.optimizer, label.rate, label.variant) for label in labels]
+
+    settings = [("adamw", 0.01, 0.005, 90), ("manifold-adamw", 0.1, 0.004, 40)]
+    assert told(*(cell(*setting, seed=seed) for seed in (1, 2) for setting in settings)) == 2 * [
+        ("adamw", 0.01, ""), ("manifold-adamw", 0.1, ""),
+    ]  # fmt: skip
+    # a warm-up or a rate that varies with the same group optimizer is a difference of its own
+    warmups = told(*(cell(*setting, warmup) for *setting, _ in settings for warmup in (40, 90)))
+    assert [variant for _, _, variant in warmups] == 2 * [
+        "optimizer.schedule.warmup=40",
+        "optimizer.schedule.warmup=90",
+    ]
+    rates = told(cell(*settings[0]), cell("adamw", 0.01, 0.006, 90), cell(*settings[1]))
+    assert [rate for _, rate, _ in rates] == [0.005, 0.006, 0.004]
 
 
 def test_a_single_run_is_called_by_the_optimizer_of_its_only_group(study: Callable[..., Study], made: Any) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 from altgrad_core.experiments.evidence.arms import Arm
 from altgrad_core.experiments.evidence.effects import Effect
-from altgrad_core.experiments.study.labels import is_manifest, subjects
 from altgrad_core.experiments.study.study import Study
+from altgrad_core.experiments.study.subjects import is_manifest, subjects
 from altgrad_core.experiments.study.wording import listed
 
 UNSET = "unset"

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from altgrad_core.contracts.actions import ROLES
 from altgrad_core.contracts.optimizer import OptimizerSpec
+from altgrad_core.experiments.study.subjects import Flat, belongs, flatten, is_manifest, leaf, subjects, varying_keys
 from altgrad_core.manifest.merge import location_of, value_at
 
 UNKNOWN = "unknown"  # the label of a cell whose manifest cannot be read
@@ -17,8 +18,8 @@ _NO_MATTER = re.compile(
     r"(run\.(name|device|threads|checkpoint_every|keep_checkpoints|evaluate_every)|(tracker|monitor|matrix)\b.*)$"
 )
 _COMMON = re.compile(r"optimizer\.(schedule\b.*|clip_norm)$")  # of every optimizer, so no option of one
+RATE_AND_USE = ("optimizer.lr", "optimizer.use")
 _FORMAT = re.compile(r"recipe\[\d+\]\.\w+\.format\b")
-Flat = dict[str, Any]
 
 
 class Labels(NamedTuple):
@@ -78,63 +79,6 @@ def _without(manifest: Mapping[str, Any], keys: Sequence[str]) -> Mapping[str, A
         if isinstance(result, dict):
             result.pop(key, None)
     return less
-
-
-def is_manifest(data: Mapping[str, Any]) -> bool:
-    """Whether plain data has the tables of a resolved manifest, and a recipe of rules."""
-    rules = data.get("recipe", [])
-    return (
-        all(isinstance(data.get(table), Mapping) for table in ("run", "model", "data", "optimizer"))
-        and isinstance(rules, list)
-        and all(isinstance(rule, Mapping) and isinstance(rule.get("layers"), str) for rule in rules)
-        and all(isinstance(rule.get(role, {}), Mapping) for rule in rules for role in ROLES)
-    )
-
-
-def subjects(manifests: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The manifests, with the optimizer of one parameter group in the place of all, where that alone is varied.
-
-    A study of how the quantized weights are stepped leaves the other parameters to one optimizer in every cell. Where no
-    optimizer is varied, as in a single run, the only group takes the place of all.
-    """
-    tables = [manifest["optimizer"] for manifest in manifests]
-    groups = [table.get("group", []) for table in tables]
-    outside = [flatten({key: value for key, value in table.items() if key != "group"}) for table in tables]
-    if _varying(outside) or len({len(members) for members in groups}) != 1:
-        return list(manifests)
-    places = [
-        index for index, members in enumerate(zip(*groups, strict=True)) if _varying([flatten(m) for m in members])
-    ]
-    if not places and groups and len(groups[0]) == 1:  # nothing is varied: the group was set apart to be looked at
-        places = [0]
-    if len(places) != 1:
-        return list(manifests)
-    (index,) = places
-    return [
-        {**manifest, "optimizer": _subject(table, members[index])}
-        for manifest, table, members in zip(manifests, tables, groups, strict=True)
-    ]
-
-
-def _subject(table: Mapping[str, Any], member: Mapping[str, Any]) -> dict[str, Any]:
-    own = {key: value for key, value in member.items() if key not in ("layers", "only")}
-    common = {key: table[key] for key in ("schedule", "clip_norm") if key in table}
-    return {"use": table["use"], **own, **common}
-
-
-def flatten(value: Any, prefix: str = "") -> Flat:
-    """Nested tables as one of paths, such as `recipe[0].weight.format`; a list of anything else stays one value."""
-    if isinstance(value, Mapping):
-        pairs = [(f"{prefix}.{key}" if prefix else str(key), inner) for key, inner in value.items()]
-    elif isinstance(value, list) and value and all(isinstance(inner, Mapping) for inner in value):
-        pairs = [(f"{prefix}[{index}]", inner) for index, inner in enumerate(value)]
-    else:
-        return {prefix: _leaf(value)}
-    return {key: leaf for path, inner in pairs for key, leaf in flatten(inner, path).items()}
-
-
-def _leaf(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
 
 
 def _number(value: Any) -> float | None:
@@ -198,15 +142,14 @@ def _optimizer_labels(flat: Sequence[Flat], defaults: Defaults) -> list[str]:
     for keys in flat:
         by_use.setdefault(str(keys.get("optimizer.use")), []).append(keys)
     options = {
-        use: [key for key in _varying(cells) if _is_option(key) and not _follows_rate(cells, key)]
+        use: [key for key in varying_keys(cells) if _is_option(key) and not _follows_rate(cells, key)]
         for use, cells in by_use.items()
     }
     return [_with_options(keys, options[str(keys.get("optimizer.use"))], defaults) for keys in flat]
 
 
 def _is_option(key: str) -> bool:
-    is_rate = key in ("optimizer.lr", "optimizer.use")
-    return key.startswith("optimizer.") and not is_rate and not _COMMON.match(key)
+    return key.startswith("optimizer.") and key not in RATE_AND_USE and not _COMMON.match(key)
 
 
 def _follows_rate(cells: Sequence[Flat], key: str) -> bool:
@@ -224,7 +167,7 @@ def _with_options(keys: Flat, varying: Sequence[str], defaults: Defaults) -> str
     options = [
         f"{name}={_shown(keys.get(key))}"
         for key, name in names.items()
-        if name not in own or keys.get(key) != _leaf(own[name])
+        if name not in own or keys.get(key) != leaf(own[name])
     ]
     return f"{use} ({', '.join(options)})" if options else use
 
@@ -248,7 +191,11 @@ def default_of(defaults: Defaults, use: str, option: str) -> str:
 
 
 def _variants(flat: Sequence[Flat]) -> list[str]:
-    """Every other key that varies, `key=value`; what a recipe says of rounding and scaling, in one word where it can."""
+    """Every other key that varies, `key=value`; what a recipe says of rounding and scaling, in one word where it can.
+
+    A schedule that belongs to the setting of each optimizer is no variant of its own.
+    """
+    settings = [{key: value for key, value in keys.items() if _is_option(key) or key in RATE_AND_USE} for keys in flat]
     others = [
         {key: value for key, value in keys.items() if not _NO_MATTER.match(key) and _is_other(key)} for keys in flat
     ]
@@ -257,8 +204,8 @@ def _variants(flat: Sequence[Flat]) -> list[str]:
         {key: value for key, value in keys.items() if key not in recipe}
         for keys, recipe in zip(others, recipes, strict=True)
     ]
-    of_recipe = _in_one_word(recipes, _varying(recipes, absent=False))
-    of_rest = _varying(rests)
+    of_recipe = _in_one_word(recipes, varying_keys(recipes, absent=False))
+    of_rest = [key for key in varying_keys(rests) if not (_COMMON.match(key) and belongs([key], settings, rests))]
     return [
         ", ".join([*words, *(f"{key}={_shown(keys[key])}" for key in of_rest if key in keys)])
         for words, keys in zip(of_recipe, rests, strict=True)
@@ -283,13 +230,6 @@ def _in_one_word(recipes: Sequence[Flat], varying: Sequence[str]) -> list[list[s
             else:
                 words += [f"{path}={_shown(recipe[path])}" for path in present]
     return short
-
-
-def _varying(cells: Sequence[Flat], *, absent: bool = True) -> list[str]:
-    """The keys that do not have the same value in all cells, in order of appearance; `absent` counts as a value."""
-    keys = dict.fromkeys(key for cell in cells for key in cell)
-    values = {key: {repr(cell.get(key)) for cell in cells if absent or key in cell} for key in keys}
-    return [key for key in keys if len(values[key]) > 1]
 
 
 def _shown(value: Any) -> str:

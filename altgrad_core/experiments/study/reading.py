@@ -10,10 +10,11 @@ from typing import Any
 
 from altgrad_core.errors import ManifestError, RunError
 from altgrad_core.experiments.study.declared import Declared
-from altgrad_core.experiments.study.labels import Defaults, installed_defaults, is_manifest
+from altgrad_core.experiments.study.labels import Defaults, installed_defaults
 from altgrad_core.experiments.study.parts import Parts
 from altgrad_core.experiments.study.registration import Registration, read_registrations
 from altgrad_core.experiments.study.result import Result
+from altgrad_core.experiments.study.subjects import is_manifest
 from altgrad_core.experiments.study.wording import count, few
 from altgrad_core.files import read_whole
 from altgrad_core.records.directory import REGISTRATION, RunDirectory
