@@ -2,13 +2,15 @@
 
     python benchmarks/layer_kinds.py [--rounds 15]
 
-The steps are interleaved; the ratio is the median over rounds, as in `step.py`.
+The steps are interleaved; the ratio is the median over rounds, as in `step.py`. A second table has what further roles and
+transforms cost on the same GPT, over its linear layers in the plain recipe; the same recipe a second time shows the noise.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import step
@@ -62,6 +64,22 @@ CASES = {
     "GPT, linear layers and moments": Case(gpt, bytes_, (ROLES, ag.Rule("*", moment=BLOCKS))),
 }
 
+E4M3_ROTATED, E5M2_ROTATED = replace(E4M3, hadamard=32), replace(E5M2, hadamard=32)
+APART = ag.Rule(
+    "*", weight_for_input_gradient=E4M3, activation_for_weight_gradient=E4M3, gradient_for_weight_gradient=E5M2
+)
+ROTATED = ag.Rule("*", activation_for_weight_gradient=E4M3_ROTATED, gradient_for_weight_gradient=E5M2_ROTATED)
+FURTHER = {
+    "the same": (ROLES,),
+    "attention: six roles": (ROLES, ATTENTION),
+    "operands of dX and dW rounded apart": (ROLES, APART),
+    "the same, those of dW in the basis of a Hadamard transform of 32": (ROLES, APART, ROTATED),
+    "forward operands in the basis of a Hadamard transform of 32": (
+        ROLES,
+        ag.Rule("*", weight=E4M3_ROTATED, activation=E4M3_ROTATED),
+    ),
+}
+
 
 def step_of(case: Case, *, quantized: bool) -> Callable[[], object]:
     """Forward, backward, AdamW."""
@@ -90,6 +108,11 @@ def main() -> None:
     for name, case in CASES.items():
         (plain, quantized), ratio = step.ratios([step_of(case, quantized=q) for q in (False, True)], given.rounds)
         print(f"| {name} | {plain:.1f} | {quantized:.1f} | {ratio:.3f} |", flush=True)
+    print("\n| recipe | plain recipe ms | this one ms | over the plain recipe |\n|---|---|---|---|")
+    for name, rules in FURTHER.items():
+        pair = [step_of(CASES["GPT, linear layers"]._replace(rules=r), quantized=True) for r in ((ROLES,), rules)]
+        (plain, other), ratio = step.ratios(pair, given.rounds)
+        print(f"| {name} | {plain:.1f} | {other:.1f} | {ratio:.3f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -48,15 +48,18 @@ def _blocks(x: Tensor, size: int) -> Tensor:
 
 
 def _fast(x: Tensor) -> Tensor:
-    """The transform along the last dimension, whose length is a power of two: sums and differences of halves, and again."""
+    """The transform along the last dimension, whose length is a power of two: sums and differences of halves, and again.
+
+    The blocks stand side by side meanwhile, so that the additions of many blocks are one pass over memory.
+    """
     size = x.shape[-1]
+    columns = x.reshape(-1, size).t().contiguous()
     half = 1
     while half < size:
-        pairs = x.unflatten(-1, (-1, 2, half))
-        first, second = pairs[..., 0, :], pairs[..., 1, :]
-        x = torch.stack((first + second, first - second), -2).flatten(-3)
+        first, second = columns.view(size // (2 * half), 2, half, columns.shape[-1]).unbind(1)
+        columns = torch.stack((first + second, first - second), 1).view(size, -1)
         half *= 2
-    return x * (1 / math.sqrt(size))
+    return (columns * (1 / math.sqrt(size))).t().contiguous().view(x.shape)
 
 
 @lru_cache(maxsize=64)

@@ -51,6 +51,12 @@ def imports(node: ast.AST, *, at_load: bool = False) -> Iterator[str]:
             yield from imports(child, at_load=at_load)
 
 
+@lru_cache
+def imports_of(path: Path) -> tuple[str, ...]:
+    """Every module that a file imports anywhere."""
+    return tuple(imports(tree(path)))
+
+
 def package(module: str) -> str | None:
     """The package of `altgrad_core.PACKAGE.file`; public names have none."""
     parts = module.split(".")
@@ -87,7 +93,7 @@ def test_every_package_has_its_level() -> None:
 def test_a_package_imports_only_the_packages_below_it() -> None:
     def wrong(path: Path) -> set[str]:
         own = package_of(path)
-        used = {found for module in imports(tree(path)) if (found := package(module)) in MAY_IMPORT}
+        used = {found for module in imports_of(path) if (found := package(module)) in MAY_IMPORT}
         return used - {own} - MAY_IMPORT[own]
 
     assert offenders(FILES, wrong) == {}
@@ -95,7 +101,7 @@ def test_a_package_imports_only_the_packages_below_it() -> None:
 
 def test_the_core_does_not_import_its_own_public_names() -> None:
     def wrong(path: Path) -> set[str]:
-        names = {m for m in imports(tree(path)) if package(m) not in MAY_IMPORT and m.startswith("altgrad_core.")}
+        names = {m for m in imports_of(path) if package(m) not in MAY_IMPORT and m.startswith("altgrad_core.")}
         return names - {"altgrad_core.__version__"}  # which is defined there
 
     assert offenders(FILES, wrong) == {}
@@ -114,7 +120,7 @@ def test_the_core_names_no_plugin() -> None:
 
 def test_nothing_imports_the_folder_of_the_plugins() -> None:
     def wrong(path: Path) -> list[str]:
-        return [module for module in imports(tree(path)) if module.split(".")[0] == "plugins"]
+        return [module for module in imports_of(path) if module.split(".")[0] == "plugins"]
 
     assert offenders([*FILES, *PLUGIN_FILES], wrong) == {}
 
@@ -122,7 +128,7 @@ def test_nothing_imports_the_folder_of_the_plugins() -> None:
 def test_a_plugin_imports_public_names_and_itself_alone() -> None:
     def wrong(path: Path) -> list[str]:
         own = path.relative_to(ROOT / "plugins").parts[0]
-        ours = {module for module in imports(tree(path)) if module.split(".")[0].startswith("altgrad")}
+        ours = {module for module in imports_of(path) if module.split(".")[0].startswith("altgrad")}
         return [m for m in ours if m.split(".")[0] not in ("altgrad_core", own) or package(m) in MAY_IMPORT]
 
     assert offenders(PLUGIN_FILES, wrong) == {}

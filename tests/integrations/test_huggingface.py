@@ -45,12 +45,15 @@ def trainer(out: Path, **options: Any) -> Any:
     )
 
 
-class Interrupt(transformers.TrainerCallback):
-    """Cuts a training short, after a step beyond the checkpoint."""
+def interrupt() -> Any:
+    """A callback that cuts a training short, after a step beyond the checkpoint."""
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
-        if state.global_step == 4:
-            raise KeyboardInterrupt
+    class Interrupt(transformers.TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
+            if state.global_step == 4:
+                raise KeyboardInterrupt
+
+    return Interrupt()
 
 
 def test_a_trainer_writes_the_records_of_a_run(tmp_path: Path, altgrad: Callable[..., Any]) -> None:
@@ -71,7 +74,7 @@ def test_a_resumed_trainer_gives_the_same_bits(tmp_path: Path) -> None:
     whole = trainer(tmp_path / "whole")
     whole.train()
     short = trainer(tmp_path / "short" / "whole")
-    short.add_callback(Interrupt())
+    short.add_callback(interrupt())
     with pytest.raises(KeyboardInterrupt):
         short.train()
     next(callback for callback in short.callback_handler.callbacks if hasattr(callback, "leave")).leave()

@@ -116,7 +116,7 @@ class Unhashable(LNS8):
             TooLarge(),
             'format "lns8", law: Every finite value fits in float32, two of them differ, one is positive. '
             'It raised FormatError: format "lns8": code 128 is 3.402823669209385e+38, outside the range of float32 '
-            "(test_format_laws.py, line 80); use smaller values, or math.inf",
+            "(test_format_laws.py, line 75); use smaller values, or math.inf",
         ),
         (
             Unhashable(),
