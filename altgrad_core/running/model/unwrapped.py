@@ -49,3 +49,14 @@ def optimizer_of(moment: Moment, optimizer: Any) -> Optimizer:
             "build_optimizer(name, plan.params())"
         )
     return result
+
+
+def without_parameters(optimizer: Optimizer, model: nn.Module) -> str | None:
+    """What to warn of, where an optimizer trains no parameter of a model."""
+    trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    if any(id(p) in trained for p in model.parameters()):
+        return None
+    return (
+        f"attach: this {type(optimizer).__name__} holds no parameter of the model; if it does not train copies of them, build it "
+        "from model.parameters()"
+    )
