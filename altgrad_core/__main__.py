@@ -1,15 +1,27 @@
-"""`python -m altgrad_core`, and the program `altgrad`. An interrupt while it is being loaded ends it without a word."""
+"""`python -m altgrad_core`, and the program `altgrad`. An interrupt before and after its work ends it without a word.
 
-from __future__ import annotations
+`main` loads what it needs: an interrupt while this module is imported would still be Python's, with a traceback.
+"""
 
-import gc
 import os
-import signal
-from types import FrameType
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
 
 
 def main() -> None:
     """Load the command line, then do what it says."""
+    try:
+        _load_and_obey()
+    except KeyboardInterrupt:
+        os._exit(130)
+
+
+def _load_and_obey() -> None:
+    import gc
+    import signal
+
     is_usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if is_usual:
         signal.signal(signal.SIGINT, _leave)
@@ -19,10 +31,14 @@ def main() -> None:
     gc.enable()
     if is_usual:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    obey()
+    try:
+        obey()
+    finally:
+        if is_usual:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # nothing is left to save
 
 
-def _leave(number: int, frame: FrameType | None) -> None:
+def _leave(number: int, frame: "FrameType | None") -> None:
     os._exit(128 + number)
 
 

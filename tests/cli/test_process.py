@@ -42,11 +42,24 @@ main()
 """
 
 
-@pytest.mark.parametrize("module", ["altgrad_core.cli.main", "typer", "altgrad_core.errors"])
+@pytest.mark.parametrize("module", ["gc", "altgrad_core.cli.main", "typer", "altgrad_core.errors"])
 def test_an_interrupt_while_the_program_is_loaded_ends_it_without_a_word(module: str) -> None:
     code = LOADING.replace("MODULE", module)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+BEFORE = """
+import sys
+before = set(sys.modules)
+import altgrad_core.__main__
+print(*sorted(set(sys.modules) - before))
+"""
+
+
+def test_nothing_is_loaded_before_the_program_can_be_interrupted() -> None:
+    done = subprocess.run([sys.executable, "-c", BEFORE], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == ["altgrad_core", "altgrad_core.__main__"]
 
 
 @pytest.mark.parametrize(

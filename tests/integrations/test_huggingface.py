@@ -105,12 +105,3 @@ def test_a_loss_that_the_trainer_computes_is_added_by_hand(tmp_path: Path) -> No
     own.train()
     losses: Any = ag.load(tmp_path / "again" / "altgrad").losses()["loss"]  # type: ignore[union-attr]
     assert losses.iloc[0] == pytest.approx(2.77, abs=0.2)  # ln 16
-
-
-def test_nothing_of_it_is_imported_with_the_library() -> None:
-    import subprocess
-    import sys
-
-    code = "import sys, altgrad_core as ag; ag.watch; print(sorted({'transformers', 'lightning', 'accelerate', 'peft'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
