@@ -231,16 +231,16 @@ def test_what_cannot_be_quantized_says_why(module: nn.Module, why: str) -> None:
     plan = ag.quantize_model(model, [ag.Rule("plain", weight=E4M3)])
     assert next(part.why for part in plan.coverage().uncovered if part.path == "strange") == why
     plan.remove()
-    with pytest.raises(ag.ManifestError) as caught:
+    with pytest.raises(ag.ManifestError, match=f'"strange" matches only what cannot be quantized; strange: {why}'):
         ag.quantize_model(model, [ag.Rule("strange", weight=E4M3)])
-    assert str(caught.value) == f'recipe[0].layers: "strange" matches only what cannot be quantized; strange: {why}'
 
 
 def test_lazy_layers_need_weights_first() -> None:
     model = nn.Sequential(nn.LazyLinear(4), nn.Linear(4, 4))
-    with pytest.raises(ag.ManifestError) as caught:
+    with pytest.raises(
+        ag.ManifestError, match=r"0.weight has no shape yet: call the model once, so that its lazy layers"
+    ):
         ag.quantize_model(model, [ALL])
-    assert str(caught.value) == "0.weight has no shape yet: call the model once, so that its lazy layers get weights"
     model(torch.ones(1, 3))
     assert repr(ag.quantize_model(model, [ag.Rule("*", weight=E4M3)])) == "<plan of 2 layers: weight e4m3>"
 

@@ -50,7 +50,7 @@ from altgrad_core.running.model.quantized_file import write_quantized, written_r
 from altgrad_core.running.model.recipe import Rule, assign
 from altgrad_core.running.model.replicas import reduce_seen
 from altgrad_core.running.model.switch import Switch
-from altgrad_core.running.model.unwrapped import optimizer_of, without_parameters
+from altgrad_core.running.model.unwrapped import optimizer_of, warn_of_stranger
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -131,8 +131,7 @@ class Plan:
         return coverage(self.model, self.known, weights, self.kinds, (args, kwargs) if args or kwargs else None)
 
     def __repr__(self) -> str:
-        roles = ", ".join(sorted({f"{o.role} {o.format.name}" for o in self.operands()}))
-        return f"<plan of {len(self.layers)} layers: {roles}>"
+        return f"<plan of {len(self.layers)} layers: {', '.join(sorted({f'{o.role} {o.format.name}' for o in self.operands()}))}>"
 
     def _repr_html_(self) -> str:
         return self.coverage()._repr_html_()
@@ -169,8 +168,7 @@ class Plan:
     def attach(self, optimizer: Optimizer) -> None:
         """From now on every step of `optimizer`, or of the one it wraps, rounds its moments and calls `step()`; see `optimizer_of`."""
         stepped = optimizer_of(self.moment, optimizer)
-        if (problem := without_parameters(stepped, self.model)) is not None:
-            warnings.warn(problem, stacklevel=2)
+        warn_of_stranger(stepped, self.model)
         self.moment.is_excused = True
         self.round_moments_of(stepped)
         stepped.register_step_post_hook(self._after_step)
@@ -251,10 +249,9 @@ class Plan:
             RunError: the layout has no place for this model or recipe.
         """
         own, m = own_weights(self.model, self.known, self.layers), self.moment
-        refuse_rotated(own)
+        named = weights_by_name(self.model, self.known, self.layers)
+        refuse_rotated(own if layout == "altgrad" else named)
         if layout == "huggingface":
-            named = weights_by_name(self.model, self.known, self.layers)
-            refuse_rotated(named)
             write_directory(Path(path), self.model, named, left_out(named, self.layers))
         else:
             more = {"recipe": written_recipe(self.layers), "state": self.state_dict(), "seed": m.seed, "phase": m.phase}

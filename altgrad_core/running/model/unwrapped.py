@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from torch import nn
@@ -51,12 +52,12 @@ def optimizer_of(moment: Moment, optimizer: Any) -> Optimizer:
     return result
 
 
-def without_parameters(optimizer: Optimizer, model: nn.Module) -> str | None:
-    """What to warn of, where an optimizer trains no parameter of a model."""
+def warn_of_stranger(optimizer: Optimizer, model: nn.Module) -> None:
+    """Warn, if an optimizer trains no parameter of a model."""
     trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    if any(id(p) in trained for p in model.parameters()):
-        return None
-    return (
-        f"attach: this {type(optimizer).__name__} holds no parameter of the model; if it does not train copies of them, build it "
-        "from model.parameters()"
-    )
+    if not any(id(p) in trained for p in model.parameters()):
+        warnings.warn(
+            f"attach: this {type(optimizer).__name__} holds no parameter of the model; if it does not train copies of them, "
+            "build it from model.parameters()",
+            stacklevel=3,
+        )
