@@ -235,16 +235,6 @@ def test_what_cannot_be_quantized_says_why(module: nn.Module, why: str) -> None:
         ag.quantize_model(model, [ag.Rule("strange", weight=E4M3)])
 
 
-def test_lazy_layers_need_weights_first() -> None:
-    model = nn.Sequential(nn.LazyLinear(4), nn.Linear(4, 4))
-    with pytest.raises(
-        ag.ManifestError, match=r"0.weight has no shape yet: call the model once, so that its lazy layers"
-    ):
-        ag.quantize_model(model, [ALL])
-    model(torch.ones(1, 3))
-    assert repr(ag.quantize_model(model, [ag.Rule("*", weight=E4M3)])) == "<plan of 2 layers: weight e4m3>"
-
-
 class Flexible(nn.Module):
     """Attention by a kernel of torch."""
 
