@@ -70,6 +70,13 @@ class WatchCallback(TrainerCallback):
         if model.training and isinstance(loss, Tensor):
             self._losses.append((loss.detach(), kwargs.get("num_items_in_batch") is not None))
 
+    def add_loss(self, loss: Tensor) -> None:
+        """Record the loss of a micro-batch, where the trainer computes it outside of the model.
+
+        Call it in `compute_loss` or in `compute_loss_func`.
+        """
+        self._losses.append((loss.detach(), False))
+
     def on_step_end(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
         """Record the step, with the loss of all its micro-batches."""
         losses, self._losses = self._losses, []
@@ -77,8 +84,8 @@ class WatchCallback(TrainerCallback):
             return
         if not losses:
             raise RunError(
-                "WatchCallback: the model returned no loss to record; give it labels, or watch a loop of your own with "
-                "altgrad_core.watch"
+                "WatchCallback: the model returned no loss to record; give it labels. If the trainer computes the loss "
+                "(label_smoothing_factor, compute_loss_func), call add_loss(loss) of the callback in compute_loss"
             )
         total = sum(float(loss) for loss, _ in losses)
         are_shares = any(is_share for _, is_share in losses)  # of the whole step's loss

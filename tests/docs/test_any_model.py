@@ -1,47 +1,33 @@
-"""The tables of docs/any-model.md name tests that there are, and the versions that are installed."""
+"""The tables of docs/any-model.md are those that docs/site/any_model.py writes, and name tests that there are."""
 
 from __future__ import annotations
 
 import ast
-import re
+import sys
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-TEXT = (ROOT / "docs" / "any-model.md").read_text()
-TEST = re.compile(r"`((?:\w+/)+test_\w+\.py)::(test_\w+)`")
-
-
-def rows() -> list[str]:
-    """The rows of the tables whose last column is headed `test`."""
-    found, is_told = [], False
-    for line in TEXT.splitlines():
-        if not line.startswith("|"):
-            is_told = False
-        elif line.endswith("| test |"):
-            is_told = True
-        elif is_told and not line.startswith("|--"):
-            found.append(line)
-    return found
+sys.path.insert(0, str(ROOT / "docs" / "site"))
+import any_model as tables  # noqa: E402
 
 
 @cache
 def functions(path: str) -> set[str]:
-    file = ROOT / "tests" / path
+    file = ROOT / path
     if not file.is_file():
         return set()
     return {node.name for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.FunctionDef)}
 
 
 def test_every_row_names_tests_that_exist() -> None:
-    named = {row: TEST.findall(row.rsplit("|", 2)[1]) for row in rows()}
-    assert len(named) > 30
-    assert [row for row, tests in named.items() if not tests] == []
-    assert [test for tests in named.values() for test in tests if test[1] not in functions(test[0])] == []
+    assert len(tables.rows()) > 30 and {row["table"] for row in tables.rows()} == tables.HEADS.keys()
+    assert [row["what"] for row in tables.rows() if not row["tests"]] == []
+    named = [test.split("::") for test in tables.tests()]
+    assert [(path, name) for path, name in named if name not in functions(path)] == []
 
 
-def test_the_versions_are_those_that_are_tested() -> None:
-    told = dict(re.findall(r"(\w+) (\d+\.\d+)", TEXT.partition("\n## ")[0]))
-    assert told.keys() >= {"torch", "transformers", "accelerate", "lightning", "peft"}
-    assert told == {name: ".".join(version(name).split(".")[:2]) for name in told}
+def test_the_page_is_what_its_rows_and_the_installed_versions_make() -> None:
+    text = tables.PAGE.read_text()
+    assert tables.page(text) == text
+    assert tables.page(text.replace("`inference_mode`", "`other`", 1).replace("torch 2.", "torch 1.", 1)) == text

@@ -84,3 +84,27 @@ def test_a_resumed_trainer_gives_the_same_bits(tmp_path: Path) -> None:
         assert torch.equal(one, two), name
     one, two = (tmp_path / path / "altgrad" / "records.jsonl" for path in ("whole", "short/whole"))
     assert list(RecordReader(one)) == list(RecordReader(two))
+
+
+def test_a_loss_that_the_trainer_computes_is_added_by_hand(tmp_path: Path) -> None:
+    own = trainer(tmp_path / "out", max_steps=2)
+    callback = next(callback for callback in own.callback_handler.callbacks if hasattr(callback, "add_loss"))
+
+    def loss(outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
+        return torch.nn.functional.cross_entropy(outputs.logits.flatten(0, 1), labels.flatten())
+
+    own.compute_loss_func = loss
+    with pytest.raises(ag.RunError, match=r"call add_loss\(loss\) of the callback in compute_loss"):
+        own.train()
+    callback.leave()
+    own = trainer(tmp_path / "again", max_steps=2)
+    callback = next(callback for callback in own.callback_handler.callbacks if hasattr(callback, "add_loss"))
+
+    def told(*args: Any, **kwargs: Any) -> torch.Tensor:
+        callback.add_loss(found := loss(*args, **kwargs))
+        return found
+
+    own.compute_loss_func = told
+    own.train()
+    losses: Any = ag.load(tmp_path / "again" / "altgrad").losses()["loss"]  # type: ignore[union-attr]
+    assert losses.iloc[0] == pytest.approx(2.77, abs=0.2)  # ln 16

@@ -230,6 +230,9 @@ def test_what_cannot_be_quantized_says_why(module: nn.Module, why: str) -> None:
     model = nn.ModuleDict({"strange": module, "plain": nn.Linear(2, 2)})
     plan = ag.quantize_model(model, [ag.Rule("plain", weight=E4M3)])
     assert next(part.why for part in plan.coverage().uncovered if part.path == "strange") == why
+    plan.remove()
+    with pytest.raises(ag.ManifestError, match=f'"strange" matches only what cannot be quantized; strange: {why}'):
+        ag.quantize_model(model, [ag.Rule("strange", weight=E4M3)])
 
 
 class Flexible(nn.Module):
@@ -261,7 +264,7 @@ def test_attention_of_a_fused_kernel_is_named_as_not_covered(kind: type[nn.Modul
     plan = ag.quantize_model(model, [ag.Rule("*", weight=E4M3)])
     why = f"its attention is computed by {kernel}, whose operands cannot be rounded: call scaled_dot_product_attention"
     assert [(part.path, part.why) for part in plan.coverage().uncovered] == [("0", why)]
-    with pytest.raises(ag.ManifestError, match='no layer matches "0"'):
+    with pytest.raises(ag.ManifestError, match='"0" matches only what cannot be quantized; 0: its attention'):
         ag.quantize_model(nn.Sequential(kind()), [ag.Rule("0", query=E4M3)])
 
 

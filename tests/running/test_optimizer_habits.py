@@ -118,3 +118,11 @@ def test_a_schedule_of_torch_sets_the_rates(name: str) -> None:
         schedule.step()
     assert [group["lr"] for group in optimizer.param_groups] == [0.25 * lr for lr in first]
     assert plan.moment.step == 2
+
+
+def test_an_optimizer_of_another_model_is_warned_of() -> None:
+    plan = ag.quantize_model(nn.Sequential(nn.Linear(2, 2)), [ag.Rule("*", weight=ag.Quantizer("e4m3"))])
+    with pytest.warns(
+        UserWarning, match="attach: this SGD holds no parameter of the model; if it does not train copies"
+    ):
+        plan.attach(torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=0.1))

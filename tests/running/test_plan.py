@@ -260,3 +260,15 @@ def test_nothing_is_switched_to_the_identity() -> None:
     with pytest.raises(ag.FormatError) as caught:
         plan.switch("0", "weight", "fp32")
     assert str(caught.value) == '"fp32" is the identity: nothing can be switched to it'
+
+
+def test_lazy_layers_need_weights_first() -> None:
+    model = nn.Sequential(nn.LazyLinear(4), nn.Linear(4, 4))
+    with pytest.raises(
+        ag.ManifestError, match=r"0.weight has no shape yet: call the model once, so that its lazy layers"
+    ):
+        ag.quantize_model(model, [ag.Rule("*", weight=ag.Quantizer("e4m3"))])
+    model(torch.ones(1, 3))
+    assert (
+        repr(ag.quantize_model(model, [ag.Rule("*", weight=ag.Quantizer("e4m3"))])) == "<plan of 2 layers: weight e4m3>"
+    )

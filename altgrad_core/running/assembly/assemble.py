@@ -29,7 +29,7 @@ from altgrad_core.running.assembly.moments import missing_moments
 from altgrad_core.running.assembly.plausibility import unseen_layers
 from altgrad_core.running.assembly.resolved import Resolved
 from altgrad_core.running.assembly.run import Run
-from altgrad_core.running.model.layers import layers_of
+from altgrad_core.running.model.layers import layers_of, refusals_of
 from altgrad_core.running.model.own_weights import rotated_weights
 from altgrad_core.running.model.plan import Plan
 from altgrad_core.running.model.recipe import Rule, unmatched, unselected, without
@@ -136,14 +136,15 @@ def _build_share(resolved: Resolved, share: Share) -> Optimizer:
 
 def _check_patterns(resolved: Resolved, model: nn.Module) -> None:
     """Every layer pattern of the manifest must match something."""
-    known = layers_of(model, layer_kinds(resolved.registry))
+    kinds = layer_kinds(resolved.registry)
+    known, refused = layers_of(model, kinds), refusals_of(model, kinds)
     watched = list(watched_weights(model, known.values()))
     result: list[tuple[Location, str]] = []
     places: list[tuple[Location, Rule]] = [(("recipe", index), rule) for index, rule in enumerate(resolved.rules)]
     for number, evaluation in enumerate(resolved.evaluations):
         places += [(("evaluate", number, "recipe", index), rule) for index, rule in enumerate(evaluation.rules)]
     for place, rule in places:
-        if (problem := unselected(rule.layers, known)) is not None:
+        if (problem := unselected(rule.layers, known, refused)) is not None:
             result.append(((*place, "layers"), problem))
     for index, monitor in enumerate(resolved.monitors):
         if monitor.layers != "*" and (problem := unmatched(monitor.layers, watched)) is not None:

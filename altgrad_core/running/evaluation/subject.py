@@ -22,7 +22,7 @@ from altgrad_core.running.evaluation.descent import Descent, best_rate
 from altgrad_core.running.evaluation.errors import LayerError, layer_errors, outputs_of
 from altgrad_core.running.model.bits import UNQUANTIZED, Shapes, mean_bits, roles_of, sizes_of
 from altgrad_core.running.model.history import advance
-from altgrad_core.running.model.layers import Layer, layers_of, refuse_quantized
+from altgrad_core.running.model.layers import Layer, layers_of, refuse_unfit
 from altgrad_core.running.model.operand import Operand
 from altgrad_core.running.model.plan import Plan
 from altgrad_core.running.model.recipe import Rule, without
@@ -79,7 +79,7 @@ class Subject:
     descent: Descent = field(default_factory=Descent)
 
     def __post_init__(self) -> None:
-        refuse_quantized(self.model)
+        refuse_unfit(self.model)
 
     def layers(self) -> dict[str, Layer]:
         """The layers that can be quantized."""

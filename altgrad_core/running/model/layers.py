@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 from torch._compile import _disable_dynamo
+from torch.nn.parameter import UninitializedParameter
 
 from altgrad_core.contracts.actions import MOMENTS, Role
 from altgrad_core.contracts.layer import LayerSpec, Product
@@ -207,15 +208,25 @@ def detach(module: nn.Module) -> None:
         module.__class__ = type(module).plain  # type: ignore[assignment]
 
 
-def refuse_quantized(model: nn.Module) -> None:
-    """A model is quantized once.
+def refuse_unfit(model: nn.Module) -> None:
+    """A model is quantized once, and with all of its weights.
 
     Raises:
-        ManifestError: it is already.
+        ManifestError: it is quantized already, or a lazy layer has no weight yet.
     """
+    for name, parameter in model.named_parameters():
+        if isinstance(parameter, UninitializedParameter):
+            raise ManifestError(f"{name} has no shape yet: call the model once, so that its lazy layers get weights")
     for path, module in model.named_modules():
         if isinstance(module, QuantizedModule):
             raise ManifestError(f"layer {path} is quantized already; quantize_model takes a model once")
+
+
+def refusals_of(model: nn.Module, specs: Iterable[LayerSpec]) -> dict[str, str]:
+    """Why modules cannot be quantized, by path."""
+    kinds = list(specs)
+    found = {path: next((why for kind in kinds if (why := kind.refusal(m))), None) for path, m in model.named_modules()}
+    return {path: why for path, why in found.items() if why is not None}
 
 
 def quantized_modules(model: nn.Module) -> list[QuantizedModule]:

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from altgrad_core.contracts.actions import MOMENTS, Role
 from altgrad_core.contracts.layer import LayerSpec
 from altgrad_core.contracts.pattern import matches
-from altgrad_core.errors import AltgradError, FormatError, ManifestError, RunError
+from altgrad_core.errors import FormatError, ManifestError
 from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.geometry import Geometry
 from altgrad_core.numerics.quantizer import Quantizer
@@ -22,7 +22,15 @@ from altgrad_core.running.model.coverage import Coverage, coverage
 from altgrad_core.running.model.fused_paths import close_fused_paths, reopen_fused_paths
 from altgrad_core.running.model.history import advance
 from altgrad_core.running.model.hugging_face import write_directory
-from altgrad_core.running.model.layers import Layer, attach, detach, layers_of, quantized_modules, refuse_quantized
+from altgrad_core.running.model.layers import (
+    Layer,
+    attach,
+    detach,
+    layers_of,
+    quantized_modules,
+    refusals_of,
+    refuse_unfit,
+)
 from altgrad_core.running.model.layout import Layout
 from altgrad_core.running.model.moment import Moment
 from altgrad_core.running.model.notices import thin, unrounded_moments, unused
@@ -37,11 +45,12 @@ from altgrad_core.running.model.own_weights import (
     weights_by_name,
 )
 from altgrad_core.running.model.param import Param, params_of
+from altgrad_core.running.model.plan_state import restore
 from altgrad_core.running.model.quantized_file import write_quantized, written_recipe
 from altgrad_core.running.model.recipe import Rule, assign
 from altgrad_core.running.model.replicas import reduce_seen
 from altgrad_core.running.model.switch import Switch
-from altgrad_core.running.model.unwrapped import optimizer_of
+from altgrad_core.running.model.unwrapped import optimizer_of, warn_of_stranger
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -65,11 +74,11 @@ class Plan:
         replicas: Callable[[], ProcessGroup | None] = lambda: None,
     ) -> None:
         self.model, self.moment, self._find, self.kinds = model, Moment(seed), find, tuple(kinds)
-        refuse_quantized(model)
+        refuse_unfit(model)
         self.known = layers_of(model, kinds)
         self.layers = {
             path: {role: self._operand(self.known[path], role, q) for role, q in roles.items()}
-            for path, roles in assign(rules, self.known).items()
+            for path, roles in assign(rules, self.known, refusals_of(model, kinds)).items()
         }
         self._formats: dict[str, Format] = {}
         for operand in self.operands():
@@ -121,6 +130,9 @@ class Plan:
         weights = {path: "weight" in own for path, own in self.layers.items() if not own.keys() <= set(MOMENTS)}
         return coverage(self.model, self.known, weights, self.kinds, (args, kwargs) if args or kwargs else None)
 
+    def __repr__(self) -> str:
+        return f"<plan of {len(self.layers)} layers: {', '.join(sorted({f'{o.role} {o.format.name}' for o in self.operands()}))}>"
+
     def _repr_html_(self) -> str:
         return self.coverage()._repr_html_()
 
@@ -156,6 +168,7 @@ class Plan:
     def attach(self, optimizer: Optimizer) -> None:
         """From now on every step of `optimizer`, or of the one it wraps, rounds its moments and calls `step()`; see `optimizer_of`."""
         stepped = optimizer_of(self.moment, optimizer)
+        warn_of_stranger(stepped, self.model)
         self.moment.is_excused = True
         self.round_moments_of(stepped)
         stepped.register_step_post_hook(self._after_step)
@@ -236,10 +249,9 @@ class Plan:
             RunError: the layout has no place for this model or recipe.
         """
         own, m = own_weights(self.model, self.known, self.layers), self.moment
-        refuse_rotated(own)
+        named = weights_by_name(self.model, self.known, self.layers)
+        refuse_rotated(own if layout == "altgrad" else named)
         if layout == "huggingface":
-            named = weights_by_name(self.model, self.known, self.layers)
-            refuse_rotated(named)
             write_directory(Path(path), self.model, named, left_out(named, self.layers))
         else:
             more = {"recipe": written_recipe(self.layers), "state": self.state_dict(), "seed": m.seed, "phase": m.phase}
@@ -272,17 +284,8 @@ class Plan:
         Raises:
             RunError: it is of another plan, or names a format that is not installed or is another one here.
         """
-        ours = {(path, role) for path, operands in self.layers.items() for role in operands}
-        theirs = {(path, role) for path, roles in state["operands"].items() for role in roles}
-        if ours != theirs:
-            path, role = sorted(ours ^ theirs)[0]
-            raise RunError(f"the saved plan is of another recipe: they differ in the {role} of {path}")
+        restore(self.layers, state["operands"], self.format)
         self.moment.step = state["step"]
-        for path, roles in state["operands"].items():
-            for role, saved in roles.items():
-                self.layers[path][role].load_state_dict(
-                    saved, self._saved_format(saved["format"], f"the {role} of {path}")
-                )
 
     def adopt(self, state: dict[str, Any]) -> None:
         """Take over from the state of another plan what does not depend on its formats: the histories of amax.
@@ -295,12 +298,3 @@ class Plan:
             for role, operand in operands.items():
                 if (saved := state["operands"].get(path, {}).get(role)) is not None:
                     operand.adopt(saved)
-
-    def _saved_format(self, facts: dict[str, Any], where: str) -> Format:
-        try:
-            format = self.format(facts["name"])
-        except AltgradError as error:
-            raise RunError(f"the saved plan has {where} in a format that is missing: {error}") from None
-        if format.facts() != facts:
-            raise RunError(f"the saved plan has {where} in {facts}, but that format is {format.facts()} here")
-        return format

@@ -56,15 +56,20 @@ def without(rules: Sequence[Rule], roles: Sequence[Role]) -> list[Rule]:
     return [rule for rule in kept if any(getattr(rule, role) is not None for role in ROLES)]
 
 
-def assign(rules: Sequence[Rule], layers: Mapping[str, Layer]) -> dict[str, dict[Role, Quantizer]]:
+def assign(
+    rules: Sequence[Rule], layers: Mapping[str, Layer], refused: Mapping[str, str]
+) -> dict[str, dict[Role, Quantizer]]:
     """The quantizer of each role of each layer; layers that no rule touches are left out.
+
+    Args:
+        refused: why other modules cannot be quantized, by path.
 
     Raises:
         ManifestError: a rule matches no layer, or names a role that none of its layers has.
     """
     assigned: dict[str, dict[Role, Quantizer]] = {}
     for index, rule in enumerate(rules):
-        if (problem := unselected(rule.layers, layers)) is not None:
+        if (problem := unselected(rule.layers, layers, refused)) is not None:
             raise ManifestError(f"recipe[{index}].layers: {problem}")
         chosen = {role: q for role in ROLES if (q := getattr(rule, role)) is not None}
         selected = [layer for layer in layers.values() if layer.is_selected(rule.layers)]
@@ -86,14 +91,22 @@ def assign(rules: Sequence[Rule], layers: Mapping[str, Layer]) -> dict[str, dict
     return {path: assigned[path] for path in layers if path in assigned}
 
 
-def unselected(pattern: str, layers: Mapping[str, Layer]) -> str | None:
-    """Why a pattern of a rule is wrong, if it selects no layer."""
+def unselected(pattern: str, layers: Mapping[str, Layer], refused: Mapping[str, str]) -> str | None:
+    """Why a pattern of a rule is wrong, if it selects no layer.
+
+    Args:
+        refused: why other modules cannot be quantized, by path.
+    """
     if any(layer.is_selected(pattern) for layer in layers.values()):
         return None
     left_out = [layer for layer in layers.values() if any(matches(pattern, path) for path in layer.paths)]
     if left_out:
         listed = ", ".join(f"{layer.path} ({layer.spec.name})" for layer in left_out[:MOST_NAMES])
         return f'"{pattern}" leaves out {listed}: layers of this kind are quantized only where a rule names them'
+    if (
+        why := next((f"{path}: {why}" for path, why in refused.items() if path and matches(pattern, path)), None)
+    ) is not None:
+        return f'"{pattern}" matches only what cannot be quantized; {why}'
     meant = [layer for layer in layers.values() if layer.spec.in_last_star or not pattern.endswith("*")]
     return unmatched(pattern, [path for layer in meant for path in layer.paths])
 

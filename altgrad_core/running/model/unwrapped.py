@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from torch import nn
@@ -49,3 +50,14 @@ def optimizer_of(moment: Moment, optimizer: Any) -> Optimizer:
             "build_optimizer(name, plan.params())"
         )
     return result
+
+
+def warn_of_stranger(optimizer: Optimizer, model: nn.Module) -> None:
+    """Warn, if an optimizer trains no parameter of a model."""
+    trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    if not any(id(p) in trained for p in model.parameters()):
+        warnings.warn(
+            f"attach: this {type(optimizer).__name__} holds no parameter of the model; if it does not train copies of them, "
+            "build it from model.parameters()",
+            stacklevel=3,
+        )
