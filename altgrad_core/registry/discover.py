@@ -28,6 +28,7 @@ from altgrad_core.contracts.plugin import PROJECT
 from altgrad_core.errors import AltgradError, PluginError, place_of, reason_of
 from altgrad_core.registry.kinds import KINDS
 from altgrad_core.registry.process_settings import kept_settings
+from altgrad_core.text import printable
 
 CORE_DISTRIBUTION = "altgrad"
 ONLY = "ALTGRAD_LOAD_PLUGINS"
@@ -134,7 +135,7 @@ def _load(point: EntryPoint, interrupts: Sequence[int]) -> Plugin:
         broken = _reason(error)
     if changed:
         message = f"the plugin {_distribution(point)} ({point.name}) set the {', the '.join(changed)} while loading"
-        print(f"altgrad: warning: {message}; AltGrad has undone that", file=sys.stderr)
+        print(printable(f"altgrad: warning: {message}; AltGrad has undone that"), file=sys.stderr)
     return Plugin(
         name=point.name,
         distribution=_distribution(point),
@@ -264,7 +265,7 @@ def _without_collection() -> Iterator[None]:
 def _told_if_slow(point: EntryPoint) -> Iterator[None]:
     """Say which plugin is being loaded where that takes long; it may never end."""
     message = f"altgrad: still loading the plugin {_distribution(point)} ({point.name}) after {SLOW:g} s"
-    timer = threading.Timer(SLOW, lambda: print(message, file=sys.stderr, flush=True))
+    timer = threading.Timer(SLOW, lambda: print(printable(message), file=sys.stderr, flush=True))
     timer.daemon = True
     timer.start()
     try:
