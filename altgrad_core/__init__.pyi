@@ -195,6 +195,9 @@ from .numerics.format import (
 from .numerics.geometry import (
     Geometry as Geometry,
 )
+from .numerics.lean_optimizer import (
+    LeanOptimizer as LeanOptimizer,
+)
 from .numerics.minifloat import (
     Minifloat as Minifloat,
 )

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -148,10 +148,19 @@ class AtOnce(Executor, Job):
         """Nothing is open."""
 
 
+@contextmanager
+def trained_here() -> Iterator[None]:
+    """Studies train their cells in this process, one after the other."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("altgrad_core.experiments.workers.choice.WorkerProcesses", lambda jobs: AtOnce())
+        yield
+
+
 @pytest.fixture
-def cells_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Studies train their cells here, one after the other, where a test is not about processes."""
-    monkeypatch.setattr("altgrad_core.experiments.workers.choice.WorkerProcesses", lambda jobs: AtOnce())
+def cells_in_this_process() -> Iterator[None]:
+    """Studies train their cells here, where a test is not about processes."""
+    with trained_here():
+        yield
 
 
 @pytest.fixture

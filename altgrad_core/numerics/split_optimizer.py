@@ -11,13 +11,14 @@ from torch import Tensor
 
 from altgrad_core.numerics.adamw import adamw_step, begin_moments
 from altgrad_core.numerics.geometry import Geometry
+from altgrad_core.numerics.lean_optimizer import LeanOptimizer
 from altgrad_core.numerics.sharded import gathered
 
 ADAMW = {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01}
 """What plain groups take where they do not say otherwise."""
 
 
-class SplitOptimizer(torch.optim.Optimizer, ABC):
+class SplitOptimizer(LeanOptimizer, ABC):
     """An optimizer whose groups marked `plain` take torch's AdamW; a subclass writes `move` for the others.
 
     Attributes:

@@ -14,6 +14,33 @@ Rounds = Callable[[Tensor], Rounded]
 HowT = TypeVar("HowT")
 
 
+class RoundsOnce:
+    """What rounds a weight in all passes of a step: every time at the scale of the first time.
+
+    Args:
+        first: rounds a weight, and says at which scale.
+        again: rounds it at a scale.
+    """
+
+    __slots__ = ("_again", "_first", "_scale")
+
+    def __init__(
+        self, first: Callable[[Tensor], tuple[Rounded, Tensor]], again: Callable[[Tensor, Tensor], Rounded]
+    ) -> None:
+        self._first, self._again = first, again
+        self._scale: Tensor | None = None
+
+    def __call__(self, weight: Tensor) -> Rounded:
+        if self._scale is not None:
+            return self._again(weight, self._scale)
+        rounded, self._scale = self._first(weight)
+        return rounded
+
+    def alone(self, weight: Tensor) -> Rounded:
+        """Round one of several weights that `vmap` has in the place of one: at a scale of its own."""
+        return self._first(weight)[0]
+
+
 class StraightThroughRound(torch.autograd.Function):
     """Forward: the rounded values. Backward: the gradient as it comes, zero where |x| exceeds `bound` if there is one.
 
@@ -57,6 +84,7 @@ class _Round(_Function):
         if passes is not None:
             ctx.mark_non_differentiable(passes)
         ctx.save_for_backward(passes)
+        ctx.save_for_forward(passes)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor, _: Any) -> tuple[Tensor, None]:
@@ -64,9 +92,15 @@ class _Round(_Function):
         return _where(passes, gradient), None
 
     @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, _: Any) -> tuple[Tensor, None]:
+        (passes,) = ctx.saved_tensors
+        return _where(passes, tangent.view_as(tangent)), None
+
+    @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, None], x: Tensor, rounds: Rounds) -> Any:
         """Each member of the batch is rounded by itself, with a scale of its own."""
-        parts = [_Round.apply(member, rounds) for member in _members(x, in_dims[0], info.batch_size)]
+        alone = _alone(rounds)
+        parts = [_Round.apply(member, alone) for member in _members(x, in_dims[0], info.batch_size)]
         values = torch.stack([part[0] for part in parts])
         if parts[0][1] is None:
             return (values, None), (0, None)
@@ -87,6 +121,10 @@ class _RoundGradient(_Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return round_straight(gradient, ctx.rounds), None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, _: Any) -> Tensor:
+        return tangent.view_as(tangent)
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, None], x: Tensor, rounds: Rounds) -> tuple[Tensor, int]:
@@ -136,6 +174,7 @@ class _Product(_Function):
         x, weight, bias, unrounded, ctx.rounds = inputs
         ctx.types = x.dtype, weight.dtype, None if bias is None else bias.dtype
         ctx.save_for_backward(x if unrounded is None else unrounded, weight)
+        ctx.save_for_forward(x, weight)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
@@ -160,9 +199,21 @@ class _Product(_Function):
         return to_x, to_weight, to_bias, None, None
 
     @staticmethod
+    def jvp(ctx: Any, to_x: Any, to_weight: Any, to_bias: Any, *_: Any) -> Tensor:
+        """The tangent of y; a tangent that is missing is zero."""
+        x, weight = ctx.saved_tensors
+        rounded, passes = _rounded(weight, ctx.rounds.weight or as_it_is)
+        parts = [] if to_x is None else [functional.linear(to_x, rounded)]
+        parts += [] if to_weight is None else [functional.linear(x, _where(passes, to_weight))]
+        parts += [] if to_bias is None else [to_bias.expand(*x.shape[:-1], len(weight))]
+        return sum(parts[1:], parts[0])
+
+    @staticmethod
     def vmap(info: Any, in_dims: Sequence[int | None], *inputs: Any) -> Any:
         """Each member by itself."""
         *tensors, rounds = inputs
+        if in_dims[1] is not None and rounds.weight is not None:
+            rounds = rounds._replace(weight=_alone(rounds.weight))
         columns = [_members(x, dim, info.batch_size) for x, dim in zip(tensors, in_dims[:-1], strict=True)]
         return torch.stack([_Product.apply(*members, rounds) for members in zip(*columns, strict=True)]), 0
 
@@ -204,6 +255,11 @@ def quantized_linear(x: Tensor, weight: Tensor, bias: Tensor | None, rounds: Rou
         x = round_straight(x, rounds.x)
     y: Tensor = _Product.apply(x, weight, bias, unrounded, rounds)
     return y
+
+
+def _alone(rounds: Rounds) -> Rounds:
+    """What rounds each member of a batch by itself."""
+    return rounds.alone if isinstance(rounds, RoundsOnce) else rounds
 
 
 def as_it_is(x: Tensor) -> Rounded:

@@ -25,3 +25,9 @@ def constant_when_traced(function: FunctionT) -> FunctionT:
     """
     function._dynamo_marked_constant = True  # type: ignore[attr-defined]
     return function
+
+
+@constant_when_traced
+def is_transformed() -> bool:
+    """Whether `vmap`, `grad` or another transform of `torch.func` looks on."""
+    return bool(torch._C._are_functorch_transforms_active())

@@ -56,6 +56,8 @@ class Plugin:
     broken: str | None = None
     seconds: float = field(default=0.0, compare=False)
     loads_torch: bool = False
+    package: str = ""
+    """The name of the package, or the module, that the entry point names."""
 
     @property
     def source(self) -> str:
@@ -144,6 +146,7 @@ def _load(point: EntryPoint, interrupts: Sequence[int]) -> Plugin:
         broken=broken,
         seconds=time.perf_counter() - start,
         loads_torch="torch" in sys.modules and not had_torch,
+        package=point.value.partition(":")[0].partition(".")[0].strip(),
     )
 
 

@@ -1,4 +1,4 @@
-"""What is right where rounding goes wrong: the landmarks of a format, and exact fractions to judge them by."""
+"""What is right where rounding goes wrong: the landmarks of a format, and exact arithmetic to judge them by."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def rungs_of(format: Format) -> Tensor:
 
 
 def round_exactly(x: float, grid: Grid, rounding: str = "nearest-even", *, bits: int = 0) -> float:
-    """The grid value that `x`, not NaN, rounds to: each mode as it is defined, by exact fractions.
+    """The grid value that `x`, not NaN, rounds to: each mode as it is defined, in exact arithmetic.
 
     Args:
         bits: the 24 random bits of stochastic rounding.
@@ -69,13 +69,14 @@ def _goes_up(x: float, grid: Grid, above: int, rounding: str, bits: int) -> bool
         return grid.values[above] <= 0 if x < 0 else grid.values[above - 1] < 0
     if rounding in ("toward-positive", "toward-negative"):
         return rounding == "toward-positive"
-    low, high = Fraction(grid.values[above - 1]), Fraction(grid.values[above])
+    low, high = grid.values[above - 1], grid.values[above]
     if rounding == "stochastic":
-        return bits + math.floor((Fraction(x) - low) / (high - low) * 2**FRACTION_BITS) >= 2**FRACTION_BITS
-    excess = 2 * Fraction(x) - low - high
+        share = (Fraction(x) - Fraction(low)) / (Fraction(high) - Fraction(low))
+        return bits + math.floor(share * 2**FRACTION_BITS) >= 2**FRACTION_BITS
     upper_is_even = (above - grid.origin) % 2 == 0
     if rounding == "to-odd":
         return not upper_is_even
+    excess = math.fsum((2 * x, -low, -high))  # the exact sum, rounded once: its sign is exact
     tie_goes_up = {"nearest-even": upper_is_even, "nearest-odd": not upper_is_even, "nearest-away": x >= 0}[rounding]
     return excess > 0 or (excess == 0 and tie_goes_up)
 

@@ -30,7 +30,7 @@ class AdamW(AdamOptions):
 
     def build(self, groups: list[dict[str, Any]], geometry: Mapping[Tensor, Geometry]) -> Optimizer:
         """`torch.optim.AdamW`."""
-        from torch.optim import AdamW as TorchAdamW
+        from altgrad_baselines.torch_steps import AdamW as TorchAdamW
 
         return TorchAdamW(groups, **self.adam())
 
@@ -67,7 +67,7 @@ class SGD(OptimizerSpec):
 
     def build(self, groups: list[dict[str, Any]], geometry: Mapping[Tensor, Geometry]) -> Optimizer:
         """`torch.optim.SGD`."""
-        from torch.optim import SGD as TorchSGD
+        from altgrad_baselines.torch_steps import SGD as TorchSGD
 
         decay = self.weight_decay
         return TorchSGD(groups, lr=self.lr, momentum=self.momentum, nesterov=self.nesterov, weight_decay=decay)

@@ -15,9 +15,17 @@ def installation() -> dict[str, str]:
 
 
 def differences(here: Mapping[str, str], there: Mapping[str, str]) -> list[str]:
-    """What is another version there, or absent, one phrase each; plugins that are only there do not matter."""
-    names = [name for name, version in here.items() if there.get(name, "absent") != version]
-    return [f"{name} is {there.get(name, 'absent')} there and {here[name]} here" for name in names]
+    """What is another version there, or absent, one phrase each; plugins that are only there do not matter.
+
+    A plugin that is missing with its package is not named beside it.
+    """
+    result = []
+    for name, mine in here.items():
+        other, package = there.get(name, "absent"), mine.partition(" ")[0]
+        is_missing_too = name != package and there.get(package) == other == "absent"
+        if other != mine and not is_missing_too:
+            result.append(f"{name} is {other} there and {mine} here")
+    return result
 
 
 def _origin(distribution: Distribution | None) -> str:

@@ -7,6 +7,7 @@ import queue
 import re
 import socket
 import threading
+import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,12 @@ REACHED = 5.0
 """Seconds in which the address of a cluster must accept a connection."""
 CONNECTED = 90.0
 """Seconds to connect, and then for every node to say what is installed on it."""
+ATTEMPTS = "5"
+"""Attempts of Ray to connect, a second apart; Ray writes a line to standard error for each that fails."""
+NO_TOKEN = (
+    "the cluster asks for a token, and this command gave none or another one; set the environment variable RAY_AUTH_MODE to "
+    "token, and have the cluster's token (ray get-auth-token shows it) in ~/.ray/auth_token or in RAY_AUTH_TOKEN"
+)
 
 
 class RayCluster(Executor):
@@ -176,6 +183,7 @@ def _connect(address: str) -> bool:
             f"executor.address: no Ray cluster at {address}: {_one_line(error)}; start one with: ray start --head, "
             "and give its host:port as executor.address or in RAY_ADDRESS"
         ) from None
+    os.environ.setdefault("RAY_gcs_server_port_wait_time_s", ATTEMPTS)
     _within(
         CONNECTED,
         f"executor.address: {address} did not answer as a Ray cluster",
@@ -206,7 +214,7 @@ def _within(seconds: float, failure: str, action: Callable[[], Any]) -> None:
     except queue.Empty:
         raise PluginError(f"{failure} within {seconds:g} s") from None
     if error is not None:
-        raise PluginError(f"{failure}: {_one_line(error)}") from None
+        raise PluginError(f"{failure}: {_reason(error)}") from None
 
 
 def _refuse_too_small(request: Mapping[str, float]) -> None:
@@ -264,6 +272,13 @@ def _title(node: Mapping[str, Any]) -> str:
 
 def _amount(key: str, amount: float) -> str:
     return f"{amount / 2**30:.3g} GiB of memory" if key == "memory" else f"{amount:g} {key}"
+
+
+def _reason(error: BaseException) -> str:
+    """Why Ray did not connect, in one line. It hides a token that was refused behind "Failed to connect"."""
+    lines = traceback.format_exception(error)
+    is_refused = any("InvalidAuthToken" in line or "RAY_AUTH_TOKEN" in line for line in lines)
+    return NO_TOKEN if is_refused else _one_line(error)
 
 
 def _one_line(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -33,17 +34,20 @@ def imported(path: Path) -> set[str]:
     return found & set(MODULES)
 
 
-GRAPH = {name: imported(path) - {"altgrad_core"} for name, path in MODULES.items()}
+@cache
+def graph() -> dict[str, set[str]]:
+    """What every module of the core imports of it."""
+    return {name: imported(path) - {"altgrad_core"} for name, path in MODULES.items()}
 
 
 def test_no_file_imports_in_a_circle() -> None:
-    assert len(list(TopologicalSorter(GRAPH).static_order())) == len(MODULES)  # CycleError names the circle
+    assert len(list(TopologicalSorter(graph()).static_order())) == len(MODULES)  # CycleError names the circle
 
 
 def test_no_file_of_a_plugin_imports_in_a_circle() -> None:
     files = {f"{path.parent.name}.{path.stem}": path for path in sorted((ROOT / "plugins").rglob("*.py"))}
     own = {name: path for name, path in files.items() if path.stem != "__init__"}  # that one hands names on
-    graph = {
+    within = {
         name: {
             node.module or ""
             for node in ast.walk(ast.parse(path.read_text()))
@@ -51,7 +55,7 @@ def test_no_file_of_a_plugin_imports_in_a_circle() -> None:
         }
         for name, path in own.items()
     }
-    TopologicalSorter(graph).prepare()  # CycleError names the circle
+    TopologicalSorter(within).prepare()  # CycleError names the circle
 
 
 @pytest.mark.parametrize("package", ["altgrad_core", "altgrad_core.running", "altgrad_core.experiments"])
@@ -60,7 +64,7 @@ def test_no_folder_imports_in_a_circle(package: str) -> None:
         return ".".join(module.split(".")[: package.count(".") + 2])
 
     folders: dict[str, set[str]] = {}
-    for name, others in GRAPH.items():
+    for name, others in graph().items():
         if name.startswith(f"{package}."):
             mine = folders.setdefault(folder(name), set())
             mine |= {folder(other) for other in others if other.startswith(f"{package}.")} - {folder(name)}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cli.test_damaged_files import WAYS, damaged, files_of
-from tests.conftest import TINY, obey
+from tests.conftest import TINY, obey, trained_here
 
 if TYPE_CHECKING:
     from tests.conftest import Said
@@ -26,8 +26,9 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("study")
     manifest = folder / "study.toml"
     manifest.write_text(TINY.replace("steps = 6", "steps = 4") + '[matrix]\n"run.seed" = [1, 2]\n')
-    for command in (["run", manifest, "--out", folder / "study"], ["report", folder / "study"]):
-        assert obey(*command).code == 0
+    with trained_here():
+        for command in (["run", manifest, "--out", folder / "study"], ["report", folder / "study"]):
+            assert obey(*command).code == 0
     cell = min(path for path in (folder / "study").iterdir() if (path / "summary.json").exists())
     (cell / "summary.json").unlink()
     shutil.rmtree(cell / "checkpoints" / "step-4")
@@ -66,6 +67,7 @@ def tried(
         shutil.rmtree(copy)
 
 
+@pytest.mark.usefixtures("cells_in_this_process")
 def test_every_file_of_a_study_may_be_damaged(
     study: Path, tmp_path: Path, altgrad: Callable[..., Said], record_property: Callable[[str, int], None]
 ) -> None:

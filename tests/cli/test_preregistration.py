@@ -12,7 +12,7 @@ import pytest
 
 import altgrad_core as ag
 from altgrad_core.experiments.report.write import write_report
-from tests.conftest import TINY
+from tests.conftest import TINY, trained_here
 
 if TYPE_CHECKING:
     from tests.conftest import Said
@@ -31,7 +31,8 @@ def manifest_in(folder: Path, *, margin: float | None = 0.01, confirms: bool = T
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("preregistered")
-    ag.study(manifest_in(folder), out=folder / "study")
+    with trained_here():
+        ag.study(manifest_in(folder), out=folder / "study")
     return folder / "study"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +11,8 @@ import pytest
 
 from altgrad_core.results.lines import RecordReader
 from altgrad_core.running.state.checkpoint import checkpoint_steps
-from tests.experiments.commands import cells_of, start, truth, written
+from tests.conftest import obey
+from tests.experiments.commands import cells_of, truth, written
 
 if TYPE_CHECKING:
     from tests.conftest import Said
@@ -40,10 +40,9 @@ def study(tmp_path: Path) -> Path:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
     """A manifest, the directory of its finished study, and what the command said."""
     folder = tmp_path_factory.mktemp("finished")
-    process = start("run", written(folder), "--out", folder / "out", "--jobs", "2", "--json")
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
-    return folder / "study.toml", folder / "out", out
+    told = obey("run", written(folder), "--out", folder / "out", "--jobs", "2", "--json")
+    assert told.code == 0, told.err
+    return folder / "study.toml", folder / "out", told.out
 
 
 def test_every_cell_is_trained_as_its_manifest_alone_would_be(
@@ -93,6 +92,7 @@ def test_a_directory_holds_one_study_or_one_run(
     assert told.code == 2 and f"{out}: is a study of many runs; continue it with: altgrad run MANIFEST" in told.err
 
 
+@pytest.mark.usefixtures("cells_in_this_process")
 def test_overwriting_trains_what_is_there_anew(tmp_path: Path, altgrad: Callable[..., Said]) -> None:
     one, out = written(tmp_path, "[matrix]\nrun.seed = [1]\n"), tmp_path / "out"
     for _ in range(2):
@@ -103,9 +103,11 @@ def test_overwriting_trains_what_is_there_anew(tmp_path: Path, altgrad: Callable
 
 
 def test_cells_that_fail_are_tried_twice_and_listed_and_the_others_finish(
-    study: Path, tmp_path: Path, altgrad_process: Callable[..., Said]
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, altgrad: Callable[..., Said]
 ) -> None:
     (tmp_path / "unlucky.py").write_text(FAILING)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(str(tmp_path))
     text = study.read_text().partition("[model]")
     model = '[model]\nuse = "unlucky:build"\nn_embd = 16\nblock_size = 16\n'
     study.write_text(
@@ -116,7 +118,7 @@ def test_cells_that_fail_are_tried_twice_and_listed_and_the_others_finish(
         .partition("[data]")[2]
         .replace("'recipe[0].weight.format' = ['e5m2', 'e3m4']\nrun.seed = [1, 2]", "model.n_embd = [16, 24, 32, 8]")
     )
-    told = altgrad_process("run", study, "--out", tmp_path / "out", env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    told = altgrad("run", study, "--out", tmp_path / "out", "--jobs", "1")
     names = {cell["point"]["model.n_embd"]: cell["name"] for cell in cells_of(tmp_path / "out")}
     assert told.code == 3
     assert told.out.startswith("study: 4 cells: 2 finished, 2 failed\n")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -60,6 +62,27 @@ def test_a_gain_is_a_benefit_of_a_format_only_beside_unquantized_weights(
 def test_what_shows_nothing_says_so(study: Read, made: Any) -> None:
     pair = [made(optimizer=name) for name in ("adamw", "grid")]
     assert heading(Analysis(study(pair))) == "No ranking: one seed is not enough evidence"
+
+
+@pytest.mark.parametrize(
+    ("statuses", "expected"),
+    [
+        (["diverged"], "The only cell that ended diverged"),
+        (["diverged"] * 2, "All 2 cells that ended diverged"),
+        (["finished"], "The only cell finished without a validation loss"),
+        (["finished"] * 2, "All 2 cells finished without a validation loss"),
+        (["finished", "diverged"], "No validation loss: 1 of 2 cells diverged"),
+    ],
+)
+def test_a_run_without_a_validation_loss_did_not_diverge(
+    statuses: list[str], expected: str, write: Callable[..., Path], made: Any
+) -> None:
+    folder = write([made(loss=None, seed=seed) for seed in range(len(statuses))])
+    for summary, status in zip(folder.rglob("summary.json"), statuses, strict=True):
+        summary.write_text(json.dumps({**json.loads(summary.read_text()), "status": status}))
+    known = Study.read(folder)
+    assert heading(Analysis(known)) == expected
+    assert answer(Analysis(known)).sentence == f"{expected}, so there is no loss to compare."
 
 
 def test_names_too_long_for_a_line_are_counted(study: Read, grid_of_cells: Any) -> None:

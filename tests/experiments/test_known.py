@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -84,6 +85,23 @@ def test_another_version_of_any_plugin_makes_the_plan_outdated(planned: Callable
     first, *others = installed().plugins
     newer = Registry([replace(first, version="999"), *others])
     assert not known_in(path.parent, load_manifest(path), newer)
+
+
+def test_other_code_of_the_same_version_makes_the_plan_outdated(
+    planned: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, code = planned(SEEDS), tmp_path / "edited_plugin.py"
+    code.write_text("DEFAULT = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.import_module("edited_plugin")
+    first, *_ = installed().plugins
+    plugin = replace(first, name="edited", distribution="edited", offers=(), package="edited_plugin")
+    registry = Registry([*installed().plugins, plugin])
+    matrix = Matrix(load_manifest(path), registry, most=100)
+    (tmp_path / "cells.json").write_text(as_json(plan_of(matrix, matrix.cells({}))))
+    assert known_in(tmp_path, load_manifest(path), registry)
+    code.write_text("DEFAULT = 2\n")
+    assert not known_in(tmp_path, load_manifest(path), registry)
 
 
 def test_what_a_manifest_imports_has_no_version_and_is_resolved_each_time(planned: Callable[[str], Path]) -> None:

@@ -69,10 +69,10 @@ def study_of(folder: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> Path:
 
 
 def test_bytes_that_are_no_text_do_not_hold_up_a_study(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, altgrad_process: Callable[..., Said]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, altgrad: Callable[..., Said]
 ) -> None:
     study = study_of(tmp_path, monkeypatch, NOISY)
-    told = altgrad_process("run", study, "--out", tmp_path / "out")
+    told = altgrad("run", study, "--out", tmp_path / "out")
     assert told.code == 0
     assert told.err.count("warning: d\ufffdj\ufffd vu, for ever\n") == 1
 
@@ -100,6 +100,7 @@ def test_a_cell_that_does_not_hear_a_signal_is_killed_after_a_while(
     assert f"{cell['name']}: {said}\n" in told.err
 
 
+@pytest.mark.usefixtures("cells_in_this_process")  # the interrupted ones are trained by worker processes
 def test_an_interrupted_study_goes_on_where_it_was(tmp_path: Path, altgrad: Callable[..., Said]) -> None:
     study, out, whole = written(tmp_path, "[matrix]\nrun.seed = [1, 2]\n"), tmp_path / "out", tmp_path / "whole"
     more = ("--set", "run.steps=60", "--set", "run.checkpoint_every=50")

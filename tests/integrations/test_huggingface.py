@@ -81,12 +81,3 @@ def test_a_resumed_trainer_gives_the_same_bits(tmp_path: Path) -> None:
         assert torch.equal(one, two), name
     one, two = (tmp_path / path / "altgrad" / "records.jsonl" for path in ("whole", "short/whole"))
     assert list(RecordReader(one)) == list(RecordReader(two))
-
-
-def test_nothing_of_it_is_imported_with_the_library() -> None:
-    import subprocess
-    import sys
-
-    code = "import sys, altgrad_core as ag; ag.watch; print(sorted({'transformers', 'lightning', 'accelerate', 'peft'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"

@@ -102,7 +102,7 @@ class Unpackable(Largest):
     _kept: Any = None
 
     def observe(self, event: Any) -> Any:
-        self._kept = event
+        self._kept = complex(event.step)
         return {"*": 1}
 
 
@@ -177,7 +177,7 @@ def test_state_outside_private_attributes_is_caught() -> None:
 
 def test_state_that_no_checkpoint_can_hold_is_named() -> None:
     assert said(check_monitor, Unpackable).endswith(
-        "It raised TypeError: state.monitors.0._kept is a Updated; state is plain data (numbers, strings, lists, dicts) "
+        "It raised TypeError: state.monitors.0._kept is a complex; state is plain data (numbers, strings, lists, dicts) "
         "and tensors"
     )
 

@@ -1,4 +1,4 @@
-"""The public laws of a format: every registered format keeps them, and a broken one is told what it broke."""
+"""The public laws of a format: any minifloat and any table keep them, and a broken format is told what it broke."""
 
 from __future__ import annotations
 
@@ -16,18 +16,13 @@ from altgrad_core.testing.formats import check_format
 from altgrad_core.testing.strategies import TableFormat, minifloats, tables
 
 
-@pytest.mark.parametrize("format", list(altgrad_formats()), ids=lambda format: format.name)
-def test_every_registered_format_keeps_the_laws(format):
-    check_format(format)
-
-
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(minifloats())
 def test_every_minifloat_keeps_the_laws(format):
     check_format(format)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(tables())
 def test_every_table_keeps_the_laws(format):
     check_format(format)

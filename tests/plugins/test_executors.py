@@ -43,6 +43,11 @@ def test_differences_name_versions_and_ignore_plugins_that_are_only_there() -> N
         "altgrad is 0.1.0 there and 0.2.0 here",
         "plugin halves is absent there and halves 1.0 here",
     ]
+    with_package = {"altgrad": "0.2.0", "plugin grid": "altgrad 0.2.0", "plugin halves": "halves 1.0"}
+    assert differences(with_package, {"altgrad": "absent"}) == [
+        "altgrad is absent there and 0.2.0 here",
+        "plugin halves is absent there and halves 1.0 here",
+    ]
 
 
 def test_a_machine_with_another_version_refuses_a_cell(tmp_path: Path) -> None:

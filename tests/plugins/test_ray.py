@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +24,6 @@ if TYPE_CHECKING:
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # else Ray replaces 127.0.0.1 by the address of the machine
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 pytestmark = pytest.mark.ray
-cluster_utils = pytest.importorskip("ray.cluster_utils")
 
 LOCAL = {"node_ip_address": "127.0.0.1", "include_dashboard": False, "object_store_memory": 80_000_000, "num_cpus": 1}
 ONE_THREAD = ("--set", "run.threads=1")
@@ -31,13 +33,30 @@ LONG = (*ONE_THREAD, "--set", "run.steps=300", "--set", "run.checkpoint_every=20
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """Two nodes."""
-    nodes = cluster_utils.Cluster()
+    nodes = pytest.importorskip("ray.cluster_utils").Cluster()
     nodes.add_node(**LOCAL)
     nodes.add_node(**LOCAL)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_ADDRESS", nodes.address)
         yield nodes
     nodes.shutdown()
+
+
+@pytest.fixture
+def cluster_with_token(tmp_path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """Its address, and the environment that gives its token. `ray start` begins it, as a user does."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 4}
+    options = ["--node-ip-address", "127.0.0.1", "--include-dashboard=false", "--num-cpus=1", "--block"]
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", f"--port={port}", *options]
+    with (tmp_path / "ray.log").open("w") as log:
+        head = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **token})
+    wait_for(lambda: "Ray runtime started" in (tmp_path / "ray.log").read_text())
+    yield f"127.0.0.1:{port}", token
+    head.send_signal(signal.SIGTERM)
+    head.wait(timeout=60)
 
 
 def same_study(one: Path, other: Path) -> bool:
@@ -59,6 +78,28 @@ def test_a_study_on_ray_is_the_same_as_one_on_this_machine(
 
 def test_ray_keeps_the_laws_of_executors(cluster: Any) -> None:
     check_executor(installed().get("executor", "ray"))
+
+
+def test_a_cluster_that_asks_for_a_token_is_used_with_it_and_names_it_without(
+    cluster_with_token: tuple[str, dict[str, str]], tmp_path: Path, altgrad_process: Callable[..., Said]
+) -> None:
+    address, token = cluster_with_token
+    command = (
+        "run",
+        written(tmp_path, "[matrix]\nrun.seed = [1]\n"),
+        "--executor",
+        "ray",
+        *ONE_THREAD,
+        "--out",
+        tmp_path / "out",
+    )
+    given = {**os.environ, "RAY_ADDRESS": address}
+    refused = altgrad_process(*command, env={**given, "RAY_AUTH_MODE": "disabled"})
+    assert refused.code == 2
+    assert "the cluster asks for a token, and this command gave none or another one; set" in refused.err
+    assert not (tmp_path / "out").exists()
+    told = altgrad_process(*command, env={**given, **token})
+    assert told.code == 0, told.err
 
 
 def test_a_cell_that_no_node_can_hold_is_refused(cluster: Any, tmp_path: Path, altgrad: Callable[..., Said]) -> None:
@@ -86,7 +127,6 @@ def test_a_node_with_another_version_is_refused_by_name(
         cluster.remove_node(node)
     assert told.code == 2
     assert "altgrad is 0.0.1 there and 0.2.0 here" in told.err
-    assert "plugin grid is absent there and altgrad 0.2.0 here" in told.err
     assert "install the same versions on every node" in told.err
     assert not (tmp_path / "out").exists()
 

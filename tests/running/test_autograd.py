@@ -96,6 +96,56 @@ def test_gradients_of_single_examples_by_vmap_are_those_of_a_loop() -> None:
             torch.testing.assert_close(each[name][index], alone[name])
 
 
+@pytest.mark.parametrize("kind", ["linear", "conv"])
+def test_vmap_over_weights_gives_each_model_a_scale_of_its_own(kind: str) -> None:
+    """As a loop over the models does, also within torch.compile."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 5) if kind == "linear" else nn.Conv1d(3, 5, 2), nn.Tanh())
+    how = ag.Quantizer("e4m3")
+    quantized(model, ag.Rule("*", weight=how, activation=how, gradient=how))
+    several = {name: torch.stack([p, 11 * p]) for name, p in model.named_parameters()}
+    x = torch.randn(7, 6) if kind == "linear" else torch.randn(7, 3, 4)
+
+    def loss(w: dict[str, Tensor]) -> Tensor:
+        return torch.func.functional_call(model, w, x).square().sum()
+
+    each, losses = torch.func.vmap(torch.func.grad_and_value(loss))(several)
+    compiled = torch.compile(lambda w: torch.func.vmap(loss)(w), backend="eager")(several)
+    assert torch.equal(losses, compiled)
+    for index in range(2):
+        alone, value = torch.func.grad_and_value(loss)({name: w[index] for name, w in several.items()})
+        assert torch.equal(losses[index], value)
+        for name in several:
+            torch.testing.assert_close(each[name][index], alone[name])
+
+
+@pytest.mark.parametrize("straight_through", ["identity", "clipped"])
+def test_forward_derivatives_are_those_of_the_straight_through_model(straight_through: Any) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, 3))
+    how = ag.Quantizer("e2m1", scaling="none", straight_through=straight_through)
+    quantized(model, ag.Rule("*", weight=how, activation=how))
+    weights = {name: p.detach() for name, p in model.named_parameters()}
+    x, along = 6 * torch.randn(4, 5), torch.randn(4, 5)
+    tangents = {name: torch.randn_like(w) for name, w in weights.items()}
+
+    def outputs(w: dict[str, Tensor], x: Tensor) -> Tensor:
+        return torch.func.functional_call(model, w, (x,))
+
+    _, found = torch.func.jvp(outputs, (weights, x), (tangents, along))
+    of_weights, of_x = torch.func.jacrev(outputs, (0, 1))(weights, x)
+    expected = of_x.flatten(2) @ along.flatten()
+    expected += sum(of_weights[name].flatten(2) @ tangents[name].flatten() for name in weights)
+    torch.testing.assert_close(found, expected)
+
+    def loss(x: Tensor) -> Tensor:
+        return outputs(weights, x).square().sum()
+
+    hessian = torch.func.hessian(loss)(x[0])
+    torch.testing.assert_close(hessian, torch.func.jacrev(torch.func.jacrev(loss))(x[0]))
+    assert hessian.any()
+
+
 def test_clipped_gradients_are_zero_where_values_overflowed() -> None:
     how = ag.Quantizer("e4m3", scaling="none", straight_through="clipped")
     layer, _ = linear(2, activation=how, weight=how)

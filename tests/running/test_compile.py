@@ -207,3 +207,19 @@ def test_a_graph_of_roundings_gives_the_bits_of_eager_ones() -> None:
     assert torch.equal(graph(x), model(x))
     rounded = make_fx(lambda x: ag.fake_quantize(x, ag.load_format("e4m3"), scaling="amax"))(torch.randn(4, 6))
     assert torch.equal(rounded(x), ag.fake_quantize(x, ag.load_format("e4m3"), scaling="amax"))
+
+
+def test_the_step_of_adamw_can_be_compiled() -> None:
+    torch.manual_seed(0)
+    model = Small()
+    plans = [quantized(m) for m in (model, copy.deepcopy(model))]
+    for plan in plans:
+        optimizer = ag.build_optimizer("adamw", plan.params())
+        step = torch.compile(optimizer.step, backend="eager") if plan is plans[0] else optimizer.step
+        for _ in range(2):
+            optimizer.zero_grad()
+            plan.model(torch.ones(4, 6)).square().mean().backward()
+            step()
+    assert counters["stats"]["unique_graphs"] > 0
+    for one, other in zip(*(plan.model.parameters() for plan in plans), strict=True):
+        torch.testing.assert_close(one, other)

@@ -21,7 +21,8 @@ from altgrad_core.running.assembly.resolve import resolve
 from altgrad_core.testing.tiny import train
 
 if TYPE_CHECKING:
-    from tests.running.conftest import Process, Runs
+    from tests.forks import Fork
+    from tests.running.conftest import Runs
 
 Groups = list[dict[str, Any]]
 
@@ -210,14 +211,14 @@ def test_two_optimizers_interrupted_at_any_step_and_resumed_are_the_same_run(run
     assert runs.result("steps") == runs.result("whole")
 
 
-def test_two_optimizers_killed_and_resumed_are_the_same_run(runs: Runs, process: Callable[..., Process]) -> None:
+def test_two_optimizers_killed_and_resumed_are_the_same_run(runs: Runs, fork: Callable[..., Fork]) -> None:
     runs.text += GROUPS
     manifest, directory = runs.manifest(("steps = 20", "steps = 100")), runs.folder / "run"
-    one = process("run", manifest, "--out", directory)
+    one = fork("run", manifest, "--out", directory)
     one.wait_for("step 10/")
     one.send(signal.SIGKILL)
     assert one.end() == -signal.SIGKILL
-    assert process("resume", directory).end() == 0
+    assert fork("resume", directory).end() == 0
     assert max(record["step"] for record in runs.clock() if record["kind"] == "resumed") >= 9
     runs.text = manifest.read_text()
     runs.begin("whole")

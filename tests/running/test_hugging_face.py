@@ -89,16 +89,31 @@ def test_weights_decompressed_while_they_are_read_are_the_same(dtype: torch.dtyp
     assert all(torch.equal(theirs[name], mine) for name, mine in model.named_parameters())
 
 
+@pytest.mark.parametrize("layout", ["row", "short tiles"])
+def test_a_head_that_is_tied_to_an_embedding_is_written_for_itself(layout: str, tmp_path: Path) -> None:
+    model = llama(tie_word_embeddings=True)
+    planned(model, LAYOUTS[layout][0]).export(tmp_path / "out", layout="huggingface")
+    stored = stored_in(tmp_path / "out")
+    assert torch.equal(stored["model.embed_tokens.weight"], model.model.embed_tokens.weight)
+    assert stored["lm_head.weight"].dtype == torch.float8_e4m3fn and model.config.tie_word_embeddings
+    loaded = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out").eval()
+    assert not loaded.config.tie_word_embeddings
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(TOKENS).logits, model(TOKENS).logits)
+
+
 def gpt2() -> Any:
     return transformers.GPT2LMHeadModel(
         transformers.GPT2Config(vocab_size=16, n_positions=8, n_embd=8, n_layer=1, n_head=2, **IDS)
     )
 
 
-ELSEWHERE = (
-    "a layer that is not quantized, or is computed from other parameters; leave the layer out of the recipe, or untie it "
-    "(tie_word_embeddings = false)"
-)
+def parametrized(model: Any) -> Any:
+    nn.utils.parametrizations.weight_norm(model.model.layers[0].mlp.up_proj)
+    return model
+
+
+BAKED = "plan.remove(bake=True), then save_pretrained, writes the rounded values in the type of the model"
 MISFITS: dict[str, tuple[Callable[[], ag.Plan], str]] = {
     "model": (
         lambda: planned(nn.Sequential(nn.Linear(4, 4))),
@@ -130,9 +145,14 @@ MISFITS: dict[str, tuple[Callable[[], ag.Plan], str]] = {
     ),
     "class": (
         lambda: planned(gpt2(), layers="*c_fc"),
-        "transformer.h.0.mlp.c_fc: is of class Conv1D; only weights of nn.Linear have this layout",
+        "transformer.h.0.mlp.c_fc: is of class Conv1D, and readers of this layout know only nn.Linear; leave it out, or bake: "
+        f"{BAKED}",
     ),
-    "tied": (lambda: planned(llama(tie_word_embeddings=True)), f"lm_head: its weight is also read by {ELSEWHERE}"),
+    "computed": (
+        lambda: planned(parametrized(llama()), layers="*up_proj"),
+        "model.layers.0.mlp.up_proj: its weight is computed from other parameters; leave the layer out of the recipe, or bake: "
+        f"{BAKED}",
+    ),
     "outside": (
         lambda: planned(nn.ModuleDict({"own": nn.Linear(4, 4), "lm": llama()}), layers="own"),
         "own: is outside the model of Hugging Face transformers, lm",

@@ -14,6 +14,7 @@ from altgrad_core.experiments.evidence.analysis import Analysis
 from altgrad_core.experiments.evidence.arms import FEWEST_SEEDS, Arm
 from altgrad_core.experiments.evidence.cautions import cautions
 from altgrad_core.experiments.evidence.effects import LOSS, PERPLEXITY, Effect, in_metric
+from altgrad_core.experiments.evidence.heading import without_loss
 from altgrad_core.experiments.evidence.overview import leader, overview
 from altgrad_core.experiments.evidence.refusals import one_refusal, refusal, unit_of, what_was_seen
 from altgrad_core.experiments.evidence.statistics import agreed_sign, bootstrap_interval, student_interval
@@ -47,9 +48,8 @@ def answer(analysis: Analysis, metric: str = LOSS) -> Answer:
     if not any(result.has_ended for result in study.results):
         return Answer("No cell of this study has ended, so there is nothing to say yet.", cautions(analysis, ()))
     if not any(result.validation_loss is not None for result in study.results):
-        ended = sum(result.has_ended for result in study.results)
-        which = "The only cell that ended" if ended == 1 else f"All {ended} cells that ended"
-        return Answer(f"{which} diverged, so there is no loss to compare.", cautions(analysis, ()))
+        known = without_loss([result for result in study.results if result.has_ended])
+        return Answer(f"{known}, so there is no loss to compare.", cautions(analysis, ()))
     effects = analysis.effects_by(metric)
     if not effects:
         return Answer(_without_comparison(analysis, metric), cautions(analysis, ()))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from altgrad_core.experiments.evidence.analysis import Analysis
 from altgrad_core.experiments.evidence.effects import Effect
+from altgrad_core.experiments.study.result import Result
 from altgrad_core.experiments.study.study import Study
 from altgrad_core.experiments.study.wording import count, listed
 
@@ -23,9 +24,7 @@ def _tries(analysis: Analysis) -> list[str]:
     if not ended:
         return ["No cell has ended yet"]
     if all(result.validation_loss is None for result in ended):
-        return [
-            "The only cell that ended diverged" if len(ended) == 1 else f"All {len(ended)} cells that ended diverged"
-        ]
+        return [without_loss(ended)]
     effects = analysis.effects
     compared = [effect for effect in effects if effect.format not in analysis.references] or list(effects)
     if not compared:
@@ -34,6 +33,17 @@ def _tries(analysis: Analysis) -> list[str]:
     if not judged:
         return _unjudged(compared)
     return [*_judged(analysis, judged), f"See the table: {count(len(judged), 'comparison')} with intervals"]
+
+
+def without_loss(ended: Sequence[Result]) -> str:
+    """What is known of cells that ended, none with a validation loss."""
+    number, lost = len(ended), sum(result.status == "diverged" for result in ended)
+    if lost == number:
+        return "The only cell that ended diverged" if number == 1 else f"All {number} cells that ended diverged"
+    if lost:
+        return f"No validation loss: {lost} of {number} cells diverged"
+    which = "The only cell" if number == 1 else f"All {number} cells"
+    return f"{which} finished without a validation loss"
 
 
 def _of_one(analysis: Analysis) -> list[str]:

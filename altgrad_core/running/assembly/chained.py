@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
+from altgrad_core.numerics.lean_optimizer import LeanOptimizer
 from altgrad_core.numerics.split_optimizer import keep_types
 from altgrad_core.running.assembly.joined_state import joined, parted
 
 
-class ChainedOptimizer(Optimizer):
+class ChainedOptimizer(LeanOptimizer):
     """Steps its members one after the other; each has parameters of its own.
 
     `param_groups` are the members' own, in their order, so that a schedule reaches them; `state` is theirs as of the

@@ -6,6 +6,9 @@ float8_e4m3fn beside its scales in float32. Value = decode(code) * scale. What i
 - `tensor`, `row`: quant_method `compressed-tensors`, format `float-quantized`; `NAME_scale` of shape (1,) or (outputs, 1).
 - `tile:128x128`: quant_method `fp8`, the fine-grained FP8 of DeepSeek-V3; `NAME_scale_inv`, one scale for each tile.
 
+A weight that other layers read too, such as a head that is tied to an embedding, is written once for each layer: as codes
+for the quantized ones, as it is for the others. `config.json` then says `tie_word_embeddings = false`.
+
 Only weights are described. A reader of `compressed-tensors` does not round activations; one of `fp8` that multiplies in
 8 bits rounds them as it does for any such model.
 """
@@ -15,7 +18,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,6 +34,7 @@ STRATEGIES = {"tensor": "tensor", "row": "channel"}
 TILE = 128
 TILED = f"tile:{TILE}x{TILE}"
 WHERE = "export, layout huggingface"
+BAKED = "plan.remove(bake=True), then save_pretrained, writes the rounded values in the type of the model"
 
 
 def write_directory(path: Path, model: nn.Module, weights: Sequence[Evaluated], left: Sequence[str]) -> None:
@@ -39,8 +43,8 @@ def write_directory(path: Path, model: nn.Module, weights: Sequence[Evaluated], 
     Args:
         path: of the directory; nothing is there, or an empty directory.
         model: a model of Hugging Face transformers, or one that holds it.
-        weights: the quantized weights that only their own layers read.
-        left: paths of the layers whose quantized weights others read too.
+        weights: the quantized weights, under each name of their layers.
+        left: paths of the layers whose quantized weights are no parameters.
 
     Raises:
         RunError: the model or its recipe does not fit, or something is there already.
@@ -56,7 +60,8 @@ def write_directory(path: Path, model: nn.Module, weights: Sequence[Evaluated], 
         state[name], state[name + suffix] = codes, scale.reshape(scale.shape or (1,))
     written = {weight.name.removeprefix(prefix).removesuffix(".weight") for weight in weights}
     plain = [name for name, module in inner.named_modules() if isinstance(module, nn.Linear) and name not in written]
-    with _beside(path) as beside, _described(inner.config, _quantization_config(granularity, plain)):
+    described = {"quantization_config": _quantization_config(granularity, plain), **_untied(inner, weights)}
+    with _beside(path) as beside, _described(inner.config, described):
         inner.save_pretrained(beside, state_dict=state)
 
 
@@ -79,8 +84,8 @@ def _granularity(model: nn.Module, prefix: str, weights: Sequence[Evaluated], le
     """
     if left:
         raise RunError(
-            f"{WHERE}: {left[0]}: its weight is also read by a layer that is not quantized, or is computed from other "
-            "parameters; leave the layer out of the recipe, or untie it (tie_word_embeddings = false)"
+            f"{WHERE}: {left[0]}: its weight is computed from other parameters; leave the layer out of the recipe, or bake: "
+            f"{BAKED}"
         )
     if not weights:
         raise RunError(f"{WHERE}: the recipe quantizes no weight; save_pretrained writes such a model")
@@ -107,9 +112,8 @@ def _misfit(model: nn.Module, prefix: str, weight: Evaluated) -> str | None:
     if not weight.name.startswith(prefix):
         return f"is outside the model of Hugging Face transformers, {prefix.removesuffix('.')}"
     if not isinstance(module, nn.Linear):
-        return (
-            f"is of class {getattr(module, 'plain', type(module)).__name__}; only weights of nn.Linear have this layout"
-        )
+        name = getattr(module, "plain", type(module)).__name__
+        return f"is of class {name}, and readers of this layout know only nn.Linear; leave it out, or bake: {BAKED}"
     if format != "e4m3":
         return f'has weights in "{format}"; expected "e4m3"'
     if granularity not in (*STRATEGIES, TILED):
@@ -140,17 +144,28 @@ def _quantization_config(granularity: str, plain: list[str]) -> dict[str, Any]:
     }
 
 
+def _untied(inner: nn.Module, weights: Sequence[Evaluated]) -> dict[str, Any]:
+    """What the configuration says where a quantized weight has names of several layers: each has its own in the file."""
+    names: dict[Tensor, int] = {}
+    for _, parameter in inner.named_parameters(remove_duplicate=False):
+        names[parameter] = names.get(parameter, 0) + 1
+    is_shared = any(names.get(weight.parameter, 1) > 1 for weight in weights)
+    return {"tie_word_embeddings": False} if is_shared else {}
+
+
 @contextmanager
-def _described(config: Any, quantization: dict[str, Any]) -> Iterator[None]:
-    """The configuration has the entry while it is written, and is then as it was."""
-    before = vars(config).get("quantization_config")
-    config.quantization_config = quantization
+def _described(config: Any, entries: Mapping[str, Any]) -> Iterator[None]:
+    """The configuration has the entries while it is written, and is then as it was."""
+    before = {key: vars(config)[key] for key in entries if key in vars(config)}
+    for key, value in entries.items():
+        setattr(config, key, value)
     try:
         yield
     finally:
-        del config.quantization_config
-        if before is not None:
-            config.quantization_config = before
+        for key in entries:
+            delattr(config, key)
+        for key, value in before.items():
+            setattr(config, key, value)
 
 
 @contextmanager

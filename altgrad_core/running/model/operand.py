@@ -18,7 +18,7 @@ from altgrad_core.numerics.hadamard import in_its_basis
 from altgrad_core.numerics.ops import amax, scale_of
 from altgrad_core.numerics.quantizer import Quantizer
 from altgrad_core.numerics.sharded import gathered
-from altgrad_core.numerics.straight_through import Rounded, Rounds
+from altgrad_core.numerics.straight_through import Rounded, Rounds, RoundsOnce
 from altgrad_core.numerics.tally import Quantized, Tally
 from altgrad_core.numerics.traced import TracedOperand
 from altgrad_core.numerics.tracing import constant_when_traced
@@ -58,8 +58,8 @@ class Operand(TracedOperand):
 
     def rounded(self, x: Tensor, *, training: bool) -> Rounded:
         """What an eager pass makes of a tensor, and remembers of it."""
-        is_weight = self.role in WEIGHTS
-        return self.rounds_once(x, training=training)(x) if is_weight else self._round(x.detach(), training=training)
+        rounds = self.rounds_once(x, training=training) if self.role in WEIGHTS else self.rounds(training=training)
+        return rounds(x if self.role in WEIGHTS else x.detach())
 
     def rounds(self, *, training: bool) -> Rounds:
         """What rounds a tensor of this pass."""
@@ -76,19 +76,16 @@ class Operand(TracedOperand):
         is_new, self._latest = self._latest != state, state
         if is_new and training and self.role == "weight":
             now.notice_weight(self.path, weight)
-        return self._repeating(notices=training and is_new)
-
-    def _repeating(self, *, notices: bool) -> Rounds:
-        """Rounds as is right now, every time at the scale of the first time, of which it takes notice if it is to."""
-        taken: list[Tensor] = []
         how, key = self.quantizer, self._key()
 
-        def rounds(weight: Tensor) -> Rounded:
-            done = self.layout.quantized(weight, how, taken[0], key) if taken else self._quantize(weight, notices)
-            taken[:] = [done.scale]
-            return done.values, self.layout.passes(weight, done.scale, how)
+        def first(weight: Tensor) -> tuple[Rounded, Tensor]:
+            done = self._quantize(weight, training and is_new)
+            return (done.values, self.layout.passes(weight, done.scale, how)), done.scale
 
-        return rounds
+        def again(weight: Tensor, at: Tensor) -> Rounded:
+            return self.layout.quantized(weight, how, at, key).values, self.layout.passes(weight, at, how)
+
+        return RoundsOnce(first, again)
 
     def _round(self, x: Tensor, *, training: bool) -> Rounded:
         done = self._quantize(x, training)
@@ -205,7 +202,7 @@ class Operand(TracedOperand):
 
     def seen(self) -> Seen | None:
         """What was seen in the training passes of this step; None: nothing was."""
-        own = (self.tally, self.pending, self.scale, self._amax, self._shape, self._like.shape)
+        own = self.tally, self.pending, self.scale, self._amax, self._shape, self._like.shape
         return Seen(*own) if self.is_seen else None
 
     def take(self, parts: Sequence[Seen | None]) -> None:

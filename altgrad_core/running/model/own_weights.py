@@ -51,6 +51,24 @@ def own_weights(
     return result
 
 
+def weights_by_name(
+    model: nn.Module, known: Mapping[str, Layer], layers: Mapping[str, Mapping[Role, Operand]]
+) -> list[Evaluated]:
+    """Every quantized weight that is a parameter, under each name that its layer has for it; others may read it too."""
+    places: dict[nn.Module, list[str]] = {}
+    for place, module in model.named_modules(remove_duplicate=False):
+        places.setdefault(module, []).append(place)
+    result = []
+    for path, operands in layers.items():
+        layer, operand = known[path], operands.get("weight")
+        weight = layer.weight
+        if operand is None or operand.format.is_identity or not isinstance(weight, nn.Parameter):
+            continue
+        names = (f"{place}.{layer.product.weight}".lstrip(".") for place in places[layer.module])
+        result += [Evaluated(path, name, weight, operand) for name in names]
+    return result
+
+
 def rotated_weights(known: Mapping[str, Layer], layers: Mapping[str, Mapping[Role, Operand]]) -> dict[str, Tensor]:
     """By path, the weights that are rounded after a Hadamard transform: they have no grid of their own."""
     weights = {

@@ -29,7 +29,13 @@ from altgrad_core.running.model.notices import thin, unrounded_moments, unused
 from altgrad_core.running.model.operand import Operand
 from altgrad_core.running.model.optimizer_state import round_moments
 from altgrad_core.running.model.own_weights import bake as bake_weights
-from altgrad_core.running.model.own_weights import left_out, own_weights, refuse_rotated, rotated_weights
+from altgrad_core.running.model.own_weights import (
+    left_out,
+    own_weights,
+    refuse_rotated,
+    rotated_weights,
+    weights_by_name,
+)
 from altgrad_core.running.model.param import Param, params_of
 from altgrad_core.running.model.quantized_file import write_quantized, written_recipe
 from altgrad_core.running.model.recipe import Rule, assign
@@ -232,7 +238,9 @@ class Plan:
         own, m = own_weights(self.model, self.known, self.layers), self.moment
         refuse_rotated(own)
         if layout == "huggingface":
-            write_directory(Path(path), self.model, own, left_out(own, self.layers))
+            named = weights_by_name(self.model, self.known, self.layers)
+            refuse_rotated(named)
+            write_directory(Path(path), self.model, named, left_out(named, self.layers))
         else:
             more = {"recipe": written_recipe(self.layers), "state": self.state_dict(), "seed": m.seed, "phase": m.phase}
             write_quantized(Path(path), self.model, own, more)

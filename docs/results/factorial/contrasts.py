@@ -203,14 +203,13 @@ def embedded(text: str) -> str:
     """A text with the tables below their marks as they are computed now."""
     for steps, table in CELLS.items():
         if table.exists():
-            text = _with_table(text, f"{steps} steps", markdown(table))
-    return _with_table(text, "choice of rates", sensitivity(CELLS[250]))
+            text = with_table(text, f"<!-- {steps} steps, by contrasts.py -->\n", markdown(table))
+    return with_table(text, "<!-- choice of rates, by contrasts.py -->\n", sensitivity(CELLS[250]))
 
 
-def _with_table(text: str, mark: str, table: str) -> str:
-    return re.sub(
-        rf"(<!-- {mark}, by contrasts.py -->\n)(?:\|.*\n|\n(?=\|))*", lambda found: f"{found[1]}{table}\n", text
-    )
+def with_table(text: str, mark: str, table: str) -> str:
+    """A text in which the tables below a line are replaced."""
+    return re.sub(rf"({re.escape(mark)})(?:\|.*\n|\n(?=\|))*", lambda found: f"{found[1]}{table}\n", text)
 
 
 def main() -> None:

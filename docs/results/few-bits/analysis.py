@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.append(str(Path(__file__).parents[1] / "factorial"))
-from contrasts import Contrast, Losses, chosen, contrast, gains, interval, losses_by_rate, mean, write
+from contrasts import Contrast, Losses, chosen, contrast, gains, interval, losses_by_rate, mean, with_table, write
 
 TABLES = Path(__file__).parent / "tables"
 TEXT = Path(__file__).parents[1] / "README.md"
@@ -122,12 +122,7 @@ def markdown(table: Path) -> str:
 def embedded(text: str) -> str:
     """A text with the tables below its marks as they are computed now."""
     for name, mark in MARKS.items():
-        head, found, rest = text.partition(mark)
-        lines = rest.splitlines(keepends=True)
-        while lines and (lines[0].startswith("|") or (lines[0] == "\n" and lines[1:2] and lines[1].startswith("|"))):
-            lines.pop(0)
-        if found:
-            text = f"{head}{mark}{markdown(TABLES / f'{name}.csv')}\n{''.join(lines)}"
+        text = with_table(text, mark, markdown(TABLES / f"{name}.csv"))
     return text
 
 
