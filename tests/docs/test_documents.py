@@ -87,6 +87,9 @@ STUDIES = {
     "few-bits-confirmation.toml": 256,
     "fair-adamw.toml": 288,
     "fair-adamw-confirmation.toml": 48,
+    "fair-controls.toml": 288,
+    "fair-controls-confirmation.toml": 64,
+    "post-training.toml": 36,
     "few-bits-controls.toml": 12,
     "few-bits-floor.toml": 4,
 }  # cells to begin with

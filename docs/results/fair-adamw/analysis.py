@@ -67,10 +67,13 @@ def settings_of(table: Path) -> dict[tuple[str, float], Mapping[str, str]]:
 
 
 def expected_best(tried: Mapping[float, Losses], count: int) -> float:
-    """The expected lowest mean loss of `count` settings drawn without replacement."""
+    """The expected lowest mean loss of `count` settings drawn without replacement; infinite if all of them can diverge."""
     means = sorted(mean(losses) for losses in tried.values())
+    lowest_in = [
+        math.comb(len(means) - 1 - rank, count - 1) for rank in range(len(means))
+    ]  # of how many draws it is the best
     total = math.comb(len(means), count)
-    return math.fsum(loss * math.comb(len(means) - 1 - rank, count - 1) / total for rank, loss in enumerate(means))
+    return math.fsum(loss * many / total for loss, many in zip(means, lowest_in, strict=True) if many)
 
 
 def best_of(tried: Mapping[float, Losses]) -> float:
@@ -98,7 +101,7 @@ def search_table(name: str) -> str:
     lines = [f"| step | {sizes} | seeds at the setting of the others |", "|---|" + "---|" * (1 + len(SEARCHES))]
     held = {step: chosen(rates) for step, rates in tried.items()}
     for step, rates in tried.items():
-        expected = " | ".join(f"{expected_best(rates, n):.3f}" for n in SEARCHES)
+        expected = " | ".join(f"{expected_best(rates, n):.3f}".replace("inf", "can diverge") for n in SEARCHES)
         lines.append(f"| {step} | {expected} | {mean(held[step]):.3f} |")
     names = ("rate", "β1", "β2", "weight decay", "warm-up", "rate elsewhere")
     lines += ["", f"| step | {' | '.join(names)} |", "|---|" + "---|" * len(names)]
