@@ -136,8 +136,8 @@ def _load(point: EntryPoint, interrupts: Sequence[int]) -> Plugin:
             raise
         broken = _reason(error)
     if changed:
-        message = f"the plugin {_distribution(point)} ({point.name}) set the {', the '.join(changed)} while loading"
-        print(printable(f"altgrad: warning: {message}; AltGrad has undone that"), file=sys.stderr)
+        told = f"the plugin {_distribution(point)} ({point.name}) set the {', the '.join(changed)} while loading; AltGrad has undone that"
+        print(printable(f"altgrad: warning: {told}"), file=sys.stderr)
     return Plugin(
         name=point.name,
         distribution=_distribution(point),
@@ -238,7 +238,8 @@ def _interrupts() -> Iterator[list[int]]:
         came.append(number)
         raise KeyboardInterrupt
 
-    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler or not _is_main_thread():
+    is_main_thread = threading.current_thread() is threading.main_thread()
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler or not is_main_thread:
         yield came
         return
     signal.signal(signal.SIGINT, receive)
@@ -246,10 +247,6 @@ def _interrupts() -> Iterator[list[int]]:
         yield came
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def _is_main_thread() -> bool:
-    return threading.current_thread() is threading.main_thread()
 
 
 @contextmanager
