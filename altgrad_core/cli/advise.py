@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
+import math
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -59,6 +60,10 @@ def advise(
         )
     if (bits is None) == (loss_above is None):
         raise ManifestError("give one budget: --bits 6, or --loss-above 0.01")
+    if loss_above == math.inf:
+        raise ManifestError(
+            "--loss-above inf: expected a finite loss, in nats above that without quantization, such as 0.01"
+        )
     try:
         find_format = partial(installed().get, "format")
         choices = Choices(format or FORMATS, granularity or GRANULARITIES, role or FORWARD, steps)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from altgrad_core.cli.options import JsonOption
+from altgrad_core.cli.terminal import say
 
 
 def diagnose(
@@ -16,8 +17,6 @@ def diagnose(
     json: JsonOption = False,
 ) -> None:
     """Find what failed first in RUN_DIR and what led to it; in a sound run, the weakest layer."""
-    import sys
-
     from rich.markdown import Markdown
 
     from altgrad_core.cli.console import Console
@@ -27,6 +26,7 @@ def diagnose(
     from altgrad_core.records.directory import CELLS, RunDirectory
     from altgrad_core.records.record import encode_record
     from altgrad_core.results.lines import RecordReader
+    from altgrad_core.running.state.trained_with import step_of_another_manifest
     from altgrad_core.text import printable
 
     directory = RunDirectory(run_dir)
@@ -39,7 +39,9 @@ def diagnose(
     if records.unread is not None:
         raise RunError(f"{directory.records}: cannot be read ({records.unread}); restore the file of the run")
     if records.problem is not None:
-        print(f"warning: {run_dir}: {records.problem}", file=sys.stderr)
+        say(f"warning: {run_dir}: {records.problem}", err=True)
+    if (step := step_of_another_manifest(directory)) is not None:
+        say(f"warning: {directory.resolved}: is not the manifest of the checkpoint of step {step}", err=True)
     if json:
         print(json_module.dumps(json_module.loads(encode_record(result.plain())), indent=2))
     elif Console().is_terminal:

@@ -54,10 +54,10 @@ def evaluate(
 
     if csv is not None:
         check_output_place(csv, option="--csv")
+    recipes = {_name(path, recipe or []): recipe_of(path, installed()) for path in recipe or []}
     subject, own = find(
         target, installed(), settings=set or (), batches=batches, calibrate=calibrate, imports=not no_imports
     )
-    recipes = {_name(path, recipe or []): recipe_of(path, installed()) for path in recipe or []}
     if not recipes and not own:
         raise ManifestError(f"{target}: has no recipe of its own; name one or several with --recipe FILE")
     result = [subject.plain()]

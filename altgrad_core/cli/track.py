@@ -26,7 +26,6 @@ def track(
 ) -> None:
     """Send the records of RUN_DIR to a tracker, as during the run."""
     import json as json_module
-    import sys
 
     from altgrad_core.registry.registry import installed
     from altgrad_core.running.session.track import replay
@@ -35,7 +34,7 @@ def track(
     for one in replay(run_dir, to, settings=set or (), registry=installed()):
         parts.append({"directory": str(one.directory), "records": one.records, "message": one.farewell})
         for problem in one.problems:
-            print(f"warning: {one.directory}: {problem}", file=sys.stderr)
+            say(f"warning: {one.directory}: {problem}", err=True)
         if not json:
             say(f"{one.directory}: {one.records} records to {to}" + (f"; {one.farewell}" if one.farewell else ""))
     if json:

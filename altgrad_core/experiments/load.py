@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from altgrad_core.errors import PluginError
 from altgrad_core.experiments.evidence.analysis import Analysis
 from altgrad_core.experiments.evidence.heading import heading
-from altgrad_core.experiments.evidence.tables import tables
+from altgrad_core.experiments.evidence.tables import evaluations, tables
 from altgrad_core.experiments.plots import Plot
 from altgrad_core.experiments.study.study import Result, Study
 from altgrad_core.records.record import number
@@ -63,12 +63,8 @@ class Loaded:
 
     def evaluations(self) -> DataFrame:
         """One row for each recipe of `[[evaluate]]` and each cell: the loss of the trained weights under it."""
-        rows = [
-            (*_place(result), recipe, loss)
-            for result in self.study.results
-            for recipe, loss in result.evaluations.items()
-        ]
-        return _frame((*PLACE, "recipe", "loss"), rows)
+        table = evaluations(self.analysis)
+        return _frame(table.columns, table.rows)
 
     def readings(self, *names: str) -> DataFrame:
         """One row for each value of each layer that monitors reported; of the readings named, or of all."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -18,14 +19,17 @@ from altgrad_core.manifest.load import ManifestFile
 from altgrad_core.manifest.merge import dotted
 
 _SHAPES = {
-    "list_type": "an array ([...], or for tables [[{key}]])",
-    "model_type": "a table ({{ ... }}, or [{key}])",
-    "dict_type": "a table ({{ ... }}, or [{key}])",
+    "list_type": "an array ([...], or for tables [{header}])",
+    "model_type": "a table ({{ ... }}, or {header})",
+    "dict_type": "a table ({{ ... }}, or {header})",
+    "string_too_short": "text of at least {min_length} characters",
+    "string_too_long": "text of at most {max_length} characters",
     "too_short": "at least {min_length}",
     "too_long": "at most {max_length}",
 }
 
 MOST_PROBLEMS = 20
+_BARE = re.compile("[A-Za-z0-9_-]+")  # a key of TOML that needs no quotes
 TableT = TypeVar("TableT", bound=Table)
 
 
@@ -84,8 +88,9 @@ def problem_at(source: ManifestFile, location: Location, message: str) -> str:
 
 def _problem(details: ErrorDetails, model: type[BaseModel], data: Any, source: ManifestFile, location: Location) -> str:
     inner = _without_tags(details["loc"], data)
-    message = _message(details, _table_at(model, inner), inner, model.__dict__.get("name") or "")
-    return problem_at(source, (*location, *inner), message)
+    place = (*location, *inner)
+    message = _message(details, _table_at(model, inner), place, model.__dict__.get("name") or "")
+    return problem_at(source, place, message)
 
 
 def _without_tags(loc: tuple[int | str, ...], data: Any) -> Location:
@@ -124,20 +129,26 @@ def _message(details: ErrorDetails, table: type[BaseModel], location: Location, 
     if kind == "missing" and isinstance(details["loc"][-1], int):  # within an array
         return f"expected more values, got {_shown(got)}"
     if kind == "missing":
-        return f"missing{_described(table, str(location[-1]))}"
+        return f"missing{_described(table, location)}"
     if kind == "value_error":
         return str(details["msg"]).removeprefix("Value error, ")
-    return f"expected {_expected(details)}, got {_shown(got)}"
+    return f"expected {_expected(details, location)}, got {_shown(got)}"
 
 
-def _expected(details: ErrorDetails) -> str:
+def _expected(details: ErrorDetails, location: Location) -> str:
     if details["type"] == "string_pattern_mismatch":
         return f"text that matches {details['ctx']['pattern']}"
     if (words := _SHAPES.get(details["type"])) is not None:
-        table = ".".join(part for part in details["loc"] if isinstance(part, str))
-        return words.format(key=table, **details.get("ctx", {}))
+        return words.format(header=_header(location), **details.get("ctx", {}))
     text = str(details["msg"]).removeprefix("Input should be ").split(", got ")[0]
     return f"a value {text}" if text.startswith(("greater", "less")) else text
+
+
+def _header(location: Location) -> str:
+    """The line of TOML that begins the table at a location: `[matrix.search]`, or `[[recipe]]` for one of an array."""
+    keys = (part if _BARE.fullmatch(part) else json.dumps(part) for part in location if isinstance(part, str))
+    header = f"[{'.'.join(keys)}]"
+    return f"[{header}]" if location and isinstance(location[-1], int) else header
 
 
 def _unknown_key(key: str, fields: Mapping[str, Any], plugin: str) -> str:
@@ -149,15 +160,16 @@ def _unknown_key(key: str, fields: Mapping[str, Any], plugin: str) -> str:
     return f'{owner} "{key}"; it takes: {listed}' if plugin else f"{owner}; keys here: {listed}"
 
 
-def _described(table: type[BaseModel], key: str) -> str:
-    info = table.model_fields.get(key)
+def _described(table: type[BaseModel], location: Location) -> str:
+    info = table.model_fields.get(str(location[-1]))
     if info is None:
         return ""
     if info.description:
         return f"; expected {info.description}"
     if (inner := _model_in(info.annotation)) is not None:
         needed = [name for name, field in inner.model_fields.items() if field.is_required()]
-        return f"; expected a table [{key}]" + (f" with {', '.join(needed)}" if needed else "")
+        header = _header((*location, 0) if get_origin(info.annotation) is list else location)
+        return f"; expected a table {header}" + (f" with {', '.join(needed)}" if needed else "")
     kinds = {str: "text", int: "an integer", float: "a number", bool: "true or false"}
     kind = kinds.get(info.annotation)  # type: ignore[arg-type]
     return f"; expected {kind}" if kind else ""

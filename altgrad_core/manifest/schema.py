@@ -237,11 +237,3 @@ class Manifest(Table):
     tracker: list[UseTable] = []
     matrix: MatrixTable | None = None
     executor: UseTable | None = None
-
-    @field_validator("evaluate")
-    @classmethod
-    def _has_each_name_once(cls, tables: list[EvaluateTable]) -> list[EvaluateTable]:
-        names = [table.name for table in tables]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"the name {twice[0]} is used twice; each [[evaluate]] needs one of its own")
-        return tables

@@ -28,6 +28,7 @@ from altgrad_core.contracts.plugin import PROJECT
 from altgrad_core.errors import AltgradError, PluginError, place_of, reason_of
 from altgrad_core.registry.kinds import KINDS
 from altgrad_core.registry.process_settings import kept_settings
+from altgrad_core.text import printable
 
 CORE_DISTRIBUTION = "altgrad"
 ONLY = "ALTGRAD_LOAD_PLUGINS"
@@ -135,8 +136,8 @@ def _load(point: EntryPoint, interrupts: Sequence[int]) -> Plugin:
             raise
         broken = _reason(error)
     if changed:
-        message = f"the plugin {_distribution(point)} ({point.name}) set the {', the '.join(changed)} while loading"
-        print(f"altgrad: warning: {message}; AltGrad has undone that", file=sys.stderr)
+        told = f"the plugin {_distribution(point)} ({point.name}) set the {', the '.join(changed)} while loading; AltGrad has undone that"
+        print(printable(f"altgrad: warning: {told}"), file=sys.stderr)
     return Plugin(
         name=point.name,
         distribution=_distribution(point),
@@ -237,7 +238,8 @@ def _interrupts() -> Iterator[list[int]]:
         came.append(number)
         raise KeyboardInterrupt
 
-    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler or not _is_main_thread():
+    is_main_thread = threading.current_thread() is threading.main_thread()
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler or not is_main_thread:
         yield came
         return
     signal.signal(signal.SIGINT, receive)
@@ -245,10 +247,6 @@ def _interrupts() -> Iterator[list[int]]:
         yield came
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def _is_main_thread() -> bool:
-    return threading.current_thread() is threading.main_thread()
 
 
 @contextmanager
@@ -267,7 +265,7 @@ def _without_collection() -> Iterator[None]:
 def _told_if_slow(point: EntryPoint) -> Iterator[None]:
     """Say which plugin is being loaded where that takes long; it may never end."""
     message = f"altgrad: still loading the plugin {_distribution(point)} ({point.name}) after {SLOW:g} s"
-    timer = threading.Timer(SLOW, lambda: print(message, file=sys.stderr, flush=True))
+    timer = threading.Timer(SLOW, lambda: print(printable(message), file=sys.stderr, flush=True))
     timer.daemon = True
     timer.start()
     try:

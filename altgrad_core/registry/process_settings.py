@@ -21,7 +21,7 @@ class Setting(NamedTuple):
     """One setting of the process: how to read it, and how to set it.
 
     Attributes:
-        fresh: of torch's, the value before anybody has changed it; None where it is not known.
+        fresh: of torch's and numpy's, the value before anybody has changed it; None where it is not known.
     """
 
     get: Callable[[], Any]
@@ -86,17 +86,30 @@ def _of_torch() -> dict[str, Setting]:
     }
 
 
+def _of_numpy() -> dict[str, Setting]:
+    """How numpy answers overflow and the like; nothing where it is not loaded."""
+    numpy: Any = sys.modules.get("numpy")
+    if not hasattr(numpy, "geterr"):
+        return {}
+    fresh = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
+    return {"floating-point errors of numpy": Setting(numpy.geterr, lambda how: numpy.seterr(**how), fresh)}
+
+
+def _known() -> dict[str, Setting]:
+    return OF_PYTHON | _of_torch() | _of_numpy()
+
+
 @contextmanager
 def kept_settings(changed: list[str]) -> Iterator[None]:
     """Restore what is changed meanwhile, and list it in `changed` as `umask to 077`.
 
-    Where torch is loaded meanwhile, a setting of it whose fresh value is not known stays as it is.
+    Where torch or numpy is loaded meanwhile, a setting of it whose fresh value is not known stays as it is.
     """
-    before = {name: setting.get() for name, setting in (OF_PYTHON | _of_torch()).items()}
+    before = {name: setting.get() for name, setting in _known().items()}
     try:
         yield
     finally:
-        for name, setting in (OF_PYTHON | _of_torch()).items():
+        for name, setting in _known().items():
             now, then = setting.get(), before.get(name, setting.fresh)
             if now != then and (name in before or then is not None):
                 changed.append(f"{name} to {now}")

@@ -211,6 +211,12 @@ def test_a_module_in_the_current_directory_is_found(
     [
         (["recipe=3"], "recipe: expected an array ([...], or for tables [[recipe]]), got 3"),
         (["recipe[0].weight=4"], 'recipe[0].weight: expected a table ({ ... }, or [recipe.weight]), got 4'),
+        (["recipe=[4]"], "recipe[0]: expected a table ({ ... }, or [[recipe]]), got 4"),
+        (["evaluate=[{name='a'}]"], "evaluate[0].recipe: missing; expected a table [[evaluate.recipe]] with layers"),
+        (["matrix={search={ranges={'a.b'=1}}}"],
+         'matrix.search.ranges.a.b: expected a table ({ ... }, or [matrix.search.ranges."a.b"]), got 1'),
+        (["evaluate=[{name='" + "a" * 70 + "', recipe=[{layers='*', weight='e4m3'}]}]"],
+         f'evaluate[0].name: expected text of at most 64 characters, got "{"a" * 70}"'),
         (["optimizer.schedule=cosine"], 'optimizer.schedule: expected a table ({ ... }, or [optimizer.schedule]), got "cosine"'),
         (["data={use='text-files', paths=[]}"], "data.paths: expected at least 1, got []"),
         (["model={use='my.models.make'}"],

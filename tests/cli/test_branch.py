@@ -142,7 +142,9 @@ def test_a_run_that_does_not_know_where_it_begins_does_not_begin_elsewhere(
     )
     shutil.rmtree(child / "checkpoints")
     (child / "summary.json").unlink()
+    records = (child / "records.jsonl").read_bytes()
     told = altgrad("resume", child)
+    assert (child / "records.jsonl").read_bytes() == records
     assert (told.code, told.err.splitlines()[-1]) == (
         1,
         f"altgrad: {child}/parent.json: is damaged: it does not name the checkpoint that this run begins with; start it "

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import altgrad_core as ag
+
 if TYPE_CHECKING:
     from tests.conftest import Said
 
@@ -50,3 +52,16 @@ def test_a_run_whose_manifest_was_edited_is_refused(
         f"a separate run from there: altgrad run {resolved} --from {unfinished}@6 --out ANOTHER_DIRECTORY\n",
     )
     assert not out.exists()
+
+
+def test_a_report_and_a_diagnosis_of_it_say_so(unfinished: Path, altgrad: Callable[..., Said]) -> None:
+    resolved = unfinished / "resolved.toml"
+    told = altgrad("diagnose", unfinished)
+    assert (told.code, told.err) == (0, "")
+    resolved.write_text(resolved.read_text().replace("lr = 0.1", "lr = 0.2"))
+    told = altgrad("diagnose", unfinished)
+    assert (told.code, told.err) == (0, f"warning: {resolved}: is not the manifest of the checkpoint of step 6\n")
+    assert ag.load(unfinished).problems == (
+        f"{unfinished}: resolved.toml of {unfinished.name} is not what the last checkpoint was trained with, so the settings shown may "
+        "be wrong; put the file back",
+    )

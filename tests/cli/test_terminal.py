@@ -60,3 +60,14 @@ def test_the_colours_of_a_table_go_through_and_those_of_a_text_in_it_do_not() ->
 )
 def test_no_cell_of_csv_is_a_formula(value: object, written: object) -> None:
     assert cell(value) == written
+
+
+@pytest.mark.parametrize("command", [("diagnose",), ("track", "--to", "tensorboard")])
+def test_a_warning_about_a_run_shows_its_name_as_escapes(
+    unfinished: Path, altgrad: Callable[..., Said], command: tuple[str, ...]
+) -> None:
+    run = unfinished.rename(unfinished.parent / EVIL)
+    (run / "records.jsonl").write_text("damaged\n" + (run / "records.jsonl").read_text())
+    said = altgrad(command[0], run, *command[1:])
+    assert said.err == f"warning: {unfinished.parent / SHOWN}: records.jsonl: 1 damaged line is left out (line 1)\n"
+    assert "\x1b" not in said.out

@@ -78,6 +78,10 @@ def test_a_plugin_that_takes_long_to_load_is_named(
         ("import os; os.chdir('/')", "working directory to /"),
         ("import os; os.umask(0o022); os.umask(0o077)", "umask to 077"),
         ("import sys; sys.setrecursionlimit(150)", "recursion limit to 150"),
+        (
+            "import numpy; numpy.seterr(over='raise')",
+            "floating-point errors of numpy to {'divide': 'warn', 'over': 'raise', 'under': 'ignore', 'invalid': 'warn'}",
+        ),
         ("torch.set_num_threads(3)", "number of threads of torch to 3"),
     ],
 )

@@ -149,5 +149,7 @@ def test_the_command_writes_a_recipe_that_a_manifest_extends(
     assert told.code == 0
     told = altgrad("advise", tiny)
     assert told.code == 2 and "give one budget: --bits 6, or --loss-above 0.01" in told.err
+    told = altgrad("advise", tiny, "--loss-above", "inf")
+    assert told.code == 2 and "--loss-above inf: expected a finite loss" in told.err
     told = altgrad("advise", tiny, "--bits", 6, "--format", "e4m4")
     assert told.code == 2 and 'no format "e4m4"; did you mean "e4m3"?' in told.err

@@ -65,7 +65,7 @@ def test_it_changes_nothing_of_the_training(manifest: Path, tmp_path: Path, altg
     [
         ("blocks.*", "nosuch", '[0].recipe[0].layers: no layer matches "nosuch"'),
         ('weight = "e2m1"', 'weight = "e2mx"', '[0].recipe[0].weight.format: no format "e2mx"; did you mean "e2m5"?'),
-        ('"w8a8"', '"e2m1"', ": the name e2m1 is used twice; each [[evaluate]] needs one of its own"),
+        ('"w8a8"', '"e2m1"', '[1].name: "e2m1" is the name of evaluate[0] too; each [[evaluate]] needs one of its own'),
         ('"w8a8"', '"unquantized"', "[1].name: is the name of the weights without any rounding"),
         ("weight", "gradient", "[0]: its recipe rounds nothing in a forward pass; name a role such as weight"),
     ],

@@ -33,9 +33,9 @@ PLACE = ("format", "optimizer", "variant")
 
 def tables(analysis: Analysis) -> tuple[Table, ...]:
     """Cells, rates, arms, effects, contrasts, pairs, layers, failures and controls; and evaluations, where there are any."""
-    evaluations = _table("evaluations", (*PLACE, *EVALUATION), _evaluations(analysis))
+    post_training = evaluations(analysis)
     return (
-        *((evaluations,) if evaluations.rows else ()),
+        *((post_training,) if post_training.rows else ()),
         _table("cells", (*PLACE, *CELL), _cells(analysis)),
         _table("rates", (*PLACE, *RATE), _rates(analysis)),
         _table("arms", (*PLACE, *ARM), _arms(analysis)),
@@ -46,6 +46,11 @@ def tables(analysis: Analysis) -> tuple[Table, ...]:
         _table("failures", (*PLACE, *FAILURE), _failures(analysis)),
         _table("controls", CONTROL, _controls(analysis)),
     )
+
+
+def evaluations(analysis: Analysis) -> Table:
+    """One row for each recipe of `[[evaluate]]` and each cell: the loss of the trained weights under it."""
+    return _table("evaluations", (*PLACE, *EVALUATION), _evaluations(analysis))
 
 
 def files(analysis: Analysis) -> dict[str, bytes]:

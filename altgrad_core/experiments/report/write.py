@@ -20,6 +20,7 @@ from altgrad_core.experiments.study.study import Study
 from altgrad_core.records.files import write_whole
 from altgrad_core.text import as_bytes
 
+NO_DIRECTORY = "is not a directory; choose another place with --out"
 PAGE, MARKDOWN, FIGURES, TABLES = "report.html", "report.md", "figures", "tables"
 
 
@@ -50,8 +51,10 @@ def write_report(directory: Path, out: Path | None = None) -> Written:
         ManifestError: there is no study and no run in `directory`.
         RunError: the report cannot be written.
     """
-    analysis = Analysis(Study.read(directory))
     place = directory if out is None else out
+    if out is not None and out.exists() and not out.is_dir():
+        raise RunError(f"{place}: {NO_DIRECTORY}")
+    analysis = Analysis(Study.read(directory))
     answer_ = answer(analysis)
     page = build_page(analysis, answer_)
     tables = table_files(analysis)
@@ -95,7 +98,7 @@ def _write(place: Path, files: Mapping[str, bytes]) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, content)
         except (NotADirectoryError, FileExistsError):
-            raise RunError(f"{place}: is not a directory; choose another place with --out") from None
+            raise RunError(f"{place}: {NO_DIRECTORY}") from None
         except OSError as error:
             reason = error.strerror or error
             raise RunError(

@@ -15,6 +15,8 @@ from altgrad_core.experiments.study.registration import Registration
 from altgrad_core.experiments.study.result import Result as Result
 from altgrad_core.experiments.study.variants import named
 from altgrad_core.experiments.study.wording import few
+from altgrad_core.records.directory import RunDirectory
+from altgrad_core.running.state.trained_with import step_of_another_manifest
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class Study:
         plan = reader.listed()
         results, variants = _labelled([reader.result(cell) for cell in plan.cells], plan)
         baseline, registrations = _baseline(plan.baseline, results, reader.problems), reader.registrations(plan)
-        problems = (*reader.problems, *_doubles(results))
+        problems = (*reader.problems, *_edited(directory, results), *_doubles(results))
         return cls(
             plan.name, directory, results, baseline, problems, variants, plan.defaults, plan.bits, plan.margin, registrations,
             plan.declared,
@@ -149,3 +151,14 @@ def _doubles(results: Sequence[Result]) -> Iterator[str]:
                 f"{first} and {result.name} have the same format, optimizer, variant, rate and seed; "
                 "only the first that ended is compared"
             )
+
+
+def _edited(directory: Path, results: Sequence[Result]) -> Iterator[str]:
+    """Cells whose settings, as they are shown, are not those with which they were trained."""
+    names = [result.name for result in results if step_of_another_manifest(RunDirectory(result.directory)) is not None]
+    if names:
+        verb = "is" if len(names) == 1 else "are"
+        yield (
+            f"{directory}: resolved.toml of {few(names)} {verb} not what the last checkpoint was trained with, so the settings "
+            "shown may be wrong; put the file back"
+        )

@@ -83,6 +83,11 @@ def _parts(find: Finder, tables: Tables, problems: Problems) -> dict[str, Any]:
         Evaluation(name, _rules(find, recipe, ("evaluate", index, "recipe"), problems))
         for index, (name, recipe) in enumerate(tables.evaluate)
     )
+    names = [name for name, _ in tables.evaluate]
+    for index, name in enumerate(names):
+        if name and (first := names.index(name)) < index:
+            text = f'"{name}" is the name of evaluate[{first}] too; each [[evaluate]] needs one of its own'
+            problems.messages.append(str(find.error(("evaluate", index, "name"), text)))
     for kind in ("monitor", "intervention", "tracker"):
         members = []
         for index, table in enumerate(getattr(tables, kind)):

@@ -132,6 +132,10 @@ class Saver:
         self._run.processes.from_first((files, vars(progress)))
         return step
 
+    def is_empty(self) -> bool:
+        """Whether there is no checkpoint yet."""
+        return not checkpoint_steps(self._directory.checkpoints)
+
     def parent(self) -> dict[str, Any] | None:
         """The checkpoint of another run that this one begins with, if it does.
 

@@ -19,6 +19,7 @@ from altgrad_core.manifest.schema import DataTable
 from altgrad_core.running.parallel import rendezvous
 from altgrad_core.running.parallel.parent import PARENT, lifeline
 from altgrad_core.running.parallel.processes import refuse_uneven
+from altgrad_core.text import printable
 
 GRACE = 30.0
 """Seconds that the others have to end by themselves once one has failed."""
@@ -61,7 +62,7 @@ def launch(arguments: Sequence[str], processes: int, source: ManifestFile) -> in
         if first_failed is not None and (codes[first_failed] < 0 or codes[first_failed] != codes[0]):
             last = outputs[first_failed].read_text(errors="replace").strip().splitlines()[-3:] if first_failed else []
             ended = f"process {first_failed} of {processes} ended first, with {_described(codes[first_failed])}"
-            print("altgrad: " + "\n".join([ended, *last]), file=sys.stderr)
+            print(printable("altgrad: " + "\n".join([ended, *last])), file=sys.stderr)
         return _exit_code(codes)
 
 

@@ -205,7 +205,9 @@ def _train(run: Run, directory: RunDirectory, audience: Audience, *, resumed: bo
 
 
 def _begin_or_restore(run: Run, saver: Saver, records: Records, signals: Signals, *, resumed: bool) -> Loop:
-    """The loop, announced where the run is fresh."""
+    """The loop, announced where the run is fresh. A checkpoint of another run is read before records are cut back."""
+    saved = saver.parent() if not resumed or saver.is_empty() else None
+    parent = {"parent": adopt(run, Parent(Path(saved["run"]), saved["step"]))} if saved else {}
     restored = saver.restore() if resumed else None
     if resumed:
         facts = {"task": task_facts(run.data.task), "readings": reading_facts(run.monitors)}
@@ -214,7 +216,6 @@ def _begin_or_restore(run: Run, saver: Saver, records: Records, signals: Signals
     if restored is not None:
         run.processes.from_first((run.files(), False))
         return Loop(run, records, saver, signals)
-    parent = {"parent": adopt(run, Parent(Path(saved["run"]), saved["step"]))} if (saved := saver.parent()) else {}
     records.happened({**began(run), **parent})
     run.processes.from_first((run.files(), True))
     loop = Loop(run, records, saver, signals)
