@@ -75,6 +75,7 @@ def flatten(value: Any, prefix: str = "") -> Flat:
 
 
 def leaf(value: Any) -> Any:
+    """A value that is no table; a list as a tuple, which can be compared and hashed."""
     return tuple(value) if isinstance(value, list) else value
 
 
