@@ -86,7 +86,7 @@ class WatchCallback(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """What Lightning saves in its checkpoints."""
-        return {} if self._watched.watch is None else self._watched.watch.state_dict()
+        return self._watched.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """What Lightning read from a checkpoint; it counts when the training starts."""

@@ -35,6 +35,7 @@ class Watched:
         self._plan, self._monitors, self._every, self._out = plan, monitors, every, out
         self._attached: Optimizer | None = None
         self.watch: Watch | None = None
+        self._last: dict[str, Any] = {}
 
     def attach(self, optimizer: Any) -> Optimizer:
         """Make the steps of a library's optimizer those of the plan; the optimizer of torch within."""
@@ -66,7 +67,12 @@ class Watched:
             self.watch = None
 
     def close(self) -> None:
-        """Write the summary."""
+        """Write the summary. A checkpoint that is saved later still has the state."""
         if self.watch is not None:
+            self._last = self.watch.state_dict()
             self.watch.close()
             self.watch = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Of the watch, or of the one that was closed last; empty if there was none."""
+        return self._last if self.watch is None else self.watch.state_dict()

@@ -58,7 +58,7 @@ def batches() -> Any:
     return DataLoader(TensorDataset(x, x[:, :3].argmax(1)), batch_size=4)
 
 
-def trainer(out: Path, *more: Any, steps: int = 6) -> tuple[Any, Any, Any]:
+def trainer(out: Path, *more: Any, epochs: int = 2) -> tuple[Any, Any, Any]:
     from altgrad_core.integrations.lightning import WatchCallback
 
     module = Module()
@@ -66,10 +66,20 @@ def trainer(out: Path, *more: Any, steps: int = 6) -> tuple[Any, Any, Any]:
     watching = WatchCallback(plan, monitors=["stable-rank", "flips"], every=2)
     kept = lightning.callbacks.ModelCheckpoint(out, every_n_train_steps=3, save_top_k=-1, filename="{step}")
     made = lightning.Trainer(
-        max_steps=steps, default_root_dir=out, accelerator="cpu", accumulate_grad_batches=2, logger=False,
+        max_epochs=epochs, default_root_dir=out, accelerator="cpu", accumulate_grad_batches=2, logger=False,
         enable_progress_bar=False, enable_model_summary=False, callbacks=[watching, kept, *more],
     )  # fmt: skip
     return made, module, watching
+
+
+class Norms(lightning.Callback):  # type: ignore[misc]
+    """The norm of the gradients of every step, as Lightning shows them."""
+
+    def __init__(self) -> None:
+        self.norms: list[float] = []
+
+    def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
+        self.norms.append(float(nn.utils.get_total_norm([p.grad for p in pl_module.parameters()])))
 
 
 class Interrupt(lightning.Callback):  # type: ignore[misc]
@@ -82,9 +92,12 @@ class Interrupt(lightning.Callback):  # type: ignore[misc]
 
 @pytest.mark.filterwarnings("ignore")
 def test_fit_is_watched_and_the_other_loops_evaluate(tmp_path: Path) -> None:
-    made, module, _ = trainer(tmp_path)
+    norms = Norms()
+    made, module, _ = trainer(tmp_path, norms)
     made.fit(module, batches(), batches())
     run: Any = ag.load(tmp_path / "altgrad")
+    steps = [record for record in RecordReader(tmp_path / "altgrad" / "records.jsonl") if record["kind"] == "step"]
+    assert [step["gradient_norm"] for step in steps] == norms.norms
     assert run.status == "finished" and run.validation_loss is not None
     assert len(run.losses()[lambda frame: frame["phase"] == "train"]) == 6
     assert set(run.readings("stable-rank")["step"]) == {2, 4, 6}
@@ -112,3 +125,15 @@ def test_a_resumed_fit_gives_the_same_bits(tmp_path: Path) -> None:
         assert torch.equal(one, two), name
     one, two = (tmp_path / path / "altgrad" / "records.jsonl" for path in ("whole", "short"))
     assert list(RecordReader(one)) == list(RecordReader(two))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_fit_that_ended_goes_on_from_a_checkpoint_saved_after_it(tmp_path: Path) -> None:
+    for place in ("whole", "parts"):
+        made, module, _ = trainer(tmp_path / place, epochs=2 if place == "whole" else 1)
+        made.fit(module, batches())
+    made.save_checkpoint(tmp_path / "last.ckpt")
+    again, resumed, _ = trainer(tmp_path / "parts")
+    again.fit(resumed, batches(), ckpt_path=tmp_path / "last.ckpt")
+    losses = [ag.load(tmp_path / place / "altgrad").losses()["loss"].tolist() for place in ("whole", "parts")]
+    assert losses[0] == losses[1] and len(losses[0]) == 6

@@ -62,7 +62,7 @@ def test_parameters_without_a_grid_take_adamw_at_plain_lr() -> None:
             {(3e-3, 0.1, False), (3e-3, 0.0, True), (3e-3, 0.1, True)},
         ),
     ],
-    ids=str,
+    ids=["defaults", "own rate of plain ones", "off", "gradient"],
 )
 def test_rates_and_decays_of_the_groups(options: dict[str, Any], expected: set[tuple[float, float, bool]]) -> None:
     model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))

@@ -128,6 +128,25 @@ def test_watching_moves_no_number(tmp_path: Path) -> None:
         assert watched.steps(1, 6, watch) == plain.steps(1, 6)
 
 
+@pytest.mark.parametrize("how", ["argument", "keyword"])
+def test_a_step_with_a_closure_is_observed_with_its_own_gradients(tmp_path: Path, how: str) -> None:
+    plain, closed = Training(), Training()
+    watch = plain.watch(tmp_path / "plain")
+    plain.steps(1, 4, watch)
+    watch = closed.watch(tmp_path / "closed")
+    for step in range(1, 5):
+
+        def closure(step: int = step) -> torch.Tensor:
+            closed.optimizer.zero_grad()
+            loss = closed.loss(step)
+            loss.backward()
+            return loss
+
+        watch.step(closed.optimizer.step(closure) if how == "argument" else closed.optimizer.step(closure=closure))
+    kinds = ("step", "reading")
+    assert records(tmp_path / "closed", *kinds) == records(tmp_path / "plain", *kinds)
+
+
 def test_it_continues_from_a_saved_state_as_if_it_had_not_stopped(tmp_path: Path) -> None:
     whole = Training()
     with whole.watch(tmp_path / "whole") as watch:

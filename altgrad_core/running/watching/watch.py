@@ -25,6 +25,7 @@ from altgrad_core.running.model.twin import Twin
 from altgrad_core.running.model.unwrapped import plain_model, plain_optimizer
 from altgrad_core.running.model.view import StepView, watched_weights
 from altgrad_core.running.watching.broken import broken, broken_layer
+from altgrad_core.running.watching.closures import once_gradients_are_there
 from altgrad_core.running.watching.held import Held
 from altgrad_core.running.watching.place import Place
 from altgrad_core.running.watching.script import Script, ended, monitors_of, operands_of
@@ -247,12 +248,15 @@ class Watch:
         if self._is_closed:
             raise RunError(f"{self.directory}: this watch is closed; start another one for another loop")
 
-    def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+    def _before_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         step = self._latest["step"] + 1
         if not self._is_loaded:
             raise RunError(f"{self.directory}: resume=True, but watch.load_state_dict(state) was not called")
         if self._taken is not None:
             raise RunError(f"{self.directory}: watch.step(loss) was not called after step {step} of the optimizer")
+        return once_gradients_are_there(args, kwargs, lambda: self._observe(optimizer, step))
+
+    def _observe(self, optimizer: Optimizer, step: int) -> None:
         gradients = [p.grad for p in self._script.model.parameters() if p.grad is not None]
         norm = float(torch.nn.utils.get_total_norm(gradients))
         rates = [float(group["lr"]) for group in optimizer.param_groups]
