@@ -62,7 +62,7 @@ def test_a_model_from_a_directory_begins_with_its_weights(tmp_path: Path) -> Non
         ('config = { model_type = "gpt9" }', f'transformers {transformers.__version__} has no model_type "gpt9"'),
         ('config = { model_type = "gpt2", n_layers = 2 }', 'config: model_type "gpt2" has no "n_layers"'),
         ('config = { model_type = "gpt2", vocab_size = 3 }', "the model has a vocabulary of 3, and the data one of 16"),
-        ('config = { model_type = "gpt2", n_positions = 4 }', "block_size is 16, and the model takes at most 4 tokens"),
+        ('config = { model_type = "gpt2", n_positions = 4 }', "block_size is 16, and the model takes at most 4 tokens; set block_size to 4 or less"),
         ('path = "nowhere"', "nowhere: holds no config.json; expected a directory that save_pretrained wrote"),
     ],
 )  # fmt: skip
