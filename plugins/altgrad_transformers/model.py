@@ -91,4 +91,6 @@ def _check(config: Any, options: Transformers, vocabulary: int) -> None:
         raise ManifestError(f"the model has a vocabulary of {config.vocab_size}, and the data one of {vocabulary}")
     longest = next((n for name in LENGTHS if (n := getattr(config, name, None)) is not None), options.block_size)
     if options.block_size > longest:
-        raise ManifestError(f"block_size is {options.block_size}, and the model takes at most {longest} tokens; set block_size to {longest} or less")
+        raise ManifestError(
+            f"block_size is {options.block_size}, and the model takes at most {longest} tokens; set block_size to {longest} or less"
+        )
