@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import re
-import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -13,31 +11,21 @@ import pytest
 
 from altgrad_core.experiments.matrix.registration import hash_of
 from altgrad_core.manifest.load import load_manifest
+from tests.docs.results import RESULTS, script, section_of
 
 FOLDER = Path(__file__).parents[2] / "docs" / "results" / "fair-adamw"
-RESULTS = FOLDER.parent / "README.md"
 NUMBER = re.compile(r"-?\d\.\d{3,}")
 OTHERS = {"0.005", "0.001", "0.999"}  # the margin, and ends of ranges
 
 
 @pytest.fixture(scope="module")
 def analysis() -> ModuleType:
-    """The script of the results; that of another study has the same name."""
-    before, path = set(sys.modules), list(sys.path)
-    spec = importlib.util.spec_from_file_location("fair_adamw_analysis", FOLDER / "analysis.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    sys.path[:] = path
-    for name in {"contrasts"} - before:
-        sys.modules.pop(name, None)
-    return module
+    """The script of the results."""
+    return script(FOLDER)
 
 
 def section() -> str:
-    text = RESULTS.read_text()
-    begin = text.index("## fair AdamW")
-    return text[begin : text.index("\n## ", begin)]
+    return section_of("fair AdamW")
 
 
 def tables(analysis: ModuleType) -> str:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import csv
 import re
-import sys
-from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -14,27 +11,20 @@ import pytest
 
 from altgrad_core.experiments.matrix.registration import hash_of
 from altgrad_core.manifest.load import load_manifest
+from tests.docs.results import RESULTS, script, section_of
 
 FOLDER = Path(__file__).parents[2] / "docs" / "results" / "few-bits"
-RESULTS = FOLDER.parent / "README.md"
 NUMBER = re.compile(r"-?\d\.\d{3,}")
 
 
-@pytest.fixture
-def analysis(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+@pytest.fixture(scope="module")
+def analysis() -> ModuleType:
     """The script of the results."""
-    before = set(sys.modules)
-    for folder in (FOLDER.parent / "factorial", FOLDER):
-        monkeypatch.syspath_prepend(folder)
-    yield import_module("analysis")
-    for name in {"analysis", "contrasts"} - before:
-        sys.modules.pop(name, None)
+    return script(FOLDER)
 
 
 def section() -> str:
-    text = RESULTS.read_text()
-    begin = text.index("## few bits")
-    return text[begin : text.index("\n## ", begin)]
+    return section_of("few bits")
 
 
 def test_the_tables_of_the_text_are_those_of_the_script(analysis: ModuleType) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import re
-import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -13,30 +11,20 @@ import pytest
 
 from altgrad_core.experiments.matrix.registration import hash_of
 from altgrad_core.manifest.load import load_manifest
+from tests.docs.results import RESULTS, script, section_of
 
 FOLDER = Path(__file__).parents[2] / "docs" / "results" / "post-training"
-RESULTS = FOLDER.parent / "README.md"
 NUMBER = re.compile(r"(?<!\d)-?\d\.\d{3,}")  # no number of an article
 
 
 @pytest.fixture(scope="module")
 def analysis() -> ModuleType:
-    """The script of the results; that of another study has the same name."""
-    before, path = set(sys.modules), list(sys.path)
-    spec = importlib.util.spec_from_file_location("post_training_analysis", FOLDER / "analysis.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    sys.path[:] = path
-    for name in {"contrasts"} - before:
-        sys.modules.pop(name, None)
-    return module
+    """The script of the results."""
+    return script(FOLDER)
 
 
 def section() -> str:
-    text = RESULTS.read_text()
-    begin = text.index("## rounding after training")
-    return text[begin : text.index("\n## ", begin)]
+    return section_of("rounding after training")
 
 
 def test_the_tables_and_numbers_of_the_text_are_those_of_the_script(analysis: ModuleType) -> None:

@@ -31,4 +31,4 @@ def once_gradients_are_there(
             act()
         return loss
 
-    return (args[0], acting), {}
+    return (args[0], acting, *args[2:]), {name: value for name, value in kwargs.items() if name != "closure"}

@@ -30,6 +30,7 @@ COLUMNS = ("steps", "seed", "recipe", "loss", "cell")
 PLAIN = "unquantized"
 RECIPES = ("e4m3", "e3m2", "e2m1-block32", "e2m1", "e1m2")
 FEW, MANY = 500, 8000  # steps that the registered hypothesis compares
+BEFORE = 4000  # steps; whether the rounded model is worse at the end than here
 
 
 def rows(study: Path) -> Iterator[tuple[Any, ...]]:
@@ -76,12 +77,15 @@ def exponents(damage: Mapping[tuple[str, int], Losses], recipe: str) -> list[flo
 
 
 def contrasts() -> list[Contrast]:
-    """Growth of the damage of every recipe between the two numbers of steps, then exponents."""
-    damage = damages(losses())
+    """Growth of the damage of every recipe between two numbers of steps, changes of the rounded loss, then exponents."""
+    found = losses()
+    damage = damages(found)
     listed = []
     for recipe in RECIPES:
         more, less = damage[recipe, MANY], damage[recipe, FEW]
         listed.append(contrast(f"growth {recipe}", [more[seed] - less[seed] for seed in sorted(more)]))
+        last, before = found[recipe, MANY], found[recipe, BEFORE]
+        listed.append(contrast(f"change {recipe}", [last[seed] - before[seed] for seed in sorted(last)]))
     return listed + [contrast(f"exponent {recipe}", exponents(damage, recipe)) for recipe in RECIPES]
 
 
@@ -93,12 +97,15 @@ def markdown() -> str:
     for steps in sorted({steps for _, steps in found}):
         cells = [interval(contrast("", list(damage[recipe, steps].values()))) for recipe in RECIPES]
         lines.append(f"| {steps} | {mean(found[PLAIN, steps]):.3f} | {' | '.join(cells)} |")
-    lines += ["", f"| rounded to | damage after {MANY} less after {FEW} steps | p | exponent | fitted from |"]
-    lines.append("|---|---|---|---|---|")
+    heads = [f"damage after {MANY} less after {FEW} steps", "p", f"rounded loss after {MANY} less after {BEFORE} steps"]
+    lines += ["", f"| rounded to | {' | '.join(heads)} | exponent | fitted from |", "|---|---|---|---|---|---|"]
     for recipe in RECIPES:
         growth, power = listed[f"growth {recipe}"], listed[f"exponent {recipe}"]
         first = first_fitted(damage, recipe)
-        lines.append(f"| {recipe} | {interval(growth)} | {growth.p:.3f} | {interval(power)} | {first} steps |")
+        change = interval(listed[f"change {recipe}"])
+        lines.append(
+            f"| {recipe} | {interval(growth)} | {growth.p:.3f} | {change} | {interval(power)} | {first} steps |"
+        )
     return "\n".join(lines)
 
 
