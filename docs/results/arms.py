@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import csv
 import math
+import re
 import sys
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
@@ -24,13 +25,19 @@ Tables = Mapping[str, Callable[[], str]]
 """By the name in its mark, what computes a table of a page."""
 
 __all__ = ["Contrast", "Losses", "Row", "Tables", "cells_of", "contrast", "difference", "embedded", "interval", "judged",
-           "keep", "main", "mean", "tried", "verdict", "write"]  # fmt: skip
+           "keep", "main", "mean", "tried", "variant_of", "verdict", "write"]  # fmt: skip
 
 
 def cells_of(table: Path) -> list[Row]:
     """The rows of a table of cells."""
     with table.open() as file:
         return list(csv.DictReader(file))
+
+
+def variant_of(row: Row) -> str:
+    """The variant in the name of a cell, without its seed, steps, rate and hash."""
+    name = re.sub(r"-[0-9a-f]{8}$", "", row["cell"])
+    return "-".join(part for part in name.split("-") if not re.fullmatch(r"(seed|steps|lr)[\d.]+", part))
 
 
 def tried(rows: Sequence[Row], arm_of: Callable[[Row], Arm | None]) -> dict[Arm, dict[float, dict[int, float]]]:
@@ -61,10 +68,14 @@ def verdict(c: Contrast) -> str:
     return "does not hold" if c.high < 0 else "cannot be told here"
 
 
-def keep(study: Path, table: Path) -> None:
-    """Copy the cells of a study that was reported; columns that depend on the machine are left out."""
-    rows = cells_of(study / "tables" / "cells.csv")
-    names = [name for name in rows[0] if name not in {"seconds", "identity", "perplexity", "reason"}]
+def keep(study: Path, table: Path, further: Mapping[str, Row] | None = None) -> None:
+    """Copy the cells of a study that was reported, without columns that depend on the machine.
+
+    Args:
+        further: by cell, more columns.
+    """
+    rows = [{**row, **(further or {}).get(row["cell"], {})} for row in cells_of(study / "tables" / "cells.csv")]
+    names = [name for name in rows[0] if name not in {"seconds", "identity", "perplexity", "reason", "role"}]
     with table.open("w", newline="") as file:
         writer = csv.DictWriter(file, names, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
@@ -83,19 +94,23 @@ def embedded(text: str, tables: Tables) -> str:
     return text
 
 
-def main(page: Path, told: str, tables: Tables, contrasts: Callable[[], Sequence[Contrast]]) -> None:
+def main(
+    page: Path, told: str, tables: Tables, contrasts: Callable[[], Sequence[Contrast]],
+    further: Callable[[Path], Mapping[str, Row]] = lambda study: {},
+) -> None:  # fmt: skip
     """Print the tables of a page, and write them and the contrasts if asked to.
 
     Args:
         page: the text; `tables/` beside it has the cells of its studies.
         told: the help of the script.
+        further: more columns for the cells of a study that is collected.
     """
     parser = argparse.ArgumentParser(description=told, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help="write the tables of the page too, and tables/contrasts.csv")
     parser.add_argument("--collect", type=Path, nargs="*", default=[], metavar="DIR", help="directories of reported studies")
     given = parser.parse_args()
     for study in given.collect:
-        keep(study, page.parent / "tables" / f"{study.name}.csv")
+        keep(study, page.parent / "tables" / f"{study.name}.csv", further(study))
     if given.write:
         write(page.parent / "tables" / "contrasts.csv", contrasts())
         page.write_text(embedded(page.read_text(), tables))

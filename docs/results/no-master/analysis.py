@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1]))
-from arms import Contrast, Losses, Row, Tables, cells_of, difference, interval, judged, main, mean, verdict
+from arms import Contrast, Losses, Row, Tables, cells_of, difference, interval, judged, main, mean, variant_of, verdict
 
 TABLES = Path(__file__).parent / "tables"
 PAGE = Path(__file__).parent / "README.md"
@@ -37,7 +37,7 @@ def by_bits() -> dict[tuple[str, int], Losses]:
     """The losses of `claim-update-precision.toml` by update and bits of a stored weight."""
 
     def arm_of(row: Row) -> tuple[str, int]:
-        update, bits = row["variant"].removeprefix("variant=").rsplit("-", 1)
+        update, bits = variant_of(row).rsplit("-", 1)
         return update, int(bits)
 
     return judged(cells_of(TABLES / "claim-update-precision.csv"), arm_of)
