@@ -106,8 +106,12 @@ def main(
         further: more columns for the cells of a study that is collected.
     """
     parser = argparse.ArgumentParser(description=told, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--write", action="store_true", help="write the tables of the page too, and tables/contrasts.csv")
-    parser.add_argument("--collect", type=Path, nargs="*", default=[], metavar="DIR", help="directories of reported studies")
+    parser.add_argument(
+        "--write", action="store_true", help="write the tables of the page too, and tables/contrasts.csv"
+    )
+    parser.add_argument(
+        "--collect", type=Path, nargs="*", default=[], metavar="DIR", help="directories of reported studies"
+    )
     given = parser.parse_args()
     for study in given.collect:
         keep(study, page.parent / "tables" / f"{study.name}.csv", further(study))

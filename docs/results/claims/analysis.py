@@ -1,8 +1,8 @@
 """Computes every number of the page on published claims from its tables.
 
-    python docs/results/claims/analysis.py                # prints the tables of the page
-    python docs/results/claims/analysis.py --write        # also writes them there, and tables/contrasts.csv
-    python docs/results/claims/analysis.py --collect DIR  # copies the cells of reported studies to tables/ first
+python docs/results/claims/analysis.py                # prints the tables of the page
+python docs/results/claims/analysis.py --write        # also writes them there, and tables/contrasts.csv
+python docs/results/claims/analysis.py --collect DIR  # copies the cells of reported studies to tables/ first
 """
 
 from __future__ import annotations
@@ -54,7 +54,9 @@ def added_by_layout() -> dict[tuple[int, int, int], Losses]:
     found = tried(rows_of("exponent-bits"), lambda row: (int(row["steps"]), variant_of(row)))
     losses = {arm: next(iter(rates.values())) for arm, rates in found.items()}
     return {
-        (steps, int(name[1]), int(name[3])): {seed: loss - losses[steps, "fp32"][seed] for seed, loss in by_seed.items()}
+        (steps, int(name[1]), int(name[3])): {
+            seed: loss - losses[steps, "fp32"][seed] for seed, loss in by_seed.items()
+        }
         for (steps, name), by_seed in losses.items()
         if name != "fp32"
     }
@@ -75,7 +77,11 @@ def laws() -> dict[str, Contrast]:
     for steps in sorted({steps for steps, _, _ in added}):
         seeds = sorted(next(iter(added.values())))
         fits = [exponents({(e, m): by[seed] for (at, e, m), by in added.items() if at == steps}) for seed in seeds]
-        for name, values in (("d", [d for d, _ in fits]), ("v", [v for _, v in fits]), ("d - v", [d - v for d, v in fits])):
+        for name, values in (
+            ("d", [d for d, _ in fits]),
+            ("v", [v for _, v in fits]),
+            ("d - v", [d - v for d, v in fits]),
+        ):
             listed[f"{steps} steps: {name}"] = contrast(f"{steps} steps: {name}", values)
     return listed
 
@@ -84,7 +90,10 @@ def layouts_table() -> str:
     """What every layout adds, then the fitted law."""
     added = added_by_layout()
     lengths = sorted({steps for steps, _, _ in added})
-    lines = [f"| bits | layout | {' | '.join(f'{steps} steps' for steps in lengths)} |", "|---|---|" + "---|" * len(lengths)]
+    lines = [
+        f"| bits | layout | {' | '.join(f'{steps} steps' for steps in lengths)} |",
+        "|---|---|" + "---|" * len(lengths),
+    ]
     for e, m in sorted({(e, m) for _, e, m in added}, key=lambda layout: (sum(layout), layout)):
         cells = [interval(contrast("", list(added[steps, e, m].values()))) for steps in lengths]
         lines.append(f"| {1 + e + m} | E{e}M{m} | {' | '.join(cells)} |")
@@ -173,7 +182,9 @@ def noise_table() -> str:
     found, listed = of_noise(), noise()
     lines = ["| gradients in | ratio, dB | cost | by the threshold |", "|---|---|---|---|"]
     for name, (ratio, _) in sorted(found.items(), key=lambda item: -item[1][0]):
-        lines.append(f"| {name} | {ratio:.2f} | {interval(listed[name])} | {judged_by_threshold(ratio, listed[name])} |")
+        lines.append(
+            f"| {name} | {ratio:.2f} | {interval(listed[name])} | {judged_by_threshold(ratio, listed[name])} |"
+        )
     ratios, costs = zip(*((ratio, listed[name].mean) for name, (ratio, _) in found.items()), strict=True)
     lines += ["", f"Rank correlation of ratio and cost over formats: {spearmanr(ratios, costs).statistic:.2f}."]
     return "\n".join(lines)

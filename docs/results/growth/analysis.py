@@ -118,5 +118,11 @@ def _rest(listed: Mapping[str, Contrast]) -> Sequence[str]:
 
 TABLES_OF_THE_PAGE: Tables = {"gain by steps": steps_table, "gain by width": widths_table}
 
+
+def contrasts() -> list[Contrast]:
+    """All of them, in the order of the page."""
+    return [*steps().values(), *widths().values()]
+
+
 if __name__ == "__main__":
-    main(PAGE, str(__doc__), TABLES_OF_THE_PAGE, lambda: [*steps().values(), *widths().values()])
+    main(PAGE, str(__doc__), TABLES_OF_THE_PAGE, contrasts)

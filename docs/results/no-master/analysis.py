@@ -1,8 +1,8 @@
 """Computes every number of the page on weights without a float32 copy from its tables.
 
-    python docs/results/no-master/analysis.py                # prints the tables of the page
-    python docs/results/no-master/analysis.py --write        # also writes them there, and tables/contrasts.csv
-    python docs/results/no-master/analysis.py --collect DIR  # copies the cells of reported studies to tables/ first
+python docs/results/no-master/analysis.py                # prints the tables of the page
+python docs/results/no-master/analysis.py --write        # also writes them there, and tables/contrasts.csv
+python docs/results/no-master/analysis.py --collect DIR  # copies the cells of reported studies to tables/ first
 """
 
 from __future__ import annotations
@@ -96,5 +96,11 @@ def bits_table() -> str:
 
 TABLES_OF_THE_PAGE: Tables = {"steps without a copy": steps_table, "bits of an update": bits_table}
 
+
+def contrasts() -> list[Contrast]:
+    """All of them, in the order of the page."""
+    return [*steps().values(), *bits().values()]
+
+
 if __name__ == "__main__":
-    main(PAGE, str(__doc__), TABLES_OF_THE_PAGE, lambda: [*steps().values(), *bits().values()])
+    main(PAGE, str(__doc__), TABLES_OF_THE_PAGE, contrasts)

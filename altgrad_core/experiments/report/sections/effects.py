@@ -128,7 +128,9 @@ def verdict(view: View, effect: Effect) -> str:
     """What an effect is judged to be; `not judged` where it has too few seeds or rates."""
     if effect.lacks:
         seeds, rates = len(effect.differences), rates_short_of([effect])
-        return f"not judged ({count(seeds, 'seed') if seeds < FEWEST_SEEDS or not rates else count(min(rates), 'rate')})"
+        return (
+            f"not judged ({count(seeds, 'seed') if seeds < FEWEST_SEEDS or not rates else count(min(rates), 'rate')})"
+        )
     margin = view.study.margin
     p = None if margin is None else equivalence_p(effect.differences, margin)
     if p is not None and p < ALPHA:
