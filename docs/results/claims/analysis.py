@@ -193,7 +193,7 @@ def noise_table() -> str:
 # Sensitivity to the rate.
 
 SENSITIVITIES = (
-    ("plain", "qk-norm"), ("plain", "z-loss"), ("plain", "warmup"), ("wide", "plain"), ("wide", "wide-qk-norm"),
+    ("plain", "qk-norm"), ("wide", "plain"), ("wide", "wide-qk-norm"),
     ("e4m3", "plain"), ("e4m3", "e4m3-qk-norm"),
 )  # fmt: skip
 
