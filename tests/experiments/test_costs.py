@@ -10,7 +10,7 @@ import pytest
 
 from altgrad_core.experiments.evidence.analysis import Analysis
 from altgrad_core.experiments.evidence.arms import Arm
-from altgrad_core.experiments.evidence.heading import heading
+from altgrad_core.experiments.evidence.heading import MOST_WORDS, heading
 from altgrad_core.experiments.report.write import write_report
 from altgrad_core.experiments.study.study import Study
 
@@ -68,6 +68,17 @@ def test_the_cost_of_a_format_is_what_it_adds_to_the_loss_of_each_seed(
     page = (folder / "report.md").read_text()
     assert "figures/costs-01-forest.svg" in page and (folder / "figures" / "costs-01-forest.svg").exists()
     assert (folder / "tables" / "costs.csv").read_text().count("\n") == 3
+
+
+@pytest.mark.parametrize("added", [0.0, 0.1])
+def test_the_heading_is_short_whatever_formats_are_called(study: Any, made: Any, added: float) -> None:
+    rule = {"layers": "*.norm", "weight": {"format": "fp32"}}
+    mixed = [
+        made(format=f, more_rules=[rule], seed=s, loss=LEVELS[s - 1]) for f in ("e5m2", "e3m4") for s in (1, 2, 3, 4)
+    ]
+    mixed += [made(format="e2m5", seed=s, loss=LEVELS[s - 1] + added * s) for s in (1, 2, 3, 4)]
+    analysis = Analysis(study(mixed))
+    assert analysis.costs and len(heading(analysis).split()) <= MOST_WORDS
 
 
 def test_a_variant_is_compared_with_its_own_reference_and_references_with_the_first(study: Any, made: Any) -> None:

@@ -70,8 +70,8 @@ def _of_costs(costs: Sequence[Cost]) -> list[str]:
         return [f"Too few seeds to judge costs {number}"]
     costing = [cost for cost in costs if cost.verdict == "costs"]
     if not costing:
-        text = f"None of {count(len(costs), 'arm')} is shown to cost more than"
-        return [f"{text} {than} {number}", f"{text} its reference {number}"]
+        text = f"No arm of {len(costs)} is shown to cost more"
+        return [f"{text} than {than} {number}", f"{text} {number}"]
     names = list(dict.fromkeys(cost.arm.format for cost in costing))
     verb = "costs" if len(names) == 1 else "cost"
     return [

@@ -242,9 +242,9 @@ def further(study: Path) -> dict[str, Row]:
         losses = loaded.losses()
         first = losses[(losses.phase == "train") & (losses.step == 1)].set_index("cell").loss
         lowest = losses[losses.phase == "validation"].groupby("cell").loss.min()
-        return {cell: {"first": repr(first[cell]), "lowest": repr(lowest[cell])} for cell in lowest.index}
+        return {cell: {"first": repr(float(first[cell])), "lowest": repr(float(lowest[cell]))} for cell in lowest.index}
     if study.name == "claim-gradient-noise":
-        return {cell: {"snr": repr(ratio)} for cell, ratio in ratios(loaded.readings("gradient-snr")).items()}
+        return {cell: {"snr": repr(float(ratio))} for cell, ratio in ratios(loaded.readings("gradient-snr")).items()}
     return {}
 
 

@@ -8,10 +8,25 @@ python docs/results/no-master/analysis.py --collect DIR  # copies the cells of r
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1]))
-from arms import Contrast, Losses, Row, Tables, cells_of, difference, interval, judged, main, mean, variant_of, verdict
+from arms import (
+    Contrast,
+    Losses,
+    Row,
+    Tables,
+    cells_of,
+    difference,
+    interval,
+    judged,
+    main,
+    mean,
+    tried,
+    variant_of,
+    verdict,
+)
 
 TABLES = Path(__file__).parent / "tables"
 PAGE = Path(__file__).parent / "README.md"
@@ -26,6 +41,7 @@ STEPS = {
 PAIRS = ((STOCHASTIC, MASTER), (NEAREST, MASTER), (RUNGS, MASTER), (RUNGS, STOCHASTIC))
 UPDATES, BITS = ("madam", "nearest", "stochastic"), (16, 14, 12, 10, 8)
 FEW, MANY = 10, 16  # bits that the registered hypothesis compares
+LOWER = {"madam": 0.02528, "nearest": 0.000632, "stochastic": 0.000632}  # the rates next below the best ones
 
 
 def stored() -> dict[tuple[str, str], Losses]:
@@ -33,14 +49,21 @@ def stored() -> dict[tuple[str, str], Losses]:
     return judged(cells_of(TABLES / "no-master.csv"), lambda row: (row["format"], STEPS[row["optimizer"]]))
 
 
+def arm_of(row: Row) -> tuple[str, int]:
+    """The update and the bits of a stored weight."""
+    update, bits = variant_of(row).rsplit("-", 1)
+    return update, int(bits)
+
+
 def by_bits() -> dict[tuple[str, int], Losses]:
     """The losses of `claim-update-precision.toml` by update and bits of a stored weight."""
-
-    def arm_of(row: Row) -> tuple[str, int]:
-        update, bits = variant_of(row).rsplit("-", 1)
-        return update, int(bits)
-
     return judged(cells_of(TABLES / "claim-update-precision.csv"), arm_of)
+
+
+def at_lower_rates() -> dict[tuple[str, int], Losses]:
+    """The same at the rate next below the best one of each update."""
+    found = tried(cells_of(TABLES / "claim-update-precision.csv"), arm_of)
+    return {(update, bits): rates[LOWER[update]] for (update, bits), rates in found.items()}
 
 
 def steps() -> dict[str, Contrast]:
@@ -55,20 +78,26 @@ def steps() -> dict[str, Contrast]:
 
 
 def bits() -> dict[str, Contrast]:
-    """What fewer bits add to the loss at 16 bits, by update; then that of AdamW less that of LNS-Madam."""
-    found = by_bits()
-    lost = {
-        (update, few): {seed: loss - found[update, MANY][seed] for seed, loss in found[update, few].items()}
-        for update in UPDATES
-        for few in BITS
-        if few != MANY
-    }
+    """What fewer bits add to the loss at 16 bits, by update; that of AdamW less that of LNS-Madam; and at lower rates."""
+    lost = _added(by_bits())
     nothing = dict.fromkeys(lost["madam", FEW], 0.0)
     pairs = {f"{update}: {few} - {MANY} bits": (losses, nothing) for (update, few), losses in lost.items()}
     for other in UPDATES[1:]:
         for few in BITS[1:]:
             pairs[f"{other} - madam: {few} - {MANY} bits"] = lost[other, few], lost["madam", few]
+    for (update, few), losses in _added(at_lower_rates()).items():
+        if few <= FEW:
+            pairs[f"{update} at {LOWER[update]:g}: {few} - {MANY} bits"] = losses, nothing
     return {name: difference(name, one, less) for name, (one, less) in pairs.items()}
+
+
+def _added(found: Mapping[tuple[str, int], Losses]) -> dict[tuple[str, int], Losses]:
+    """What fewer bits than 16 add to the loss of every seed."""
+    return {
+        (update, few): {seed: loss - found[update, MANY][seed] for seed, loss in found[update, few].items()}
+        for update in UPDATES
+        for few in BITS[1:]
+    }
 
 
 def steps_table() -> str:

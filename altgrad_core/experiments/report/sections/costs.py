@@ -46,7 +46,7 @@ def costs_table(view: View) -> TextTable:
     by_arm = {id(cost.arm): cost for cost in view.analysis.costs}
     references = {id(cost.reference): cost.reference for cost in view.analysis.costs}
     rows = [_cost(arm, by_arm.get(id(arm)), is_reference=id(arm) in references) for arm in view.arms if arm.of]
-    columns = (
+    columns: tuple[str, ...] = (
         "format",
         "variant",
         "optimizer",
