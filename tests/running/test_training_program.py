@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import altgrad_core as ag
 from altgrad_core.numerics.library_training import Memory
-from altgrad_core.running.model.training_program import STATE
+from altgrad_core.running.model.program_params import STATE
 from tests.running.test_program import HOWS, Several
 
 STEPS, MICRO_BATCHES = 3, 2

@@ -16,13 +16,16 @@ from altgrad_core.running.model.moment import STEP_MOMENT, Moment
 def seed_steps(optimizer: Optimizer, moment: Moment) -> None:
     """Seed torch's generators for every step by the seed and the step of a plan, and put them back afterwards.
 
-    So what a script draws itself, such as dropout, neither depends on the optimizer nor makes replicas drift apart.
+    So what a script draws itself, such as dropout, neither depends on the optimizer nor makes replicas drift apart. In a step
+    that a CUDA graph captures, the generators of the device are left alone: every replay draws their next numbers.
     """
     before: list[tuple[torch.device | None, Tensor]] = []
 
     def seed(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         tensors = (tensor for group in optimizer.param_groups for tensor in group["params"])
         devices = {tensor.device for tensor in tensors if tensor.device.type == "cuda"}
+        if devices and torch.cuda.is_current_stream_capturing():
+            devices.clear()
         before[:] = [(None, torch.get_rng_state()), *((each, torch.cuda.get_rng_state(each)) for each in devices)]
         for device in (torch.device("cpu"), *devices):
             seed_generator(device, derive_key(moment.seed, "optimizer", moment.step))

@@ -145,8 +145,12 @@ class Operand(TracedOperand):
     @property
     def scales(self) -> Tensor:
         """The scale in force of every element of the last tensor, by broadcasting where that will do."""
-        scales = self.quantizer.tiling.spread(self.scale, tuple(self._shape))
-        if self.layout.is_plain or self.scale.ndim == 0:
+        return self.spread(self.scale)
+
+    def spread(self, scale: Tensor) -> Tensor:
+        """A scale of each tile as `scales` has them."""
+        scales = self.quantizer.tiling.spread(scale, tuple(self._shape))
+        if self.layout.is_plain or scale.ndim == 0:
             return scales
         return self.layout.back(scales.expand(self._shape), self._like)
 
