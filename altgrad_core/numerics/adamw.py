@@ -34,12 +34,17 @@ def step_device(parameter: Tensor, *, fused: bool | None = None) -> torch.device
     Args:
         fused: as `begin_moments` has it.
     """
-    return torch.device("cpu") if parameter.device.type in HOST_COUNTED and not fused else parameter.device
+    return torch.device("cpu") if is_counted_on_host(parameter) and not fused else parameter.device
+
+
+def is_counted_on_host(x: Tensor) -> bool:
+    """Whether what changes from step to step is kept as numbers of the host, for parameters on the device of `x`."""
+    return x.device.type in HOST_COUNTED
 
 
 def bias_corrections(step: Tensor, *betas: float) -> list[Any]:
     """1 - beta ** step for each beta: numbers, or float64 tensors of shape () where the host does not count."""
-    if step.device.type in HOST_COUNTED and not is_traced():
+    if is_counted_on_host(step) and not is_traced():
         count = float(step)
         return [1 - beta**count for beta in betas]
     return [1 - torch.pow(beta, step.double()) for beta in betas]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from altgrad_core.numerics.adamw import adamw_step, begin_moments, bias_corrections, step_device
+from altgrad_core.numerics.adamw import adamw_step, begin_moments, bias_corrections, is_counted_on_host, step_device
 from altgrad_core.numerics.geometry import Geometry
 from altgrad_core.numerics.lean_optimizer import LeanOptimizer
 from altgrad_core.numerics.sharded import gathered
@@ -105,14 +105,14 @@ class SplitOptimizer(LeanOptimizer, ABC):
         fused = self.fused
         for parameter in parameters:
             begin_moments(self.state[parameter], parameter, fused=self.fused)
-            is_counted_there = parameter.is_floating_point() and self.counting_device(parameter).type != "cpu"
-            fused = True if self.fused is None and is_counted_there else fused
+            can_fuse = parameter.is_floating_point() and not is_counted_on_host(parameter)
+            fused = True if self.fused is None and can_fuse else fused
         adamw_step(group, parameters, gradients, [self.state[p] for p in parameters], fused=fused)
 
     @staticmethod
-    def counting_device(parameter: Tensor) -> torch.device:
-        """Where what changes from step to step is kept: beside the parameter on CUDA, and for CPUs and MPS on the host."""
-        return step_device(parameter)
+    def is_counted_on_host(parameter: Tensor) -> bool:
+        """Whether what changes from step to step is a number of the host: on CPUs and MPS. Elsewhere it is a tensor beside the parameter."""
+        return is_counted_on_host(parameter)
 
     @staticmethod
     def count_step(state: dict[str, Any], parameter: Tensor, beta: float) -> float | Tensor:

@@ -82,9 +82,9 @@ class GridOptimizer(SplitOptimizer):
 
     def _keys(self, parameters: list[Tensor]) -> list[Any]:
         """A stream of random numbers for each; keys stay on the device, where every replay of a CUDA graph draws others."""
-        device = next(map(self.counting_device, parameters), torch.device("cpu"))
-        keys = torch.randint(2**62, (len(parameters),), device=device)
-        if device.type == "cpu":
+        there = [parameter.device for parameter in parameters if not self.is_counted_on_host(parameter)]
+        keys = torch.randint(2**62, (len(parameters),), device=there[0] if there else "cpu")
+        if not there:
             return keys.tolist()
         return [key.to(parameter.device) for key, parameter in zip(keys.unbind(), parameters, strict=True)]
 

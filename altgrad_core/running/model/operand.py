@@ -268,8 +268,7 @@ class Operand(TracedOperand):
 
     def _fixed_scale(self) -> Tensor:
         """The scale of the last amax with one binade of headroom; 1 without scaling."""
-        headroom = 1.0 if self.quantizer.scale_rule.kind == "none" else 2.0
-        return scale_of(self._amax, self.quantizer) * headroom
+        return scale_of(self._amax, self.quantizer) * (1.0 if self.quantizer.scale_rule.kind == "none" else 2.0)
 
     def _remember(self, x: Tensor, done: Quantized) -> None:
         """Keep of a training pass: the scale, the counts with the others of its step, the step's largest amax."""

@@ -277,14 +277,14 @@ class Plan:
             RunError: it is of another plan, or names a format that is not installed or is another one here.
         """
         restore(self.layers, state["operands"], self.format)
-        self.moment.step = state["step"]
+        self.moment.load(state["step"])
 
     def adopt(self, state: dict[str, Any]) -> None:
         """Take over from the state of another plan what does not depend on its formats: the histories of amax.
 
         Weights that live on a grid keep its scale where the format is the same; others are measured.
         """
-        self.moment.step = state["step"]
+        self.moment.load(state["step"])
         self._measure()
         for path, operands in self.layers.items():
             for role, operand in operands.items():
