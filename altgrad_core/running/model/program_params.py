@@ -45,9 +45,7 @@ class ProgramGrid:
     @property
     def scales(self) -> Tensor:
         """The scale of every element, by broadcasting where that will do."""
-        scale = self._memory.scale
-        assert isinstance(scale, Tensor)
-        return self._operand.spread(scale)
+        return self._operand.spread(self._memory.get_buffer("scale"))
 
     def fix_scale(self) -> None:
         """Nothing to do where the program was made with a fixed scale.
@@ -91,8 +89,7 @@ def params_of_program(params: Iterable[Param], operands: Mapping[Tensor, Operand
 def _moment(state: nn.Module, of_plan: Moment | None) -> Moment | None:
     """Where the training of a program stands, for the random numbers of optimizers; `step_program` steps it."""
     if of_plan is not None and "moment" not in vars(state):
-        step = state.step
-        assert isinstance(step, Tensor)
+        step = state.get_buffer("step")
         vars(state)["moment"] = Moment(of_plan.seed, of_plan.phase, of_plan.step if step.is_meta else int(step))
     moment: Moment | None = vars(state).get("moment")
     return moment

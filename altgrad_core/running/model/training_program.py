@@ -168,6 +168,7 @@ def step_program(module: nn.Module) -> None:
     state = state_of(module)
     for memory in state.children():
         torch.ops.altgrad.advance(memory.history, memory.amax)
-    state.step += 1
+    step = state.get_buffer("step")
+    step += 1
     if (moment := vars(state).get("moment")) is not None:
         moment.step += 1
