@@ -12,7 +12,10 @@ _KEY = re.compile(r"""^\s*([A-Za-z0-9_\-"'][A-Za-z0-9_\-."' \t\[\]]*)=""")
 
 
 def key_lines(text: str) -> dict[Location, int]:
-    """The line, counted from 1, of every table header and every key at the start of a line."""
+    """The line, counted from 1, of every table header and every key at the start of a line.
+
+    A table without a header of its own has the line of the first one inside it.
+    """
     lines: dict[Location, int] = {}
     counts: dict[Location, int] = {}
     table: Location = ()
@@ -25,7 +28,11 @@ def key_lines(text: str) -> dict[Location, int]:
             lines.setdefault(table, number)
         elif key := _KEY.match(line):
             lines.setdefault((*table, *_dotted(key[1])), number)
-    return lines
+    implied: dict[Location, int] = {}
+    for location, number in lines.items():
+        for length in range(1, len(location)):
+            implied.setdefault(location[:length], number)
+    return {**implied, **lines}
 
 
 def line_of(location: Sequence[str | int], lines: dict[Location, int]) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import PositiveFloat
 
@@ -21,8 +21,8 @@ class AdamWRelative(InProportion, AdamOptions):
 
     The rule is that of Adafactor (1804.04235).
 
-    w -= lr * (max(rms(w), min_rms) * AdamDirection(g) + weight_decay * w), with the root mean square over the matrix as
-    it is at that step. Vectors take AdamW.
+    w -= lr * (max(rms(w), min_rms) * AdamDirection(g) + weight_decay * w), with the root mean square over the matrix.
+    Vectors take AdamW.
 
     Options:
         lr: learning rate at its peak.
@@ -30,6 +30,8 @@ class AdamWRelative(InProportion, AdamOptions):
         beta2: decay of the mean of their squares, Adam's beta2.
         eps: added to the root of that mean, so that nothing is divided by zero.
         weight_decay: multiplied by the rate and the weight, as torch does it.
+        reference: `current`: the root mean square of the matrix at that step. `initial`: before its first step, so that
+            the rate does not follow the weights; a control.
         min_rms: the smallest root mean square, by which a matrix of zeros still moves; Adafactor's epsilon_2.
         plain_lr: the rate of AdamW for vectors.
     """
@@ -38,6 +40,7 @@ class AdamWRelative(InProportion, AdamOptions):
     plain_rate: ClassVar = "plain_lr"
 
     lr: PositiveFloat = 0.01
+    reference: Literal["current", "initial"] = "current"
     min_rms: PositiveFloat = 1e-3
     plain_lr: PositiveFloat = 1e-3
 
@@ -48,5 +51,6 @@ class AdamWRelative(InProportion, AdamOptions):
         return RelativeAdamW(
             self.split(groups, matrices(groups), lr=self.plain_lr, weight_decay=0.01),
             min_rms=self.min_rms,
+            reference=self.reference,
             **self.adam(),
         )

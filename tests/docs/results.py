@@ -10,15 +10,16 @@ from types import ModuleType
 RESULTS = Path(__file__).parents[2] / "docs" / "results" / "README.md"
 
 
-def script(folder: Path) -> ModuleType:
-    """The script `analysis.py` of a study; those of other studies have the same name."""
-    before, path = set(sys.modules), list(sys.path)
-    spec = importlib.util.spec_from_file_location(f"analysis of {folder.name}", folder / "analysis.py")
+def script(path: Path) -> ModuleType:
+    """A script of the results, or that of a folder, `analysis.py`; those of several folders have the same name."""
+    path = path / "analysis.py" if path.is_dir() else path
+    before, places = set(sys.modules), list(sys.path)
+    spec = importlib.util.spec_from_file_location(f"{path.stem} of {path.parent.name}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    sys.path[:] = path
-    for name in {"contrasts"} - before:
+    sys.path[:] = places
+    for name in {"arms", "contrasts"} - before:
         sys.modules.pop(name, None)
     return module
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from altgrad_core.experiments.evidence.analysis import Analysis
 from altgrad_core.experiments.evidence.arms import rate_points
 from altgrad_core.experiments.evidence.effects import LOSS, PERPLEXITY, in_metric
 from altgrad_core.experiments.evidence.statistics import adjusted, bootstrap_interval, permutation_p
+from altgrad_core.experiments.report.write import write_report
+from altgrad_core.experiments.study.registration import Registration, write_registrations
 from altgrad_core.experiments.study.study import Study
 
 Read = Callable[..., Study]
@@ -194,3 +197,17 @@ def test_an_end_is_that_of_the_rates_that_all_seeds_tried(study: Read, made: Any
         True,
         False,
     )
+
+
+@pytest.mark.parametrize(("ended", "judged"), [(0, "helps"), (3, "not judged (1 rate)"), (None, "not judged (1 rate)")])
+def test_a_rate_that_was_declared_in_advance_needs_no_sweep(
+    write: Callable[..., Path], made: Any, ended: int | None, judged: str
+) -> None:
+    losses = {"adamw": (2.3, 2.31, 2.32, 2.33), "manifold-adamw": (2.1, 2.12, 2.11, 2.14)}
+    cells = [cell for name, column in losses.items() for cell in sweep(made, {0.1: column}, optimizer=name)]
+    folder = write(cells, confirms=ended is not None)
+    if ended is not None:
+        write_registrations(folder, [Registration("2026-11-29T00:00:00Z", "0" * 64, ended, "it helps", 0.005, "t")])
+    page = write_report(folder).page.read_text()
+    assert judged in page
+    assert ("one learning rate that was declared before training" in page) == (ended == 0)

@@ -16,7 +16,7 @@ from altgrad_core.experiments.evidence.tables import Table, as_csv, as_parquet, 
 from altgrad_core.experiments.study.study import Study
 
 Read = Callable[..., Study]
-NAMES = ["cells", "rates", "arms", "effects", "contrasts", "pairs", "layers", "failures", "controls"]
+NAMES = ["cells", "rates", "arms", "effects", "costs", "contrasts", "pairs", "layers", "failures", "controls"]
 
 
 def by_name(study: Study) -> dict[str, list[dict[str, Any]]]:

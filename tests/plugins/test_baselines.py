@@ -156,12 +156,15 @@ def test_the_ratio_of_lamb_is_1_for(shape: tuple[int, ...]) -> None:
 # ---- AdamW at relative rates ----
 
 
-def test_a_relative_rate_is_adamws_rate_times_the_root_mean_square_of_each_matrix() -> None:
+@pytest.mark.parametrize("reference", ["current", "initial"])
+def test_a_relative_rate_is_adamws_rate_times_the_root_mean_square_of_each_matrix(reference: Any) -> None:
     ours, theirs = nn.Parameter(torch.tensor([[3.0, -4.0]])), nn.Parameter(torch.tensor([[3.0, -4.0]]))
-    relative = AdamWRelative(lr=0.02, weight_decay=0.1).build([{"params": [ours]}], {})
+    relative = AdamWRelative(lr=0.02, weight_decay=0.1, reference=reference).build([{"params": [ours]}], {})
     plain = torch.optim.AdamW([theirs])
+    rms = math.sqrt((3**2 + 4**2) / 2)
     for gradient in ([1.0, 2.0], [-3.0, 0.5], [0.1, 0.1]):
-        rms = math.sqrt((ours[0, 0].item() ** 2 + ours[0, 1].item() ** 2) / 2)
+        if reference == "current":
+            rms = math.sqrt((ours[0, 0].item() ** 2 + ours[0, 1].item() ** 2) / 2)
         plain.param_groups[0].update(lr=0.02 * rms, weight_decay=0.1 / rms)  # decay is not relative
         for parameter, optimizer in ((ours, relative), (theirs, plain)):
             parameter.grad = torch.tensor([gradient])
@@ -186,6 +189,7 @@ def test_a_matrix_of_zeros_moves_at_the_smallest_relative_rate() -> None:
         LAMB(min_ratio=0.01, max_ratio=1e6),
         AdamWKahan(compensation="float32"),
         LNSMadam(base_factor=64, bits=8),
+        AdamWRelative(reference="initial"),
     ],
     ids=lambda spec: spec.name,
 )

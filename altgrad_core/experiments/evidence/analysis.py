@@ -17,6 +17,7 @@ from altgrad_core.experiments.evidence.controls import (
     same_grids_of,
     same_optimizers_of,
 )
+from altgrad_core.experiments.evidence.costs import Cost, costs_of
 from altgrad_core.experiments.evidence.effects import LOSS, PERPLEXITY, Effect, effects_of
 from altgrad_core.experiments.evidence.facts import format_facts_of, readings_of, references_of, twins_of
 from altgrad_core.experiments.evidence.interactions import Interaction, interactions_of
@@ -51,6 +52,11 @@ class Analysis:
     def effects_by(self, metric: str) -> tuple[Effect, ...]:
         """The effects by `loss` or by `perplexity`."""
         return self.effects if metric == LOSS else self.perplexity_effects
+
+    @cached_property
+    def costs(self) -> tuple[Cost, ...]:
+        """What every format and variant adds to the loss of its optimizer, in nats per token."""
+        return costs_of(self.arms, self.references, self.study.margin)
 
     @cached_property
     def interactions(self) -> tuple[Interaction, ...]:

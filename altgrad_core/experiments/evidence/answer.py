@@ -193,4 +193,16 @@ def _without_comparison(analysis: Analysis, metric: str) -> str:
     optimizers = dict.fromkeys(arm.optimizer for arm in everything)
     why = "all cells have the same optimizer" if len(optimizers) < 2 else "no format has ended with two optimizers"
     reached = [sentence(f"{what}: {few(parts, most=12)}{unit}")] if parts else []
-    return " ".join([sentence(f"nothing is compared: {why}"), *reached])
+    compared = "no optimizers are compared" if analysis.costs else "nothing is compared"
+    return " ".join([sentence(f"{compared}: {why}"), *_of_costs(analysis, metric), *reached])
+
+
+def _of_costs(analysis: Analysis, metric: str) -> list[str]:
+    """What formats and variants cost one optimizer, by verdict; by validation loss alone."""
+    if metric != LOSS:
+        return []
+    by_verdict: dict[str, list[str]] = {}
+    for cost in analysis.costs:
+        amount = "" if cost.interval is None else f" by {size(abs(cost.mean))}, 95 % interval {span(cost.interval)}"
+        by_verdict.setdefault(cost.verdict, []).append(f"{cost.arm.label} over {cost.reference.label}{amount}")
+    return [sentence(f"{verdict}: {few(told, most=12)}") for verdict, told in by_verdict.items()]

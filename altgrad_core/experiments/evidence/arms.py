@@ -58,6 +58,7 @@ class Arm:
         losses: seed -> validation loss at the chosen rate.
         diverged: how many of `of` diverged at the chosen rate.
         held_out: seed -> its result at the rate that the other seeds choose; with fewer than 3 seeds the chosen rate's.
+        is_declared: whether the study was registered, before any of its cells ended, with this one rate alone.
     """
 
     format: str
@@ -69,11 +70,17 @@ class Arm:
     diverged: int
     of: int
     held_out: Mapping[int, HeldOut]
+    is_declared: bool = False
 
     @property
     def is_swept(self) -> bool:
         """Whether at least 3 rates were tried."""
         return len(self.tried) >= FEWEST_RATES
+
+    @property
+    def has_its_rate(self) -> bool:
+        """Whether the rate can be compared with those of others: it was chosen out of 3 or more, or declared in advance."""
+        return self.is_swept or self.is_declared
 
     @property
     def window(self) -> tuple[float, ...]:
@@ -111,15 +118,18 @@ def arms_of(study: Study) -> tuple[Arm, ...]:
     for result in study.results:
         if result.role == "cell" and UNKNOWN not in (result.format, result.optimizer):
             matches.setdefault((result.format, result.optimizer, result.variant), []).append(result)
-    return tuple(_arm(key, results) for key, results in matches.items())
+    is_registered = bool(study.registrations) and not any(registered.ended for registered in study.registrations)
+    return tuple(_arm(key, results, is_registered) for key, results in matches.items())
 
 
-def _arm(key: tuple[str, str, str], results: Sequence[Result]) -> Arm:
+def _arm(key: tuple[str, str, str], results: Sequence[Result], is_registered: bool) -> Arm:
     tried = rate_points(results)
     chosen = _choose(tried)
     losses = {} if chosen is None else chosen.losses
     counts = (0, 0) if chosen is None else (chosen.diverged, chosen.of)
-    return Arm(*key, None if chosen is None else chosen.rate, tried, losses, *counts, _held_out(tried, chosen))
+    is_declared = is_registered and len({result.rate for result in results}) == 1
+    rate = None if chosen is None else chosen.rate
+    return Arm(*key, rate, tried, losses, *counts, _held_out(tried, chosen), is_declared)
 
 
 def rate_points(results: Sequence[Result]) -> tuple[RatePoint, ...]:

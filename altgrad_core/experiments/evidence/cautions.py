@@ -68,6 +68,8 @@ def _on_tuning(shown: Sequence[Effect], *, is_refused: bool) -> Iterator[str]:
     text = f"{min(rates)}" if min(rates) == max(rates) else f"{min(rates)} to {max(rates)}"
     if max(rates) > 1:
         yield f"{text} learning rates tried for each optimizer and format"
+    elif all(arm.is_declared for arm in both):
+        yield "each optimizer has the one learning rate that was declared before training"
     elif not is_refused:
         yield "no learning rate was tuned"
     if at_ends := [arm for arm in both if arm.is_swept and arm.is_at_an_end and len({p.mean for p in arm.tried}) > 1]:

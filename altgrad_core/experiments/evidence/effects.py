@@ -121,7 +121,7 @@ def _lacks(effect: Effect) -> tuple[str, ...]:
             else ""
         )
         missing.append(f"{text}{lost} ({FEWEST_SEEDS} are needed)")
-    short = [arm for arm in (effect.against, effect.arm) if arm is not None and not arm.is_swept]
+    short = [arm for arm in (effect.against, effect.arm) if arm is not None and not arm.has_its_rate]
     if short:
         text = listed([f"{arm.optimizer} was run at {count(len(arm.tried), 'rate')}" for arm in short])
         missing.append(f"no learning-rate sweep: {text} ({FEWEST_RATES} are needed)")

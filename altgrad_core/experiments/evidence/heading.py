@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from altgrad_core.experiments.evidence.analysis import Analysis
+from altgrad_core.experiments.evidence.costs import Cost
 from altgrad_core.experiments.evidence.effects import Effect
 from altgrad_core.experiments.study.result import Result
 from altgrad_core.experiments.study.study import Study
@@ -54,7 +55,30 @@ def _of_one(analysis: Analysis) -> list[str]:
         loss = sum(arm.losses.values()) / len(arm.losses)
         text = f"validation loss {loss:.4g} ({count(len(arm.losses), 'seed')})"
         return [f"{arm.label}: {text}", f"{arm.optimizer} in {arm.format}: {text}", text.capitalize()]
-    return [f"{len(trained)} arms, one optimizer: nothing is compared" if trained else "Nothing is compared"]
+    if analysis.costs:
+        return _of_costs(analysis.costs)
+    return [f"{len(trained)} arms: nothing is compared" if trained else "Nothing is compared"]
+
+
+def _of_costs(costs: Sequence[Cost]) -> list[str]:
+    """Where one optimizer was trained in several formats or variants: how many cost something."""
+    seeds = sorted({len(cost.differences) for cost in costs})
+    number = f"({count(seeds[0], 'seed')})" if len(seeds) == 1 else f"({seeds[0]} to {seeds[-1]} seeds)"
+    references = list(dict.fromkeys(cost.reference.format for cost in costs))
+    than = listed(references) if len({id(cost.reference) for cost in costs}) == 1 else "their references"
+    if all(cost.verdict.startswith("not judged") for cost in costs):
+        return [f"Too few seeds to judge costs {number}"]
+    costing = [cost for cost in costs if cost.verdict == "costs"]
+    if not costing:
+        text = f"None of {count(len(costs), 'arm')} is shown to cost more than"
+        return [f"{text} {than} {number}", f"{text} its reference {number}"]
+    names = list(dict.fromkeys(cost.arm.format for cost in costing))
+    verb = "costs" if len(names) == 1 else "cost"
+    return [
+        *([f"{listed(names)} {verb} more than {than} {number}"] if len(names) == len(costing) else []),
+        f"{len(costing)} of {count(len(costs), 'arm')} cost more than {than} {number}",
+        f"{len(costing)} of {count(len(costs), 'arm')} cost more {number}",
+    ]
 
 
 def _unjudged(compared: Sequence[Effect]) -> list[str]:

@@ -67,21 +67,21 @@ def _short(every: Sequence[Effect]) -> Iterator[str]:
         yield f"there is no pair of runs{lost}"
     elif pairs:
         yield f"{listed(pairs)} {'pair is' if pairs == [1] else 'pairs are'} too few{lost}"
-    if rates := _rates(every):
+    if rates := rates_short_of(every):
         yield "no learning-rate sweep was made" if max(rates) == 1 else "the learning rates tried are too few"
 
 
-def _rates(every: Sequence[Effect]) -> list[int]:
-    """How many rates were tried, of the arms with too few."""
+def rates_short_of(every: Sequence[Effect]) -> list[int]:
+    """How many rates were tried, of the arms with too few and none that was declared in advance."""
     both = [arm for effect in every for arm in (effect.against, effect.arm) if arm is not None]
-    return [len(arm.tried) for arm in both if not arm.is_swept]
+    return [len(arm.tried) for arm in both if not arm.has_its_rate]
 
 
 def _needed(every: Sequence[Effect]) -> str:
     needs = []
     if any(len(effect.differences) < FEWEST_SEEDS for effect in every):
         needs.append(f"{FEWEST_SEEDS} seeds in common")
-    if rates := _rates(every):
+    if rates := rates_short_of(every):
         had = f"{min(rates)}" if min(rates) == max(rates) else f"{min(rates)} to {max(rates)}"
         needs.append(f"{FEWEST_RATES} learning rates of each optimizer ({had} {'was' if had == '1' else 'were'} tried)")
     return f"a ranking needs {listed(needs)}"

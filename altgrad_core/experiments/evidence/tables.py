@@ -32,7 +32,7 @@ PLACE = ("format", "optimizer", "variant")
 
 
 def tables(analysis: Analysis) -> tuple[Table, ...]:
-    """Cells, rates, arms, effects, contrasts, pairs, layers, failures and controls; and evaluations, where there are any."""
+    """Cells, rates, arms, effects, costs, contrasts, pairs, layers, failures and controls; and evaluations, where there are any."""
     post_training = evaluations(analysis)
     return (
         *((post_training,) if post_training.rows else ()),
@@ -40,6 +40,7 @@ def tables(analysis: Analysis) -> tuple[Table, ...]:
         _table("rates", (*PLACE, *RATE), _rates(analysis)),
         _table("arms", (*PLACE, *ARM), _arms(analysis)),
         _table("effects", ("metric", *PLACE, *EFFECT), _effects(analysis)),
+        _table("costs", (*PLACE, *COST), _costs(analysis)),
         _table("contrasts", ("optimizer", "variant", *CONTRAST), _contrasts(analysis)),
         _table("pairs", (*PLACE, *PAIR), _pairs(analysis)),
         _table("layers", (*PLACE, *LAYER), _layers(analysis)),
@@ -178,6 +179,27 @@ def _effects(analysis: Analysis) -> Iterator[Row]:
                 metric, e.format, e.optimizer, e.variant, len(e.differences), e.mean, *_bounds(e.interval),
                 *_bounds(e.student), e.p, e.p_adjusted, e.verdict, len(e.diverged_seeds), "; ".join(e.caution),
             )  # fmt: skip
+
+
+COST = (
+    "reference_format",
+    "reference_variant",
+    "seeds",
+    "mean",
+    "low",
+    "high",
+    "student_low",
+    "student_high",
+    "detectable",
+    "verdict",
+)
+
+
+def _costs(analysis: Analysis) -> Iterator[Row]:
+    for c in analysis.costs:
+        bounds = (*_bounds(c.interval), *_bounds(c.student))
+        reference = (c.reference.format, c.reference.variant)
+        yield (*_place(c.arm), *reference, len(c.differences), c.mean, *bounds, c.detectable, c.verdict)
 
 
 CONTRAST = (

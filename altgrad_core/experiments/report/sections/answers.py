@@ -9,6 +9,7 @@ from altgrad_core.experiments.evidence.arms import Arm
 from altgrad_core.experiments.evidence.effects import PERPLEXITY
 from altgrad_core.experiments.figures.axes import PER_TOKEN
 from altgrad_core.experiments.report.blocks import Block, Section, Text, table_of
+from altgrad_core.experiments.report.sections.costs import costs_table
 from altgrad_core.experiments.report.view import View, mean
 
 NAME, TITLE = "answer", "The answer, per metric"
@@ -26,6 +27,8 @@ def answers_section(view: View) -> Section:
     blocks.append(
         _reached(view) if view.arms else Text("No cell has its settings recorded, so there is no table.", "gap")
     )
+    if view.effects and view.analysis.costs:
+        blocks.append(costs_table(view))
     return Section(NAME, TITLE, tuple(blocks))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from altgrad_core.experiments.evidence.arms import FEWEST_SEEDS, Arm
 from altgrad_core.experiments.evidence.effects import Effect
 from altgrad_core.experiments.evidence.power import equivalence_p
+from altgrad_core.experiments.evidence.refusals import rates_short_of
 from altgrad_core.experiments.figures.forest import ForestRow, forest
 from altgrad_core.experiments.report.blocks import Block, Gallery, Panel, Section, Text, TextTable, file_name, table_of
 from altgrad_core.experiments.report.view import View
@@ -126,7 +127,10 @@ def _both(effect: Effect) -> list[Arm]:
 def verdict(view: View, effect: Effect) -> str:
     """What an effect is judged to be; `not judged` where it has too few seeds or rates."""
     if effect.lacks:
-        return f"not judged ({count(len(effect.differences), 'seed')})"
+        seeds, rates = len(effect.differences), rates_short_of([effect])
+        return (
+            f"not judged ({count(seeds, 'seed') if seeds < FEWEST_SEEDS or not rates else count(min(rates), 'rate')})"
+        )
     margin = view.study.margin
     p = None if margin is None else equivalence_p(effect.differences, margin)
     if p is not None and p < ALPHA:

@@ -8,6 +8,7 @@ from altgrad_core.experiments.evidence.arms import Arm
 from altgrad_core.experiments.evidence.effects import Effect
 from altgrad_core.experiments.evidence.interactions import Interaction
 from altgrad_core.experiments.report.blocks import Block, TextTable, table_of
+from altgrad_core.experiments.report.sections.costs import costs_forest, costs_table
 from altgrad_core.experiments.report.sections.effects import between, forest_block, verdict
 from altgrad_core.experiments.report.sections.registration import registration_blocks
 from altgrad_core.experiments.report.view import View, mean
@@ -19,7 +20,7 @@ MOST_CONTRASTS = 12
 def summary_blocks(view: View) -> tuple[Block, ...]:
     """What was declared, the forest plot where there are effects, the table, and contrasts that have an interval."""
     blocks: list[Block] = [*registration_blocks(view)]
-    if (gallery := forest_block(view)) is not None:
+    if (gallery := forest_block(view) or costs_forest(view)) is not None:
         blocks.append(gallery)
     if any(arm.of for arm in view.arms):
         blocks.append(answer_table(view))
@@ -29,7 +30,9 @@ def summary_blocks(view: View) -> tuple[Block, ...]:
 
 
 def answer_table(view: View) -> TextTable:
-    """Every format and optimizer: rate, loss, and the effect with its interval and verdict."""
+    """Every format and optimizer: rate, loss, and the effect, or without one the cost, with its interval and verdict."""
+    if not view.effects and view.analysis.costs:
+        return costs_table(view)
     by_arm = {(e.format, e.optimizer, e.variant): e for e in view.effects}
     rows = [_row(view, arm, by_arm.get((arm.format, arm.optimizer, arm.variant))) for arm in view.arms if arm.of]
     columns = ("format", "variant", "optimizer", "rate", "loss", "effect", "95 % interval", "verdict", "detectable")

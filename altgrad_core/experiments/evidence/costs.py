@@ -1,0 +1,87 @@
+"""Costs: what a format or a variant adds to the loss of an optimizer, seed by seed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+from altgrad_core.experiments.evidence.arms import FEWEST_SEEDS, Arm
+from altgrad_core.experiments.evidence.power import detectable_effect, equivalence_p
+from altgrad_core.experiments.evidence.statistics import agreed_sign, bootstrap_interval, student_interval
+from altgrad_core.experiments.study.interval import Interval
+from altgrad_core.experiments.study.wording import count
+
+ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The loss of an arm less that of its reference, which has the same optimizer.
+
+    Attributes:
+        reference: the arm on weights that are not quantized, of the same variant where there is one.
+        differences: by seed, each at the rate that the other seeds choose; above zero the arm costs.
+        interval: the mean with its 95 % interval (BCa bootstrap); None below 2 seeds.
+        student: the same by Student's t.
+        detectable: the smallest true cost that so many seeds, scattered like these, would show; None below 3 seeds.
+        margin: the difference that the manifest calls too small to matter.
+    """
+
+    arm: Arm
+    reference: Arm
+    differences: tuple[float, ...]
+    interval: Interval | None
+    student: Interval | None
+    detectable: float | None
+    margin: float | None
+
+    @property
+    def mean(self) -> float:
+        """The mean difference."""
+        return math.fsum(self.differences) / len(self.differences)
+
+    @property
+    def verdict(self) -> str:
+        """`costs` or `gains` where both intervals say so, `equivalent` within the margin, `unclear`, or `not judged`."""
+        if len(self.differences) < FEWEST_SEEDS:
+            return f"not judged ({count(len(self.differences), 'seed')})"
+        p = None if self.margin is None else equivalence_p(self.differences, self.margin)
+        if p is not None and p < ALPHA:
+            return f"equivalent within {self.margin:g}"
+        return {1: "costs", -1: "gains"}.get(agreed_sign(len(self.differences), self.interval, self.student), "unclear")
+
+
+def costs_of(arms: Sequence[Arm], references: Collection[str], margin: float | None) -> tuple[Cost, ...]:
+    """What every arm costs that has a reference and a seed in common with it.
+
+    Args:
+        references: the formats with 16 bits and more. Where an optimizer has none of them, its first arm is the reference.
+        margin: of the manifest.
+    """
+    return tuple(_costs(arms, references, margin))
+
+
+def _costs(arms: Sequence[Arm], references: Collection[str], margin: float | None) -> Iterator[Cost]:
+    for arm in arms:
+        reference = _reference(arm, arms, references)
+        if reference is None:
+            continue
+        pairs = [(arm.held_out[seed].loss, reference.held_out[seed].loss) for seed in _shared(arm, reference)]
+        differences = tuple(own - theirs for own, theirs in pairs if own is not None and theirs is not None)
+        if differences:
+            intervals = bootstrap_interval(differences), student_interval(differences)
+            yield Cost(arm, reference, differences, *intervals, detectable_effect(differences), margin)
+
+
+def _reference(arm: Arm, arms: Sequence[Arm], references: Collection[str]) -> Arm | None:
+    """What an arm is compared with; None for the reference itself."""
+    alike = [other for other in arms if other.optimizer == arm.optimizer and other.losses]
+    wide = [other for other in alike if other.format in references] or alike
+    same = [other for other in wide if other.variant == arm.variant and other is not arm]
+    chosen = same if same and arm not in wide else wide
+    return chosen[0] if chosen and chosen[0] is not arm else None
+
+
+def _shared(arm: Arm, reference: Arm) -> list[int]:
+    return sorted(arm.held_out.keys() & reference.held_out.keys())

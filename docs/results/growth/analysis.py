@@ -1,0 +1,128 @@
+"""Computes every number of the page on longer training and larger models from its tables.
+
+    python docs/results/growth/analysis.py                # prints the tables of the page
+    python docs/results/growth/analysis.py --write        # also writes them there, and tables/contrasts.csv
+    python docs/results/growth/analysis.py --collect DIR  # copies the cells of reported studies to tables/ first
+
+A gain is the loss with AdamW less that with a step along the line of E4M3, of the same seed.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+sys.path.append(str(Path(__file__).parents[1]))
+from arms import Contrast, Losses, Tables, cells_of, contrast, difference, interval, judged, main, mean
+
+TABLES = Path(__file__).parent / "tables"
+PAGE = Path(__file__).parent / "README.md"
+WEIGHTS = ("e4m3", "fp32")
+FEW, MANY = 500, 4000  # steps that the registered hypothesis compares
+
+Arm = tuple[str, bool, int]
+"""Weights, whether the optimizer is AdamW, and steps or parameters."""
+
+
+def losses_of(name: str, size: str) -> dict[Arm, Losses]:
+    """The losses of a study by arm; `size` is the column that varies."""
+    rows = cells_of(TABLES / f"{name}.csv")
+    return judged(rows, lambda row: (row["format"], row["optimizer"] == "adamw", int(row[size])))
+
+
+def gains(found: Mapping[Arm, Losses]) -> dict[tuple[str, int], Losses]:
+    """The gain of every seed by weights and size, ascending."""
+    return {
+        (weights, size): {seed: losses[seed] - found[weights, False, size][seed] for seed in losses}
+        for (weights, is_adamw, size), losses in sorted(found.items())
+        if is_adamw
+    }
+
+
+def exponents(gained: Mapping[int, Losses]) -> list[float]:
+    """By seed, b of the power law gain = a size^b, by least squares of the logarithms; empty where a gain is not above zero."""
+    if min(min(losses.values()) for losses in gained.values()) <= 0:
+        return []
+    seeds = sorted(next(iter(gained.values())))
+    logs = np.log(list(gained))
+    return [float(np.polyfit(logs, np.log([losses[seed] for losses in gained.values()]), 1)[0]) for seed in seeds]
+
+
+def steps() -> dict[str, Contrast]:
+    """Gains by weights and steps, then what they gain more at the end, differences of weights, and exponents."""
+    found = gains(losses_of("gain-by-steps", "steps"))
+    listed = _gains(found, "steps")
+    lengths = sorted({size for _, size in found})
+    for weights in WEIGHTS:
+        name = f"{weights}: gain after {MANY} - {FEW} steps"
+        listed[name] = difference(name, found[weights, MANY], found[weights, FEW])
+    for size in lengths:
+        name = f"{size} steps: gain on e4m3 - fp32"
+        listed[name] = difference(name, found["e4m3", size], found["fp32", size])
+    for weights in WEIGHTS:
+        listed |= _exponent(f"{weights}: exponent of steps", {s: found[weights, s] for s in lengths if s >= FEW})
+    return listed
+
+
+def widths() -> dict[str, Contrast]:
+    """Gains by parameters, that of the largest model less that of the smallest, and the exponent."""
+    found = gains(losses_of("gain-by-width", "parameters"))
+    listed = _gains(found, "parameters")
+    sizes = sorted(size for _, size in found)
+    name = f"gain with {sizes[-1]} - {sizes[0]} parameters"
+    listed[name] = difference(name, found["e4m3", sizes[-1]], found["e4m3", sizes[0]])
+    return listed | _exponent("exponent of parameters", {size: found["e4m3", size] for size in sizes})
+
+
+def _gains(found: Mapping[tuple[str, int], Losses], unit: str) -> dict[str, Contrast]:
+    names = {arm: f"{arm[0]}: gain, {arm[1]} {unit}" for arm in found}
+    return {name: contrast(name, list(found[arm].values())) for arm, name in names.items()}
+
+
+def _exponent(name: str, gained: Mapping[int, Losses]) -> dict[str, Contrast]:
+    values = exponents(gained)
+    return {name: contrast(name, values)} if values else {}
+
+
+def steps_table() -> str:
+    """Losses and gains by steps, then what was registered."""
+    found, listed = losses_of("gain-by-steps", "steps"), steps()
+    heads = [f"{head}, {weights}" for weights in WEIGHTS for head in ("AdamW", "line", "gain")]
+    lines = [f"| steps | {' | '.join(heads)} |", "|---|" + "---|" * len(heads)]
+    for size in sorted({size for _, _, size in found}):
+        cells = []
+        for weights in WEIGHTS:
+            cells += [f"{mean(found[weights, is_adamw, size]):.3f}" for is_adamw in (True, False)]
+            cells.append(interval(listed[f"{weights}: gain, {size} steps"]))
+        lines.append(f"| {size} | {' | '.join(cells)} |")
+    return "\n".join([*lines, "", *_rest(listed)])
+
+
+def widths_table() -> str:
+    """Losses and gains by parameters, then differences."""
+    found, listed = losses_of("gain-by-width", "parameters"), widths()
+    lines = ["| parameters | AdamW | line | gain |", "|---|---|---|---|"]
+    for size in sorted({size for _, _, size in found}):
+        cells = [f"{mean(found['e4m3', is_adamw, size]):.3f}" for is_adamw in (True, False)]
+        lines.append(f"| {size:,} | {' | '.join(cells)} | {interval(listed[f'e4m3: gain, {size} parameters'])} |")
+    return "\n".join([*lines, "", *_rest(listed)])
+
+
+def _rest(listed: Mapping[str, Contrast]) -> Sequence[str]:
+    rest = {name: c for name, c in listed.items() if ": gain, " not in name}
+    return ["| | mean | p |", "|---|---|---|", *(f"| {name} | {interval(c)} | {c.p:.3f} |" for name, c in rest.items())]
+
+
+TABLES_OF_THE_PAGE: Tables = {"gain by steps": steps_table, "gain by width": widths_table}
+
+
+def contrasts() -> list[Contrast]:
+    """All of them, in the order of the page."""
+    return [*steps().values(), *widths().values()]
+
+
+if __name__ == "__main__":
+    main(PAGE, str(__doc__), TABLES_OF_THE_PAGE, contrasts)
