@@ -86,6 +86,12 @@ def moves(format: ag.Format) -> Iterator[tuple[str, Case]]:
     many = {"gradient": gradient, "momentum": 0.9}
     betas = {"betas": (0.9, 0.95), "eps": 1e-8}
     yield "adam_walk", Case(lambda: ag.adam_walk(weight, gradient, state, grid, rungs=0.1, **betas), torch.float32)
+    rates = {name: torch.empty((), device=DEVICE) for name in ("rungs", "decay")}
+    key = torch.empty((), dtype=torch.int64, device=DEVICE)
+    loaded = lambda: ag.adam_walk(weight, gradient, state, grid, **rates, **betas)  # noqa: E731
+    yield "adam_walk, rates on the device", Case(loaded, torch.float32)
+    drawn = lambda: ag.stochastic_walk(weight, direction, grid, key=key, **rates, **many)  # noqa: E731
+    yield "stochastic_walk, rates and key on the device", Case(drawn, torch.float32)
     yield "walk", Case(lambda: ag.walk(weight, direction, grid, rungs=0.1, **many), torch.float32)
     yield "stochastic_walk", Case(lambda: ag.stochastic_walk(weight, direction, grid, key=1, **many), torch.float32)
     for what in ("rung", "position", "spacing"):

@@ -35,7 +35,8 @@ class Memory(NamedTuple):
 
     Attributes:
         history: the largest amax of each of the last steps, float32 of shape (steps,), the last one last; 0: none yet.
-        scale: float32: that of the last pass; of tiles only if it is fixed, and else of shape () and 1.
+        scale: float32: that of the last pass; of the tiles of activations and gradients only if it is fixed, and else of shape
+            () and 1.
         amax: float32 of shape (2,): that of the last pass, and the largest of this step, for the history.
         counts: int64 of shape (7,): elements, overflow, underflow, nan, infinite of a step; its rounded tensors; its number.
         step: the number of the step, int64 of shape (); one tensor for all operands.
@@ -162,7 +163,7 @@ def _remember(scale: Tensor, amax: Tensor, counts: Tensor, elements: int, operan
     how, step = quantizer(text.how), own.step.to(own.counts.device)
     is_new = own.counts[STEP] != step
     counted = is_new if text.is_once else torch.ones_like(is_new)
-    if not text.is_fixed and scale.ndim == 0:
+    if not text.is_fixed and scale.shape == own.scale.shape:
         own.scale.copy_(torch.where(counted, scale, own.scale))
     if how.tiling.whole:
         own.amax[0] = torch.where(counted, amax, own.amax[0])

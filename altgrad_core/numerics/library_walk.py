@@ -16,23 +16,27 @@ from altgrad_core.numerics.backends import choose_move
 from altgrad_core.numerics.geometry import Fixed, Geometry
 from altgrad_core.numerics.library import name_of, quantizer
 from altgrad_core.numerics.moves import Moved, Path, Step, left
+from altgrad_core.numerics.random import Key
 
 MOVING = "Tensor(a!) weight, Tensor(b!) direction, Tensor gradient, Tensor(c!)? trail"
 ADAM = (
     "Tensor(a!) weight, Tensor gradient, Tensor(b!) step, Tensor(c!) exp_avg, Tensor(d!) exp_avg_sq, Tensor(e!)? trail"
 )
 GRID = "str format, Tensor scale, int? floor"
-STEP = "Tensor rungs, float bound, float decay, float? momentum"
-BETAS = "float rungs, float beta1, float beta2, float eps, float decay"
+STEP = "Tensor rungs, float bound, Tensor decay, float? momentum"
+BETAS = "Tensor rungs, float beta1, float beta2, float eps, Tensor decay"
 
 
-def moved(weight: Tensor, direction: Tensor, geometry: Geometry, *, key: int | None = None, **options: Any) -> Moved:
+def moved(weight: Tensor, direction: Tensor, geometry: Geometry, *, key: Key | None = None, **options: Any) -> Moved:
     """As `walk.walk`, or with a key as `walk.stochastic_walk`, as one operation of torch; the counts are tensors."""
-    trail, rungs = options.get("trail"), torch.as_tensor(options.get("rungs", 1.0), dtype=torch.float64)
-    step = rungs, options.get("bound", math.inf), options.get("decay", 0.0), options.get("momentum")
+    trail, rungs, decay = options.get("trail"), _number(options.get("rungs", 1.0)), _number(options.get("decay", 0.0))
+    step = rungs, options.get("bound", math.inf), decay, options.get("momentum")
     arguments = weight.detach(), direction, options["gradient"], trail, *_grid(geometry), *step
     operations = torch.ops.altgrad
-    return _moved(operations.walk(*arguments) if key is None else operations.stochastic_walk(*arguments, key), trail)
+    if key is None:
+        return _moved(operations.walk(*arguments), trail)
+    keys = (0, key) if isinstance(key, Tensor) else (key, None)
+    return _moved(operations.stochastic_walk(*arguments, *keys), trail)
 
 
 def adam_moved(
@@ -40,9 +44,13 @@ def adam_moved(
 ) -> Moved:
     """As `walk.adam_walk`, as one operation of torch; the counts are tensors."""
     trail, moments = state.get("bit_position"), (state["step"], state["exp_avg"], state["exp_avg_sq"])
-    step = options["rungs"], *options["betas"], options["eps"], options.get("decay", 0.0)
+    step = _number(options["rungs"]), *options["betas"], options["eps"], _number(options.get("decay", 0.0))
     counts = torch.ops.altgrad.adam_walk(weight.detach(), gradient, *moments, trail, *_grid(geometry), *step)
     return _moved(counts, trail)
+
+
+def _number(value: float | Tensor) -> Tensor:
+    return torch.as_tensor(value, dtype=torch.float64)
 
 
 def _grid(geometry: Geometry) -> tuple[str, Tensor, int | None]:
@@ -63,9 +71,13 @@ def _counts(moved: Moved, device: torch.device) -> Tensor:
     return torch.stack(counts)
 
 
-def _step(rungs: Tensor, bound: float, decay: float, momentum: float | None) -> Step:
-    """A number of rungs on another device is not waited for."""
-    return Step(float(rungs) if rungs.device.type == "cpu" else rungs, bound, left(decay), momentum)
+def _step(rungs: Tensor, bound: float, decay: Tensor, momentum: float | None) -> Step:
+    return Step(_here(rungs), bound, left(_here(decay)), momentum)
+
+
+def _here(number: Tensor) -> float | Tensor:
+    """A number on another device is not waited for."""
+    return float(number) if number.device.type == "cpu" else number
 
 
 @torch.library.custom_op(
@@ -80,11 +92,12 @@ def _walk(weight: Tensor, direction: Tensor, gradient: Tensor, trail: Tensor | N
 @torch.library.custom_op(
     "altgrad::stochastic_walk",
     mutates_args=("weight", "direction", "trail"),
-    schema=f"({MOVING}, {GRID}, {STEP}, SymInt key) -> Tensor",
+    schema=f"({MOVING}, {GRID}, {STEP}, SymInt key, Tensor? key_on_device=None) -> Tensor",
 )
 def _stochastic_walk(weight: Tensor, direction: Tensor, gradient: Tensor, trail: Tensor | None, *rest: Any) -> Tensor:
-    path, (*step, key) = _path(*rest[:3]), rest[3:]
+    path, step, (key, *on_device) = _path(*rest[:3]), rest[3:7], rest[7:]
     backend = choose_move("stochastic_walk", weight, path)
+    key = next((given for given in on_device if given is not None), key)
     done = backend.stochastic_walk(weight, gradient, direction, path, _step(*step), trail=trail, key=key)
     return _counts(done, weight.device)
 
@@ -98,7 +111,7 @@ def _adam_walk(weight: Tensor, gradient: Tensor, step: Tensor, m: Tensor, v: Ten
     trail, *grid = rest[:4]
     rungs, beta1, beta2, eps, decay = rest[4:]
     state = {"step": step, "exp_avg": m, "exp_avg_sq": v, **({} if trail is None else {"bit_position": trail})}
-    path, of_one = _path(*grid), Step(rungs, keep=left(decay))
+    path, of_one = _path(*grid), Step(_here(rungs), keep=left(_here(decay)))
     backend = choose_move("adam_walk", weight, path)
     done = backend.adam_walk(weight, gradient, state, path, of_one, betas=(beta1, beta2), eps=eps)
     return _counts(done, weight.device)

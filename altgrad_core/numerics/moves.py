@@ -39,13 +39,13 @@ class Step(NamedTuple):
 
     rungs: float | Tensor
     bound: float = math.inf
-    keep: float = 1.0
+    keep: float | Tensor = 1.0
     momentum: float | None = None
 
 
-def left(decay: float) -> float:
+def left(decay: float | Tensor) -> float | Tensor:
     """What decay leaves of a weight; 1 or more leaves nothing."""
-    return max(0.0, 1 - decay)
+    return max(0.0, 1 - decay) if isinstance(decay, (int, float)) else (1 - decay).clamp(min=0.0)
 
 
 class Moved(NamedTuple):

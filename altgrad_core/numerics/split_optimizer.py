@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from altgrad_core.numerics.adamw import adamw_step, begin_moments
+from altgrad_core.numerics.adamw import adamw_step, begin_moments, bias_corrections, is_counted_on_host, step_device
 from altgrad_core.numerics.geometry import Geometry
 from altgrad_core.numerics.lean_optimizer import LeanOptimizer
 from altgrad_core.numerics.sharded import gathered
@@ -21,13 +21,16 @@ ADAMW = {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01}
 class SplitOptimizer(LeanOptimizer, ABC):
     """An optimizer whose groups marked `plain` take torch's AdamW; a subclass writes `move` for the others.
 
+    On CUDA, steps are counted beside the parameters and a rate may be a tensor there, so that nothing waits for the device
+    and a CUDA graph can capture a step.
+
     Attributes:
         geometry: the grids that `move` needs, which a subclass sets before it calls this constructor, if it needs any.
 
     Args:
         params: parameters or groups, as `OptimizerSpec.split` makes them.
         defaults: `lr`, and the settings of both kinds of groups.
-        fused: torch's fused step for the plain groups.
+        fused: torch's fused step for the plain groups. None: where steps are counted on the device.
     """
 
     geometry: Mapping[Tensor, Geometry]
@@ -99,9 +102,26 @@ class SplitOptimizer(LeanOptimizer, ABC):
 
     def adamw(self, group: dict[str, Any], parameters: list[Tensor], gradients: Sequence[Tensor]) -> None:
         """torch's AdamW step of some parameters."""
+        fused = self.fused
         for parameter in parameters:
             begin_moments(self.state[parameter], parameter, fused=self.fused)
-        adamw_step(group, parameters, gradients, [self.state[p] for p in parameters], fused=self.fused)
+            can_fuse = parameter.is_floating_point() and not is_counted_on_host(parameter)
+            fused = True if self.fused is None and can_fuse else fused
+        adamw_step(group, parameters, gradients, [self.state[p] for p in parameters], fused=fused)
+
+    @staticmethod
+    def is_counted_on_host(parameter: Tensor) -> bool:
+        """Whether what changes from step to step is a number of the host: on CPUs and MPS. Elsewhere it is a tensor beside the parameter."""
+        return is_counted_on_host(parameter)
+
+    @staticmethod
+    def count_step(state: dict[str, Any], parameter: Tensor, beta: float) -> float | Tensor:
+        """Count a step of a parameter in its state, which has or begins with `step`; the bias correction 1 - beta ** step."""
+        if "step" not in state:
+            state["step"] = torch.zeros((), dtype=torch.float32, device=step_device(parameter))
+        state["step"] += 1
+        correction: float | Tensor = bias_corrections(state["step"], beta)[0]
+        return correction
 
     @staticmethod
     def add_count(state: dict[str, Any], name: str, count: int | Tensor) -> None:
@@ -110,9 +130,13 @@ class SplitOptimizer(LeanOptimizer, ABC):
             state[name] += count if isinstance(count, int) else gathered(count)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """As torch, but every tensor keeps its type."""
+        """As torch, but every tensor keeps its type, and steps are counted where this optimizer counts them."""
         super().load_state_dict(state_dict)
         keep_types(self, state_dict)
+        for parameter, state in self.state.items():
+            if "step" in state:
+                place = step_device(parameter, fused=self.fused)
+                state["step"] = torch.as_tensor(state["step"], dtype=torch.float32, device=place)
 
 
 def keep_types(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -> None:

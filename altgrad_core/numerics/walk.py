@@ -1,8 +1,9 @@
 """Moving a weight along its grid, in place: by Adam's direction, by any direction, or by whole rungs.
 
 On a CPU each is one compiled pass; tensors of other devices or types, and formats other than eXmY, take the same steps
-by tensor operations in float64. Of a sharded weight every process moves its own part, and the counts are those of all
-parts; a stochastic walk gathers the weight, for the random number of an element depends on its place in the whole.
+by tensor operations in float64. Rates, decay and keys may be tensors of shape () on the device of the weight, which are not
+waited for. Of a sharded weight every process moves its own part, and the counts are those of all parts; a stochastic walk
+gathers the weight, for the random number of an element depends on its place in the whole.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from altgrad_core.numerics.backends import choose_move
 from altgrad_core.numerics.checks import check_kind
 from altgrad_core.numerics.geometry import Geometry
 from altgrad_core.numerics.moves import Moved, Step, left
+from altgrad_core.numerics.random import Key
 from altgrad_core.numerics.sharded import gathered, is_sharded, own, sharded_as, total
 
 if TYPE_CHECKING:
@@ -30,10 +32,10 @@ def adam_walk(
     state: MutableMapping[str, Any],
     geometry: Geometry,
     *,
-    rungs: float,
+    rungs: float | Tensor,
     betas: tuple[float, float],
     eps: float,
-    decay: float = 0.0,
+    decay: float | Tensor = 0.0,
 ) -> Moved:
     """w <- u^-1(u((1 - decay) w) - rungs d), where d is Adam's direction m / (sqrt(v) + eps) and u the rung position.
 
@@ -66,7 +68,7 @@ def walk(
     gradient: Tensor,
     rungs: float | Tensor = 1.0,
     bound: float = math.inf,
-    decay: float = 0.0,
+    decay: float | Tensor = 0.0,
     momentum: float | None = None,
     trail: Tensor | None = None,
 ) -> Moved:
@@ -98,17 +100,17 @@ def stochastic_walk(
     geometry: Geometry,
     *,
     gradient: Tensor,
-    key: int,
+    key: Key,
     rungs: float | Tensor = 1.0,
     bound: float = math.inf,
-    decay: float = 0.0,
+    decay: float | Tensor = 0.0,
     momentum: float | None = None,
     trail: Tensor | None = None,
 ) -> Moved:
     """As `walk`, but to a rung: r is rounded to a whole number by chance, to either neighbour, unbiased.
 
     Args:
-        key: names the stream of random numbers; the number of an element names its own.
+        key: names the stream of random numbers; the number of an element names its own. It may be on a device.
     """
     check_kind("stochastic_walk", "geometry", geometry, Geometry, A_GEOMETRY)
     options: dict[str, Any] = {"rungs": rungs, "bound": bound, "decay": decay, "momentum": momentum}

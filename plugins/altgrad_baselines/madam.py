@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from altgrad_baselines.own_step import OwnStep, finite
-from altgrad_core import gathered
+from altgrad_core import SplitOptimizer, gathered
 
 
 class Madam(OwnStep):
@@ -50,10 +50,10 @@ def normalized_gradient(parameter: Tensor, state: dict[str, Any], *, beta: float
     """
     gradient = parameter.grad
     assert gradient is not None
-    if "step" not in state:
-        state["step"], state["exp_avg_sq"] = 0, torch.zeros_like(parameter)
-    state["step"] += 1
+    correction = SplitOptimizer.count_step(state, parameter, beta)
+    if "exp_avg_sq" not in state:
+        state["exp_avg_sq"] = torch.zeros_like(parameter)
     whole, mean = finite(gradient, state), state["exp_avg_sq"]
     mean.copy_((mean * beta).addcmul_(gradient, gradient, value=1 - beta).where(whole, mean))
-    size = (mean / (1 - beta ** state["step"])).sqrt_()
+    size = (mean / correction).sqrt_()
     return torch.where(whole & (size != 0), gradient / size, 0.0).clamp_(-bound, bound)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from altgrad_core import SplitOptimizer, adam_direction, begin_moments, gathered
@@ -28,5 +29,7 @@ class OwnStep(SplitOptimizer):
 def finite(gradient: Tensor, state: dict[str, Any]) -> Tensor:
     """Where a gradient is a finite number; the others are counted in `state["broken"]`."""
     whole = gradient.isfinite()
-    state["broken"] = state.get("broken", 0) + gathered((~whole).sum())
+    if "broken" not in state:
+        state["broken"] = torch.zeros((), dtype=torch.int64, device=gradient.device)
+    state["broken"] += gathered((~whole).sum())
     return whole

@@ -76,13 +76,17 @@ class GridOptimizer(SplitOptimizer):
 
     def move(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
         """A walk, or without a master a stochastic walk, of each."""
-        keys = (
-            torch.randint(2**62, (len(parameters),)).tolist()
-            if self.variant.master == "none"
-            else [0] * len(parameters)
-        )
+        keys = self._keys(parameters) if self.variant.master == "none" else [0] * len(parameters)
         for parameter, key in zip(parameters, keys, strict=True):
             self._move(group, parameter, key)
+
+    def _keys(self, parameters: list[Tensor]) -> list[Any]:
+        """A stream of random numbers for each; keys stay on the device, where every replay of a CUDA graph draws others."""
+        there = [parameter.device for parameter in parameters if not self.is_counted_on_host(parameter)]
+        keys = torch.randint(2**62, (len(parameters),), device=there[0] if there else "cpu")
+        if not there:
+            return keys.tolist()
+        return [key.to(parameter.device) for key, parameter in zip(keys.unbind(), parameters, strict=True)]
 
     def _begin(self, parameter: Tensor) -> dict[str, Any]:
         state: dict[str, Any] = self.state[parameter]
@@ -94,7 +98,7 @@ class GridOptimizer(SplitOptimizer):
                 state["bit_position"] = torch.zeros_like(parameter, dtype=torch.int32)
         return state
 
-    def _move(self, group: dict[str, Any], parameter: Tensor, key: int) -> None:
+    def _move(self, group: dict[str, Any], parameter: Tensor, key: int | Tensor) -> None:
         state, geometry, gradient = self._begin(parameter), self.geometry[parameter], parameter.grad
         assert gradient is not None
         velocity, rate, rungs = state["velocity"], group["momentum"], group["lr"]

@@ -80,12 +80,13 @@ def calls() -> dict[str, tuple[Any, ...]]:
     """Each operation with its inputs."""
     t, state = tensors(), tensors()["state"]
     grid = name_of(Quantizer(ag.load_format("e4m3"))), torch.tensor(0.3), 3
-    moving = t["weight"], t["direction"], t["gradient"], t["trail"], *grid, torch.tensor(1.5, dtype=torch.float64)
+    rungs, decay = (torch.tensor(number, dtype=torch.float64) for number in (1.5, 0.01))
+    moving = t["weight"], t["direction"], t["gradient"], t["trail"], *grid, rungs
     adam = t["weight"], t["gradient"], state["step"], state["exp_avg"], state["exp_avg_sq"], None, *grid
     return {
-        "walk": (*moving, 2.0, 0.01, 0.9),
-        "stochastic_walk": (*moving, 2.0, 0.01, None, 2**61 + 3),
-        "adam_walk": (*adam, 0.5, 0.9, 0.99, 1e-8, 0.0),
+        "walk": (*moving, 2.0, decay, 0.9),
+        "stochastic_walk": (*moving, 2.0, decay, None, 2**61 + 3),
+        "adam_walk": (*adam, rungs, 0.9, 0.99, 1e-8, decay),
         "update_velocity": (t["velocity"], t["gradient"], 0.9),
     }
 

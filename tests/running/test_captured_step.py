@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable
 from typing import Any
-from unittest import mock
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch._dynamo.utils import counters
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
-from torch.utils._pytree import tree_leaves
 
 import altgrad_core as ag
-from altgrad_core.numerics import backends
 
 pytest.importorskip("triton")
-from torch._library.custom_ops import OPDEFS
 
-from altgrad_core.numerics.backends import triton
-from altgrad_core.numerics.triton import launch, run
 from altgrad_core.running.model.training_program import TrainingState
 from altgrad_core.testing.launches import Launch, counted
+from tests.running.recording import Recording, kernels_here
 
 MICRO_BATCHES, BEGUN = 2, 8
 DELAYED = ag.Quantizer("e4m3", scaling="delayed")
+OPTIONS: dict[str, Any] = {
+    "lr": 0.1,
+    "walk": "linear",
+    "fused": True,
+}  # no walk: that of the CPU may have other last bits
 BY_CHANCE = ag.Quantizer("e5m2", "stochastic", ag.Scaling("delayed", history=2))
 
 
@@ -90,57 +87,6 @@ def test_the_number_of_the_step_is_on_the_device_of_the_other_buffers() -> None:
     assert {buffer.device.type for buffer in state.buffers()} == {"meta"}
 
 
-class Recording(TorchDispatchMode):
-    """Runs and writes down operations of torch, with their tensors; `replay` runs them again and nothing else."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._steps: list[Callable[[], object]] = []
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func.namespace == "altgrad":
-            with self:
-                return OPDEFS[func.name()]._init_fn(*args, **(kwargs or {}))
-        assert func.name() not in ("aten::item", "aten::_local_scalar_dense"), "a number is read"
-        call = partial(func, *args, **(kwargs or {}))
-        result = call()
-        if func._schema.is_mutable:
-            self._steps.append(call)
-        elif func.namespace == "aten" and not any(returned.alias_info for returned in func._schema.returns):
-            self._steps.append(partial(_again, call, result))
-        return result
-
-    def start(self, really: Callable[..., None], *launched: Any) -> None:
-        """Instead of `launch.start`."""
-        with _disable_current_modes():
-            really(*launched)
-        self._steps.append(partial(really, *launched))
-
-    @torch.no_grad()
-    def replay(self) -> None:
-        for step in self._steps:
-            step()
-
-
-def _again(call: Callable[[], object], before: object) -> None:
-    for old, new in zip(tree_leaves(before), tree_leaves(call()), strict=True):
-        old.copy_(new)
-
-
-@contextmanager
-def kernels_here() -> Iterator[None]:
-    """The kernels for CUDA, run by the interpreter on the CPU, where no scale is looked at to choose one."""
-    is_power_of_two = run._is_power_of_two
-    with (
-        mock.patch.object(triton, "DEVICE", "cpu"),
-        mock.patch.object(run, "_is_power_of_two", lambda scale, how: scale is None and is_power_of_two(None, how)),
-        mock.patch.object(backends, "ORDER", ("triton", "reference")),
-    ):
-        backends._chosen.cache_clear()
-        yield
-    backends._chosen.cache_clear()
-
-
 @pytest.mark.parametrize(
     ("layers", "activation", "steps"), [(1, DELAYED, 3), pytest.param(2, BY_CHANCE, 12, marks=pytest.mark.slow)]
 )
@@ -150,17 +96,19 @@ def test_a_recorded_step_trains_as_the_model_does_when_it_is_replayed(
     plan = planned(layers, activation)
     other = copy.deepcopy(plan)
     module = ag.training_program(plan, inputs(0)[0]).module()
-    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+    optimizer = ag.build_optimizer("manifold-adamw", plan.params(module), **OPTIONS)
     recording, batch = Recording(), inputs(0)
     with kernels_here():
-        with mock.patch.object(launch, "start", partial(recording.start, launch.start)), recording:
+        first = a_step(module, optimizer, batch, lambda: ag.step_program(module))  # the state of the optimizer begins
+        batch.copy_(inputs(1))
+        with recording.started(), recording:
             losses = a_step(module, optimizer, batch, lambda: ag.step_program(module))
-        of_program = [[loss.item() for loss in losses]]
-        for step in range(1, steps):
+        of_program = [[loss.item() for loss in step] for step in (first, losses)]
+        for step in range(2, steps):
             batch.copy_(inputs(step))
             recording.replay()
             of_program.append([loss.item() for loss in losses])
-    theirs = torch.optim.SGD(other.model.parameters(), lr=0.1)
+    theirs = ag.build_optimizer("manifold-adamw", other.params(), **OPTIONS)
     of_model = [
         [loss.item() for loss in a_step(other.model, theirs, inputs(step), other.step)] for step in range(steps)
     ]
@@ -177,7 +125,7 @@ def test_a_program_is_one_graph_of_torch_compile_for_fifty_steps(backend: str) -
     other = copy.deepcopy(plan)
     module = ag.training_program(plan, inputs(0)[0]).module()
     compiled = torch.compile(module, backend=backend, fullgraph=True)
-    optimizers = [torch.optim.SGD(model.parameters(), lr=0.1) for model in (module, other.model)]
+    optimizers = [ag.build_optimizer("manifold-adamw", params) for params in (plan.params(module), other.params())]
     for step in range(50):
         losses = a_step(compiled, optimizers[0], inputs(step % 3), lambda: ag.step_program(module))
         assert losses == a_step(other.model, optimizers[1], inputs(step % 3), other.step)

@@ -120,6 +120,18 @@ def test_a_schedule_of_torch_sets_the_rates(name: str) -> None:
     assert plan.moment.step == 2
 
 
+def test_random_numbers_go_on_where_the_plan_does_not_step_and_repeat_from_a_saved_state() -> None:
+    model = nn.Sequential(nn.Linear(4, 4))
+    plan = ag.quantize_model(model, [ag.Rule("*", weight=ag.Quantizer("e4m3"))])
+    optimizer, draws, saved = ag.build_optimizer("adamw-stochastic", plan.params()), list[float](), plan.state_dict()
+    optimizer.register_step_pre_hook(lambda *_: draws.append(float(torch.rand(()))))
+    step(model, optimizer)
+    step(model, optimizer)
+    plan.load_state_dict(saved)
+    step(model, optimizer)
+    assert draws[0] != draws[1] and draws[0] == draws[2]
+
+
 def test_an_optimizer_of_another_model_is_warned_of() -> None:
     plan = ag.quantize_model(nn.Sequential(nn.Linear(2, 2)), [ag.Rule("*", weight=ag.Quantizer("e4m3"))])
     with pytest.warns(

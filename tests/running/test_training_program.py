@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import altgrad_core as ag
 from altgrad_core.numerics.library_training import Memory
-from altgrad_core.running.model.training_program import STATE
+from altgrad_core.running.model.program_params import STATE
 from tests.running.test_program import HOWS, Several
 
 STEPS, MICRO_BATCHES = 3, 2
@@ -33,10 +33,10 @@ for path in sys.argv[1:]:
 """
 
 
-def trained(model: nn.Module, end_step: Any) -> list[Tensor]:
+def trained(model: nn.Module, end_step: Any, optimizer: torch.optim.Optimizer | None = None) -> list[Tensor]:
     """The loss of every micro-batch."""
     generator, losses = torch.Generator().manual_seed(1), []
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    optimizer = optimizer or torch.optim.SGD(model.parameters(), lr=0.1)
     for step in range(STEPS):
         for _ in range(MICRO_BATCHES):
             loss = model(10.0**-step * torch.randn(2, 4, 5, generator=generator)).square().mean()
@@ -95,6 +95,30 @@ def test_a_program_trains_as_the_model_does(case: str, is_fixed: bool) -> None:
     assert plan.state_dict() == before
     assert trained(module, lambda: ag.step_program(module)) == trained(other.model, other.step)
     check_same(other, module.state_dict())
+
+
+@pytest.mark.parametrize("name", ["manifold-adamw", "adamw-stochastic"])
+def test_an_optimizer_steps_along_the_grids_of_a_program(name: str) -> None:
+    plan = quantized(*CASES["rows"])
+    other = copy.deepcopy(plan)
+    if name == "adamw-stochastic":
+        ag.build_optimizer(name, plan.params())  # fixes the scales
+    module = ag.training_program(plan, X).module()
+    mine, its = ag.build_optimizer(name, plan.params(module)), ag.build_optimizer(name, other.params())
+    losses = trained(module, lambda: ag.step_program(module), mine)
+    assert losses == trained(other.model, other.step, its)
+    check_same(other, module.state_dict())
+
+
+def test_parameters_of_no_program_and_scales_that_it_does_not_fix_are_refused() -> None:
+    plan, linear = quantized(*CASES["rows"]), nn.Sequential(nn.Linear(4, 4))
+    module = ag.training_program(plan, X).module()
+    with pytest.raises(ag.RunError, match="expected the module of a program that training_program made"):
+        plan.params(plan.model)
+    with pytest.raises(ag.RunError, match=r"params: the program has no 0\.weight as this plan; it is of another model"):
+        ag.quantize_model(linear, [ag.Rule("*", weight=ROWS)]).params(module)
+    with pytest.raises(ag.RunError, match=r"make the optimizer of plan\.params\(\) first, and then the program"):
+        ag.build_optimizer("adamw-kahan", plan.params(module))
 
 
 @pytest.mark.slow

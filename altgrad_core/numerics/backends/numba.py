@@ -174,7 +174,7 @@ def adam_walk(
     count, (beta1, beta2) = float(state["step"]), betas
     root = math.sqrt(1 - beta2**count)  # d = m / (1 - beta1^t) / (sqrt(v) / root + eps)
     factor = float(step.rungs) * root / (1 - beta1**count)
-    numbers = (factor, math.inf, step.keep, beta1, beta2, 1 - beta1, 1 - beta2, eps * root)
+    numbers = (factor, math.inf, float(step.keep), beta1, beta2, 1 - beta1, 1 - beta2, eps * root)
     trail = state.get("bit_position")
     counts = moves.walk(weight, gradient, (state["exp_avg"], state["exp_avg_sq"]), path, numbers=numbers, trail=trail)
     return Moved(counts[1], counts[2], None if trail is None else counts[3])
@@ -183,19 +183,19 @@ def adam_walk(
 @with_subnormals
 def walk(weight: Tensor, gradient: Tensor, direction: Tensor, path: Path, step: Step, *, trail: Tensor | None) -> Moved:
     """See `walk.walk`."""
-    numbers = (float(step.rungs), step.bound, step.keep, *_momentum_left(direction, gradient, step))
+    numbers = (float(step.rungs), step.bound, float(step.keep), *_momentum_left(direction, gradient, step))
     counts = moves.walk(weight, gradient, (direction,), path, numbers=numbers, trail=trail)
     return Moved(counts[1], counts[2], None if trail is None else counts[3])
 
 
 @with_subnormals
 def stochastic_walk(
-    weight: Tensor, gradient: Tensor, direction: Tensor, path: Path, step: Step, *, trail: Tensor | None, key: int
+    weight: Tensor, gradient: Tensor, direction: Tensor, path: Path, step: Step, *, trail: Tensor | None, key: Key
 ) -> Moved:
     """See `walk.stochastic_walk`."""
     left = _momentum_left(direction, gradient, step)
-    numbers = (float(step.rungs), min(step.bound, MOST_RUNGS), step.keep, *left)
-    counts = moves.stochastic_walk(weight, gradient, direction, path, numbers=numbers, trail=trail, key=key)
+    numbers = (float(step.rungs), min(step.bound, MOST_RUNGS), float(step.keep), *left)
+    counts = moves.stochastic_walk(weight, gradient, direction, path, numbers=numbers, trail=trail, key=int(key))
     return Moved(*counts[1:5])
 
 

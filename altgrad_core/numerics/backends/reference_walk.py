@@ -10,7 +10,7 @@ from altgrad_core.numerics.adamw import adam_direction
 from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.grid import Grid
 from altgrad_core.numerics.moves import MOST_RUNGS, Moved, Path, Step
-from altgrad_core.numerics.random import philox_words
+from altgrad_core.numerics.random import Key, philox_words
 from altgrad_core.numerics.rounding import grid_tensor, round_to_index
 
 if TYPE_CHECKING:
@@ -75,13 +75,13 @@ def walk(weight: Tensor, gradient: Tensor, direction: Tensor, path: Path, step: 
 
 
 def stochastic_walk(
-    weight: Tensor, gradient: Tensor, direction: Tensor, path: Path, step: Step, *, trail: Tensor | None, key: int
+    weight: Tensor, gradient: Tensor, direction: Tensor, path: Path, step: Step, *, trail: Tensor | None, key: Key
 ) -> Moved:
     """See `walk.stochastic_walk`."""
     take_in(direction, gradient, step.momentum)
     format, scale, bound = path.format, path.scale, min(step.bound, MOST_RUNGS)
     at, lag = rung(weight, format, scale), 0.0
-    if step.keep != 1:
+    if not isinstance(step.keep, (int, float)) or step.keep != 1:
         lag = position(weight, format, scale) - position(weight * step.keep, format, scale)  # type: ignore[assignment]
     r = (direction.double() * step.rungs).clamp(-bound, bound) + lag
     low = r.floor()
@@ -113,7 +113,9 @@ def take_in(velocity: Tensor, gradient: Tensor, momentum: float | None) -> None:
         velocity.copy_((velocity * momentum + gradient).where(gradient.isfinite(), velocity))
 
 
-def _moved(weight: Tensor, gradient: Tensor, r: Tensor, path: Path, keep: float, trail: Tensor | None) -> Moved:
+def _moved(
+    weight: Tensor, gradient: Tensor, r: Tensor, path: Path, keep: float | Tensor, trail: Tensor | None
+) -> Moved:
     """Walk by `r` rungs, once decay has left `keep` of the weight."""
     kept = weight * keep
     goes = gradient.isfinite() & r.isfinite() & kept.isfinite()

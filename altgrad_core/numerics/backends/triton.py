@@ -183,12 +183,9 @@ def adam_walk(
     """See `walk.adam_walk`."""
     from altgrad_core.numerics.triton import run_walk
 
-    moments, trail = (state["exp_avg"], state["exp_avg_sq"]), state.get("bit_position")
-    if not run_walk.fits(gradient, weight, *moments, trail):
+    if not run_walk.fits(gradient, weight, state["exp_avg"], state["exp_avg_sq"], state.get("bit_position")):
         return reference.adam_walk(weight, gradient, state, path, step, betas=betas, eps=eps)
-    state["step"] += 1
-    rungs, numbers = run_walk.adam_step(float(state["step"]), step.rungs, betas, eps)
-    return run_walk.walk(weight, gradient, moments, path, step._replace(rungs=rungs), trail=trail, adam=numbers)
+    return run_walk.adam_walk(weight, gradient, state, path, step, adam=run_walk.Adam.of(betas, eps))
 
 
 def walk(weight: Tensor, gradient: Tensor, direction: Tensor, path: Path, step: Step, *, trail: Tensor | None) -> Moved:
@@ -197,11 +194,11 @@ def walk(weight: Tensor, gradient: Tensor, direction: Tensor, path: Path, step: 
 
     if not run_walk.fits(gradient, weight, direction, trail):
         return reference.walk(weight, gradient, direction, path, step, trail=trail)
-    return run_walk.walk(weight, gradient, (direction,), path, step, trail=trail, adam=None)
+    return run_walk.walk(weight, gradient, (direction,), path, step, trail=trail)
 
 
 def stochastic_walk(
-    weight: Tensor, gradient: Tensor, direction: Tensor, path: Path, step: Step, *, trail: Tensor | None, key: int
+    weight: Tensor, gradient: Tensor, direction: Tensor, path: Path, step: Step, *, trail: Tensor | None, key: Key
 ) -> Moved:
     """See `walk.stochastic_walk`."""
     from altgrad_core.numerics.triton import run_walk

@@ -12,6 +12,7 @@ from altgrad_core.numerics.triton.positions import position_of, value_of, value_
 from altgrad_core.numerics.triton.rounding import added, cut
 
 COUNTERS, GROUP_OF = tl.constexpr(GROUP // 4), tl.constexpr(GROUP)
+TICKETS = tl.constexpr(5)  # the place among the counts where programs that have read the step are counted
 
 
 @triton.jit
@@ -34,6 +35,45 @@ def signed_rung(x, R: tl.constexpr):
         number = tl.where(rounded >= R.low, (rounded >> R.shift) - R.offset, near_zero)
     number = tl.where((bits & MAGNITUDE) > INFINITY, 0, number)
     return tl.where(bits < 0, -number, number)
+
+
+@triton.jit
+def float64_of(upper, middle, lower, LOADED: tl.constexpr):
+    """A float64: LOADED from memory, or the sum of three float32 numbers."""
+    if LOADED:
+        result = tl.load(upper).to(tl.float64)
+    else:
+        result = tl.full((), 0.0, tl.float64) + upper + middle + lower
+    return result
+
+
+@triton.jit
+def power(BASE: tl.constexpr, exponent):
+    """BASE ** exponent, float64, by squaring; the exponent is int32 and not negative."""
+    result, factor = tl.full((), 1.0, tl.float64), tl.full((), BASE, tl.float64)
+    while exponent > 0:
+        result = tl.where((exponent & 1) == 1, result * factor, result)
+        factor = factor * factor
+        exponent = exponent >> 1
+    return result
+
+
+@triton.jit
+def adam_numbers(rungs, taken, ADAM: tl.constexpr):
+    """The factor and eps of Adam's direction after `taken` steps and one: m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps)."""
+    count = taken.to(tl.int32) + 1
+    root = tl.sqrt(1.0 - power(ADAM.beta2, count))
+    factor = rungs * root / (1.0 - power(ADAM.beta1, count))
+    return factor.to(tl.float32), (tl.full((), ADAM.eps, tl.float64) * root).to(tl.float32)
+
+
+@triton.jit
+def count_step(step, taken, counts):
+    """Count the step, once every program has read how many were taken before: the last one to come here does it."""
+    tl.debug_barrier()
+    before = tl.atomic_add(counts + TICKETS, tl.full((), 1, tl.int64))
+    if before == tl.num_programs(0) - 1:
+        tl.store(step, taken + 1)
 
 
 @triton.jit
@@ -64,8 +104,9 @@ def direction_of(m, v, g, at, inside, factor, bound, beta1, beta2, rest1, rest2,
 
 @triton.jit
 def walk_pass(
-    w, g, m, v, trail, scales, rungs, counts, n, factor, bound, keep, beta1, beta2, rest1, rest2, eps,
-    ON_DEVICE: tl.constexpr, LINE: tl.constexpr, R: tl.constexpr, KIND: tl.constexpr, COUNTED: tl.constexpr, APIECE: tl.constexpr, BIG: tl.constexpr, BLOCK: tl.constexpr,
+    w, g, m, v, trail, scales, counts, step, n, upper, middle, lower, bound, keep, momentum,
+    LOADS_RUNGS: tl.constexpr, LOADS_KEEP: tl.constexpr, LINE: tl.constexpr, R: tl.constexpr, KIND: tl.constexpr, ADAM: tl.constexpr,
+    COUNTED: tl.constexpr, APIECE: tl.constexpr, BIG: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """w <- u^-1(u(keep w) - r), where u is the position along LINE.
 
@@ -73,8 +114,11 @@ def walk_pass(
         w, g, m, v: float32, shape (n,): the weight, its gradient, the moments or a direction; w, m and v are updated.
         trail: COUNTED: int32, by how many rungs of R each weight has gone in all.
         scales: float32: one, or APIECE one for each weight.
-        rungs, factor: what the direction is multiplied with: ON_DEVICE float32 of shape (1,), or a number.
         counts: int64, zero: of `counts[1:4]`, broken gradients, those that are not zero, flips.
+        step: of Adam: how many steps were taken, float32 of shape (); it is counted.
+        upper, middle, lower: what the direction is multiplied with: `upper` LOADS_RUNGS, or the sum of three float32 numbers.
+        keep: what decay leaves, a float32, or LOADS_KEEP.
+        ADAM: beta1, beta2, their complements, and eps.
     """
     start = tl.program_id(0)
     if BIG:
@@ -82,11 +126,20 @@ def walk_pass(
     at = start * BLOCK + tl.arange(0, BLOCK)
     inside = at < n
     was, gradient = tl.load(w + at, mask=inside, other=0.0), tl.load(g + at, mask=inside, other=0.0)
-    if ON_DEVICE:
-        factor = tl.load(rungs)
-    move = direction_of(
-        m, v, gradient, at, inside, factor, bound, beta1, beta2, rest1, rest2, eps, KIND
-    )  # fmt: skip
+    if LOADS_KEEP:
+        keep = tl.load(keep).to(tl.float32)
+    rungs = float64_of(upper, middle, lower, LOADS_RUNGS)
+    if KIND == "adam":
+        taken = tl.load(step)
+        factor, eps = adam_numbers(rungs, taken, ADAM)
+        count_step(step, taken, counts)
+        move = direction_of(
+            m, v, gradient, at, inside, factor, bound, ADAM.beta1, ADAM.beta2, ADAM.rest1, ADAM.rest2, eps, KIND
+        )  # fmt: skip
+    else:
+        move = direction_of(
+            m, v, gradient, at, inside, rungs.to(tl.float32), bound, momentum, 0.0, 0.0, 0.0, 0.0, KIND
+        )  # fmt: skip
     scale = tl.load(scales + at, mask=inside, other=1.0) if APIECE else tl.load(scales)
     kept = was * keep
     goes = is_finite(gradient) & is_finite(move) & is_finite(kept)
@@ -112,24 +165,28 @@ def count_gradients(gradient, inside, counts):
 
 @triton.jit(do_not_specialize=["low_key", "high_key"])
 def stochastic_walk_pass(
-    w, g, m, trail, scales, rungs, counts, n, upper, middle, lower, bound, keep, beta1, low_key, high_key,
-    ON_DEVICE: tl.constexpr, R: tl.constexpr, KIND: tl.constexpr, DECAYS: tl.constexpr, COUNTED: tl.constexpr, APIECE: tl.constexpr, BIG: tl.constexpr,
+    w, g, m, trail, scales, counts, n, upper, middle, lower, bound, keep, momentum, low_key, high_key,
+    LOADS_RUNGS: tl.constexpr, LOADS_KEEP: tl.constexpr, LOADS_KEY: tl.constexpr, R: tl.constexpr, KIND: tl.constexpr, DECAYS: tl.constexpr,
+    COUNTED: tl.constexpr, APIECE: tl.constexpr, BIG: tl.constexpr,
 ):  # fmt: skip
     """Move `w` to a rung: r is rounded to a whole number by chance; see `walk_pass`. Each program takes one group of words.
 
     Args:
-        rungs: ON_DEVICE: float64, shape (1,); else the sum of three float32 numbers, which can be any float64.
+        low_key, high_key: the halves of the key of the stream, int32; LOADS_KEY: where the key is, int64, and 0.
         counts: of `counts[1:5]`, broken gradients, those that are not zero, flips, moves that ended at an end of the grid.
     """
     start = tl.program_id(0)
     if BIG:
         start = start.to(tl.int64)
     lane = tl.arange(0, COUNTERS)
-    a, b, c, d = group_words(start, low_key, high_key)
-    if ON_DEVICE:
-        factor = tl.load(rungs)
+    if LOADS_KEY:
+        key = tl.load(low_key)
+        a, b, c, d = group_words(start, key.to(tl.int32), (key >> 32).to(tl.int32))
     else:
-        factor = tl.full((), 0.0, tl.float64) + upper + middle + lower
+        a, b, c, d = group_words(start, low_key, high_key)
+    if LOADS_KEEP:
+        keep = tl.load(keep).to(tl.float32)
+    factor = float64_of(upper, middle, lower, LOADS_RUNGS)
     for word in tl.static_range(4):
         at = start * GROUP_OF + word * COUNTERS + lane
         inside = at < n
@@ -137,7 +194,7 @@ def stochastic_walk_pass(
         was, gradient = tl.load(w + at, mask=inside, other=0.0), tl.load(g + at, mask=inside, other=0.0)
         direction = tl.load(m + at, mask=inside, other=0.0)
         if KIND == "velocity":
-            direction = tl.where(is_finite(gradient), direction * beta1 + gradient, direction)
+            direction = tl.where(is_finite(gradient), direction * momentum + gradient, direction)
             tl.store(m + at, direction, mask=inside)
         scale = tl.load(scales + at, mask=inside, other=1.0) if APIECE else tl.load(scales)
         wide = scale.to(tl.float64)

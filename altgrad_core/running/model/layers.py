@@ -139,7 +139,7 @@ class Quantized:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what operands of the same product and role remembered; of another format only the history."""
-        self.moment.step = state["step"]
+        self.moment.load(state["step"])
         for product, operands in self.products.items():
             for role, operand in operands.items():
                 saved = state["products"].get(product, {}).get(role)

@@ -116,9 +116,14 @@ class Moment:
     replica: int = 0
     passed: Passed | None = None
     changes: dict[str, tuple[object, int]] = field(default_factory=dict)
+    loads: int = 0  # how often a state was loaded, from where the steps go on
     is_calibrating: bool = False  # in evaluation, operands remember what they see, as in training
     is_forgotten: bool = False  # that a step is over; said once
     is_excused: bool = False  # no warning: an optimizer is attached, or this is a copy, which nobody need step
+
+    def load(self, step: int) -> None:
+        """Go on from the step of a state that is loaded."""
+        self.step, self.loads = step, self.loads + 1
 
     def notice_weight(self, path: str, weight: Tensor) -> None:
         """A weight is rounded that was changed, or in a new step; one that changes on and on within a step is warned of."""

@@ -145,8 +145,12 @@ class Operand(TracedOperand):
     @property
     def scales(self) -> Tensor:
         """The scale in force of every element of the last tensor, by broadcasting where that will do."""
-        scales = self.quantizer.tiling.spread(self.scale, tuple(self._shape))
-        if self.layout.is_plain or self.scale.ndim == 0:
+        return self.spread(self.scale)
+
+    def spread(self, scale: Tensor) -> Tensor:
+        """A scale of each tile as `scales` has them."""
+        scales = self.quantizer.tiling.spread(scale, tuple(self._shape))
+        if self.layout.is_plain or scale.ndim == 0:
             return scales
         return self.layout.back(scales.expand(self._shape), self._like)
 
@@ -264,8 +268,7 @@ class Operand(TracedOperand):
 
     def _fixed_scale(self) -> Tensor:
         """The scale of the last amax with one binade of headroom; 1 without scaling."""
-        headroom = 1.0 if self.quantizer.scale_rule.kind == "none" else 2.0
-        return scale_of(self._amax, self.quantizer) * headroom
+        return scale_of(self._amax, self.quantizer) * (1.0 if self.quantizer.scale_rule.kind == "none" else 2.0)
 
     def _remember(self, x: Tensor, done: Quantized) -> None:
         """Keep of a training pass: the scale, the counts with the others of its step, the step's largest amax."""

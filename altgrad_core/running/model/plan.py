@@ -46,11 +46,13 @@ from altgrad_core.running.model.own_weights import (
 )
 from altgrad_core.running.model.param import Param, params_of
 from altgrad_core.running.model.plan_state import restore
+from altgrad_core.running.model.program_params import params_of_program
 from altgrad_core.running.model.quantized_file import write_quantized, written_recipe
 from altgrad_core.running.model.recipe import Rule, assign
 from altgrad_core.running.model.replicas import reduce_seen
 from altgrad_core.running.model.switch import Switch
 from altgrad_core.running.model.unwrapped import optimizer_of, warn_of_stranger
+from altgrad_core.running.model.weight_operands import weight_operands
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -141,11 +143,11 @@ class Plan:
         has_weights = any("weight" in operands for operands in self.layers.values())
         return thin(self.coverage()) if self._has_star and has_weights else None
 
-    def params(self) -> list[Param]:
-        """All parameters of the model, each once."""
-        return params_of(
-            self.model, self.geometry(), self.moment, rotated=rotated_weights(self.known, self.layers).values()
-        )
+    def params(self, program: nn.Module | None = None) -> list[Param]:
+        """All parameters of the model, each once; or those of the module of a `training_program` of it, with the scales of that."""
+        rotated = rotated_weights(self.known, self.layers).values()
+        own = params_of(self.model, self.geometry(), self.moment, rotated=rotated)
+        return own if program is None else params_of_program(own, weight_operands(self.layers, self.weight), program)
 
     def geometry(self) -> dict[Tensor, Geometry]:
         """The live grid of every quantized weight.
@@ -153,17 +155,7 @@ class Plan:
         Raises:
             ManifestError: layers that share one weight quantize it differently.
         """
-        result: dict[Tensor, Operand] = {}
-        for path, operands in self.layers.items():
-            mine, weight = operands.get("weight"), self.weight(path)
-            if mine is None or not mine.quantizer.has_grid or not isinstance(weight, Tensor):
-                continue
-            other = result.setdefault(weight, mine)
-            if other.quantizer != mine.quantizer:
-                raise ManifestError(
-                    f"{other.path} and {mine.path} share one weight, but their rules quantize it differently"
-                )
-        return {weight: operand.geometry for weight, operand in result.items()}
+        return {weight: operand.geometry for weight, operand in weight_operands(self.layers, self.weight).items()}
 
     def attach(self, optimizer: Optimizer) -> None:
         """From now on every step of `optimizer`, or of the one it wraps, rounds its moments and calls `step()`; see `optimizer_of`."""
@@ -285,14 +277,14 @@ class Plan:
             RunError: it is of another plan, or names a format that is not installed or is another one here.
         """
         restore(self.layers, state["operands"], self.format)
-        self.moment.step = state["step"]
+        self.moment.load(state["step"])
 
     def adopt(self, state: dict[str, Any]) -> None:
         """Take over from the state of another plan what does not depend on its formats: the histories of amax.
 
         Weights that live on a grid keep its scale where the format is the same; others are measured.
         """
-        self.moment.step = state["step"]
+        self.moment.load(state["step"])
         self._measure()
         for path, operands in self.layers.items():
             for role, operand in operands.items():

@@ -19,12 +19,10 @@ from altgrad_core.running.model.layout import Layout
 from altgrad_core.running.model.moment import ONCE_A_STEP, Moment
 from altgrad_core.running.model.operand import Operand
 from altgrad_core.running.model.plan import Plan
+from altgrad_core.running.model.program_params import STATE, memory_name, state_of
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
-
-STATE = "altgrad_state"
-"""The name of the module of a program that has the number of the step and the memory of each operand."""
 
 
 class OperandBuffers(nn.Module):
@@ -42,7 +40,7 @@ class OperandBuffers(nn.Module):
         vars(self)["root"] = root  # no module of this one
         entries = how.scale_rule.history if how.scale_rule.kind == "delayed" else 0
         history = [0.0] * (entries - len(known["history"])) + known["history"]
-        keeps_scale = known["is_fixed"] or operand.scale.ndim == 0
+        keeps_scale = known["is_fixed"] or operand.scale.ndim == 0 or operand.role == "weight"
         self.register_buffer("history", torch.tensor(history, dtype=torch.float32, device=device))
         self.register_buffer("scale", operand.scale.clone() if keeps_scale else torch.ones((), device=device))
         self.register_buffer("amax", torch.zeros(2, device=device))
@@ -140,7 +138,7 @@ def training_program(plan: Plan, *args: Any, **kwargs: Any) -> ExportedProgram:
             f"training_program: the {turned.role} of {turned.path} has a Hadamard transform; leave hadamard out"
         )
     rounded = [o for o in plan.operands() if o.role not in MOMENTS and not o.format.is_identity]
-    operands = {f"{operand.path}.{operand.role}".replace(".", "__"): operand for operand in rounded}
+    operands = {memory_name(operand): operand for operand in rounded}
     state = TrainingState(operands, plan.moment)
     with _within(state, operands):
         return torch.export.export(TrainingProgram(plan.model, state), args, kwargs)
@@ -167,9 +165,10 @@ def step_program(module: nn.Module) -> None:
     Raises:
         RunError: it is not of a program that `training_program` made.
     """
-    state = getattr(module, STATE, None)
-    if state is None:
-        raise RunError("expected the module of a program that training_program made; got one without its buffers")
+    state = state_of(module)
     for memory in state.children():
         torch.ops.altgrad.advance(memory.history, memory.amax)
-    state.step += 1
+    step = state.get_buffer("step")
+    step += 1
+    if (moment := vars(state).get("moment")) is not None:
+        moment.step += 1
