@@ -52,7 +52,12 @@ def test_every_number_of_the_text_is_computed_from_the_tables(which: str, script
     with (FOLDER / "tables" / "ngrams.csv").open() as file:
         floors = {f"{float(row['loss']):.3f}" for row in csv.DictReader(file)}
     few: set[str] = set()
-    for name in ("few-bits/tables/contrasts", "few-bits/tables/confirmation-contrasts", "fair-adamw/tables/contrasts"):
+    for name in (
+        "few-bits/tables/contrasts",
+        "few-bits/tables/confirmation-contrasts",
+        "fair-adamw/tables/contrasts",
+        "growth/tables/contrasts",
+    ):
         with (FOLDER.parent / f"{name}.csv").open() as file:
             found = {f"{float(row[key]):.4f}" for row in csv.DictReader(file) for key in ("mean", "low", "high")}
         few |= found | {number.lstrip("-") for number in found}  # so much below is told as so much above
