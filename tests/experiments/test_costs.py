@@ -89,6 +89,11 @@ def test_a_variant_is_compared_with_its_own_reference_and_references_with_the_fi
     ]  # fmt: skip
 
 
+def test_a_format_that_costs_in_one_of_its_variants_is_not_named_alone(study: Any, made: Any) -> None:
+    added = {("fp32", "8"): (0.0,) * 4, ("e2m1", "8"): COARSE["e2m1", ""], ("e2m1", "16"): (0.0, 0.01, -0.01, 0.0)}
+    assert heading(Analysis(study(cells(made, added)))) == "1 of 2 arms costs more than fp32 (4 seeds)"
+
+
 def test_where_nothing_is_unquantized_the_first_arm_is_the_reference(study: Any, made: Any) -> None:
     (cost,) = Analysis(study(cells(made, {("e4m3", ""): (0.0,) * 4, ("e5m2", ""): (0.1, 0.1, 0.2, 0.1)}))).costs
     assert (cost.arm.format, cost.reference.format, cost.verdict) == ("e5m2", "e4m3", "costs")

@@ -72,12 +72,14 @@ def _of_costs(costs: Sequence[Cost]) -> list[str]:
     if not costing:
         text = f"No arm of {len(costs)} is shown to cost more"
         return [f"{text} than {than} {number}", f"{text} {number}"]
-    names = list(dict.fromkeys(cost.arm.format for cost in costing))
-    verb = "costs" if len(names) == 1 else "cost"
+    names, every = [cost.arm.format for cost in costing], [cost.arm.format for cost in costs]
+    is_named = all(every.count(name) == 1 for name in names)
+    verb = "costs" if len(costing) == 1 else "cost"
+    than = than.replace("their references", "its reference") if len(costing) == 1 else than
     return [
-        *([f"{listed(names)} {verb} more than {than} {number}"] if len(names) == len(costing) else []),
-        f"{len(costing)} of {count(len(costs), 'arm')} cost more than {than} {number}",
-        f"{len(costing)} of {count(len(costs), 'arm')} cost more {number}",
+        *([f"{listed(names)} {verb} more than {than} {number}"] if is_named else []),
+        f"{len(costing)} of {count(len(costs), 'arm')} {verb} more than {than} {number}",
+        f"{len(costing)} of {count(len(costs), 'arm')} {verb} more {number}",
     ]
 
 

@@ -151,9 +151,9 @@ def norms_table() -> str:
 # Noise of gradients: the signal-to-noise ratio of a format, and what it costs.
 
 
-def of_noise() -> dict[str, tuple[float, Losses]]:
+def of_noise(study: str) -> dict[str, tuple[float, Losses]]:
     """By format, the mean signal-to-noise ratio in dB and what rounding adds to the loss of every seed."""
-    rows = rows_of("gradient-noise")
+    rows = rows_of(study)
     losses = {name: next(iter(rates.values())) for name, rates in tried(rows, variant_of).items()}
     return {
         name: (
@@ -165,9 +165,10 @@ def of_noise() -> dict[str, tuple[float, Losses]]:
     }
 
 
-def noise() -> dict[str, Contrast]:
+def noise(study: str) -> dict[str, Contrast]:
     """What rounding gradients costs, by format."""
-    return {name: contrast(f"gradients in {name}", list(losses.values())) for name, (_, losses) in of_noise().items()}
+    found = of_noise(study)
+    return {name: contrast(f"{study}: {name}", list(losses.values())) for name, (_, losses) in found.items()}
 
 
 def judged_by_threshold(ratio: float, cost: Contrast) -> str:
@@ -177,17 +178,16 @@ def judged_by_threshold(ratio: float, cost: Contrast) -> str:
     return "as predicted" if (cost.high < MARGIN) == (ratio > THRESHOLD) else "not as predicted"
 
 
-def noise_table() -> str:
+def noise_table(study: str) -> str:
     """Ratio and cost of every format, the highest ratio first."""
-    found, listed = of_noise(), noise()
+    found, listed = of_noise(study), noise(study)
     lines = ["| gradients in | ratio, dB | cost | by the threshold |", "|---|---|---|---|"]
     for name, (ratio, _) in sorted(found.items(), key=lambda item: -item[1][0]):
         lines.append(
             f"| {name} | {ratio:.2f} | {interval(listed[name])} | {judged_by_threshold(ratio, listed[name])} |"
         )
     ratios, costs = zip(*((ratio, listed[name].mean) for name, (ratio, _) in found.items()), strict=True)
-    lines += ["", f"Rank correlation of ratio and cost over formats: {spearmanr(ratios, costs).statistic:.2f}."]
-    return "\n".join(lines)
+    return "\n".join([*lines, f"| rank correlation of ratio and cost | {spearmanr(ratios, costs).statistic:.2f} | | |"])
 
 
 # Sensitivity to the rate.
@@ -243,7 +243,7 @@ def further(study: Path) -> dict[str, Row]:
         first = losses[(losses.phase == "train") & (losses.step == 1)].set_index("cell").loss
         lowest = losses[losses.phase == "validation"].groupby("cell").loss.min()
         return {cell: {"first": repr(float(first[cell])), "lowest": repr(float(lowest[cell]))} for cell in lowest.index}
-    if study.name == "claim-gradient-noise":
+    if study.name.startswith("claim-gradient-noise"):
         return {cell: {"snr": repr(float(ratio))} for cell, ratio in ratios(loaded.readings("gradient-snr")).items()}
     return {}
 
@@ -262,14 +262,19 @@ def ratios(readings: object) -> dict[str, float]:
 TABLES_OF_THE_PAGE: Tables = {
     "exponent bits": layouts_table,
     "norms in MX": norms_table,
-    "noise of gradients": noise_table,
+    "noise of gradients": lambda: noise_table("gradient-noise"),
+    "noise of gradients again": lambda: noise_table("gradient-noise-again"),
     "sensitivity to the rate": rates_table,
 }
 
 
 def contrasts() -> list[Contrast]:
     """All of them, in the order of the page."""
-    return [c for listed in (laws(), norms(), noise(), rates()) for c in listed.values()]
+    return [
+        c
+        for listed in (laws(), norms(), *map(noise, ("gradient-noise", "gradient-noise-again")), rates())
+        for c in listed.values()
+    ]
 
 
 if __name__ == "__main__":
