@@ -94,6 +94,11 @@ def test_a_cost_is_judged_by_its_whole_interval(claims: ModuleType) -> None:
     assert claims.judged_by_threshold(above, cost(0.0, 0.1)) == "cannot be told"
 
 
+def test_where_the_cost_passes_the_margin_is_interpolated(claims: ModuleType) -> None:
+    assert claims.ratio_at_margin({20.0: 0.0, 10.0: 0.01, 5.0: 0.02}) == pytest.approx(15.0)
+    assert claims.ratio_at_margin({20.0: 0.0, 10.0: 0.001}) is None
+
+
 def test_a_variant_is_the_name_of_a_cell_without_seed_rate_steps_and_hash(arms: ModuleType) -> None:
     for name in ("seed1-lr0.001-wide-qk-norm-0123abcd", "wide-qk-norm-seed1-steps500-lr0.2532-0123abcd"):
         assert arms.variant_of({"cell": name}) == "wide-qk-norm"

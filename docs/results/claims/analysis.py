@@ -7,6 +7,7 @@ python docs/results/claims/analysis.py --collect DIR  # copies the cells of repo
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 import sys
@@ -187,7 +188,19 @@ def noise_table(study: str) -> str:
             f"| {name} | {ratio:.2f} | {interval(listed[name])} | {judged_by_threshold(ratio, listed[name])} |"
         )
     ratios, costs = zip(*((ratio, listed[name].mean) for name, (ratio, _) in found.items()), strict=True)
-    return "\n".join([*lines, f"| rank correlation of ratio and cost | {spearmanr(ratios, costs).statistic:.2f} | | |"])
+    lines.append(f"| rank correlation of ratio and cost | {spearmanr(ratios, costs).statistic:.2f} | | |")
+    crossing = ratio_at_margin(dict(zip(ratios, costs, strict=True)))
+    told = "none" if crossing is None else f"{crossing:.2f}"
+    return "\n".join([*lines, f"| ratio at which the mean cost passes the margin, by interpolation | {told} | | |"])
+
+
+def ratio_at_margin(costs: Mapping[float, float]) -> float | None:
+    """The highest ratio at which the cost rises to the margin, between neighbouring ratios in a straight line; None where it does not."""
+    places = sorted(costs, reverse=True)
+    for high, low in itertools.pairwise(places):
+        if costs[high] < MARGIN <= costs[low]:
+            return high + (low - high) * (MARGIN - costs[high]) / (costs[low] - costs[high])
+    return None
 
 
 # Sensitivity to the rate.
