@@ -1,4 +1,4 @@
-"""What a reader sees first: the forest plot, one table of every format and optimizer, and the contrasts."""
+"""What a reader sees first: the forest plot, the contrasts between formats, and one table of every format and optimizer."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ MOST_CONTRASTS = 12
 
 
 def summary_blocks(view: View) -> tuple[Block, ...]:
-    """What was declared, the forest plot where there are effects, the table, and contrasts that have an interval."""
+    """What was declared, the forest plot where there are effects, contrasts that have an interval, and the table."""
     blocks: list[Block] = [*registration_blocks(view)]
     if (gallery := forest_block(view) or costs_forest(view)) is not None:
         blocks.append(gallery)
-    if any(arm.of for arm in view.arms):
-        blocks.append(answer_table(view))
     if judged := [contrast for contrast in view.analysis.interactions if contrast.interval is not None]:
         blocks.append(_contrasts(judged, view.study.unit))
+    if any(arm.of for arm in view.arms):
+        blocks.append(answer_table(view))
     return tuple(blocks)
 
 
