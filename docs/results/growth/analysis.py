@@ -1,4 +1,4 @@
-"""Computes every number of the page on longer training from its tables.
+"""Computes every number of the page on longer training and larger models from its tables.
 
     python docs/results/growth/analysis.py                # prints the tables of the page
     python docs/results/growth/analysis.py --write        # also writes them there, and tables/contrasts.csv
@@ -25,13 +25,13 @@ FEW, MANY = 500, 4000  # steps that the registered hypothesis compares
 SEARCHED, TWICE = 0.001854, 0.003708  # AdamW's rate from the search at 1000 steps, and the next one that was tried
 
 Arm = tuple[str, bool, int]
-"""Weights, whether the optimizer is AdamW, and steps."""
+"""Weights, whether the optimizer is AdamW, and steps or parameters."""
 
 
-def losses_of() -> dict[Arm, Losses]:
-    """The losses of every arm, each seed at the rate that the others choose."""
-    rows = cells_of(TABLES / "gain-by-steps.csv")
-    return judged(rows, lambda row: (row["format"], row["optimizer"] == "adamw", int(row["steps"])))
+def losses_of(study: str, column: str) -> dict[Arm, Losses]:
+    """The losses of every arm, each seed at the rate that the others choose; `column` is what varies."""
+    rows = cells_of(TABLES / f"{study}.csv")
+    return judged(rows, lambda row: (row["format"], row["optimizer"] == "adamw", int(row[column])))
 
 
 def missed() -> dict[str, Contrast]:
@@ -48,7 +48,7 @@ def missed() -> dict[str, Contrast]:
 
 
 def gains(found: Mapping[Arm, Losses]) -> dict[tuple[str, int], Losses]:
-    """The gain of every seed by weights and steps, ascending."""
+    """The gain of every seed by weights and size, ascending."""
     return {
         (weights, size): {seed: losses[seed] - found[weights, False, size][seed] for seed in losses}
         for (weights, is_adamw, size), losses in sorted(found.items())
@@ -67,7 +67,7 @@ def exponents(gained: Mapping[int, Losses]) -> list[float]:
 
 def steps() -> dict[str, Contrast]:
     """Gains by weights and steps, then what they gain more at the end, differences of weights, and exponents."""
-    found = gains(losses_of())
+    found = gains(losses_of("gain-by-steps", "steps"))
     names = {arm: f"{arm[0]}: gain, {arm[1]} steps" for arm in found}
     listed = {name: contrast(name, list(found[arm].values())) for arm, name in names.items()}
     lengths = sorted({size for _, size in found})
@@ -83,6 +83,18 @@ def steps() -> dict[str, Contrast]:
     return listed
 
 
+def widths() -> dict[str, Contrast]:
+    """Gains by parameters, that of the largest model less that of the smallest, and the exponent."""
+    found = {size: losses for (_, size), losses in gains(losses_of("gain-by-width", "parameters")).items()}
+    listed = {
+        f"gain, {size} parameters": contrast(f"gain, {size} parameters", list(own.values()))
+        for size, own in found.items()
+    }
+    least, *_, most = found
+    name = f"gain with {most} - {least} parameters"
+    return listed | {name: difference(name, found[most], found[least])} | _exponent("exponent of parameters", found)
+
+
 def _exponent(name: str, gained: Mapping[int, Losses]) -> dict[str, Contrast]:
     values = exponents(gained)
     return {name: contrast(name, values)} if values else {}
@@ -90,7 +102,7 @@ def _exponent(name: str, gained: Mapping[int, Losses]) -> dict[str, Contrast]:
 
 def steps_table() -> str:
     """Losses and gains by steps, then what was registered."""
-    found, listed = losses_of(), steps()
+    found, listed = losses_of("gain-by-steps", "steps"), steps()
     heads = [f"{head}, {weights}" for weights in WEIGHTS for head in ("AdamW", "line", "gain")]
     lines = [f"| steps | {' | '.join(heads)} |", "|---|" + "---|" * len(heads)]
     for size in sorted({size for _, _, size in found}):
@@ -102,17 +114,27 @@ def steps_table() -> str:
     return "\n".join([*lines, "", *_rest(listed)])
 
 
+def widths_table() -> str:
+    """Losses and gains by parameters, then differences."""
+    found, listed = losses_of("gain-by-width", "parameters"), widths()
+    lines = ["| parameters | AdamW | line | gain |", "|---|---|---|---|"]
+    for size in sorted({size for _, _, size in found}):
+        cells = [f"{mean(found['e4m3', is_adamw, size]):.3f}" for is_adamw in (True, False)]
+        lines.append(f"| {size} | {' | '.join(cells)} | {interval(listed[f'gain, {size} parameters'])} |")
+    return "\n".join([*lines, "", *_rest(listed)])
+
+
 def _rest(listed: Mapping[str, Contrast]) -> Sequence[str]:
-    rest = {name: c for name, c in listed.items() if ": gain, " not in name}
+    rest = {name: c for name, c in listed.items() if "gain, " not in name}
     return ["| | mean | p |", "|---|---|---|", *(f"| {name} | {interval(c)} | {c.p:.3f} |" for name, c in rest.items())]
 
 
-TABLES_OF_THE_PAGE: Tables = {"gain by steps": steps_table}
+TABLES_OF_THE_PAGE: Tables = {"gain by steps": steps_table, "gain by width": widths_table}
 
 
 def contrasts() -> list[Contrast]:
     """All of them, in the order of the page."""
-    return list(steps().values())
+    return [*steps().values(), *widths().values()]
 
 
 if __name__ == "__main__":
