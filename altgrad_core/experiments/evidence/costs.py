@@ -63,25 +63,33 @@ def costs_of(arms: Sequence[Arm], references: Collection[str], margin: float | N
 
 
 def _costs(arms: Sequence[Arm], references: Collection[str], margin: float | None) -> Iterator[Cost]:
+    compared = {name: _References(arms, name, references) for name in dict.fromkeys(arm.optimizer for arm in arms)}
     for arm in arms:
-        reference = _reference(arm, arms, references)
+        reference = compared[arm.optimizer].of(arm)
         if reference is None:
             continue
-        pairs = [(arm.held_out[seed].loss, reference.held_out[seed].loss) for seed in _shared(arm, reference)]
+        shared = sorted(arm.held_out.keys() & reference.held_out.keys())
+        pairs = [(arm.held_out[seed].loss, reference.held_out[seed].loss) for seed in shared]
         differences = tuple(own - theirs for own, theirs in pairs if own is not None and theirs is not None)
         if differences:
             intervals = bootstrap_interval(differences), student_interval(differences)
             yield Cost(arm, reference, differences, *intervals, detectable_effect(differences), margin)
 
 
-def _reference(arm: Arm, arms: Sequence[Arm], references: Collection[str]) -> Arm | None:
-    """What an arm is compared with; None for the reference itself."""
-    alike = [other for other in arms if other.optimizer == arm.optimizer and other.losses]
-    wide = [other for other in alike if other.format in references] or alike
-    same = [other for other in wide if other.variant == arm.variant and other is not arm]
-    chosen = same if same and arm not in wide else wide
-    return chosen[0] if chosen and chosen[0] is not arm else None
+class _References:
+    """What the arms of one optimizer are compared with, found once for all of them."""
 
+    def __init__(self, arms: Sequence[Arm], optimizer: str, references: Collection[str]) -> None:
+        own = [arm for arm in arms if arm.optimizer == optimizer and arm.losses]
+        self._wide = [arm for arm in own if arm.format in references] or own
+        self._places = {(arm.format, arm.variant) for arm in self._wide}
+        self._by_variant = {arm.variant: arm for arm in reversed(self._wide)}
 
-def _shared(arm: Arm, reference: Arm) -> list[int]:
-    return sorted(arm.held_out.keys() & reference.held_out.keys())
+    def of(self, arm: Arm) -> Arm | None:
+        """The reference of an arm; None for the first reference itself, which the others are compared with."""
+        if not self._wide:
+            return None
+        first = self._wide[0]
+        if (arm.format, arm.variant) in self._places:
+            return None if arm is first else first
+        return self._by_variant.get(arm.variant, first)
