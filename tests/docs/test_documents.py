@@ -99,7 +99,10 @@ STUDIES = {
     "claim-update-precision.toml": 75,
     "gain-by-steps.toml": 60,
     "gain-by-width.toml": 24,
-    "fair-initial.toml": 96,
+    "gain-by-steps-wide.toml": 12,
+    "fair-rates.toml": 30,
+    "claim-exponent-bits-again.toml": 104,
+    "claim-update-precision-again.toml": 75,
     "few-bits-controls.toml": 12,
     "few-bits-floor.toml": 4,
 }  # cells to begin with
