@@ -13,6 +13,7 @@ from altgrad_core.numerics.adamw import adamw_step, begin_moments, bias_correcti
 from altgrad_core.numerics.geometry import Geometry
 from altgrad_core.numerics.lean_optimizer import LeanOptimizer
 from altgrad_core.numerics.sharded import gathered
+from altgrad_core.numerics.tracing import not_traced
 
 ADAMW = {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01}
 """What plain groups take where they do not say otherwise."""
@@ -21,7 +22,7 @@ ADAMW = {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01}
 class SplitOptimizer(LeanOptimizer, ABC):
     """An optimizer whose groups marked `plain` take torch's AdamW; a subclass writes `move` for the others.
 
-    On CUDA, steps are counted beside the parameters and a rate may be a tensor there, so that nothing waits for the device
+    Under `torch.compile` a step is no part of a graph, so its bits stay the same. On CUDA, steps are counted beside the parameters and a rate may be a tensor there, so that nothing waits for the device
     and a CUDA graph can capture a step.
 
     Attributes:
@@ -86,6 +87,7 @@ class SplitOptimizer(LeanOptimizer, ABC):
         group["plain"] = True
 
     @torch.no_grad()
+    @not_traced
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """One step of every parameter that has a gradient."""
         loss = None

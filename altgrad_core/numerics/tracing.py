@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import torch
+from torch._compile import _disable_dynamo
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 
 def is_traced() -> bool:
@@ -25,6 +29,21 @@ def constant_when_traced(function: FunctionT) -> FunctionT:
     """
     function._dynamo_marked_constant = True  # type: ignore[attr-defined]
     return function
+
+
+def not_traced(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Have torch.compile leave `function` out of its graph, and run it as it is.
+
+    `torch.compiler.disable` does that as well, and imports the whole compiler, as does what it makes when it is first called.
+    This imports it only where it is in use.
+    """
+    hidden = _disable_dynamo(function)
+
+    @functools.wraps(function)
+    def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        return (hidden if torch.compiler.is_compiling() else function)(*args, **kwargs)
+
+    return call
 
 
 @constant_when_traced

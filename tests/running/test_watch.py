@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -228,6 +228,8 @@ def test_mistakes_are_explained(tmp_path: Path) -> None:
         own.watch(tmp_path / "two", monitors=["flips", {"use": "flips", "every": 0}])
     with pytest.raises(ag.PluginError, match='did you mean "flips"'):
         own.watch(tmp_path / "two", monitors=["flip"])
+    with pytest.raises(ag.ManifestError, match=r"watch: expected a model, got a Plan; of a plan, pass plan.model"):
+        ag.watch(cast("Any", own.plan), own.optimizer, out=tmp_path / "two")
     assert not (tmp_path / "two").exists()
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from altgrad_core.numerics.random import derive_key
+from altgrad_core.numerics.tracing import not_traced
 from altgrad_core.running.assembly.environment import seed_generator
 from altgrad_core.running.model.moment import STEP_MOMENT, Moment
 
@@ -25,6 +26,7 @@ def seed_steps(optimizer: Optimizer, moment: Moment) -> None:
     after: list[tuple[torch.device | None, Tensor]] = []
     seeded: list[tuple[int, int]] = []
 
+    @not_traced
     def seed(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         tensors = (tensor for group in optimizer.param_groups for tensor in group["params"])
         devices = {tensor.device for tensor in tensors if tensor.device.type == "cuda"}
@@ -38,6 +40,7 @@ def seed_steps(optimizer: Optimizer, moment: Moment) -> None:
             seed_generator(device, derive_key(moment.seed, "optimizer", moment.step))
         seeded[:] = [(moment.step, moment.loads)]
 
+    @not_traced
     def restore(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         after[:] = _states(device for device, _ in before)
         _put_back(before)

@@ -8,14 +8,13 @@ from functools import cache, reduce
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
-from torch._compile import _disable_dynamo
 from torch.nn.parameter import UninitializedParameter
 
 from altgrad_core.contracts.actions import MOMENTS, Role
 from altgrad_core.contracts.layer import LayerSpec, Product
 from altgrad_core.contracts.pattern import matches
 from altgrad_core.errors import ManifestError, PluginError
-from altgrad_core.numerics.tracing import is_traced, is_transformed
+from altgrad_core.numerics.tracing import is_traced, is_transformed, not_traced
 from altgrad_core.running.model.moment import Moment
 from altgrad_core.running.model.rounders import rounder_of
 
@@ -160,15 +159,15 @@ class QuantizedModule(nn.Module):
         if self.quantized.is_plain:
             return type(self).plain.forward(self, *args, **kwargs)
         if is_traced() and is_transformed():
-            return self._not_traced(*args, **kwargs)
+            return self._hidden(*args, **kwargs)
         return self._rounded(*args, **kwargs)
 
     def _rounded(self, *args: Any, **kwargs: Any) -> Any:
         remembers = self.training or self.quantized.moment.is_calibrating
         return self.quantized.spec.forward(self, rounder_of(self.quantized.products, remembers), *args, **kwargs)
 
-    @_disable_dynamo
-    def _not_traced(self, *args: Any, **kwargs: Any) -> Any:
+    @not_traced
+    def _hidden(self, *args: Any, **kwargs: Any) -> Any:
         """As `_rounded`, and no part of a graph: torch.compile has no `vmap` and no `grad` of operations that remember."""
         return self._rounded(*args, **kwargs)
 

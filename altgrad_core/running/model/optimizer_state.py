@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from altgrad_core.contracts.actions import MOMENTS, Role
 from altgrad_core.errors import ManifestError
 from altgrad_core.numerics.sharded import gathered, sharded_as
+from altgrad_core.numerics.tracing import not_traced
 from altgrad_core.running.model.operand import Operand
 
 NAMES: Mapping[Role, tuple[str, ...]] = {
@@ -22,6 +23,7 @@ NAMES: Mapping[Role, tuple[str, ...]] = {
 
 
 @torch.no_grad()
+@not_traced
 def round_moments(
     layers: Mapping[str, Mapping[Role, Operand]], weight_of: Callable[[str], Tensor | None], optimizer: Optimizer
 ) -> None:

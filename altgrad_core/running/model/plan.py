@@ -18,6 +18,7 @@ from altgrad_core.errors import FormatError, ManifestError
 from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.geometry import Geometry
 from altgrad_core.numerics.quantizer import Quantizer
+from altgrad_core.numerics.tracing import not_traced
 from altgrad_core.running.model.coverage import Coverage, coverage
 from altgrad_core.running.model.fused_paths import close_fused_paths, reopen_fused_paths
 from altgrad_core.running.model.history import advance
@@ -175,6 +176,7 @@ class Plan:
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         self.step()
 
+    @not_traced
     def step(self, *, is_skipped: bool = False) -> None:
         """An optimizer step is over, or was left out."""
         if not self._is_checked:

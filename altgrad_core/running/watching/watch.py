@@ -18,6 +18,7 @@ from altgrad_core.contracts.events import Backpropagated, Began, Ended, Evaluate
 from altgrad_core.contracts.monitor import Monitor
 from altgrad_core.errors import ManifestError, RunError
 from altgrad_core.numerics.sharded import is_sharded
+from altgrad_core.numerics.tracing import not_traced
 from altgrad_core.records.directory import RunDirectory, default_directory
 from altgrad_core.registry.registry import installed
 from altgrad_core.running.loop.dispatch import Dispatch
@@ -64,10 +65,13 @@ def watch(
         resume: continue the run in `out`: `load_state_dict` is called before the first step.
 
     Raises:
-        ManifestError: there is a run in `out` already, a monitor refuses its options, or nothing can be watched.
+        ManifestError: there is a run in `out` already, a monitor refuses its options, or this is no model with
+            weights that can be watched.
         PluginError: a monitor is not installed.
         RunError: the directory is in use, or there is nothing in it to resume.
     """
+    if not isinstance(model, nn.Module):
+        raise ManifestError(f"watch: expected a model, got a {type(model).__name__}; of a plan, pass plan.model")
     own = plain_model(model)
     chosen, plugins = monitors_of(monitors, installed(), every)
     path = default_directory(Path(sys.argv[0]).stem or "script") if out is None else Path(out)
@@ -248,6 +252,7 @@ class Watch:
         if self._is_closed:
             raise RunError(f"{self.directory}: this watch is closed; start another one for another loop")
 
+    @not_traced
     def _before_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         step = self._latest["step"] + 1
         if not self._is_loaded:
@@ -268,6 +273,7 @@ class Watch:
         self._after = self._view(Twin(self._script.model, self._weights, self._losses) if self._losses else None)
         self._after.snapshot(self._dispatch.shown(Updated, step))
 
+    @not_traced
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         assert self._taken is not None and self._after is not None
         rate = self._taken["rates"][0]
