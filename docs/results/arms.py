@@ -24,7 +24,7 @@ Row = Mapping[str, str]
 Tables = Mapping[str, Callable[[], str]]
 """By the name in its mark, what computes a table of a page."""
 
-__all__ = ["Contrast", "Losses", "Row", "Tables", "cells_of", "contrast", "difference", "embedded", "interval", "judged",
+__all__ = ["Contrast", "Losses", "Row", "Tables", "cells_of", "chosen", "contrast", "difference", "embedded", "interval", "judged",
            "keep", "main", "mean", "tried", "variant_of", "verdict", "write"]  # fmt: skip
 
 

@@ -50,9 +50,9 @@ def rows_of(name: str) -> list[Row]:
 # Exponent bits: what rounding all operands of the blocks adds, by layout.
 
 
-def added_by_layout() -> dict[tuple[int, int, int], Losses]:
+def added_by_layout(study: str) -> dict[tuple[int, int, int], Losses]:
     """What a format adds to the loss of every seed, by steps, exponent and mantissa bits."""
-    found = tried(rows_of("exponent-bits"), lambda row: (int(row["steps"]), variant_of(row)))
+    found = tried(rows_of(study), lambda row: (int(row["steps"]), variant_of(row)))
     losses = {arm: next(iter(rates.values())) for arm, rates in found.items()}
     return {
         (steps, int(name[1]), int(name[3])): {
@@ -71,9 +71,9 @@ def exponents(added: Mapping[tuple[int, int], float]) -> tuple[float, float]:
     return float(d), float(v)
 
 
-def laws() -> dict[str, Contrast]:
+def laws(study: str) -> dict[str, Contrast]:
     """d, v and d less v over seeds, by steps."""
-    added = added_by_layout()
+    added = added_by_layout(study)
     listed = {}
     for steps in sorted({steps for steps, _, _ in added}):
         seeds = sorted(next(iter(added.values())))
@@ -83,13 +83,13 @@ def laws() -> dict[str, Contrast]:
             ("v", [v for _, v in fits]),
             ("d - v", [d - v for d, v in fits]),
         ):
-            listed[f"{steps} steps: {name}"] = contrast(f"{steps} steps: {name}", values)
+            listed[f"{steps} steps: {name}"] = contrast(f"{study}, {steps} steps: {name}", values)
     return listed
 
 
-def layouts_table() -> str:
+def layouts_table(study: str) -> str:
     """What every layout adds, then the fitted law."""
-    added = added_by_layout()
+    added = added_by_layout(study)
     lengths = sorted({steps for steps, _, _ in added})
     lines = [
         f"| bits | layout | {' | '.join(f'{steps} steps' for steps in lengths)} |",
@@ -99,7 +99,7 @@ def layouts_table() -> str:
         cells = [interval(contrast("", list(added[steps, e, m].values()))) for steps in lengths]
         lines.append(f"| {1 + e + m} | E{e}M{m} | {' | '.join(cells)} |")
     lines += ["", f"| | {' | '.join(f'{steps} steps' for steps in lengths)} |", "|---|" + "---|" * len(lengths)]
-    listed = laws()
+    listed = laws(study)
     for name in ("d", "v", "d - v"):
         lines.append(f"| {name} | {' | '.join(interval(listed[f'{steps} steps: {name}']) for steps in lengths)} |")
     return "\n".join(lines)
@@ -273,7 +273,8 @@ def ratios(readings: object) -> dict[str, float]:
 
 
 TABLES_OF_THE_PAGE: Tables = {
-    "exponent bits": layouts_table,
+    "exponent bits": lambda: layouts_table("exponent-bits"),
+    "exponent bits again": lambda: layouts_table("exponent-bits-again"),
     "norms in MX": norms_table,
     "noise of gradients": lambda: noise_table("gradient-noise"),
     "noise of gradients again": lambda: noise_table("gradient-noise-again"),
@@ -285,7 +286,12 @@ def contrasts() -> list[Contrast]:
     """All of them, in the order of the page."""
     return [
         c
-        for listed in (laws(), norms(), *map(noise, ("gradient-noise", "gradient-noise-again")), rates())
+        for listed in (
+            *map(laws, ("exponent-bits", "exponent-bits-again")),
+            norms(),
+            *map(noise, ("gradient-noise", "gradient-noise-again")),
+            rates(),
+        )
         for c in listed.values()
     ]
 

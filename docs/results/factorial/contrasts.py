@@ -15,9 +15,10 @@ import argparse
 import csv
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
+from typing import TypeVar
 
 from scipy import stats
 
@@ -31,6 +32,7 @@ WEIGHTS = ("fp32", "e4m3", "e0m7", "e7m0")
 RELATIVE = ("RMS", "shuffled", "E4M3 line", "own line")
 
 Losses = Mapping[int, float]  # by seed
+Setting = TypeVar("Setting", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -90,12 +92,12 @@ def arms(table: Path, *, finer: bool = False, pooled: bool = False) -> dict[tupl
     return {arm: chosen(tried, pooled=pooled) for arm, tried in rates.items()}
 
 
-def chosen(rates: Mapping[float, Losses], *, pooled: bool = False) -> Losses:
-    """Each seed at the rate that is best on average over the others, or over all, of those that all of them tried."""
+def chosen(rates: Mapping[Setting, Losses], *, pooled: bool = False) -> Losses:
+    """Each seed at the rate, or another setting, that is best on average over the others, or over all, of those that all of them tried."""
     seeds = {seed for losses in rates.values() for seed in losses}
     full = {rate: losses for rate, losses in rates.items() if losses.keys() == seeds}
 
-    def best(left_out: int | None) -> float:
+    def best(left_out: int | None) -> Setting:
         return min(full, key=lambda rate: math.fsum(full[rate][seed] for seed in seeds if seed != left_out))
 
     return (

@@ -22,6 +22,7 @@ TABLES = Path(__file__).parent / "tables"
 PAGE = Path(__file__).parent / "README.md"
 WEIGHTS = ("e4m3", "fp32")
 FEW, MANY = 500, 4000  # steps that the registered hypothesis compares
+WIDE = (1000, 4000)  # steps of the study at width 128
 SEARCHED, TWICE = 0.001854, 0.003708  # AdamW's rate from the search at 1000 steps, and the next one that was tried
 
 Arm = tuple[str, bool, int]
@@ -95,6 +96,21 @@ def widths() -> dict[str, Contrast]:
     return listed | {name: difference(name, found[most], found[least])} | _exponent("exponent of parameters", found)
 
 
+def wide() -> dict[str, Contrast]:
+    """Gains at width 128 by steps, those less the gains at width 64 of the same seeds, and what the gain changes by."""
+    large, small = (gains(losses_of(study, "steps")) for study in ("gain-by-steps-wide", "gain-by-steps"))
+    listed = {}
+    for steps in WIDE:
+        name = f"width 128: gain, {steps} steps"
+        listed[name] = contrast(name, list(large["e4m3", steps].values()))
+    for steps in reversed(WIDE):
+        name = f"{steps} steps: gain at width 128 - at width 64"
+        listed[name] = difference(name, large["e4m3", steps], small["e4m3", steps])
+    few, many = WIDE
+    name = f"width 128: gain after {many} - {few} steps"
+    return listed | {name: difference(name, large["e4m3", many], large["e4m3", few])}
+
+
 def _exponent(name: str, gained: Mapping[int, Losses]) -> dict[str, Contrast]:
     values = exponents(gained)
     return {name: contrast(name, values)} if values else {}
@@ -124,17 +140,31 @@ def widths_table() -> str:
     return "\n".join([*lines, "", *_rest(listed)])
 
 
+def wide_table() -> str:
+    """Losses and gains at width 128 by steps, then differences."""
+    found, listed = losses_of("gain-by-steps-wide", "steps"), wide()
+    lines = ["| steps | AdamW | line | gain |", "|---|---|---|---|"]
+    for steps in WIDE:
+        cells = [f"{mean(found['e4m3', is_adamw, steps]):.3f}" for is_adamw in (True, False)]
+        lines.append(f"| {steps} | {' | '.join(cells)} | {interval(listed[f'width 128: gain, {steps} steps'])} |")
+    return "\n".join([*lines, "", *_rest(listed)])
+
+
 def _rest(listed: Mapping[str, Contrast]) -> Sequence[str]:
     rest = {name: c for name, c in listed.items() if "gain, " not in name}
     return ["| | mean | p |", "|---|---|---|", *(f"| {name} | {interval(c)} | {c.p:.3f} |" for name, c in rest.items())]
 
 
-TABLES_OF_THE_PAGE: Tables = {"gain by steps": steps_table, "gain by width": widths_table}
+TABLES_OF_THE_PAGE: Tables = {
+    "gain by steps": steps_table,
+    "gain by width": widths_table,
+    "gain by steps at width 128": wide_table,
+}
 
 
 def contrasts() -> list[Contrast]:
     """All of them, in the order of the page."""
-    return [*steps().values(), *widths().values()]
+    return [*steps().values(), *widths().values(), *wide().values()]
 
 
 if __name__ == "__main__":
