@@ -141,7 +141,9 @@ def diagnose(records: Iterable[Mapping[str, Any]]) -> Diagnosis:
 
 def as_markdown(result: Diagnosis) -> str:
     """The diagnosis for people."""
-    of = f" of {result.steps}" if result.steps else ""  # 0: of a script that does not say
+    of = (
+        f" of {result.steps}" if result.step <= result.steps else ""
+    )  # a script may promise none, or be continued with more
     lines = [f"# {result.name}: {result.status} at step {result.step}{of}", ""]
     lines += [result.reason, ""] if result.reason else []
     lines += _what_broke(result)

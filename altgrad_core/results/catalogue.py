@@ -66,12 +66,12 @@ def loss(value: float | None) -> str:
 
 
 def progress(listed: Listed) -> str:
-    """How far a run or a study has come."""
+    """How far a run or a study has come. A script that was continued with more steps than it promised has no known end."""
     if listed.kind == "study":
         return f"{listed.ended} of {listed.cells} cells"
     if listed.step is None:
         return "no step yet"
-    return f"step {listed.step:,}" + (f" of {listed.steps:,}" if listed.steps else "")
+    return f"step {listed.step:,}" + (f" of {listed.steps:,}" if listed.step <= (listed.steps or 0) else "")
 
 
 def catalogue(root: Path, *, now: float) -> list[Listed]:

@@ -173,6 +173,22 @@ def test_it_continues_from_a_saved_state_as_if_it_had_not_stopped(tmp_path: Path
     assert one == two.replace("whole-2", "whole")
 
 
+def test_a_script_that_is_continued_with_more_steps_is_not_beyond_its_end(
+    tmp_path: Path, altgrad: Callable[..., Any]
+) -> None:
+    own = Training()
+    with own.watch(tmp_path / "own", steps=2) as watch:
+        own.steps(1, 2, watch)
+        saved = watch.state_dict()
+    assert "step 2 of 2" in altgrad("runs", tmp_path).out
+    with own.watch(tmp_path / "own", steps=4, resume=True) as watch:
+        watch.load_state_dict(saved)
+        own.steps(3, 4, watch)
+    said = altgrad("runs", tmp_path).out
+    assert "step 4" in said and "of 2" not in said
+    assert "at step 4\n" in altgrad("diagnose", tmp_path / "own").out
+
+
 def test_what_breaks_is_named(tmp_path: Path) -> None:
     own = Training()
     with own.watch(tmp_path / "own") as watch:
