@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.append(str(Path(__file__).parents[1]))
-from arms import Contrast, Losses, Tables, cells_of, contrast, difference, interval, judged, main, mean, tried
+from arms import Contrast, Losses, Tables, cells_of, contrast, difference, interval, judged, main, mean, tried, verdict
 
 TABLES = Path(__file__).parent / "tables"
 PAGE = Path(__file__).parent / "README.md"
@@ -147,7 +147,8 @@ def wide_table() -> str:
     for steps in WIDE:
         cells = [f"{mean(found['e4m3', is_adamw, steps]):.3f}" for is_adamw in (True, False)]
         lines.append(f"| {steps} | {' | '.join(cells)} | {interval(listed[f'width 128: gain, {steps} steps'])} |")
-    return "\n".join([*lines, "", *_rest(listed)])
+    told = verdict(listed[f"{WIDE[1]} steps: gain at width 128 - at width 64"])
+    return "\n".join([*lines, "", *_rest(listed), f"| **the second part of what was registered**: {told} | | |"])
 
 
 def _rest(listed: Mapping[str, Contrast]) -> Sequence[str]:
