@@ -57,6 +57,7 @@ def test_every_number_of_the_text_is_computed_from_the_tables(which: str, script
         "few-bits/tables/confirmation-contrasts",
         "fair-adamw/tables/contrasts",
         "growth/tables/contrasts",
+        "relative/tables/contrasts",
     ):
         with (FOLDER.parent / f"{name}.csv").open() as file:
             found = {f"{float(row[key]):.4f}" for row in csv.DictReader(file) for key in ("mean", "low", "high")}
