@@ -102,6 +102,7 @@ STUDIES = {
     "gain-by-steps-wide.toml": 12,
     "fair-rates.toml": 30,
     "fair-warmup.toml": 36,
+    "fair-line-initial.toml": 5,
     "claim-exponent-bits-again.toml": 104,
     "claim-update-precision-again.toml": 75,
     "few-bits-controls.toml": 12,

@@ -17,7 +17,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 NUMBER = re.compile(r"(?<!\d)\d\.\d{3,}(?!\d)")  # no number of an article
 
 
-@pytest.fixture(params=("no-master", "claims", "growth"))
+@pytest.fixture(params=("no-master", "claims", "growth", "relative"))
 def folder(request: pytest.FixtureRequest) -> Path:
     """The folder of a page."""
     return RESULTS.parent / request.param

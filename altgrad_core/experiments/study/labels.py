@@ -9,7 +9,16 @@ from typing import Any, NamedTuple
 
 from altgrad_core.contracts.actions import ROLES
 from altgrad_core.contracts.optimizer import OptimizerSpec
-from altgrad_core.experiments.study.subjects import Flat, belongs, flatten, is_manifest, leaf, subjects, varying_keys
+from altgrad_core.experiments.study.subjects import (
+    COMMON,
+    Flat,
+    belongs,
+    flatten,
+    is_manifest,
+    leaf,
+    subjects,
+    varying_keys,
+)
 from altgrad_core.manifest.merge import location_of, value_at
 
 UNKNOWN = "unknown"  # the label of a cell whose manifest cannot be read
@@ -17,7 +26,7 @@ UNQUANTIZED = "fp32"
 _NO_MATTER = re.compile(
     r"(run\.(name|device|threads|checkpoint_every|keep_checkpoints|evaluate_every)|(tracker|monitor|matrix)\b.*)$"
 )
-_COMMON = re.compile(r"optimizer\.(schedule\b.*|clip_norm)$")  # of every optimizer, so no option of one
+_COMMON = re.compile(rf"optimizer\.({'|'.join(COMMON)})\b.*$")  # of every optimizer, so no option of one
 RATE_AND_USE = ("optimizer.lr", "optimizer.use")
 _FORMAT = re.compile(r"recipe\[\d+\]\.\w+\.format\b")
 

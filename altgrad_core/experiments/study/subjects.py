@@ -8,6 +8,8 @@ from typing import Any
 from altgrad_core.contracts.actions import ROLES
 
 Flat = dict[str, Any]
+COMMON = ("schedule", "clip_norm")
+"""What the table of an optimizer says for every group, so that it stays where one group takes the place of all."""
 
 
 def is_manifest(data: Mapping[str, Any]) -> bool:
@@ -25,8 +27,8 @@ def subjects(manifests: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The manifests, with the optimizer of one parameter group in the place of all, where that alone is varied.
 
     A study of how the quantized weights are stepped leaves the other parameters to one optimizer in every cell. Its options may
-    belong to those of the group, as when each step has the setting that a search found for it. Where no optimizer is varied, as
-    in a single run, the only group takes the place of all.
+    belong to those of the group, as when each step has the setting that a search found for it; the schedule is that of all groups,
+    and may vary in any way. Where no optimizer is varied, as in a single run, the only group takes the place of all.
     """
     tables = [manifest["optimizer"] for manifest in manifests]
     groups = [table.get("group", []) for table in tables]
@@ -40,7 +42,7 @@ def subjects(manifests: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     if len(places) != 1:
         return list(manifests)
     (index,) = places
-    outer = varying_keys(outside)
+    outer = [key for key in varying_keys(outside) if key.partition(".")[0] not in COMMON]
     if outer and ("use" in outer or not belongs(outer, columns[index], outside)):
         return list(manifests)
     return [
@@ -59,7 +61,7 @@ def belongs(keys: Sequence[str], settings: Sequence[Flat], cells: Sequence[Flat]
 
 def _subject(table: Mapping[str, Any], member: Mapping[str, Any]) -> dict[str, Any]:
     own = {key: value for key, value in member.items() if key not in ("layers", "only")}
-    common = {key: table[key] for key in ("schedule", "clip_norm") if key in table}
+    common = {key: table[key] for key in COMMON if key in table}
     return {"use": table["use"], **own, **common}
 
 
