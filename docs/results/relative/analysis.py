@@ -35,6 +35,7 @@ TABLES = Path(__file__).parent / "tables"
 PAGE = Path(__file__).parent / "README.md"
 ADAMW, LINE, SHUFFLED, RMS = "AdamW", "E4M3 line", "shuffled", "RMS"
 RELATIVE, INITIAL = "relative AdamW", "relative to the first weights"
+FIRST_LINE = "line of the first weights"
 SHORT = 90  # steps of warm-up of the search
 
 Rates = Mapping[float, Losses]
@@ -62,6 +63,16 @@ def of_steps() -> dict[str, Contrast]:
         *((step, LINE) for step in found if step not in (ADAMW, LINE, INITIAL)),
     ]
     return {f"{one} - {other}": difference(f"{one} - {other}", found[one], found[other]) for one, other in pairs}
+
+
+def of_the_first_line() -> dict[str, Contrast]:
+    """The registered difference of `fair-line-initial.toml`, and what that step gains over AdamW."""
+    found = {**steps(), **judged(cells_of(TABLES / "fair-line-initial.csv"), lambda row: FIRST_LINE)}
+    return {
+        name: difference(name, found[one], found[other])
+        for one, other in ((FIRST_LINE, LINE), (ADAMW, FIRST_LINE))
+        for name in [f"{one} - {other}"]
+    }
 
 
 def by_warmup() -> dict[tuple[str, int], Rates]:
@@ -112,6 +123,14 @@ def steps_table() -> str:
     return "\n".join([*lines, "", *_differences(of_steps())])
 
 
+def first_line_table() -> str:
+    """The rates and losses of the line with its first spacings, then differences."""
+    (rates,) = tried(cells_of(TABLES / "fair-line-initial.csv"), lambda row: FIRST_LINE).values()
+    lines = ["| rate | loss | seeds |", "|---|---|---|"]
+    lines += [f"| {rate:g} | {mean(losses):.3f} | {len(losses)} |" for rate, losses in sorted(rates.items())]
+    return "\n".join([*lines, "", *_differences(of_the_first_line())])
+
+
 def warmups_table() -> str:
     """The loss and the best rate of each step at each warm-up, then differences."""
     found = by_warmup()
@@ -134,12 +153,16 @@ def _differences(listed: Mapping[str, Contrast]) -> Sequence[str]:
     return [*lines, f"| **the registered difference**: {verdict(registered)} | {interval(registered)} | |"]
 
 
-TABLES_OF_THE_PAGE: Tables = {"steps": steps_table, "warm-ups": warmups_table}
+TABLES_OF_THE_PAGE: Tables = {
+    "steps": steps_table,
+    "the line of the first weights": first_line_table,
+    "warm-ups": warmups_table,
+}
 
 
 def contrasts() -> list[Contrast]:
     """All of them, in the order of the page."""
-    return [*of_steps().values(), *of_warmups().values()]
+    return [*of_steps().values(), *of_the_first_line().values(), *of_warmups().values()]
 
 
 if __name__ == "__main__":
