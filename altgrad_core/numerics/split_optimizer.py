@@ -22,8 +22,8 @@ ADAMW = {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01}
 class SplitOptimizer(LeanOptimizer, ABC):
     """An optimizer whose groups marked `plain` take torch's AdamW; a subclass writes `move` for the others.
 
-    Under `torch.compile` a step is no part of a graph, so its bits stay the same. On CUDA, steps are counted beside the parameters and a rate may be a tensor there, so that nothing waits for the device
-    and a CUDA graph can capture a step.
+    On CUDA, steps are counted beside the parameters and a rate may be a tensor there, so that nothing waits for the device
+    and a CUDA graph can capture a step. Under `torch.compile` a step is no part of a graph, so its bits stay the same.
 
     Attributes:
         geometry: the grids that `move` needs, which a subclass sets before it calls this constructor, if it needs any.

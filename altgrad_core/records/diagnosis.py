@@ -142,8 +142,8 @@ def diagnose(records: Iterable[Mapping[str, Any]]) -> Diagnosis:
 def as_markdown(result: Diagnosis) -> str:
     """The diagnosis for people."""
     of = (
-        f" of {result.steps}" if result.step <= result.steps else ""
-    )  # a script may promise none, or be continued with more
+        f" of {result.steps}" if 0 < result.steps >= result.step else ""
+    )  # a script may promise none, or go on beyond it
     lines = [f"# {result.name}: {result.status} at step {result.step}{of}", ""]
     lines += [result.reason, ""] if result.reason else []
     lines += _what_broke(result)

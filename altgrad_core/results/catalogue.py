@@ -71,7 +71,7 @@ def progress(listed: Listed) -> str:
         return f"{listed.ended} of {listed.cells} cells"
     if listed.step is None:
         return "no step yet"
-    return f"step {listed.step:,}" + (f" of {listed.steps:,}" if listed.step <= (listed.steps or 0) else "")
+    return f"step {listed.step:,}" + (f" of {listed.steps:,}" if 0 < (listed.steps or 0) >= listed.step else "")
 
 
 def catalogue(root: Path, *, now: float) -> list[Listed]:

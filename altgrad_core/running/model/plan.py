@@ -183,10 +183,10 @@ class Plan:
             self._is_checked = True
             trained = [path for path in self.layers if (w := self.weight(path)) is not None and w.requires_grad]
             if (problem := unused(self.operands(), trained)) is not None:
-                warnings.warn(problem, stacklevel=2)
+                warnings.warn(problem, stacklevel=3)
         if not (is_skipped or self._is_told) and (problem := unrounded_moments(self.operands())) is not None:
             self._is_told = True
-            warnings.warn(problem, stacklevel=2)
+            warnings.warn(problem, stacklevel=3)
         if (group := self._place_among_replicas()) is not None and (operands := list(self.operands())):
             reduce_seen(operands, group)
         advance(list(self.operands()))
