@@ -42,9 +42,6 @@ def quantize(
     Raises:
         FormatError: stochastic without a key; an `x` of another type than float; an `out` that does not fit.
     """
-    import torch
-
-    from altgrad_core.numerics.hadamard import restored, transformed
     from altgrad_core.numerics.tracing import is_traced
 
     check_values("quantize", x)
@@ -52,6 +49,8 @@ def quantize(
     if out is not None:
         check_out(out, x)
     if how.target.is_identity:
+        import torch
+
         values = x.detach() if out is None else out.copy_(x.detach())
         one = torch.ones((), dtype=torch.float32, device=x.device)
         return Quantized(values, one if scale is None else scale, None)
@@ -60,6 +59,8 @@ def quantize(
     if is_traced() and out is None:
         return library().quantize(x, how, scale=scale, key=key)
     if how.hadamard is not None:
+        from altgrad_core.numerics.hadamard import restored, transformed
+
         rotated = transformed(x, how.hadamard, how.hadamard_signs)
         done = quantize(rotated, how.unrotated, scale=scale, key=key)
         values = restored(done.values, how.hadamard, how.hadamard_signs).to(x.dtype)

@@ -17,7 +17,17 @@ from altgrad_core.numerics.backends.reference_walk import take_in
 from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.kernels import arrays, codes, moves, positions, scales
 from altgrad_core.numerics.kernels.facts import arithmetic_facts
-from altgrad_core.numerics.kernels.passes import bits_of, each_scale, knows, rule_for, run, scheme_for, tensor_amax
+from altgrad_core.numerics.kernels.passes import (
+    as_tensor,
+    bits_of,
+    each_scale,
+    knows,
+    rule_for,
+    run,
+    scheme_for,
+    tensor_amax,
+    whole_scale,
+)
 from altgrad_core.numerics.kernels.threads import with_subnormals
 from altgrad_core.numerics.moves import MOST_RUNGS, Moved, Path, Step
 from altgrad_core.numerics.overflow import special_beyond
@@ -83,21 +93,21 @@ def quantize(
     if _leaves_specials(how) or (scale is not None and how.nonfinite == "block" and bool(scale.isnan().any())):
         return reference.quantize(x, how, scale=scale, key=key, out=out)
     given_scale = scale
-    if scale is None:
-        scale = _whole_scale(x, how) if block is None else torch.ones(how.tiling.shape(tuple(x.shape)), **PLAIN)
-    values = torch.empty(x.shape, dtype=x.dtype, device="cpu") if out is None else out
+    values = torch.empty_like(x, memory_format=torch.contiguous_format, requires_grad=False) if out is None else out
     direct = x.dtype == torch.float32 or (x.dtype == torch.bfloat16 and arithmetic_facts(how.target) is not None)
     target = values if direct else torch.empty(x.shape, **PLAIN)
     source = x if direct else x.float()
+    bits = bits_of(source)
+    if scale is None:
+        scale = whole_scale(bits, how) if block is None else torch.ones(how.tiling.shape(tuple(x.shape)), **PLAIN)
     is_given = block is None or given_scale is not None
     scheme = scheme_for(source, how, scale, block, is_given=is_given)
-    counts = run(bits_of(source), bits_of(target, copy=False), how, scheme, key if key is None else int(key))
+    counts = run(bits, bits_of(target, copy=False), how, scheme, key if key is None else int(key))
     if _must_look_again(how, counts):
         return reference.quantize(x, how, scale=given_scale, key=key, out=out)
     if not direct:
         values.copy_(target)
-    result = torch.from_numpy(np.array(counts[0], np.int32).view(np.float32))
-    return Quantized(values, scale, Tally(x.numel(), result, *counts[1:]))
+    return Quantized(values, scale, Tally(x.numel(), as_tensor(counts[0]), *counts[1:]))
 
 
 @with_subnormals
@@ -203,10 +213,6 @@ def stochastic_walk(
 def update_velocity(velocity: Tensor, gradient: Tensor, momentum: float) -> float:
     """See `walk.update_velocity`."""
     return moves.update_velocity(velocity, gradient, momentum)
-
-
-def _whole_scale(x: Tensor, how: Quantizer) -> Tensor:
-    return torch.ones((), **PLAIN) if how.scale_rule.kind == "none" else scale(tensor_amax(x), how)
 
 
 def _momentum_left(direction: Tensor, gradient: Tensor, step: Step) -> tuple[float, ...]:

@@ -34,7 +34,20 @@ def knows(format: Format, rounding: str) -> bool:
 
 def tensor_amax(x: Tensor) -> Tensor:
     """The largest finite magnitude of all, float32 of shape ()."""
-    return torch.from_numpy(np.array(scales.amax_bits(bits_of(x)), np.int32).view(np.float32))
+    return as_tensor(scales.amax_bits(bits_of(x)))
+
+
+def as_tensor(bits: int) -> Tensor:
+    """The float32 tensor of shape () with these bits."""
+    return torch.from_numpy(np.array(bits, np.int32).view(np.float32))
+
+
+def whole_scale(bits: Array, how: Quantizer) -> Tensor:
+    """The one scale of all the elements with these bits, float32 of shape ()."""
+    result = np.ones((), np.float32)
+    if how.scale_rule.kind != "none":
+        scales.whole_scale(bits, _whole_rule(how), result.reshape(1))
+    return torch.from_numpy(result)
 
 
 class Scheme(NamedTuple):
@@ -53,18 +66,28 @@ def scheme_for(x: Tensor, how: Quantizer, scale: Tensor, block: int | None, *, i
     Args:
         block: how many neighbours in a row share a scale; None where all elements do.
     """
-    array = scale.detach().reshape(-1).numpy()
     if block is None:
-        number = float(array[0])
-        significand = math.frexp(number)[0]
-        facts = arithmetic_facts(how.target)
-        exact_half = facts is not None and facts.shift >= 16 and facts.quantum * number >= 2.0**-126
-        return Scheme(array, NO_LAYOUT, NO_RULE, 0, exact_half and significand == 0.5)
+        number = float(scale)
+        exact_half = x.dtype == torch.bfloat16 and _gives_halves(how.target, number)
+        return Scheme(np.array([number], np.float32), NO_LAYOUT, NO_RULE, 0, exact_half)
+    array = scale.detach().reshape(-1).numpy()
     row = x.shape[-1] if x.shape[-1] % block else max(x.numel(), 1)  # rows of whole blocks are one long row
     layout = np.array([block, row, 0], np.int64)
     rule = rule_for(x, how, is_given)
     apiece = deterministic.BY_RUN if block >= scales.LONG else deterministic.BY_ELEMENT
     return Scheme(array, layout, rule, apiece, False)
+
+
+def _gives_halves(format: Format, scale: float) -> bool:
+    """Whether every value of the format at this scale is a bfloat16."""
+    facts = arithmetic_facts(format)
+    is_within = facts is not None and facts.shift >= 16 and facts.quantum * scale >= 2.0**-126
+    return is_within and math.frexp(scale)[0] == 0.5
+
+
+@lru_cache(maxsize=256)
+def _whole_rule(how: Quantizer) -> Array:
+    return rule_for(torch.empty(0), how, is_given=False)
 
 
 def rule_for(x: Tensor, how: Quantizer, is_given: bool) -> Array:
@@ -127,13 +150,39 @@ def _half(x: Array, scheme: Scheme) -> int:
     return 0 if x.dtype != np.uint16 else EXACT_HALF if scheme.exact_half else HALF
 
 
+class _Memory:
+    """The memory of a tensor on the CPU, for NumPy: `Tensor.__dlpack__` without its questions about other devices."""
+
+    __slots__ = ("_tensor",)
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._tensor = tensor
+
+    def __dlpack__(self, *, dl_device: Any = None, copy: bool | None = None, **_: Any) -> Any:
+        return torch._C._to_dlpack_versioned(self._tensor, dl_device=dl_device, copy=copy)  # type: ignore[attr-defined]
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 1, 0
+
+
+_IS_VERSIONED = hasattr(torch._C, "_to_dlpack_versioned") and np.lib.NumpyVersion(np.__version__) >= "2.1.0"
+
+
 def bits_of(x: Tensor, *, copy: bool = True) -> Array:
-    """The bits of a tensor, flat: int32 of float32, uint16 of bfloat16."""
-    flat = x.detach().contiguous().view(-1) if copy else x.view(-1)
-    if flat.dtype == torch.float16:
-        flat = flat.float()
-    bits = flat.view(torch.uint16 if flat.dtype == torch.bfloat16 else torch.int32)
-    return np.from_dlpack(bits)  # `.numpy()` would forbid FSDP to free the memory of a gathered weight
+    """The bits of a tensor, flat: int32 of float32, uint16 of bfloat16.
+
+    Args:
+        copy: whether a tensor whose elements do not lie side by side may be copied.
+    """
+    x = x.detach()
+    x = x.contiguous() if copy else x
+    if x.dtype == torch.bfloat16:
+        x = x.view(torch.uint16)
+    elif x.dtype == torch.float16:
+        x = x.float()
+    # `.numpy()` would forbid FSDP to free the memory of a gathered weight
+    flat = np.from_dlpack(_Memory(x) if _IS_VERSIONED else x).reshape(-1)
+    return flat if flat.dtype == np.uint16 else flat.view(np.int32)
 
 
 def each_scale(scale: Tensor, x: Tensor) -> Array:

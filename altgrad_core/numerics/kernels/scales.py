@@ -51,6 +51,13 @@ def finite_amax_bits(x):
 
 
 @compiled
+def whole_scale(x, rule, out):
+    """The one scale of all of `x` into `out`, float32 of shape (1,); see `scale_at`."""
+    out[0] = as_float(amax_bits(x))
+    to_scales(out, rule)
+
+
+@compiled
 def block_amax_bits(x, layout, out):
     """The amax bits of every block of every row, into `out`, int32."""
     block, row = layout[0], layout[1]
