@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 from altgrad_core.numerics import ops
+from altgrad_core.numerics.backends.reference_walk import counted
 from altgrad_core.numerics.line import floored
 from altgrad_core.numerics.moves import Path
 from altgrad_core.numerics.rounding import grid_tensor
@@ -176,6 +177,19 @@ class Geometry:
         if is_sharded(w):
             return placed(self.part(w).spacing(own(w)), w)
         return ops.spacing(w, self.line, self.scale)
+
+    def movement(self, before: Tensor, after: Tensor, gradient: Tensor) -> Tensor:
+        """What one step did to a weight: flips, updates, flips among updates, and elements; int64, shape (4,).
+
+        An update is an element whose gradient is not zero; a flip is one whose nearest rung differs after the step. A
+        weight that has a NaN after the step has no rungs: all four are 0.
+
+        Args:
+            before, after, gradient: of one shape; the weight before and after the step, both looked at at one scale.
+        """
+        if is_sharded(after):
+            return counted(self.rung(before), self.rung(after), gradient, after)
+        return ops.movement(before, after, gradient, self.format, self.scale)
 
 
 @lru_cache(maxsize=256)

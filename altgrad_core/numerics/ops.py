@@ -236,6 +236,14 @@ def spacing(x: Tensor, format: Format, scale: Tensor) -> Tensor:
     return _on_grid("spacing", x, format, scale)
 
 
+def movement(before: Tensor, after: Tensor, gradient: Tensor, format: Format, scale: Tensor) -> Tensor:
+    """What a step did to a weight; see `Geometry.movement`."""
+    check_values("movement", after)
+    case = Case("movement", after.device.type, after.dtype, after.is_contiguous(), (format,))
+    result: Tensor = choose(case).movement(before, after, gradient, format, scale)
+    return result
+
+
 def _on_grid(operation: Operation, x: Tensor, format: Format, scale: Tensor) -> Tensor:
     check_values(operation, x)
     backend = choose(Case(operation, x.device.type, x.dtype, x.is_contiguous(), (format,)))

@@ -27,7 +27,7 @@ class Flips(Monitor):
     """
 
     name: ClassVar = "flips"
-    needs: ClassVar = frozenset({"rungs"})
+    needs: ClassVar = frozenset({"before"})
     reports: ClassVar = (
         "flips",
         "updates",
@@ -48,14 +48,14 @@ class Flips(Monitor):
 
     def observe(self, event: Updated) -> Readings:
         """Count this step; report if it is due."""
-        from altgrad_movement.counts import add, count_movement
+        from altgrad_movement.counts import add
 
         if self._epoch is None:
             self._epoch, self._epoch_began = 0, {} if event.step == 1 else None
         for weight in event.weights(self.layers):
-            before, after, gradient = weight.rungs_before, weight.rungs_after, weight.gradient
-            if before is not None and after is not None and gradient is not None:
-                add(self._window, weight.path, count_movement(before, after, gradient=gradient, weight=weight.after))
+            before, gradient, geometry = weight.before, weight.gradient, weight.geometry
+            if before is not None and gradient is not None and geometry is not None:
+                add(self._window, weight.path, geometry.movement(before, weight.after, gradient))
         if int(event.epochs) != self._epoch:
             self._end_epoch(int(event.epochs))
         return self._report() if self.is_due(event.step) else {}

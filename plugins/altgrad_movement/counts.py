@@ -14,18 +14,6 @@ MOST_REVERSALS = 126
 """As many reversals of one weight as an int8 can hold beside its direction."""
 
 
-def count_movement(before: Tensor, after: Tensor, *, gradient: Tensor, weight: Tensor) -> Tensor:
-    """Flips, updates, flips among updates, and elements, of one weight in one step.
-
-    Args:
-        before, after: the nearest rung of every element, integers of one shape.
-        gradient: of the same shape; an element with a non-zero gradient is an update.
-        weight: after the step, of the same shape.
-    """
-    flipped, updated = before != after, gradient != 0
-    return _counted(weight, flipped, updated, flipped & updated)
-
-
 def count_stalls(before: Tensor, after: Tensor, *, gradient: Tensor, weights: tuple[Tensor, Tensor]) -> Tensor:
     """Bit stalls, zero updates, updates, and elements, of one weight in one step.
 

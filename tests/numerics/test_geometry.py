@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from altgrad_core.numerics import backends
+from altgrad_core.numerics.backends import reference
 from altgrad_core.numerics.geometry import Geometry
 from altgrad_core.testing.strategies import TableFormat, floats_near
 
@@ -214,3 +215,30 @@ def test_shapes_and_types_are_those_of_the_definition(name):
         results = (u, geometry.rung(w), geometry.value(u), geometry.spacing(w))
         assert [result.shape for result in results] == [w.shape] * 4
         assert [result.dtype for result in results] == [torch.float64, torch.int32, torch.float32, torch.float32]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", FORMATS)
+def test_movement_is_counted_by_rungs_one_element_at_a_time(name, dtype):
+    format = FORMATS[name]
+    before = noise(3000, format).nan_to_num(nan=1.0).to(dtype)  # more than a block of the kernel
+    after = torch.where(torch.rand(before.shape) < 0.5, before, (before.float() * 1.1).to(dtype))
+    after = after.nan_to_num(nan=2.0)
+    gradient = torch.randint(-1, 2, before.shape).to(dtype)
+    gradient[:3] = torch.tensor([math.nan, math.inf, -0.0])
+    for scale in (torch.tensor(0.37), torch.rand(before.shape) + 0.5):
+        geometry = Geometry.of(format, scale)
+        flipped = [a != b for a, b in zip(geometry.rung(before).tolist(), geometry.rung(after).tolist(), strict=True)]
+        updated = [g != 0 for g in gradient.tolist()]
+        both = sum(f and u for f, u in zip(flipped, updated, strict=True))
+        expected = [sum(flipped), sum(updated), both, before.numel()]
+        assert geometry.movement(before, after, gradient).tolist() == expected
+        assert reference.movement(before, after, gradient, format, scale).tolist() == expected
+    after[4500] = math.nan  # in the second block
+    assert geometry.movement(before, after, gradient).tolist() == [0, 0, 0, 0]
+
+
+def test_movement_of_a_matrix_that_is_a_view_and_of_nothing():
+    before, geometry = torch.arange(12.0).view(3, 4).t(), Geometry.of(FORMATS["e4m3"])
+    assert geometry.movement(before, before + 1, torch.ones(4, 3)).tolist() == [12, 12, 12, 12]
+    assert geometry.movement(*[torch.empty(0, 3)] * 3).tolist() == [0, 0, 0, 0]

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 from altgrad_movement import Flips
-from altgrad_movement.counts import count_movement
 from torch import Tensor
 
 from altgrad_core import Geometry, Updated, Weight, load_format
@@ -18,7 +17,7 @@ EIGHT = ("e0m7", "e1m6", "e2m5", "e3m4", "e4m3", "e5m2", "e6m1", "e7m0")
 
 
 def weight_of(before: Tensor, after: Tensor, gradient: Tensor, geometry: Geometry, path: str = "layer") -> Weight:
-    return Weight(path, after, gradient, geometry=geometry, rungs_before=geometry.rung(before))
+    return Weight(path, after, gradient, before=before, geometry=geometry)
 
 
 @pytest.mark.parametrize("format", EIGHT)
@@ -61,12 +60,6 @@ def test_counts_and_rates_are_those_of_the_definition(
         "flip-rate": {"layer": window[0] / window[3]},  # since the last report
         "stall-ratio": {"layer": 1 - window[2] / window[1]},
     }
-
-
-def test_counting_by_hand() -> None:
-    before, after = torch.tensor([0, 1, 2, 3]), torch.tensor([0, 2, 1, 3])
-    gradient = torch.tensor([1.0, 1.0, 0.0, 0.0])
-    assert count_movement(before, after, gradient=gradient, weight=after.float()).tolist() == [2, 2, 1, 4]
 
 
 def test_a_weight_with_a_nan_is_left_out_while_it_has_one(view_of: Callable[..., Any]) -> None:

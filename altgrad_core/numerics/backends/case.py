@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 Operation = Literal[
     "quantize", "encode", "decode", "amax", "scale", "key",
-    "rung", "position", "value", "spacing",
+    "rung", "position", "value", "spacing", "movement",
     "walk", "adam_walk", "stochastic_walk", "update_velocity",
 ]  # fmt: skip
 WHOLE = Tiling.of("tensor")

@@ -39,12 +39,12 @@ from altgrad_core.numerics.tiling import Tiling
 PLAIN: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}  # whatever torch's defaults are
 FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 TYPES = {
-    **dict.fromkeys(("quantize", "encode", "amax", "rung", "position", "spacing"), FLOATS),
+    **dict.fromkeys(("quantize", "encode", "amax", "rung", "position", "spacing", "movement"), FLOATS),
     **dict.fromkeys(("walk", "adam_walk", "stochastic_walk", "update_velocity", "scale"), (torch.float32,)),
     "value": (torch.float64,),
     "decode": (torch.uint8, torch.uint16),
 }
-BY_ARITHMETIC = ("rung", "position", "value", "spacing", "walk", "adam_walk", "stochastic_walk")
+BY_ARITHMETIC = ("rung", "position", "value", "spacing", "movement", "walk", "adam_walk", "stochastic_walk")
 IN_PLACE = ("walk", "adam_walk", "stochastic_walk", "update_velocity")
 
 
@@ -166,6 +166,15 @@ def spacing(x: Tensor, format: Format, scale: Tensor) -> Tensor:
     facts = arrays.walk_facts(format)
     positions.spacing(bits_of(x.float()), out.view(-1).numpy(), each_scale(scale, x), *facts)
     return out
+
+
+@with_subnormals
+def movement(before: Tensor, after: Tensor, gradient: Tensor, format: Format, scale: Tensor) -> Tensor:
+    """See `ops.movement`."""
+    counts = np.zeros(4, np.int64)
+    facts, scales_ = arrays.walk_facts(format)[0], each_scale(scale, after)
+    positions.movement(*(bits_of(x.float()) for x in (before, after, gradient)), scales_, facts, counts)
+    return torch.from_numpy(counts)
 
 
 @with_subnormals

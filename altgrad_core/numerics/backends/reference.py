@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from altgrad_core.numerics.backends.case import Case
 from altgrad_core.numerics.backends.reference_walk import (
     adam_walk,
+    movement,
     position,
     rung,
     spacing,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
-    "adam_walk", "amax", "decode", "encode", "key", "position", "quantize", "rung", "scale", "spacing", "stochastic_walk",
+    "adam_walk", "amax", "decode", "encode", "key", "movement", "position", "quantize", "rung", "scale", "spacing", "stochastic_walk",
     "supports", "update_velocity", "value", "walk",
 ]  # fmt: skip
 

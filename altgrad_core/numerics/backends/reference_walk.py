@@ -52,6 +52,24 @@ def spacing(x: Tensor, format: Format, scale: Tensor) -> Tensor:
     return (gaps[cell] * scale.double()).float()
 
 
+def movement(before: Tensor, after: Tensor, gradient: Tensor, format: Format, scale: Tensor) -> Tensor:
+    """See `ops.movement`."""
+    return counted(rung(before, format, scale), rung(after, format, scale), gradient, after)
+
+
+def counted(before: Tensor, after: Tensor, gradient: Tensor, weight: Tensor) -> Tensor:
+    """The counts of `Geometry.movement` from the rungs before and after a step, and the weight after it."""
+    import torch
+
+    flipped, updated = before != after, gradient != 0
+    counts = [
+        torch.count_nonzero(mask) for mask in (flipped, updated, flipped & updated)
+    ]  # of a bool faster than a sum
+    counts.append(torch.full_like(counts[0], weight.numel()))
+    result = torch.stack(counts)
+    return result * ~weight.amax().isnan() if weight.numel() else result
+
+
 def adam_walk(
     weight: Tensor,
     gradient: Tensor,

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from altgrad_core.numerics.backends import reference
 from altgrad_core.numerics.backends.case import Case
+from altgrad_core.numerics.backends.reference_walk import counted
 from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.kernels.facts import arithmetic_facts
 from altgrad_core.numerics.moves import Moved, Path, Step
@@ -34,7 +35,7 @@ TYPES = {
     "scale": (torch.float32,),
     "decode": (torch.uint8, torch.uint16),
     **dict.fromkeys(("walk", "adam_walk", "stochastic_walk", "update_velocity"), (torch.float32,)),
-    **dict.fromkeys(("rung", "position", "spacing"), FLOATS),
+    **dict.fromkeys(("rung", "position", "spacing", "movement"), FLOATS),
     "value": (torch.float64,),
     "key": (torch.int64,),
 }
@@ -53,7 +54,7 @@ def supports(case: Case) -> bool:
     """
     if case.device != DEVICE or case.dtype not in TYPES.get(case.operation, ()):
         return False
-    if case.operation in (*MOVES, *PLACES) and not all(map(arithmetic_facts, case.grids)):
+    if case.operation in (*MOVES, *PLACES, "movement") and not all(map(arithmetic_facts, case.grids)):
         return False
     if case.operation in MOVES and not case.is_contiguous:
         return False
@@ -159,6 +160,11 @@ def value(u: Tensor, format: Format, scale: Tensor) -> Tensor:
 def spacing(x: Tensor, format: Format, scale: Tensor) -> Tensor:
     """See `ops.spacing`."""
     return _place("spacing", x, format, scale)
+
+
+def movement(before: Tensor, after: Tensor, gradient: Tensor, format: Format, scale: Tensor) -> Tensor:
+    """See `ops.movement`."""
+    return counted(rung(before, format, scale), rung(after, format, scale), gradient, after)
 
 
 def _place(what: Place, x: Tensor, format: Format, scale: Tensor) -> Tensor:

@@ -174,15 +174,14 @@ def bits_of(x: Tensor, *, copy: bool = True) -> Array:
     Args:
         copy: whether a tensor whose elements do not lie side by side may be copied.
     """
-    x = x.detach()
     x = x.contiguous() if copy else x
-    if x.dtype == torch.bfloat16:
-        x = x.view(torch.uint16)
-    elif x.dtype == torch.float16:
+    if (kind := x.dtype) == torch.bfloat16:
+        x = x.detach().view(torch.uint16)
+    elif kind == torch.float16:
         x = x.float()
     # `.numpy()` would forbid FSDP to free the memory of a gathered weight
-    flat = np.from_dlpack(_Memory(x) if _IS_VERSIONED else x).reshape(-1)
-    return flat if flat.dtype == np.uint16 else flat.view(np.int32)
+    flat = np.from_dlpack(_Memory(x) if _IS_VERSIONED else x.detach()).reshape(-1)
+    return flat if kind == torch.bfloat16 else flat.view(np.int32)
 
 
 def each_scale(scale: Tensor, x: Tensor) -> Array:

@@ -7,7 +7,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from altgrad_core.numerics.kernels.bits import BINADE, INFINITY, MAGNITUDE, ONE, ZERO, F, I, as_bits, as_float, compiled
+from altgrad_core.numerics.kernels.bits import (
+    BINADE,
+    BLOCK,
+    INFINITY,
+    MAGNITUDE,
+    ONE,
+    ZERO,
+    F,
+    I,
+    as_bits,
+    as_float,
+    compiled,
+)
 
 BIAS = np.int64((1023 - 127) << 52)  # float64 bits, of the difference of the two exponent biases
 MORE_BITS, ONE_BIT = np.int64(52 - 23), np.int64(1)  # of the significand of a float64 than of a float32
@@ -124,6 +136,34 @@ def nearest_rung(x, out, scales, facts):
     for i in range(x.size):
         scaled = as_bits(F(as_float(x[i]) / scales[i * step]))
         out[i] = ZERO if I(scaled & MAGNITUDE) > INFINITY else rung_of(scaled, rungs)
+
+
+@compiled
+def movement(before, after, gradient, scales, facts, counts):
+    """Flips, updates, flips among updates, and elements, into `counts`, int64, which is zero; all stay 0 where `after` has a NaN.
+
+    Args:
+        before, after, gradient: int32 bits of float32, shape (n,). scales: float32, shape (1,) or (n,).
+    """
+    rungs = rung_facts(facts)
+    step = 0 if scales.size == 1 else 1
+    for start in range(0, after.size, BLOCK):
+        flips, updates, moved, nans = ZERO, ZERO, ZERO, ZERO
+        for i in range(start, min(start + BLOCK, after.size)):
+            scale = scales[i * step]
+            old, new = as_bits(F(as_float(before[i]) / scale)), as_bits(F(as_float(after[i]) / scale))
+            first = ZERO if I(old & MAGNITUDE) > INFINITY else rung_of(old, rungs)
+            last = ZERO if I(new & MAGNITUDE) > INFINITY else rung_of(new, rungs)
+            flipped, updated = I(first != last), I(I(gradient[i] & MAGNITUDE) != ZERO)
+            flips, updates, moved = I(flips + flipped), I(updates + updated), I(moved + I(flipped & updated))
+            nans = I(nans + I(I(after[i] & MAGNITUDE) > INFINITY))
+        if nans:
+            counts[:] = 0
+            return
+        counts[0] += flips
+        counts[1] += updates
+        counts[2] += moved
+    counts[3] = after.size
 
 
 @compiled
