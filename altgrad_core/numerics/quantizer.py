@@ -57,7 +57,7 @@ class Quantizer:
         _one_of("nonfinite", self.nonfinite, get_args(Nonfinite))
         _check_hadamard(self)
 
-    @property
+    @cached_property
     def target(self) -> Format:
         """The format itself.
 
@@ -68,7 +68,7 @@ class Quantizer:
             raise FormatError(f'"{self.format}" is only a name here; pass load_format("{self.format}")')
         return self.format
 
-    @property
+    @cached_property
     def scale_rule(self) -> Scaling:
         """The scaling as a `Scaling`."""
         assert isinstance(self.scaling, Scaling)
@@ -84,12 +84,12 @@ class Quantizer:
         """Whether values are rounded to rungs of their own: not by the identity, nor in the basis of a Hadamard transform."""
         return not self.target.is_identity and self.hadamard is None
 
-    @property
+    @cached_property
     def mode(self) -> Mode:
         """The facts of the rounding."""
         return mode_of(self.rounding)
 
-    @property
+    @cached_property
     def tiling(self) -> Tiling:
         """Which elements share a scale."""
         return self.scale_rule.tiling

@@ -13,6 +13,9 @@ Rounded = tuple[Tensor, Tensor | None]  # the values, and where a gradient passe
 Rounds = Callable[[Tensor], Rounded]
 HowT = TypeVar("HowT")
 
+SMALL = 1 << 16
+"""Elements up to which a rounded weight is kept for the backward pass: rounding so few again costs more than their memory."""
+
 
 class RoundsOnce:
     """What rounds a weight in all passes of a step: every time at the scale of the first time.
@@ -22,19 +25,24 @@ class RoundsOnce:
         again: rounds it at a scale.
     """
 
-    __slots__ = ("_again", "_first", "_scale")
+    __slots__ = ("_again", "_first", "_kept", "_scale")
 
     def __init__(
         self, first: Callable[[Tensor], tuple[Rounded, Tensor]], again: Callable[[Tensor, Tensor], Rounded]
     ) -> None:
         self._first, self._again = first, again
         self._scale: Tensor | None = None
+        self._kept: tuple[Rounded, int, int | None] | None = None
 
     def __call__(self, weight: Tensor) -> Rounded:
-        if self._scale is not None:
-            return self._again(weight, self._scale)
-        rounded, self._scale = self._first(weight)
-        return rounded
+        if self._scale is None:
+            rounded, self._scale = self._first(weight)
+            if weight.numel() <= SMALL and not (weight.is_inference() or torch._C._are_functorch_transforms_active()):
+                self._kept = rounded, id(weight), weight._version
+            return rounded
+        if self._kept is not None and self._kept[1:] == (id(weight), weight._version):
+            return self._kept[0]
+        return self._again(weight, self._scale)
 
     def alone(self, weight: Tensor) -> Rounded:
         """Round one of several weights that `vmap` has in the place of one: at a scale of its own."""
@@ -159,8 +167,8 @@ class Roundings(NamedTuple, Generic[HowT]):
 class _Product(_Function):
     """y = x Q(W)^T + b, straight through Q; the gradient of y is rounded once, for both products of the backward.
 
-    W is there anyway: it is rounded again when it is needed, which costs little beside the products and no memory. The
-    gradient of b is that of y before rounding. `unrounded` is x before rounding, where dW rounds it by a rule of its own.
+    W is there anyway: unless it is small, it is rounded again when it is needed, which costs little beside the products and no
+    memory. The gradient of b is that of y before rounding. `unrounded` is x before rounding, where dW rounds it by a rule of its own.
     """
 
     @staticmethod
@@ -183,19 +191,22 @@ class _Product(_Function):
         to_x, to_weight, to_bias = None, None, None
         lines = gradient.reshape(-1, gradient.shape[-1])
         if ctx.needs_input_grad[2]:
-            to_bias = lines.sum(dim=0).to(ctx.types[2])
+            to_bias = _of_type(lines.sum(dim=0), ctx.types[2])
         rounded = gradient if rounds.gradient is None else round_straight(gradient, rounds.gradient)
         own_weight = _contiguous(weight, rounds.weight_in_dx) if rounds.weight_in_dx else None
         weight, weight_passes = _rounded(weight, rounds.weight or as_it_is)
         weight = weight if own_weight is None else own_weight
-        x, weight = x.to(gradient.dtype), weight.to(gradient.dtype)  # autocast multiplied in a type of its own
+        x, weight = (
+            _of_type(x, gradient.dtype),
+            _of_type(weight, gradient.dtype),
+        )  # autocast multiplied in a type of its own
         if ctx.needs_input_grad[0]:
-            to_x = (rounded @ weight).to(ctx.types[0])
+            to_x = _of_type(rounded @ weight, ctx.types[0])
         if ctx.needs_input_grad[1]:
             own = _contiguous(lines, rounds.gradient_in_dw) if rounds.gradient_in_dw else rounded.reshape(lines.shape)
             x = x.reshape(-1, x.shape[-1])
             x = x if rounds.x_in_dw is None else _contiguous(x, rounds.x_in_dw)
-            to_weight = _where(weight_passes, (own.t() @ x).to(ctx.types[1]))
+            to_weight = _where(weight_passes, _of_type(own.t() @ x, ctx.types[1]))
         return to_x, to_weight, to_bias, None, None
 
     @staticmethod
@@ -216,6 +227,11 @@ class _Product(_Function):
             rounds = rounds._replace(weight=_alone(rounds.weight))
         columns = [_members(x, dim, info.batch_size) for x, dim in zip(tensors, in_dims[:-1], strict=True)]
         return torch.stack([_Product.apply(*members, rounds) for members in zip(*columns, strict=True)]), 0
+
+
+def _of_type(x: Tensor, type: torch.dtype) -> Tensor:
+    """`x.to(type)`, which takes longer to find that nothing is to be done."""
+    return x if x.dtype == type else x.to(type)
 
 
 def round_straight(x: Tensor, rounds: Rounds) -> Tensor:

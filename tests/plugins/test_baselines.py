@@ -53,6 +53,20 @@ def test_adamw_is_torchs_bit_for_bit() -> None:
         assert torch.equal(mine, other)
 
 
+@pytest.mark.parametrize("shape", [(3, 5), (300, 300)], ids=["small", "large"])
+@pytest.mark.parametrize("rate", [0.01, torch.tensor(0.01)], ids=["number", "tensor"])
+def test_adamw_is_torchs_whatever_its_parameters_and_says_nothing_of_how(shape: tuple[int, int], rate: Any) -> None:
+    from altgrad_baselines.torch_steps import AdamW as OurAdamW
+
+    torch.manual_seed(0)
+    parameters = [nn.Parameter(torch.randn(shape)), nn.Parameter(torch.randn(7)), nn.Parameter(torch.randn(()))]
+    ours, theirs = OurAdamW(parameters, lr=rate), torch.optim.AdamW(copy.deepcopy(parameters), lr=rate)
+    step_side_by_side(ours, theirs, steps=20)
+    for mine, other in zip(parameters, theirs.param_groups[0]["params"], strict=True):
+        assert torch.equal(mine, other)
+    assert str(ours.state_dict()) == str(theirs.state_dict())
+
+
 def test_its_defaults_are_torchs() -> None:
     theirs = torch.optim.AdamW([nn.Parameter(torch.zeros(1))]).defaults
     ours = AdamW()

@@ -44,9 +44,10 @@ def as_tensor(bits: int) -> Tensor:
 
 def whole_scale(bits: Array, how: Quantizer) -> Tensor:
     """The one scale of all the elements with these bits, float32 of shape ()."""
-    result = np.ones((), np.float32)
-    if how.scale_rule.kind != "none":
-        scales.whole_scale(bits, _whole_rule(how), result.reshape(1))
+    if how.scale_rule.kind == "none":
+        return torch.ones((), dtype=torch.float32, device="cpu")
+    result = np.empty((), np.float32)
+    scales.whole_scale(bits, _whole_rule(how), result.reshape(1))
     return torch.from_numpy(result)
 
 
