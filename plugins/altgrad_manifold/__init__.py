@@ -28,7 +28,7 @@ class ManifoldAdamW(OptimizerSpec):
             quantizing the matrix to that format would have; a control.
         spacing: of `rungs`. `own`: that of the weight. The others are controls, all with a straight step. `shuffled`:
             the spacings of a tensor in another, fixed order. `rms`: their root mean square, one for the whole tensor.
-            `initial`: those of the weights at the first step.
+            `initial`, `initial-rms`: those of the weights at the first step, and the root mean square of these.
         floor: binades below the top of the grid, from which on the spacing no longer shrinks; without it, where the format's
             subnormals begin.
         fused: torch's fused step, where AdamW is taken: faster, and other last bits.
@@ -52,7 +52,7 @@ class ManifoldAdamW(OptimizerSpec):
     walk: Literal["exact", "linear"] = "exact"
     moments: Literal["real", "carried"] = "real"
     geometry: str | None = None
-    spacing: Literal["own", "shuffled", "rms", "initial"] = "own"
+    spacing: Literal["own", "shuffled", "rms", "initial", "initial-rms"] = "own"
     floor: PositiveInt | None = None
     bit_position: bool = False
     fused: bool = False

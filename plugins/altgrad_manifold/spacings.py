@@ -16,12 +16,12 @@ def spacing_by(control: str, geometry: Geometry, weight: Tensor, state: dict[str
 
     Args:
         control: `own`: the spacing at the weight. `shuffled`: that of another weight of the same tensor, always the
-            same one. `rms`: the root mean square over the tensor. `initial`: the spacing at the weight when this was
-            first asked, kept in `state["spacing"]`.
+            same one. `rms`: the root mean square over the tensor. `initial`, `initial-rms`: the spacing at the weight,
+            and that root mean square, when this was first asked; kept in `state["spacing"]`.
     """
-    if control == "initial":
+    if control in ("initial", "initial-rms"):
         if "spacing" not in state:
-            state["spacing"] = geometry.spacing(weight)
+            state["spacing"] = spacing_by("rms" if control == "initial-rms" else "own", geometry, weight, state)
         spacing: Tensor = state["spacing"]
         return spacing
     own = geometry.spacing(weight)

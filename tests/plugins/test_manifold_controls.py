@@ -151,7 +151,7 @@ def test_the_scale_of_a_line_that_is_laid_over_a_weight_cannot_be_fixed() -> Non
 
 def test_one_spacing_of_a_uniform_grid_is_the_own_one() -> None:
     uniform = Geometry.of(load_format("e0m7"), 2.0)
-    for control in ("rms", "shuffled", "initial"):
+    for control in ("rms", "shuffled", "initial", "initial-rms"):
         assert torch.equal(after(weights(), uniform, spacing=control), after(weights(), uniform, walk="linear")), (
             control
         )
@@ -184,6 +184,20 @@ def test_initial_spacings_stay_when_weights_and_scale_move() -> None:
     assert optimizer.state[parameter]["spacing"].tolist() == [[0.125, 32.0]]
 
 
+def test_one_initial_spacing_is_the_root_mean_square_at_the_first_step() -> None:
+    parameter = nn.Parameter(torch.tensor([[1.0, 448.0]]))
+    grid = lines_of(E4M3, [{"params": [parameter]}], {})
+    optimizer = walker([parameter], geometry=grid, spacing="initial-rms", **ONCE)
+    for value in (1.0, 100.0):
+        parameter.data.copy_(torch.tensor([[value, 448.0 * value]]))
+        parameter.grad = torch.tensor([[1.0, -1.0]])
+        before = parameter.tolist()[0]
+        optimizer.step()
+        one = ((0.125**2 + 32.0**2) / 2) ** 0.5
+        assert parameter.tolist()[0] == pytest.approx([before[0] - 0.5 * one, before[1] + 0.5 * one], rel=1e-6)
+    assert optimizer.state[parameter]["spacing"].tolist() == pytest.approx(one)
+
+
 def test_shuffling_keeps_the_spacings_and_changes_their_places() -> None:
     values = torch.arange(1000.0).view(20, 50)
     once = shuffled(values)
@@ -192,7 +206,7 @@ def test_shuffling_keeps_the_spacings_and_changes_their_places() -> None:
     assert (once == values).sum() < 10  # one is the mean number of fixed points
 
 
-@pytest.mark.parametrize("control", ["shuffled", "rms", "initial"])
+@pytest.mark.parametrize("control", ["shuffled", "rms", "initial", "initial-rms"])
 def test_a_control_of_the_spacing_is_another_run(control: str) -> None:
     own, other = trained("e4m3", walk="linear"), trained("e4m3", spacing=control)
     assert [name for name in INNER if own[name] == other[name]] == []
@@ -209,6 +223,7 @@ def test_a_control_of_the_spacing_is_another_run(control: str) -> None:
         {"spacing": "shuffled", "bit_position": True},
         {"spacing": "rms", "geometry": "e4m3"},
         {"spacing": "initial"},
+        {"spacing": "initial-rms"},
     ],
     ids=str,
 )
