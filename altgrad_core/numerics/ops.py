@@ -42,8 +42,6 @@ def quantize(
     Raises:
         FormatError: stochastic without a key; an `x` of another type than float; an `out` that does not fit.
     """
-    from altgrad_core.numerics.tracing import is_traced
-
     check_values("quantize", x)
     check_kind("quantize", "how", how, Quantizer, A_QUANTIZER)
     if out is not None:
@@ -56,7 +54,7 @@ def quantize(
         return Quantized(values, one if scale is None else scale, None)
     if how.mode.random_bits:
         check_key(key)
-    if is_traced() and out is None:
+    if _tracing().is_traced() and out is None:
         return library().quantize(x, how, scale=scale, key=key)
     if how.hadamard is not None:
         from altgrad_core.numerics.hadamard import restored, transformed
@@ -88,12 +86,11 @@ def fake_quantize(
         FormatError: `scaling="delayed"`, which has a history that only a plan keeps; and as `quantize`.
     """
     from altgrad_core.numerics.straight_through import StraightThroughRound
-    from altgrad_core.numerics.tracing import is_traced
 
     check_kind("fake_quantize", "format", format, (Format, Quantizer), A_FORMAT)
     facts = (rounding, scaling, overflow, straight_through)
     is_identity = (format if isinstance(format, Format) else format.target).is_identity
-    if is_traced() and out is None and not is_identity:
+    if _tracing().is_traced() and out is None and not is_identity:
         check_values("quantize", x)
         return library().fake_quantize(x, format, *facts, key=key)
     how = _quantizer(format, *facts) if isinstance(format, Format) else format
@@ -256,6 +253,14 @@ def library() -> ModuleType:
     from altgrad_core.numerics import library
 
     return library
+
+
+@lru_cache(maxsize=1)
+def _tracing() -> ModuleType:
+    """Loaded when it is first needed, for it needs torch; an import in every call would take as long as a small kernel."""
+    from altgrad_core.numerics import tracing
+
+    return tracing
 
 
 def code_type(format: Format) -> dtype:

@@ -95,8 +95,8 @@ class Quantizer:
         return self.scale_rule.tiling
 
     @cached_property
-    def choices(self) -> dict[tuple[object, ...], str]:
-        """The backend of each operation and kind of tensor that came so far; `backends.choose_for` keeps it here."""
+    def kept(self) -> dict[object, Any]:
+        """What follows from it and is found once: the backends of operations, and what they need."""
         return {}
 
     def clip_bound(self, x: Tensor, scale: Tensor) -> Tensor | None:

@@ -30,11 +30,11 @@ def choose(case: Case) -> Any:
 
 def choose_for(operation: Operation, x: Tensor, how: Quantizer) -> Any:
     """The backend for what a quantizer does with a tensor; the quantizer keeps its name for others of this kind."""
-    kind = (operation, x.device.type, x.dtype, x.is_contiguous(), ORDER)
-    name = how.choices.get(kind)
+    kind = (operation, x.device, x.dtype, x.is_contiguous(), ORDER)
+    name = how.kept.get(kind)
     if name is None:
-        case = Case(*kind[:4], (how.target,), how.rounding, how.nonfinite, how.tiling)
-        name = how.choices[kind] = _chosen(case, ORDER)
+        case = Case(operation, x.device.type, *kind[2:4], (how.target,), how.rounding, how.nonfinite, how.tiling)
+        name = how.kept[kind] = _chosen(case, ORDER)
     return load(name)
 
 

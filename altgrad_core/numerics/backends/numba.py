@@ -27,6 +27,7 @@ from altgrad_core.numerics.kernels.passes import (
     scheme_for,
     tensor_amax,
     whole_scale,
+    whole_scheme,
 )
 from altgrad_core.numerics.kernels.threads import with_subnormals
 from altgrad_core.numerics.moves import MOST_RUNGS, Moved, Path, Step
@@ -98,10 +99,13 @@ def quantize(
     target = values if direct else torch.empty(x.shape, **PLAIN)
     source = x if direct else x.float()
     bits = bits_of(source)
-    if scale is None:
-        scale = whole_scale(bits, how) if block is None else torch.ones(how.tiling.shape(tuple(x.shape)), **PLAIN)
-    is_given = block is None or given_scale is not None
-    scheme = scheme_for(source, how, scale, block, is_given=is_given)
+    if block is None:
+        one = whole_scale(bits, how) if scale is None else np.array(scale.item(), np.float32)
+        scale = torch.from_numpy(one) if scale is None else scale
+        scheme = whole_scheme(source, how, one)
+    else:
+        scale = torch.ones(how.tiling.shape(tuple(x.shape)), **PLAIN) if scale is None else scale
+        scheme = scheme_for(source, how, scale, block, is_given=given_scale is not None)
     counts = run(bits, bits_of(target, copy=False), how, scheme, key if key is None else int(key))
     if _must_look_again(how, counts):
         return reference.quantize(x, how, scale=given_scale, key=key, out=out)
@@ -121,7 +125,7 @@ def encode(x: Tensor, how: Quantizer, *, scale: Tensor, key: int | None, out: Te
             return reference.encode(x, how, scale=scale, key=key, out=out)
         source = quantize(source / scale, how, scale=torch.ones((), **PLAIN), key=key).values
         how, scale = Quantizer(how.target, "nearest-even", "none"), torch.ones((), **PLAIN)
-    scheme = scheme_for(source, how, scale, None, is_given=True)
+    scheme = whole_scheme(source, how, np.array(scale.item(), np.float32))
     return run(bits_of(source), out.view(-1).numpy(), how, scheme, key, codes=True)[3]
 
 

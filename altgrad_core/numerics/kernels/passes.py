@@ -42,13 +42,17 @@ def as_tensor(bits: int) -> Tensor:
     return torch.from_numpy(np.array(bits, np.int32).view(np.float32))
 
 
-def whole_scale(bits: Array, how: Quantizer) -> Tensor:
+def whole_scale(bits: Array, how: Quantizer) -> Array:
     """The one scale of all the elements with these bits, float32 of shape ()."""
+    result: Array = np.empty((), np.float32)
     if how.scale_rule.kind == "none":
-        return torch.ones((), dtype=torch.float32, device="cpu")
-    result = np.empty((), np.float32)
-    scales.whole_scale(bits, _whole_rule(how), result.reshape(1))
-    return torch.from_numpy(result)
+        result.fill(1.0)
+        return result
+    rule = how.kept.get("whole rule")
+    if rule is None:
+        rule = how.kept["whole rule"] = rule_for(torch.empty(0), how, is_given=False)
+    scales.whole_scale(bits, rule, result.reshape(1))
+    return result
 
 
 class Scheme(NamedTuple):
@@ -61,16 +65,18 @@ class Scheme(NamedTuple):
     exact_half: bool
 
 
-def scheme_for(x: Tensor, how: Quantizer, scale: Tensor, block: int | None, *, is_given: bool) -> Scheme:
+def whole_scheme(x: Tensor, how: Quantizer, scale: Array) -> Scheme:
+    """The scheme for a tensor with one scale, of shape ()."""
+    exact_half = x.dtype == torch.bfloat16 and _gives_halves(how.target, float(scale))
+    return Scheme(scale.reshape(1), NO_LAYOUT, NO_RULE, 0, exact_half)
+
+
+def scheme_for(x: Tensor, how: Quantizer, scale: Tensor, block: int, *, is_given: bool) -> Scheme:
     """The scheme for a tensor at these scales, which are there already (`is_given`) or are made within the pass.
 
     Args:
-        block: how many neighbours in a row share a scale; None where all elements do.
+        block: how many neighbours in a row share a scale.
     """
-    if block is None:
-        number = float(scale)
-        exact_half = x.dtype == torch.bfloat16 and _gives_halves(how.target, number)
-        return Scheme(np.array([number], np.float32), NO_LAYOUT, NO_RULE, 0, exact_half)
     array = scale.detach().reshape(-1).numpy()
     row = x.shape[-1] if x.shape[-1] % block else max(x.numel(), 1)  # rows of whole blocks are one long row
     layout = np.array([block, row, 0], np.int64)
@@ -84,11 +90,6 @@ def _gives_halves(format: Format, scale: float) -> bool:
     facts = arithmetic_facts(format)
     is_within = facts is not None and facts.shift >= 16 and facts.quantum * scale >= 2.0**-126
     return is_within and math.frexp(scale)[0] == 0.5
-
-
-@lru_cache(maxsize=256)
-def _whole_rule(how: Quantizer) -> Array:
-    return rule_for(torch.empty(0), how, is_given=False)
 
 
 def rule_for(x: Tensor, how: Quantizer, is_given: bool) -> Array:

@@ -18,6 +18,8 @@ from altgrad_core.numerics.tracing import is_traced, is_transformed, not_traced
 from altgrad_core.running.model.moment import Moment
 from altgrad_core.running.model.rounders import rounder_of
 
+OF_MOMENTS = frozenset(MOMENTS)
+
 STATE = "altgrad"
 """The key of the metadata of a module's `state_dict`."""
 
@@ -126,7 +128,7 @@ class Quantized:
     @property
     def is_plain(self) -> bool:
         """Whether its forward pass is an ordinary one: only moments are quantized."""
-        return all(operands.keys() <= set(MOMENTS) for operands in self.products.values())
+        return all(operands.keys() <= OF_MOMENTS for operands in self.products.values())
 
     def state_dict(self) -> dict[str, Any]:
         """The step, and what the operands remember, by product and role."""

@@ -289,7 +289,7 @@ class Operand(TracedOperand):
 
     def _notice_shape(self, x: Tensor) -> Tensor:
         """Keep the shape of the tensor; its rows."""
-        rows = self.layout.rows(x.detach())
+        rows = self.layout.rows(x)
         self._shape = rows.shape
         if not self.layout.is_plain:
             self._like = torch.empty(x.shape, device="meta")
