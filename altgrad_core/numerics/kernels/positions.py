@@ -134,8 +134,14 @@ def nearest_rung(x, out, scales, facts):
     rungs = rung_facts(facts)
     step = 0 if scales.size == 1 else 1
     for i in range(x.size):
-        scaled = as_bits(F(as_float(x[i]) / scales[i * step]))
-        out[i] = ZERO if I(scaled & MAGNITUDE) > INFINITY else rung_of(scaled, rungs)
+        out[i] = nearest_to(x[i], scales[i * step], rungs)
+
+
+@compiled
+def nearest_to(bits, scale, rungs):
+    """The rung number nearest to x / scale, ties to even, int32; NaN gives rung 0."""
+    scaled = as_bits(F(as_float(bits) / scale))
+    return ZERO if I(scaled & MAGNITUDE) > INFINITY else rung_of(scaled, rungs)
 
 
 @compiled
@@ -146,17 +152,24 @@ def movement(before, after, gradient, scales, facts, counts):
         before, after, gradient: int32 bits of float32, shape (n,). scales: float32, shape (1,) or (n,).
     """
     rungs = rung_facts(facts)
-    step = 0 if scales.size == 1 else 1
     for start in range(0, after.size, BLOCK):
+        stop = min(start + BLOCK, after.size)
+        old, new, by = before[start:stop], after[start:stop], gradient[start:stop]
         flips, updates, moved, nans = ZERO, ZERO, ZERO, ZERO
-        for i in range(start, min(start + BLOCK, after.size)):
-            scale = scales[i * step]
-            old, new = as_bits(F(as_float(before[i]) / scale)), as_bits(F(as_float(after[i]) / scale))
-            first = ZERO if I(old & MAGNITUDE) > INFINITY else rung_of(old, rungs)
-            last = ZERO if I(new & MAGNITUDE) > INFINITY else rung_of(new, rungs)
-            flipped, updated = I(first != last), I(I(gradient[i] & MAGNITUDE) != ZERO)
-            flips, updates, moved = I(flips + flipped), I(updates + updated), I(moved + I(flipped & updated))
-            nans = I(nans + I(I(after[i] & MAGNITUDE) > INFINITY))
+        if scales.size == 1:  # a loop of its own, so that both are vectorized
+            one = scales[0]
+            for i in range(new.size):
+                flipped = I(nearest_to(old[i], one, rungs) != nearest_to(new[i], one, rungs))
+                updated = I(I(by[i] & MAGNITUDE) != ZERO)
+                flips, updates, moved = I(flips + flipped), I(updates + updated), I(moved + I(flipped & updated))
+                nans = I(nans + I(I(new[i] & MAGNITUDE) > INFINITY))
+        else:
+            each = scales[start:stop]
+            for i in range(new.size):
+                flipped = I(nearest_to(old[i], each[i], rungs) != nearest_to(new[i], each[i], rungs))
+                updated = I(I(by[i] & MAGNITUDE) != ZERO)
+                flips, updates, moved = I(flips + flipped), I(updates + updated), I(moved + I(flipped & updated))
+                nans = I(nans + I(I(new[i] & MAGNITUDE) > INFINITY))
         if nans:
             counts[:] = 0
             return
