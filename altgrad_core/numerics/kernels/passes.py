@@ -161,7 +161,7 @@ class _Memory:
         self._tensor = tensor
 
     def __dlpack__(self, *, dl_device: Any = None, copy: bool | None = None, **_: Any) -> Any:
-        return torch._C._to_dlpack_versioned(self._tensor, dl_device=dl_device, copy=copy)  # type: ignore[attr-defined]
+        return torch._C._to_dlpack_versioned(self._tensor, dl_device=dl_device, copy=copy)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return 1, 0
