@@ -8,7 +8,6 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 from altgrad_core.numerics import ops
-from altgrad_core.numerics.backends.reference_walk import counted
 from altgrad_core.numerics.line import floored
 from altgrad_core.numerics.moves import Path
 from altgrad_core.numerics.rounding import grid_tensor
@@ -188,6 +187,8 @@ class Geometry:
             before, after, gradient: of one shape; the weight before and after the step, both looked at at one scale.
         """
         if is_sharded(after):
+            from altgrad_core.numerics.backends.reference_walk import counted
+
             return counted(self.rung(before), self.rung(after), gradient, after)
         return ops.movement(before, after, gradient, self.format, self.scale)
 

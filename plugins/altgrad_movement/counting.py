@@ -28,6 +28,7 @@ class Flips(Monitor):
 
     name: ClassVar = "flips"
     needs: ClassVar = frozenset({"before"})
+    reads_grids: ClassVar = True
     reports: ClassVar = (
         "flips",
         "updates",
