@@ -98,6 +98,7 @@ def moves(format: ag.Format) -> Iterator[tuple[str, Case]]:
         yield what, Case(lambda what=what: getattr(grid, what)(weight), torch.float32)  # type: ignore[misc]
     places = torch.empty(768, 768, dtype=torch.float64, device=DEVICE)
     yield "value", Case(lambda: grid.value(places), torch.float32)
+    yield "movement", Case(lambda: grid.movement(weight, direction, gradient), torch.float32)
     yield "update_velocity", Case(lambda: ag.update_velocity(direction, gradient, 0.9), torch.float32)
 
 

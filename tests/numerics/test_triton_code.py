@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("triton")
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "machine_code.py"
-SAMPLE = ("bfloat16, e4m3", "float32, e4m3, amax", "bfloat16, e4m3, stochastic", "float32, e4m3, block:32", "rung")
+SAMPLE = ("bfloat16, e4m3", "float32, e4m3, amax", "bfloat16, e4m3, stochastic", "float32, e4m3, block:32", "rung", "movement")
 
 
 def facts(*arguments: str) -> list[dict[str, object]]:
@@ -32,7 +32,7 @@ def check(kernel: dict[str, object]) -> None:
 
 def test_kernels_spill_nothing_and_round_as_ieee_754_does_and_load_whole_vectors():
     found = facts("--capability", "90", "--only", *SAMPLE)
-    assert len(found) >= 5
+    assert len(found) >= 6
     for kernel in found:
         check(kernel)
 

@@ -63,3 +63,26 @@ def test_a_grid_that_is_not_computed_is_left_to_others(what):
     dtype = torch.float64 if what == "value" else torch.float32
     assert triton.supports(Case(what, "cuda", dtype, False, (load_format("e4m3"),)))
     assert not triton.supports(Case(what, "cuda", dtype, False, (TABLE,)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("format", LINES[::3], ids=lambda format: format.name)
+def test_movement_is_counted_as_by_the_reference(format, dtype):
+    before = hard(format, 0.3, dtype).nan_to_num(nan=1.0)
+    after = torch.where(torch.rand(before.shape) < 0.5, before, before * 1.1)
+    gradient = torch.randint(-1, 2, before.shape).float()
+    gradient[0, :3] = torch.tensor([math.nan, math.inf, -0.0])
+    rows = torch.logspace(-3, 3, len(before)).view(-1, 1)
+    for scale in (torch.tensor(0.3), rows):
+        arguments = (before, after, gradient, format, scale)
+        assert triton.movement(*arguments).tolist() == reference.movement(*arguments).tolist()
+    arguments = (before.T, after.T, gradient.T, format, rows.T)
+    assert triton.movement(*arguments).tolist() == reference.movement(*arguments).tolist()
+    after[len(after) // 2, 4] = math.nan  # in one of several programs
+    assert triton.movement(before, after, gradient, format, torch.tensor(0.3)).tolist() == [0, 0, 0, 0]
+    assert triton.movement(*[before[:0]] * 3, format, torch.tensor(0.3)).tolist() == [0, 0, 0, 0]
+
+
+def test_movement_on_a_grid_that_is_not_computed_is_left_to_others():
+    assert triton.supports(Case("movement", "cuda", torch.float32, False, (load_format("e4m3"),)))
+    assert not triton.supports(Case("movement", "cuda", torch.float32, False, (TABLE,)))

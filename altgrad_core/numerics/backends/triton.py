@@ -17,7 +17,6 @@ from torch import Tensor
 
 from altgrad_core.numerics.backends import reference
 from altgrad_core.numerics.backends.case import Case
-from altgrad_core.numerics.backends.reference_walk import counted
 from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.kernels.facts import arithmetic_facts
 from altgrad_core.numerics.moves import Moved, Path, Step
@@ -164,7 +163,11 @@ def spacing(x: Tensor, format: Format, scale: Tensor) -> Tensor:
 
 def movement(before: Tensor, after: Tensor, gradient: Tensor, format: Format, scale: Tensor) -> Tensor:
     """See `ops.movement`."""
-    return counted(rung(before, format, scale), rung(after, format, scale), gradient, after)
+    if after.numel() == 0 or gradient.dtype not in FLOATS:
+        return reference.movement(before, after, gradient, format, scale)
+    from altgrad_core.numerics.triton import run_places
+
+    return run_places.movement(before, after, gradient, format, scale)
 
 
 def _place(what: Place, x: Tensor, format: Format, scale: Tensor) -> Tensor:

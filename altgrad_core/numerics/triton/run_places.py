@@ -1,4 +1,4 @@
-"""From tensors and grids to launches of the kernel of rungs, positions, values and spacings."""
+"""From tensors and grids to launches of the kernels of rungs, positions, values and spacings, and of movement."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.triton import places as kernels
 from altgrad_core.numerics.triton.facts import line_of
-from altgrad_core.numerics.triton.launch import MOST, cells_of, each_scale, launch
+from altgrad_core.numerics.triton.launch import MOST, Counts, cells_of, each_scale, launch
 
 BLOCK = 1024
 TYPES = {"rung": torch.int32, "position": torch.float64, "value": torch.float32, "spacing": torch.float32}
@@ -26,3 +26,13 @@ def places(what: Literal["rung", "position", "value", "spacing"], x: Tensor, for
         WHAT=what, R=line_of(format), APIECE=scales.numel() > 1, BIG=size > MOST, BLOCK=BLOCK,
     )  # fmt: skip
     return out
+
+
+def movement(before: Tensor, after: Tensor, gradient: Tensor, format: Format, scale: Tensor) -> Tensor:
+    """See `ops.movement`; of a weight that is not empty."""
+    scales, size, counts = each_scale(scale.to(after.device), after), after.numel(), Counts.on(after)
+    launch(
+        kernels.movement_pass, -(-size // BLOCK), after, *map(cells_of, (before, after, gradient)), scales, counts.cells, size,
+        R=line_of(format), APIECE=scales.numel() > 1, BIG=size > MOST, BLOCK=BLOCK,
+    )  # fmt: skip
+    return counts.cells[1:5]
