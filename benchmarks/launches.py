@@ -26,6 +26,8 @@ from altgrad_core.testing.launches import Log, counted
 
 DEVICE = "meta"
 VOCABULARY, LENGTH, BATCH = 50_304, 1024, 8
+MONITORS = ("flips", "stability", "quantization-error", "displacement", "code-use")
+"""Those of the example study whose work their numbers do not decide; the first two look at every step."""
 
 
 class Count(NamedTuple):
@@ -118,8 +120,12 @@ def moves() -> Iterator[tuple[str, Count]]:
     yield "stochastic_walk", count(lambda: ag.stochastic_walk(weight, direction, grid, key=1, **many), most=1)
 
 
-def step(layers: int, width: int, *monitors: str) -> Count:
-    """Forward, backward and update of a GPT whose blocks are quantized, and the end of a step that monitors look at."""
+def step(layers: int, width: int, *monitors: str, every: int = 1) -> Count:
+    """Forward, backward and update of a GPT whose blocks are quantized, and the end of a step that monitors look at.
+
+    Args:
+        every: of the monitors; where it is not 1, none of them reports in the step that is counted.
+    """
     with torch.device(DEVICE):
         model = NanoGPT(n_layer=layers, n_head=max(1, width // 64), n_embd=width, block_size=LENGTH).build(VOCABULARY)
     plan = ag.quantize_model(model, [replace(rule(), layers="blocks.*")])
@@ -127,25 +133,28 @@ def step(layers: int, width: int, *monitors: str) -> Count:
     tokens = torch.zeros(BATCH, LENGTH, dtype=torch.int64, device=DEVICE)
 
     place = TemporaryDirectory(prefix="altgrad-")
-    watch = ag.watch(model, optimizer, monitors=monitors, every=1, out=Path(place.name, "w")) if monitors else None
+    watch = ag.watch(model, optimizer, monitors=monitors, every=every, out=Path(place.name, "w")) if monitors else None
 
     def run() -> None:
         loss = cross_entropy(model(tokens).flatten(0, 1), tokens.flatten())
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        plan.step() if watch is None else watch.step(loss)
+        plan.step()
+        if watch is not None:
+            watch.step(loss)
 
+    most = None if layers != 12 or (monitors and every == 1) else 1500
     with place:
-        return count(
-            run, warm=5, most=None if monitors or layers != 12 else 1500
-        )  # contents are compared at the first looks
+        return count(run, warm=5, most=most)  # contents are compared at the first looks
 
 
 def watched(layers: int, width: int) -> Iterator[tuple[str, Count]]:
-    """A step in which a monitor of the study looks at every layer, for each of them whose work its numbers do not decide."""
-    for name in ("flips", "stability", "quantization-error", "displacement", "code-use"):
-        yield f"the same, in which `{name}` looks", step(layers, width, name)
+    """A step with the monitors of the study, and for each of them one in which it reports on every layer."""
+    together = "the same, with these monitors, in a step in which none reports"
+    yield together, step(layers, width, *MONITORS, every=1000)
+    for name in MONITORS:
+        yield f"the same, in which `{name}` reports", step(layers, width, name)
 
 
 def rows(layers: int, width: int) -> Iterator[tuple[str, Count]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import Field, PositiveInt
 
@@ -26,6 +26,7 @@ UNDERFLOW_LIMITS = {
     "probability": None,
 }
 UNDERFLOW_LIMIT = 0.3  # of other roles; of probabilities most are near zero, and none the worse for it
+MOST_WAITING = 100  # steps whose amaxes are kept on their device until they are fetched
 
 
 def declared(role: str, statistic: str) -> Reading:
@@ -69,21 +70,41 @@ class Stability(Monitor):
     every: PositiveInt = 10
     decay: float = Field(default=0.99, ge=0, lt=1)
     _averages: dict[str, dict[str, float]] = {}
+    _waiting: list[
+        tuple[list[tuple[str, str]], Any]
+    ] = []  # of steps that are in no average yet: roles and paths, amaxes
 
     def observe(self, event: Backpropagated) -> Readings:
-        """Follow the averages; report if it is due."""
-        from altgrad_stability.tallies import plain
+        """Keep what the averages follow; report if it is due. A GPU is not waited for in the steps between."""
+        from altgrad_stability.tallies import together
 
         seen = [(facts, facts.tally) for facts in event.operands(self.layers) if facts.tally is not None]
-        for (facts, _), (amax,) in zip(seen, plain([[tally.amax] for _, tally in seen]), strict=True):
-            averages = self._averages.setdefault(facts.role, {})
-            average = averages.get(facts.path, amax)
-            averages[facts.path] = average + (1 - self.decay) * (amax - average)
+        if seen:
+            names = [(facts.role, facts.path) for facts, _ in seen]
+            self._waiting.append((names, together([tally.amax for _, tally in seen])))
+        if len(self._waiting) >= MOST_WAITING:
+            self._follow()
         return self._report(seen) if self.is_due(event.step) else {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """See `Stateful`."""
+        self._follow()
+        return super().state_dict()
+
+    def _follow(self) -> None:
+        from altgrad_stability.tallies import fetched
+
+        waiting, self._waiting = self._waiting, []
+        for (names, _), amaxes in zip(waiting, fetched([amaxes for _, amaxes in waiting]), strict=True):
+            for (role, path), amax in zip(names, amaxes, strict=True):
+                averages = self._averages.setdefault(role, {})
+                average = averages.get(path, amax)
+                averages[path] = average + (1 - self.decay) * (amax - average)
 
     def _report(self, seen: list[tuple[RoundedOperand, Tally]]) -> Readings:
         from altgrad_stability.tallies import headroom, plain
 
+        self._follow()
         roles = dict.fromkeys(facts.role for facts, _ in seen)
         readings: dict[str, dict[str, float]] = {f"{role}-{name}": {} for role in roles for name in STATISTICS}
         table = plain([[*tally[1:], facts.scale.max()] for facts, tally in seen])

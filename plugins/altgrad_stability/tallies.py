@@ -16,6 +16,19 @@ def plain(rows: Sequence[Iterable[Tensor | float]]) -> list[list[float]]:
     return [[next(numbers) for _ in row] for row in table]
 
 
+def together(amaxes: Sequence[Tensor]) -> Tensor:
+    """A copy of numbers of one type, shape (n,), on the device of the first."""
+    return torch.stack([amax.to(amaxes[0].device) for amax in amaxes])
+
+
+def fetched(rows: Sequence[Tensor]) -> list[list[float]]:
+    """Rows of one type as plain numbers, in one transfer."""
+    if not rows:
+        return []
+    numbers = torch.cat([row.to(rows[0].device) for row in rows]).cpu()
+    return [part.tolist() for part in numbers.split([len(row) for row in rows])]
+
+
 def _fetched(numbers: Sequence[Tensor]) -> list[float]:
     """Those of one type are put together before they are converted, so that a GPU is asked once for all of them."""
     if not numbers:

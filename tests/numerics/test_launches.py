@@ -69,27 +69,47 @@ def test_a_linear_layer_takes_at_most_twelve_launches_and_waits_for_nothing():
     assert log.launches <= 12 and not log.waits
 
 
+def logged_step(layers, monitors, every, out):
+    """What a step of so many quantized linear layers launches, after some others."""
+    linear = (torch.nn.Linear(16, 16, bias=False, device="meta") for _ in range(layers))
+    model = torch.nn.Sequential(*linear)
+    plan = ag.quantize_model(model, [ag.Rule(layers="*", weight=ag.Quantizer(E4M3))])
+    optimizer = ag.build_optimizer("manifold-adamw", params=plan.params(), lr=0.01)
+    watch = ag.watch(model, optimizer, monitors=monitors, every=every, out=out / f"{layers}-{len(monitors)}")
+
+    def step():
+        loss = model(torch.empty(4, 16, device="meta")).sum()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        plan.step()
+        watch.step(loss)
+
+    with counted():
+        for _ in range(5):  # the first looks compare contents, which tells who writes to weights
+            step()
+    with counted() as log:
+        step()
+    return log
+
+
 @pytest.mark.parametrize("name", ["flips", "stability", "quantization-error", "displacement", "code-use"])
 def test_a_monitor_that_looks_waits_once_for_all_layers(name, tmp_path):
-    def waits(layers):
-        linear = (torch.nn.Linear(16, 16, bias=False, device="meta") for _ in range(layers))
-        model = torch.nn.Sequential(*linear)
-        plan = ag.quantize_model(model, [ag.Rule(layers="*", weight=ag.Quantizer(E4M3))])
-        optimizer = ag.build_optimizer("manifold-adamw", params=plan.params(), lr=0.01)
-        watch = ag.watch(model, optimizer, monitors=[name], every=1, out=tmp_path / f"{layers}")
+    waits = [sum(logged_step(layers, [name], 1, tmp_path).waits.values()) for layers in (1, 4)]
+    assert waits[0] == waits[1] <= 4
 
-        def step():
-            loss = model(torch.empty(4, 16, device="meta")).sum()
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-            watch.step(loss)
 
-        with counted():
-            for _ in range(5):  # the first looks compare contents, which tells who writes to weights
-                step()
-        with counted() as log:
-            step()
-        return sum(log.waits.values())
+def test_monitors_that_look_at_every_step_launch_little_and_wait_for_nothing_between_reports(tmp_path):
+    without, looked_at = (
+        [logged_step(layers, monitors, 1000, tmp_path) for layers in (2, 6)]
+        for monitors in ([], ["flips", "stability"])
+    )
+    a_layer = [(large.launches - small.launches) / 4 for small, large in (without, looked_at)]
+    assert a_layer[1] - a_layer[0] <= 3  # a copy of the weight, the counts, and their sum
+    assert [log.waits for log in looked_at] == [log.waits for log in without]
 
-    assert waits(1) == waits(4) <= 4
+
+@pytest.mark.parametrize("shape", [(64, 96), (3, 5, 7)])
+def test_what_a_step_did_in_rungs_is_counted_in_one_launch(shape):
+    grid = ag.Geometry.of(E4M3, torch.empty((), device="meta"))
+    assert launches(lambda: grid.movement(*[torch.empty(shape, device="meta")] * 3)) == 1

@@ -12,7 +12,14 @@ import pytest
 
 pytest.importorskip("triton")
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "machine_code.py"
-SAMPLE = ("bfloat16, e4m3", "float32, e4m3, amax", "bfloat16, e4m3, stochastic", "float32, e4m3, block:32", "rung", "movement")
+SAMPLE = (
+    "bfloat16, e4m3",
+    "float32, e4m3, amax",
+    "bfloat16, e4m3, stochastic",
+    "float32, e4m3, block:32",
+    "rung",
+    "movement",
+)
 
 
 def facts(*arguments: str) -> list[dict[str, object]]:

@@ -148,6 +148,17 @@ def test_a_run_that_reports_rarely_has_the_same_averages() -> None:
     assert averages[0] == averages[1] != []
 
 
+def test_averages_between_reports_are_fetched_when_they_are_saved_and_now_and_then() -> None:
+    often, rarely = Stability(every=1), Stability(every=10**6)
+    for step in range(1, 251):
+        for monitor in (often, rarely):
+            monitor.observe(event_of(rounded(torch.tensor([float(step % 7)]), "e4m3"), step=step))
+        assert len(rarely._waiting) < 100
+    assert len(rarely._waiting) == 50
+    assert rarely.state_dict() == often.state_dict() == {"_averages": often._averages, "_waiting": []}
+    assert rarely._averages["weight"] != {}
+
+
 @pytest.mark.parametrize("format", EIGHT)
 def test_the_error_of_a_weight_is_that_of_exact_fractions(
     format: str, weights_of: Callable[..., Tensor], obvious: Callable[..., Any], view_of: Callable[..., Any]

@@ -68,8 +68,9 @@ class Loop:
         run = self.run
         rates, self._ruled = self._set_learning_rates(step), set()
         rate = rates[0]
-        loss, gradients = self._backpropagate(step)
-        norm = float(torch.nn.utils.get_total_norm(gradients))
+        total, gradients = self._backpropagate(step)
+        of_all = torch.nn.utils.get_total_norm(gradients)
+        loss, norm = torch.stack([total.double(), of_all.to(total.device, torch.float64)]).tolist()  # one wait for both
         run.progress.loss = loss
         if math.isfinite(loss):
             run.progress.sound_step = step - 1
@@ -95,7 +96,7 @@ class Loop:
         if run.progress.step == step:  # and not rolled back
             self._after(step)
 
-    def _backpropagate(self, step: int) -> tuple[float, list[torch.Tensor]]:
+    def _backpropagate(self, step: int) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """The mean loss of the step's micro-batches, in the unit of the task, and the gradients, which are left on the parameters.
 
         Both are summed over micro-batches in a tree that does not depend on how many processes share them.
@@ -124,7 +125,7 @@ class Loop:
             parameter.grad = gradient
         self._agreed = exchange(run.plan, run.processes, self.signals.received)
         assert total is not None
-        return float(total), [gradient for gradient in gradients if gradient is not None]
+        return total, [gradient for gradient in gradients if gradient is not None]
 
     def _micro_loss(self, step: int, micro_batch: int) -> torch.Tensor:
         """The share of one micro-batch in the loss of its step; the same whenever it is called."""
