@@ -35,7 +35,11 @@ TABLES = Path(__file__).parent / "tables"
 PAGE = Path(__file__).parent / "README.md"
 ADAMW, LINE, SHUFFLED, RMS = "AdamW", "E4M3 line", "shuffled", "RMS"
 RELATIVE, INITIAL = "relative AdamW", "relative to the first weights"
-FIRST_LINE = "line of the first weights"
+FIRST_LINE, SWEPT, FIRST_RMS = (
+    "line of the first weights",
+    "line of the first weights, swept higher",
+    "RMS of the first weights",
+)
 SHORT = 90  # steps of warm-up of the search
 
 Rates = Mapping[float, Losses]
@@ -73,6 +77,20 @@ def of_the_first_line() -> dict[str, Contrast]:
         for one, other in ((FIRST_LINE, LINE), (ADAMW, FIRST_LINE))
         for name in [f"{one} - {other}"]
     }
+
+
+def first_step_of(row: Row) -> str:
+    """The step of a cell of `fair-line-initial-rms.toml`."""
+    return FIRST_RMS if "spacing=initial-rms" in row["optimizer"] else SWEPT
+
+
+def of_unequal_steps() -> dict[str, Contrast]:
+    """The registered difference of `fair-line-initial-rms.toml`, what both steps gain over AdamW, and what follows growth gains over both."""
+    found = {**steps(), **judged(cells_of(TABLES / "fair-line-initial-rms.csv"), first_step_of)}
+    pairs = [(FIRST_RMS, SWEPT)]
+    pairs += [pair for first in (SWEPT, FIRST_RMS) for pair in ((ADAMW, first), (first, LINE))]
+    pairs.append((FIRST_RMS, RMS))
+    return {f"{one} - {other}": difference(f"{one} - {other}", found[one], found[other]) for one, other in pairs}
 
 
 def by_warmup() -> dict[tuple[str, int], Rates]:
@@ -131,6 +149,17 @@ def first_line_table() -> str:
     return "\n".join([*lines, "", *_differences(of_the_first_line())])
 
 
+def unequal_steps_table() -> str:
+    """The losses of both steps by rate, then differences."""
+    rates = tried(cells_of(TABLES / "fair-line-initial-rms.csv"), first_step_of)
+    lines = [f"| rate | {SWEPT} | {FIRST_RMS} |", "|---|---|---|"]
+    for rate in sorted({rate for tried_ones in rates.values() for rate in tried_ones}):
+        found = [rates[step].get(rate, {}) for step in (SWEPT, FIRST_RMS)]
+        cells = [f"{mean(losses):.3f} ({len(losses)})" if losses else "" for losses in found]
+        lines.append(f"| {rate:g} | {' | '.join(cells)} |")
+    return "\n".join([*lines, "", *_differences(of_unequal_steps())])
+
+
 def warmups_table() -> str:
     """The loss and the best rate of each step at each warm-up, then differences."""
     found = by_warmup()
@@ -156,13 +185,14 @@ def _differences(listed: Mapping[str, Contrast]) -> Sequence[str]:
 TABLES_OF_THE_PAGE: Tables = {
     "steps": steps_table,
     "the line of the first weights": first_line_table,
+    "unequal steps": unequal_steps_table,
     "warm-ups": warmups_table,
 }
 
 
 def contrasts() -> list[Contrast]:
     """All of them, in the order of the page."""
-    return [*of_steps().values(), *of_the_first_line().values(), *of_warmups().values()]
+    return [*of_steps().values(), *of_the_first_line().values(), *of_unequal_steps().values(), *of_warmups().values()]
 
 
 if __name__ == "__main__":
