@@ -196,10 +196,8 @@ class _Product(_Function):
         own_weight = _contiguous(weight, rounds.weight_in_dx) if rounds.weight_in_dx else None
         weight, weight_passes = _rounded(weight, rounds.weight or as_it_is)
         weight = weight if own_weight is None else own_weight
-        x, weight = (
-            _of_type(x, gradient.dtype),
-            _of_type(weight, gradient.dtype),
-        )  # autocast multiplied in a type of its own
+        # autocast multiplied in a type of its own
+        x, weight = _of_type(x, gradient.dtype), _of_type(weight, gradient.dtype)
         if ctx.needs_input_grad[0]:
             to_x = _of_type(rounded @ weight, ctx.types[0])
         if ctx.needs_input_grad[1]:

@@ -10,6 +10,8 @@ import torch
 from torch import nn
 
 from altgrad_core import Quantizer, Rule, Scaling, load_format, quantize, quantize_model
+from altgrad_core.numerics import straight_through
+from altgrad_core.running.model.layout import Layout
 from altgrad_core.running.model.plan import Plan
 
 
@@ -50,6 +52,47 @@ def test_the_backward_pass_multiplies_with_the_weight_of_the_forward_pass() -> N
     y.backward(torch.eye(64))
     assert torch.equal(x.grad, y.detach().t())  # both are the rounded weight
     assert weight_tallies(plan) == [64 * 64]
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        Quantizer("e4m3"),
+        Quantizer("e4m3", rounding="stochastic"),
+        Quantizer("e4m3", scaling="none", straight_through="clipped"),
+        Quantizer("e2m1", scaling=Scaling("amax", granularity="block:4")),
+    ],
+    ids=["nearest", "stochastic", "clipped", "blocks"],
+)
+def test_a_rounded_weight_that_is_kept_has_the_bits_of_one_that_is_rounded_again(
+    how: Quantizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gradients(small: int) -> list[torch.Tensor]:
+        monkeypatch.setattr(straight_through, "SMALL", small)
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 4))
+        with torch.no_grad():
+            model[0].weight.mul_(2000)  # some beyond the largest value
+        plan, x = quantize_model(model, [Rule("*", weight=how)]), torch.randn(5, 8, requires_grad=True)
+        for _ in range(2):
+            first = torch.autograd.grad(model(x).square().sum(), [x, *model.parameters()], create_graph=True)
+            first[0].square().sum().backward()
+            plan.step()
+        return [*first, x.grad, *(parameter.grad for parameter in model.parameters())]
+
+    kept, again = gradients(1 << 16), gradients(0)
+    assert all(torch.equal(one, other) for one, other in zip(kept, again, strict=True))
+
+
+@pytest.mark.parametrize(("width", "roundings"), [(8, 1), (300, 2)])
+def test_a_small_weight_is_rounded_once_for_both_passes_and_a_large_one_twice(
+    width: int, roundings: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, done, round_it = nn.Sequential(nn.Linear(width, width, bias=False)), [], Layout.quantized
+    quantize_model(model, [Rule("*", weight=Quantizer("e4m3"))])
+    monkeypatch.setattr(Layout, "quantized", lambda *given: done.append(given) or round_it(*given))
+    model(torch.ones(2, width)).sum().backward()
+    assert len(done) == roundings
 
 
 def test_rows_and_blocks_of_a_weight_have_scales_of_their_own() -> None:

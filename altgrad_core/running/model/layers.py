@@ -19,7 +19,6 @@ from altgrad_core.running.model.moment import Moment
 from altgrad_core.running.model.rounders import rounder_of
 
 OF_MOMENTS = frozenset(MOMENTS)
-
 STATE = "altgrad"
 """The key of the metadata of a module's `state_dict`."""
 
