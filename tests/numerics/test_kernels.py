@@ -14,6 +14,7 @@ from altgrad_minifloat import altgrad_formats
 from altgrad_core.numerics.backends import numba, reference
 from altgrad_core.numerics.backends.case import Case
 from altgrad_core.numerics.format import Format
+from altgrad_core.numerics.kernels import passes
 from altgrad_core.numerics.kernels.facts import arithmetic_facts
 from altgrad_core.numerics.kernels.passes import knows
 from altgrad_core.numerics.minifloat import Minifloat
@@ -139,6 +140,21 @@ def test_the_number_of_threads_changes_nothing():
             assert [float(count) for count in together.tally] == [float(count) for count in alone.tally]
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("is_usable", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_the_memory_of_a_tensor_is_read_where_it_is_and_can_be_freed_afterwards(dtype, is_usable, monkeypatch):
+    monkeypatch.setattr(passes, "_IS_USABLE", is_usable)
+    x, how = torch.randn(6, 8).to(dtype).requires_grad_(), Quantizer(FORMATS["e4m3"])
+    expected, scale, _ = reference.quantize(x, how)
+    assert torch.equal(quantize(x, how).values, expected)
+    assert torch.equal(quantize(x.t(), how).values, expected.t())
+    assert torch.equal(quantize(x[:, ::2], how, scale=scale).values, expected[:, ::2])
+    out = torch.empty_like(x, requires_grad=False)
+    assert quantize(x, how, out=out).values is out and torch.equal(out, expected)
+    for tensor in (x, out):
+        tensor.untyped_storage().resize_(0)  # as FSDP frees a gathered weight
 
 
 def test_scales_are_those_of_the_definition():

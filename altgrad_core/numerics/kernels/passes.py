@@ -167,7 +167,15 @@ class _Memory:
         return 1, 0
 
 
-_IS_VERSIONED = hasattr(torch._C, "_to_dlpack_versioned") and np.lib.NumpyVersion(np.__version__) >= "2.1.0"
+def _is_usable() -> bool:
+    """Whether this torch and this NumPy make a view of it that can be written to."""
+    try:
+        return bool(np.from_dlpack(_Memory(torch.zeros(1, device="cpu"))).flags.writeable)
+    except (AttributeError, BufferError, TypeError):
+        return False
+
+
+_IS_USABLE = _is_usable()
 
 
 def bits_of(x: Tensor, *, copy: bool = True) -> Array:
@@ -182,7 +190,7 @@ def bits_of(x: Tensor, *, copy: bool = True) -> Array:
     elif kind == torch.float16:
         x = x.float()
     # `.numpy()` would forbid FSDP to free the memory of a gathered weight
-    flat = np.from_dlpack(_Memory(x) if _IS_VERSIONED else x.detach()).reshape(-1)
+    flat = np.from_dlpack(_Memory(x) if _IS_USABLE else x.detach()).reshape(-1)
     return flat if kind == torch.bfloat16 else flat.view(np.int32)
 
 
