@@ -80,7 +80,7 @@ class Stability(Monitor):
 
         seen = [(facts, facts.tally) for facts in event.operands(self.layers) if facts.tally is not None]
         if seen:
-            names = [(facts.role, facts.path) for facts, _ in seen]
+            names: list[tuple[str, str]] = [(facts.role, facts.path) for facts, _ in seen]
             self._waiting.append((names, together([tally.amax for _, tally in seen])))
         if len(self._waiting) >= MOST_WAITING:
             self._follow()

@@ -8,6 +8,7 @@ import torch
 import altgrad_core as ag
 
 pytest.importorskip("triton")
+from altgrad_core.running.model.history import fetched
 from altgrad_core.testing.launches import counted
 
 E4M3 = ag.load_format("e4m3")
@@ -67,6 +68,10 @@ def test_a_linear_layer_takes_at_most_twelve_launches_and_waits_for_nothing():
     with counted() as log:
         run()
     assert log.launches <= 12 and not log.waits
+    with counted() as log:
+        fetched([torch.empty((), device="meta")] * 2, plan.operands())  # loss and norm, as a run logs them
+        plan.step()
+    assert sum(log.waits.values()) == 1
 
 
 def logged_step(layers, monitors, every, out):

@@ -11,6 +11,7 @@ from torch import nn
 
 from altgrad_core import Quantizer, Rule, Scaling, load_format, quantize, quantize_model
 from altgrad_core.numerics import straight_through
+from altgrad_core.running.model.history import fetched
 from altgrad_core.running.model.layout import Layout
 from altgrad_core.running.model.plan import Plan
 
@@ -93,6 +94,22 @@ def test_a_small_weight_is_rounded_once_for_both_passes_and_a_large_one_twice(
     monkeypatch.setattr(Layout, "quantized", lambda *given: done.append(given) or round_it(*given))
     model(torch.ones(2, width)).sum().backward()
     assert len(done) == roundings
+
+
+def test_an_amax_that_was_fetched_is_not_taken_for_that_of_a_later_pass() -> None:
+    model = nn.Sequential(nn.Linear(2, 2, bias=False))
+    plan = quantize_model(model, [Rule("*", activation=Quantizer("e4m3", scaling="delayed"))])
+    model(torch.zeros(1, 2))
+    assert fetched([torch.tensor(2.5), torch.tensor(7.0)], plan.operands()) == [2.5, 7.0]
+    (operand,) = plan.operands()
+    model(torch.full((1, 2), 3.0))  # of the same step
+    plan.step()
+    assert operand.state_dict()["history"] == [3.0]
+    model(torch.zeros(1, 2))
+    fetched([torch.tensor(1.0)], plan.operands())
+    plan.step()
+    assert operand.state_dict()["history"] == [3.0]  # nothing was seen
+    assert fetched([torch.tensor(4.0)], plan.operands()) == [4.0]  # nor is there anything to fetch
 
 
 def test_rows_and_blocks_of_a_weight_have_scales_of_their_own() -> None:

@@ -21,6 +21,7 @@ from altgrad_core.running.loop.dispatch import Decision, Dispatch
 from altgrad_core.running.loop.evaluate import evaluate, shortened
 from altgrad_core.running.loop.saver import Checkpoints
 from altgrad_core.running.loop.signals import Signals
+from altgrad_core.running.model.history import fetched
 from altgrad_core.running.model.nonfinite import find_nonfinite
 from altgrad_core.running.model.twin import Twin
 from altgrad_core.running.model.view import StepView, watched_weights
@@ -69,8 +70,7 @@ class Loop:
         rates, self._ruled = self._set_learning_rates(step), set()
         rate = rates[0]
         total, gradients = self._backpropagate(step)
-        of_all = torch.nn.utils.get_total_norm(gradients)
-        loss, norm = torch.stack([total.double(), of_all.to(total.device, torch.float64)]).tolist()  # one wait for both
+        loss, norm = fetched((total, torch.nn.utils.get_total_norm(gradients)), run.plan.operands())
         run.progress.loss = loss
         if math.isfinite(loss):
             run.progress.sound_step = step - 1

@@ -41,13 +41,13 @@ class Operand(TracedOperand):
         self.path, self.role, self.quantizer, self.layout = path, role, quantizer, layout
         self.scale = torch.ones((), dtype=torch.float32, device=device)
         self.tally: Tally | None = None
-        self.is_used, self.geometry = False, Geometry(self)
+        self.is_used, self._is_fixed, self.geometry, self._calls = False, False, Geometry(self), Calls()
         self._moment, self._tally_step, self._seen_step = moment, -1, -1
-        self._is_fixed, self._calls = False, Calls()
         self._amax = torch.zeros((), dtype=torch.float32, device=device)
         self._shape, self._like = torch.Size(), torch.empty(0, device="meta")  # of the last tensor; the first in rows
         self._history = torch.zeros(0, dtype=torch.float32, device=device)
         self.pending: Tensor | None = None
+        self.fetched: tuple[Tensor | None, float] = (None, 0.0)  # a largest amax of a step, and the number that it is
         self._ahead: tuple[Tensor | None, Quantizer | None, Tensor | None] = (None, None, None)
         self._latest: object = None  # the state of the weight that was counted last
 
@@ -192,7 +192,7 @@ class Operand(TracedOperand):
         if self.pending is not None and is_informed:
             kept = self._history[max(0, len(self._history) + 1 - self.quantizer.scale_rule.history) :]
             self._history = torch.cat([kept.to(self.pending.device), self.pending.reshape(1)])
-        self.pending = None
+        self.pending, self.fetched = None, (None, 0.0)
         return self._history if self._looks_back() and not self._is_fixed else None
 
     def expect(self, scale: Tensor) -> None:
