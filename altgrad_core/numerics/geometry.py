@@ -184,7 +184,9 @@ class Geometry:
         weight that has a NaN after the step has no rungs: all four are 0.
 
         Args:
-            before, after, gradient: of one shape; the weight before and after the step, both looked at at one scale.
+            before: the weight before the step, looked at at the same scale as after it.
+            after: of the same shape.
+            gradient: of the same shape.
         """
         if is_sharded(after):
             from altgrad_core.numerics.backends.reference_walk import counted

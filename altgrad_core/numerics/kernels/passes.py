@@ -50,7 +50,9 @@ def whole_scale(bits: Array, how: Quantizer) -> Array:
         return result
     rule = how.kept.get("whole rule")
     if rule is None:
-        rule = how.kept["whole rule"] = rule_for(torch.empty(0), how, is_given=False)
+        rule = rule_for(as_tensor(scales.amax_bits(bits)), how, is_given=False)
+        if how.scale_rule.scale_format != "e4m3":  # of which the amax is a part
+            how.kept["whole rule"] = rule
     scales.whole_scale(bits, rule, result.reshape(1))
     return result
 
