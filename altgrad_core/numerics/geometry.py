@@ -11,7 +11,7 @@ from altgrad_core.numerics import ops
 from altgrad_core.numerics.line import floored
 from altgrad_core.numerics.moves import Path
 from altgrad_core.numerics.rounding import grid_tensor
-from altgrad_core.numerics.sharded import is_sharded, own, part_of, placed
+from altgrad_core.numerics.sharded import gathered, is_sharded, own, part_of, placed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -188,11 +188,7 @@ class Geometry:
             after: of the same shape.
             gradient: of the same shape.
         """
-        if is_sharded(after):
-            from altgrad_core.numerics.backends.reference_walk import counted
-
-            return counted(self.rung(before), self.rung(after), gradient, after)
-        return ops.movement(before, after, gradient, self.format, self.scale)
+        return ops.movement(gathered(before), gathered(after), gathered(gradient), self.format, self.scale)
 
 
 @lru_cache(maxsize=256)

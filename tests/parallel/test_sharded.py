@@ -36,13 +36,16 @@ OTHERS: list[Variant] = [
     ("manifold-adamw", {"moments": "carried"}, {}),
     ("manifold-adamw", {"precondition": "gradient"}, {}),
     ("manifold-adamw", {"geometry": "e3m4"}, {}),
-    *(("manifold-adamw", {"spacing": control}, {}) for control in ("shuffled", "rms", "initial")),
+    *(("manifold-adamw", {"spacing": control}, {}) for control in ("shuffled", "rms", "initial", "initial-rms")),
     ("torch.optim:NAdam", {}, {}),
     *((name, options, {"weight": weight}) for weight in (STOCHASTIC, BLOCKS, COLUMNS)
       for name, options in (("manifold-adamw", {}), ("grid", NO_MASTER), ("adamw-kahan", {}))),
 ]  # fmt: skip
 """Options and quantizers that take another path."""
-SUMS = ({"lamb", "adamw-relative", "madam"}, ({"normalize": "rms", "bit_position": True}, {"spacing": "rms"}))
+SUMS = (
+    {"lamb", "adamw-relative", "madam"},
+    ({"normalize": "rms", "bit_position": True}, {"spacing": "rms"}, {"spacing": "initial-rms"}),
+)
 """Optimizers and options that use sums over a whole tensor, which shards add in another order."""
 
 

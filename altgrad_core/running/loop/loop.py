@@ -37,6 +37,7 @@ class Loop:
     def __init__(self, run: Run, records: Sink, saver: Checkpoints, signals: Signals) -> None:
         self.run, self.records, self.saver, self.signals = run, records, saver, signals
         weights = dict(run.model.named_parameters())
+        self._parameters = list(weights.values())
         is_strict = bool(run.settings.run.strict)
         self.dispatch = Dispatch(run.monitors, run.interventions, records, weights=weights, is_strict=is_strict)
         self._weights = watched_weights(run.model, run.plan.known.values())
@@ -102,7 +103,7 @@ class Loop:
         Both are summed over micro-batches in a tree that does not depend on how many processes share them.
         """
         run, count = self.run, self.run.settings.data.accumulate
-        parameters, tree = list(run.model.parameters()), TreeSum()
+        parameters, tree = self._parameters, TreeSum()
         is_first = run.processes.size > 1 and step == self._first + 1
         buffers = {name: buffer.clone() for name, buffer in run.model.named_buffers()} if is_first else {}
         for micro_batch in run.processes.share(count):

@@ -43,6 +43,7 @@ class Untouched:
 
     def __init__(self, weights: Mapping[str, Tensor], *, always: bool) -> None:
         self._weights, self._always = dict(weights), always
+        self._of_gradients = [f"the gradient of {name}" for name in self._weights]
         self._looks: dict[int, int] = {}
         self._known: Marks | None = None
 
@@ -68,13 +69,14 @@ class Untouched:
         return [name for name, mark in after.items() if mark != before[name]]
 
     def _marks(self, *, contents: bool) -> Marks:
-        tensors: dict[str, Tensor | None] = dict(self._weights)
-        tensors |= {f"the gradient of {name}": weight.grad for name, weight in self._weights.items()}
+        gradients = [weight.grad for weight in self._weights.values()]
+        tensors: dict[str, Tensor | None] = {**self._weights, **dict(zip(self._of_gradients, gradients, strict=True))}
+        if not contents:
+            return {name: None if x is None else Mark(id(x), x._version, None) for name, x in tensors.items()}
         there = {name: tensor for name, tensor in tensors.items() if tensor is not None}
-        sums = checksums(list(there.values())) if contents else [None] * len(there)
+        sums = checksums(list(there.values()))
         marks = {
-            name: Mark(id(tensor), tensor._version, checksum)
-            for (name, tensor), checksum in zip(there.items(), sums, strict=True)
+            name: Mark(id(x), x._version, checksum) for (name, x), checksum in zip(there.items(), sums, strict=True)
         }
         return {name: marks.get(name) for name in tensors}
 
