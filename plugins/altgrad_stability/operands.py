@@ -70,9 +70,7 @@ class Stability(Monitor):
     every: PositiveInt = 10
     decay: float = Field(default=0.99, ge=0, lt=1)
     _averages: dict[str, dict[str, float]] = {}
-    _waiting: list[
-        tuple[list[tuple[str, str]], Any]
-    ] = []  # of steps that are in no average yet: roles and paths, amaxes
+    _waiting: list[tuple[list[tuple[str, str]], Any]] = []  # roles and paths, and amaxes, of steps in no average yet
 
     def observe(self, event: Backpropagated) -> Readings:
         """Keep what the averages follow; report if it is due. A GPU is not waited for in the steps between."""
@@ -92,10 +90,10 @@ class Stability(Monitor):
         return super().state_dict()
 
     def _follow(self) -> None:
-        from altgrad_stability.tallies import fetched
+        from altgrad_stability.tallies import fetched_rows
 
         waiting, self._waiting = self._waiting, []
-        for (names, _), amaxes in zip(waiting, fetched([amaxes for _, amaxes in waiting]), strict=True):
+        for (names, _), amaxes in zip(waiting, fetched_rows([amaxes for _, amaxes in waiting]), strict=True):
             for (role, path), amax in zip(names, amaxes, strict=True):
                 averages = self._averages.setdefault(role, {})
                 average = averages.get(path, amax)

@@ -21,7 +21,7 @@ def together(amaxes: Sequence[Tensor]) -> Tensor:
     return torch.stack([amax.to(amaxes[0].device) for amax in amaxes])
 
 
-def fetched(rows: Sequence[Tensor]) -> list[list[float]]:
+def fetched_rows(rows: Sequence[Tensor]) -> list[list[float]]:
     """Rows of one type as plain numbers, in one transfer."""
     if not rows:
         return []

@@ -151,25 +151,22 @@ def movement(before, after, gradient, scales, facts, counts):
     Args:
         before, after, gradient: int32 bits of float32, shape (n,). scales: float32, shape (1,) or (n,).
     """
-    rungs = rung_facts(facts)
+    if after.size == 0:
+        return
+    rungs, same = (
+        rung_facts(facts),
+        np.full(min(BLOCK, after.size), scales[0]),
+    )  # read like scales of their own, by vectors
     for start in range(0, after.size, BLOCK):
         stop = min(start + BLOCK, after.size)
         old, new, by = before[start:stop], after[start:stop], gradient[start:stop]
+        each = same if scales.size == 1 else scales[start:stop]
         flips, updates, moved, nans = ZERO, ZERO, ZERO, ZERO
-        if scales.size == 1:  # a loop of its own, so that both are vectorized
-            one = scales[0]
-            for i in range(new.size):
-                flipped = I(nearest_to(old[i], one, rungs) != nearest_to(new[i], one, rungs))
-                updated = I(I(by[i] & MAGNITUDE) != ZERO)
-                flips, updates, moved = I(flips + flipped), I(updates + updated), I(moved + I(flipped & updated))
-                nans = I(nans + I(I(new[i] & MAGNITUDE) > INFINITY))
-        else:
-            each = scales[start:stop]
-            for i in range(new.size):
-                flipped = I(nearest_to(old[i], each[i], rungs) != nearest_to(new[i], each[i], rungs))
-                updated = I(I(by[i] & MAGNITUDE) != ZERO)
-                flips, updates, moved = I(flips + flipped), I(updates + updated), I(moved + I(flipped & updated))
-                nans = I(nans + I(I(new[i] & MAGNITUDE) > INFINITY))
+        for i in range(new.size):
+            flipped = I(nearest_to(old[i], each[i], rungs) != nearest_to(new[i], each[i], rungs))
+            updated = I(I(by[i] & MAGNITUDE) != ZERO)
+            flips, updates, moved = I(flips + flipped), I(updates + updated), I(moved + I(flipped & updated))
+            nans = I(nans + I(I(new[i] & MAGNITUDE) > INFINITY))
         if nans:
             counts[:] = 0
             return
