@@ -187,6 +187,9 @@ class Geometry:
             before: the weight before the step, looked at at the same scale as after it.
             after: of the same shape.
             gradient: of the same shape.
+
+        Raises:
+            FormatError: another shape, or a type other than float.
         """
         return ops.movement(gathered(before), gathered(after), gathered(gradient), self.format, self.scale)
 

@@ -235,7 +235,12 @@ def spacing(x: Tensor, format: Format, scale: Tensor) -> Tensor:
 
 def movement(before: Tensor, after: Tensor, gradient: Tensor, format: Format, scale: Tensor) -> Tensor:
     """What a step did to a weight; see `Geometry.movement`."""
-    check_values("movement", after)
+    for what, x in (("before", before), ("after", after), ("gradient", gradient)):
+        check_values("movement", x, what)
+        if x.shape != after.shape:
+            raise FormatError(
+                f"movement: {what} has shape {tuple(x.shape)}; expected that of after, {tuple(after.shape)}"
+            )
     case = Case("movement", after.device.type, after.dtype, after.is_contiguous(), (format,))
     result: Tensor = choose(case).movement(before, after, gradient, format, scale)
     return result

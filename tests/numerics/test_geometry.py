@@ -10,6 +10,7 @@ from altgrad_minifloat import altgrad_formats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from altgrad_core.errors import FormatError
 from altgrad_core.numerics import backends
 from altgrad_core.numerics.backends import reference
 from altgrad_core.numerics.geometry import Geometry
@@ -242,3 +243,13 @@ def test_movement_of_a_matrix_that_is_a_view_and_of_nothing():
     before, geometry = torch.arange(12.0).view(3, 4).t(), Geometry.of(FORMATS["e4m3"])
     assert geometry.movement(before, before + 1, torch.ones(4, 3)).tolist() == [12, 12, 12, 12]
     assert geometry.movement(*[torch.empty(0, 3)] * 3).tolist() == [0, 0, 0, 0]
+
+
+def test_movement_refuses_what_does_not_fit():
+    geometry, x = Geometry.of(FORMATS["e4m3"]), torch.ones(4, 3)
+    with pytest.raises(FormatError, match=r"movement: before has shape \(3, 3\); expected that of after, \(4, 3\)"):
+        geometry.movement(x[:3], x, x)
+    with pytest.raises(FormatError, match=r"movement: gradient has shape \(3,\)"):
+        geometry.movement(x, x, x[0])
+    with pytest.raises(FormatError, match="movement: gradient is torch.int64"):
+        geometry.movement(x, x, x.long())
