@@ -251,5 +251,5 @@ def test_movement_refuses_what_does_not_fit():
         geometry.movement(x[:3], x, x)
     with pytest.raises(FormatError, match=r"movement: gradient has shape \(3,\)"):
         geometry.movement(x, x, x[0])
-    with pytest.raises(FormatError, match="movement: gradient is torch.int64"):
+    with pytest.raises(FormatError, match=r"movement: gradient is torch\.int64"):
         geometry.movement(x, x, x.long())
