@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from altgrad_core.numerics.kernels import deterministic, passes
 from tests.conftest import QUICK
 from tests.forks import files_in
 
@@ -59,6 +60,8 @@ def _sends(phase: str, number: int) -> Callable[[], None]:
             return real(*arguments, **options)
 
         setattr(owner, name, wrapped)
+        deterministic.rounds.cache_clear()  # another test of this process may have had the kernel compiled
+        passes._chosen.cache_clear()
 
     return arrange
 
