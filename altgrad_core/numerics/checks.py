@@ -73,6 +73,63 @@ def check_out(out: Tensor, x: Tensor, type: dtype | None = None) -> None:
         raise FormatError("out shares memory with the input, or requires a gradient; pass a tensor of its own")
 
 
+def check_scale(operation: str, scale: Any, x: Tensor, shape: tuple[int, ...]) -> None:
+    """Refuse scales other than those that `quantize` returns for a tensor like `x`; kernels read as many as there must be.
+
+    Args:
+        shape: of these scales.
+
+    Raises:
+        FormatError: no tensor, or one of another type, device or shape; where all elements share one scale, any shape will do.
+    """
+    import torch
+
+    if not isinstance(scale, torch.Tensor):
+        raise FormatError(f"{operation}: scale is a {_class_of(scale)}; expected a tensor, as torch.tensor({scale!r})")
+    is_right = scale.shape == shape or (shape == () and scale.numel() == 1)
+    if not is_right or scale.dtype != torch.float32 or scale.device != x.device:
+        raise FormatError(
+            f"{operation}: scale is {scale.dtype} of shape {tuple(scale.shape)} on {scale.device}; expected torch.float32 of "
+            f"shape {shape} on {x.device}, as quantize returns it for a tensor of shape {tuple(x.shape)}"
+        )
+
+
+def check_broadcasts(operation: str, scale: Tensor, x: Tensor) -> None:
+    """Refuse scales that do not broadcast to the shape of `x`.
+
+    Raises:
+        FormatError: they do not.
+    """
+    own, shape = tuple(scale.shape), tuple(x.shape)
+    if len(own) > len(shape) or any(mine not in (1, size) for mine, size in zip(own[::-1], shape[::-1], strict=False)):
+        raise FormatError(
+            f"{operation}: scale has shape {own}; expected one that broadcasts to that of the tensor, {shape}"
+        )
+
+
+def check_alike(operation: str, what: str, first: Tensor, **others: Any) -> None:
+    """Refuse tensors that do not go with the first one, called `what`, element by element; None is left out.
+
+    Raises:
+        FormatError: one that is no dense tensor of floats, or has another shape or device; `trail` is int32.
+    """
+    import torch
+
+    check_values(operation, first, what)
+    for name, x in others.items():
+        if x is None:
+            continue
+        if name != "trail":
+            check_values(operation, x, name)
+        elif x.dtype != torch.int32:
+            raise FormatError(f"{operation}: trail is {x.dtype}; expected torch.int32")
+        if x.shape != first.shape or x.device != first.device:
+            raise FormatError(
+                f"{operation}: {name} has shape {tuple(x.shape)} and is on {x.device}; expected those of {what}, "
+                f"{tuple(first.shape)} on {first.device}"
+            )
+
+
 def _check_dense(operation: str, what: str, x: Any) -> None:
     import torch
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from altgrad_core.numerics.backends import choose_for
+from altgrad_core.numerics.checks import check_scale
 from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.hadamard import restored, transformed
 from altgrad_core.numerics.quantizer import Quantizer, check_own_scale
@@ -48,6 +49,8 @@ def quantize(x: Tensor, how: Quantizer, *, scale: Tensor | None = None, key: int
 )
 def _quantize(x: Tensor, how: str, scale: Tensor | None, key: int | None) -> Parts:
     own_how = quantizer(how)
+    if scale is not None:
+        check_scale("quantize", scale, x, own_how.tiling.shape(tuple(x.shape)))
     if (size := own_how.hadamard) is not None:
         own_how, signs = own_how.unrotated, own_how.hadamard_signs
         rotated = transformed(x, size, signs)

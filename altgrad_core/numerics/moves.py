@@ -62,3 +62,13 @@ class Moved(NamedTuple):
     updates: int | Tensor
     flips: int | Tensor | None = None
     ended: int | Tensor = 0
+
+
+def fits(gradient: Tensor, *tensors: Tensor | None) -> bool:
+    """Whether kernels take a gradient of this type, and can update the others in place, none of which is empty."""
+    import torch
+
+    kinds = (torch.float32, torch.int32)
+    return gradient.dtype == torch.float32 and all(
+        x is None or (x.is_contiguous() and x.dtype in kinds and x.numel() > 0) for x in tensors
+    )

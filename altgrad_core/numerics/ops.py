@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from altgrad_core.errors import FormatError
 from altgrad_core.numerics.backends import choose, choose_for
 from altgrad_core.numerics.backends.case import WHOLE, Case, Operation
-from altgrad_core.numerics.checks import check_codes, check_kind, check_out, check_values
+from altgrad_core.numerics.checks import check_broadcasts, check_codes, check_kind, check_out, check_scale, check_values
 from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.overflow import Overflow
 from altgrad_core.numerics.quantizer import Quantizer, StraightThrough, check_own_scale
@@ -40,7 +40,7 @@ def quantize(
         The values, in `out` where it is given, the scales, and the counts. The identity format returns `x` itself.
 
     Raises:
-        FormatError: stochastic without a key; an `x` of another type than float; an `out` that does not fit.
+        FormatError: stochastic without a key; an `x` of another type than float; a `scale` or `out` that does not fit.
     """
     check_values("quantize", x)
     check_kind("quantize", "how", how, Quantizer, A_QUANTIZER)
@@ -56,6 +56,8 @@ def quantize(
         check_key(key)
     if _tracing().is_traced() and out is None:
         return library().quantize(x, how, scale=scale, key=key)
+    if scale is not None:
+        check_scale("quantize", scale, x, how.tiling.shape(tuple(x.shape)))
     if how.hadamard is not None:
         from altgrad_core.numerics.hadamard import restored, transformed
 
@@ -140,7 +142,7 @@ def encode(
     if out is None:
         out = torch.empty(x.shape, dtype=code_type(target), device=x.device)
     check_out(out, x, code_type(target))
-    divisor = how.tiling.spread(torch.as_tensor(scale, dtype=torch.float32, device=x.device), tuple(x.shape))
+    divisor = _spread("encode", torch.as_tensor(scale, dtype=torch.float32, device=x.device), x, how.tiling)
     if divisor.ndim:
         x, divisor = _divided(x, divisor), divisor.new_ones(())
     if how.mode.random_bits:
@@ -150,6 +152,15 @@ def encode(
     if nans and target.nan_code is None:
         raise FormatError(f'encode: {nans} NaN among {x.numel()} values, and "{target.name}" has no NaN code')
     return out
+
+
+def _spread(operation: str, scale: Tensor, x: Tensor, tiling: Tiling) -> Tensor:
+    """The scale of each element of `x`, by broadcasting where that will do."""
+    if tiling.whole or scale.ndim == 0:
+        check_broadcasts(operation, scale, x)
+        return scale
+    check_scale(operation, scale, x, tiling.shape(tuple(x.shape)))
+    return tiling.spread(scale, tuple(x.shape))
 
 
 def _divided(x: Tensor, divisor: Tensor) -> Tensor:
@@ -186,8 +197,7 @@ def decode(
         out = torch.empty(codes.shape, dtype=torch.float32, device=codes.device)
     check_out(out, codes, torch.float32)
     factor = torch.as_tensor(scale, dtype=torch.float32, device=codes.device)
-    if isinstance(format, Quantizer):
-        factor = format.tiling.spread(factor, tuple(codes.shape))
+    factor = _spread("decode", factor, codes, format.tiling if isinstance(format, Quantizer) else WHOLE)
     backend = choose(Case("decode", codes.device.type, codes.dtype, codes.is_contiguous(), (target,)))
     backend.decode(codes, target, scale=1.0 if factor.ndim else float(factor), out=out)
     return out.mul_(factor) if factor.ndim else out
@@ -241,6 +251,7 @@ def movement(before: Tensor, after: Tensor, gradient: Tensor, format: Format, sc
             raise FormatError(
                 f"movement: {what} has shape {tuple(x.shape)}; expected that of after, {tuple(after.shape)}"
             )
+    check_broadcasts("movement", scale, after)
     case = Case("movement", after.device.type, after.dtype, after.is_contiguous(), (format,))
     result: Tensor = choose(case).movement(before, after, gradient, format, scale)
     return result
@@ -248,6 +259,7 @@ def movement(before: Tensor, after: Tensor, gradient: Tensor, format: Format, sc
 
 def _on_grid(operation: Operation, x: Tensor, format: Format, scale: Tensor) -> Tensor:
     check_values(operation, x)
+    check_broadcasts(operation, scale, x)
     backend = choose(Case(operation, x.device.type, x.dtype, x.is_contiguous(), (format,)))
     result: Tensor = getattr(backend, operation)(x, format, scale)
     return result

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
@@ -50,7 +51,15 @@ def operand_key(
     later: tuple[str | int, ...] = ("call", call) if call else ()
     if replica:
         later = (*later, "replica", replica)
-    return derive_key(int(stream[0]), *stream[1:], step, micro_batch, *later)
+    digest = _begun(int(stream[0]), *stream[1:]).copy()
+    digest.update(stream_text(step, micro_batch, *later).encode())
+    return int.from_bytes(digest.digest(), "little") >> 1
+
+
+@lru_cache(maxsize=1024)
+def _begun(*parts: str | int) -> hashlib.blake2b:
+    """The hash of a stream whose parts begin with these."""
+    return hashlib.blake2b(f"{stream_text(*parts)}/".encode(), digest_size=8)
 
 
 def philox_words(key: Key, count: int, *, device: device | str = "cpu") -> Tensor:

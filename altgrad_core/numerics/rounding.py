@@ -156,10 +156,12 @@ def check_key(key: Key | None) -> None:
     """Refuse stochastic rounding without a key.
 
     Raises:
-        FormatError: there is none.
+        FormatError: there is none, or it is no number of 64 bits.
     """
     if key is None:
         raise FormatError("stochastic rounding needs a key: pass key=derive_key(seed, stream, step)")
+    if isinstance(key, float) or (isinstance(key, int) and not -(2**63) <= key < 2**63):
+        raise FormatError(f"key is {key!r}; expected a whole number of 64 bits, as derive_key(seed, stream, step)")
 
 
 @lru_cache(maxsize=256)

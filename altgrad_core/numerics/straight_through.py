@@ -91,18 +91,18 @@ class _Round(_Function):
         passes = output[1]
         if passes is not None:
             ctx.mark_non_differentiable(passes)
-        ctx.save_for_backward(passes)
-        ctx.save_for_forward(passes)
+            ctx.save_for_backward(passes)
+            ctx.save_for_forward(passes)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor, _: Any) -> tuple[Tensor, None]:
-        (passes,) = ctx.saved_tensors
-        return _where(passes, gradient), None
+        passes = ctx.saved_tensors
+        return (_where(passes[0], gradient) if passes else gradient), None
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, _: Any) -> tuple[Tensor, None]:
-        (passes,) = ctx.saved_tensors
-        return _where(passes, tangent.view_as(tangent)), None
+        passes = ctx.saved_tensors
+        return _where(passes[0] if passes else None, tangent.view_as(tangent)), None
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, None], x: Tensor, rounds: Rounds) -> Any:

@@ -13,8 +13,9 @@ from collections.abc import MutableMapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from altgrad_core.errors import FormatError
 from altgrad_core.numerics.backends import choose_move
-from altgrad_core.numerics.checks import check_kind
+from altgrad_core.numerics.checks import check_alike, check_broadcasts, check_kind
 from altgrad_core.numerics.geometry import Geometry
 from altgrad_core.numerics.moves import Moved, Step, left
 from altgrad_core.numerics.random import Key
@@ -43,13 +44,18 @@ def adam_walk(
         state: as `begin_moments` makes it, updated; its `bit_position`, int32 of the shape of the weight, if there is
             one, takes in by how many rungs each element went.
         rungs: how many rungs a direction of 1 leads.
+
+    Raises:
+        FormatError: tensors that do not go with the weight, or a state without moments.
     """
     check_kind("adam_walk", "geometry", geometry, Geometry, A_GEOMETRY)
+    _check("adam_walk", weight, geometry, gradient=gradient, trail=state.get("bit_position"), **_moments(state))
     if is_sharded(weight):
         parts = {name: own(value) for name, value in state.items()}
         view = geometry.part(weight)
         options: dict[str, Any] = {"rungs": rungs, "betas": betas, "eps": eps, "decay": decay}
         return _summed(adam_walk(own(weight), own(gradient), parts, view, **options), weight)
+    gradient = gradient.to(state["exp_avg"].dtype)
     if library := _library_if_traced():
         options = {"rungs": rungs, "betas": betas, "eps": eps, "decay": decay}
         traced: Moved = library.adam_moved(weight, gradient, state, geometry, **options)
@@ -80,8 +86,12 @@ def walk(
         decay: 1 or more leaves nothing of the weight.
         momentum: the direction is a velocity, which first becomes `momentum` times itself plus the gradient, in place.
         trail: int32, of the shape of the weight; takes in by how many rungs each element went.
+
+    Raises:
+        FormatError: tensors that do not go with the weight.
     """
     check_kind("walk", "geometry", geometry, Geometry, A_GEOMETRY)
+    _check("walk", weight, geometry, gradient=gradient, direction=direction, trail=trail)
     options: dict[str, Any] = {"rungs": rungs, "bound": bound, "decay": decay, "momentum": momentum}
     if is_sharded(weight):
         parts, view = {"gradient": own(gradient), "trail": own(trail)}, geometry.part(weight)
@@ -111,8 +121,12 @@ def stochastic_walk(
 
     Args:
         key: names the stream of random numbers; the number of an element names its own. It may be on a device.
+
+    Raises:
+        FormatError: tensors that do not go with the weight.
     """
     check_kind("stochastic_walk", "geometry", geometry, Geometry, A_GEOMETRY)
+    _check("stochastic_walk", weight, geometry, gradient=gradient, direction=direction, trail=trail)
     options: dict[str, Any] = {"rungs": rungs, "bound": bound, "decay": decay, "momentum": momentum}
     if is_sharded(weight):
         return _gathered_walk((weight, direction, trail), geometry, gradient=gathered(gradient), key=key, **options)
@@ -130,17 +144,35 @@ def update_velocity(velocity: Tensor, gradient: Tensor, momentum: float) -> floa
 
     Returns:
         The norm of the velocity: a number from the compiled path, elsewhere a tensor of shape ().
+
+    Raises:
+        FormatError: a gradient that does not go with the velocity.
     """
     import torch
 
     if is_sharded(velocity):
         part = torch.as_tensor(update_velocity(own(velocity), own(gradient), momentum), dtype=torch.float64)
         return total(part.square(), velocity).sqrt()
+    check_alike("update_velocity", "velocity", velocity, gradient=gradient)
     if _library_if_traced():
         traced: Tensor = torch.ops.altgrad.update_velocity(velocity, gradient, momentum)
         return traced
     norm: float | Tensor = choose_move("update_velocity", velocity).update_velocity(velocity, gradient, momentum)
     return norm
+
+
+def _check(operation: str, weight: Tensor, geometry: Geometry, **others: Tensor | None) -> None:
+    """Refuse what does not go with a weight, which kernels do not ask; of a sharded weight the parts are looked at later."""
+    if not is_sharded(weight):
+        check_alike(operation, "weight", weight, **others)
+        check_broadcasts(operation, geometry.scale, weight)
+
+
+def _moments(state: MutableMapping[str, Any]) -> dict[str, Any]:
+    try:
+        return {name: state[name] for name in ("exp_avg", "exp_avg_sq")}
+    except KeyError as missing:
+        raise FormatError(f"adam_walk: state has no {missing}; fill it by begin_moments(state, weight)") from None
 
 
 def _library_if_traced() -> ModuleType | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -44,7 +46,9 @@ def test_a_tensor_of_another_kind_is_refused(call, kind):
     with pytest.raises(ag.FormatError) as caught:
         CALLS[call](x)
     name = {"fake_quantize": "quantize", "identity": "quantize"}.get(call, call)
-    assert str(caught.value) == f"{name}: {said}"
+    what = {"walk": "weight", "stochastic_walk": "weight", "update_velocity": "velocity"}.get(call, "x")
+    expected = re.sub(r"\bx\b", what, said)
+    assert str(caught.value) == f"{name}: {expected}"
 
 
 def test_a_nested_tensor_is_refused():
@@ -58,6 +62,142 @@ def test_a_scale_of_what_is_no_amax_is_refused(kind):
     with pytest.raises(ag.FormatError) as caught:
         ag.scale_of(x, ag.Quantizer(E4M3))
     assert str(caught.value).startswith(f"scale_of: a{said.replace('x is', 'max is').partition(';')[0]}")
+
+
+READS = {
+    **{name: call for name, call in CALLS.items() if name not in ("walk", "stochastic_walk", "update_velocity")},
+    "at a scale": lambda x: ag.quantize(x, ag.Quantizer(E4M3), scale=torch.tensor(0.3)),
+    "by chance": lambda x: ag.quantize(x, ag.Quantizer(E4M3, "stochastic"), key=1),
+    "rows": lambda x: ag.quantize(x, ag.Quantizer(E4M3, scaling=ag.Scaling(granularity="row"))),
+    "movement": lambda x: GEOMETRY.movement(x, x + 1, x),
+    "walk": lambda x: ag.walk(weight := torch.ones(1), torch.ones(1), GEOMETRY, gradient=x) and weight,
+    "adam_walk": lambda x: ag.adam_walk(weight := torch.ones(1), x, begun(weight), GEOMETRY, **ADAM) and weight,
+}
+
+
+@pytest.mark.parametrize("operation", READS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_a_view_whose_memory_has_the_other_sign_is_read_as_what_it_is(operation, dtype, path):
+    x = (
+        torch.tensor([1 + 2j], dtype={torch.float32: torch.complex64, torch.float16: torch.complex32}[dtype])
+        .conj()
+        .imag
+    )
+    assert x.is_neg() and x.is_contiguous() and x.item() == -2
+    plain = torch.tensor([-2.0], dtype=dtype)
+    assert str(READS[operation](x)) == str(READS[operation](plain))
+
+
+LONG, SHORT = torch.ones(64), torch.ones(2)
+ROW, ADAM = ag.Quantizer(E4M3, scaling=ag.Scaling(granularity="row")), {"rungs": 1.0, "betas": (0.9, 0.99), "eps": 1e-8}
+AT_SHORT = ag.Geometry.of(E4M3, SHORT)
+UNFIT = {
+    "quantize": (
+        lambda: ag.quantize(LONG.view(4, 16), ROW, scale=SHORT),
+        r"scale is torch.float32 of shape \(2,\) on cpu; expected torch.float32 of shape \(4, 1\) on cpu, as quantize returns it",
+    ),
+    "quantize (a number)": (
+        lambda: ag.quantize(LONG, ag.Quantizer(E4M3), scale=0.5),
+        "scale is a builtins.float; expected",
+    ),
+    "quantize (two scales)": (
+        lambda: ag.quantize(LONG, ag.Quantizer(E4M3), scale=SHORT),
+        r"of shape \(2,\) .* of shape \(\)",
+    ),
+    "quantize (float64)": (
+        lambda: ag.quantize(LONG, ag.Quantizer(E4M3), scale=SHORT[0].double()),
+        "scale is torch.float64",
+    ),
+    "encode": (lambda: ag.encode(LONG, E4M3, scale=SHORT), r"scale has shape \(2,\); expected one that broadcasts"),
+    "encode (rows)": (lambda: ag.encode(LONG.view(4, 16), ROW, scale=SHORT), r"of shape \(2,\) .* of shape \(4, 1\)"),
+    "decode": (lambda: ag.decode(LONG.to(torch.uint8), E4M3, scale=SHORT), r"scale has shape \(2,\)"),
+    "position": (lambda: AT_SHORT.position(LONG), r"scale has shape \(2,\); expected one that broadcasts to .*\(64,\)"),
+    "rung": (lambda: AT_SHORT.rung(LONG), r"scale has shape \(2,\)"),
+    "spacing": (lambda: AT_SHORT.spacing(LONG), r"scale has shape \(2,\)"),
+    "value": (lambda: AT_SHORT.value(LONG), r"scale has shape \(2,\)"),
+    "movement": (lambda: AT_SHORT.movement(LONG, LONG, LONG), r"scale has shape \(2,\)"),
+    "walk": (
+        lambda: ag.walk(LONG.clone(), SHORT, GEOMETRY, gradient=LONG),
+        r"direction has shape \(2,\) and is on cpu; expected those of weight, \(64,\) on cpu",
+    ),
+    "walk (gradient)": (lambda: ag.walk(LONG.clone(), LONG, GEOMETRY, gradient=SHORT), r"gradient has shape \(2,\)"),
+    "walk (trail)": (
+        lambda: ag.walk(LONG.clone(), LONG, GEOMETRY, gradient=LONG, trail=SHORT.int()),
+        "trail has shape",
+    ),
+    "walk (trail of floats)": (
+        lambda: ag.walk(LONG.clone(), LONG, GEOMETRY, gradient=LONG, trail=LONG.clone()),
+        "trail is torch.float32; expected torch.int32",
+    ),
+    "walk (scale)": (lambda: ag.walk(LONG.clone(), LONG, AT_SHORT, gradient=LONG), r"scale has shape \(2,\)"),
+    "stochastic_walk": (
+        lambda: ag.stochastic_walk(LONG.clone(), SHORT, GEOMETRY, gradient=LONG, key=1),
+        r"direction has shape \(2,\)",
+    ),
+    "adam_walk": (
+        lambda: ag.adam_walk(LONG.clone(), LONG, {}, GEOMETRY, **ADAM),
+        "state has no 'exp_avg'; fill it by begin_moments",
+    ),
+    "adam_walk (moments)": (
+        lambda: ag.adam_walk(LONG.clone(), LONG, begun(SHORT), GEOMETRY, **ADAM),
+        r"exp_avg has shape \(2,\)",
+    ),
+    "update_velocity": (
+        lambda: ag.update_velocity(LONG.clone(), SHORT, 0.9),
+        r"gradient has shape \(2,\) and is on cpu; expected those of velocity",
+    ),
+}
+
+
+def begun(weight):
+    """The state of Adam before its first step."""
+    state = {}
+    ag.begin_moments(state, weight)
+    return state
+
+
+@pytest.mark.parametrize("what", UNFIT)
+def test_tensors_that_do_not_go_together_are_refused_and_not_read_beyond_their_ends(what):
+    call, said = UNFIT[what]
+    with pytest.raises(ag.FormatError, match=f"^{what.partition(' ')[0]}: .*{said}"):
+        call()
+
+
+@pytest.mark.parametrize("key", [1.5, 2**63, -(2**63) - 1])
+def test_a_key_that_is_no_number_of_64_bits_is_refused(key):
+    with pytest.raises(ag.FormatError, match="expected a whole number of 64 bits"):
+        ag.quantize(LONG, ag.Quantizer(E4M3, "stochastic"), key=key)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize("momentum", [None, 0.9])
+def test_gradients_and_directions_of_other_types_walk_as_their_values_do(dtype, momentum):
+    """On the CPU; elsewhere tensor operations take them anyway."""
+    start, along, by = (
+        torch.linspace(-3, 3, 64),
+        torch.linspace(-2, 2, 64).to(dtype),
+        torch.linspace(-1, 2, 64).to(dtype),
+    )
+    mine, theirs = start.clone(), start.clone()
+    ag.walk(mine, along.clone(), GEOMETRY, gradient=by, momentum=momentum)
+    ag.walk(theirs, along.float(), GEOMETRY, gradient=by.float(), momentum=momentum)
+    tolerance = 1e-6 if momentum is None or dtype == torch.float64 else 0.02  # a velocity is rounded to its own type
+    torch.testing.assert_close(mine, theirs, rtol=tolerance, atol=tolerance)
+
+
+def test_what_is_updated_in_place_is_updated_however_it_lies_in_memory():
+    """An array of NumPy made of a tensor whose elements do not lie side by side would be a copy."""
+    weights = [torch.linspace(-3, 3, 64).view(8, 8) for _ in range(2)]
+    velocities = [torch.ones(8, 16)[:, ::2], torch.ones(8, 8)]
+    trails = [torch.zeros(8, 16, dtype=torch.int32)[:, ::2], torch.zeros(8, 8, dtype=torch.int32)]
+    states = [begun(weight) for weight in weights]
+    states[0]["exp_avg"], states[0]["exp_avg_sq"] = torch.zeros(8, 16)[:, ::2], torch.zeros(8, 16)[:, ::2]
+    for weight, velocity, trail, state in zip(weights, velocities, trails, states, strict=True):
+        ag.walk(weight, velocity, GEOMETRY, gradient=weight.clone(), momentum=0.5, trail=trail)
+        ag.adam_walk(weight, weight.clone(), state, GEOMETRY, **ADAM)
+    for mine, theirs in (weights, velocities, trails, [state["exp_avg"] for state in states]):
+        torch.testing.assert_close(mine, theirs, rtol=1e-6, atol=1e-6)
+    assert trails[0].any()
 
 
 X = torch.ones(2)

@@ -14,7 +14,6 @@ from altgrad_minifloat import altgrad_formats
 from altgrad_core.numerics.backends import numba, reference
 from altgrad_core.numerics.backends.case import Case
 from altgrad_core.numerics.format import Format
-from altgrad_core.numerics.kernels import passes
 from altgrad_core.numerics.kernels.facts import arithmetic_facts
 from altgrad_core.numerics.kernels.passes import knows
 from altgrad_core.numerics.minifloat import Minifloat
@@ -142,10 +141,8 @@ def test_the_number_of_threads_changes_nothing():
         torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("is_usable", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_the_memory_of_a_tensor_is_read_where_it_is_and_can_be_freed_afterwards(dtype, is_usable, monkeypatch):
-    monkeypatch.setattr(passes, "_IS_USABLE", is_usable)
+def test_the_memory_of_a_tensor_is_read_where_it_is_and_can_be_freed_afterwards(dtype):
     x, how = torch.randn(6, 8).to(dtype).requires_grad_(), Quantizer(FORMATS["e4m3"])
     expected, scale, _ = reference.quantize(x, how)
     assert torch.equal(quantize(x, how).values, expected)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -13,24 +13,25 @@ from torch import Tensor
 
 from altgrad_core.numerics.backends import reference
 from altgrad_core.numerics.backends.case import Case
-from altgrad_core.numerics.backends.reference_walk import take_in
 from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.kernels import arrays, codes, moves, positions, scales
 from altgrad_core.numerics.kernels.facts import arithmetic_facts
 from altgrad_core.numerics.kernels.passes import (
+    NONE,
     as_tensor,
-    bits_of,
+    blocks_for,
     each_scale,
+    is_half,
     knows,
+    plain,
     rule_for,
     run,
-    scheme_for,
     tensor_amax,
     whole_scale,
-    whole_scheme,
 )
 from altgrad_core.numerics.kernels.threads import with_subnormals
-from altgrad_core.numerics.moves import MOST_RUNGS, Moved, Path, Step
+from altgrad_core.numerics.memory import side_by_side
+from altgrad_core.numerics.moves import MOST_RUNGS, Moved, Path, Step, fits
 from altgrad_core.numerics.overflow import special_beyond
 from altgrad_core.numerics.quantizer import Quantizer
 from altgrad_core.numerics.random import Key
@@ -70,7 +71,8 @@ def amax(x: Tensor, tiling: Tiling) -> Tensor:
         return tensor_amax(x)
     result, block = np.zeros(math.prod(shape), np.int32), tiling.block(x.shape[-1])
     if x.numel():
-        scales.block_amax_bits(bits_of(x), np.array([block, x.shape[-1], 0]), result)
+        x = plain(x)
+        scales.block_amax_bits(x.data_ptr(), x.numel(), is_half(x), np.array([block, x.shape[-1], 0]), result)
     return torch.from_numpy(result).view(torch.float32).view(shape)
 
 
@@ -93,20 +95,18 @@ def quantize(
     block = how.tiling.block(x.shape[-1]) if x.ndim else None
     if _leaves_specials(how) or (scale is not None and how.nonfinite == "block" and bool(scale.isnan().any())):
         return reference.quantize(x, how, scale=scale, key=key, out=out)
-    given_scale = scale
+    given_scale, blocks, one = scale, NONE, 1.0
     values = torch.empty_like(x, memory_format=torch.contiguous_format, requires_grad=False) if out is None else out
     direct = x.dtype == torch.float32 or (x.dtype == torch.bfloat16 and arithmetic_facts(how.target) is not None)
-    target = values if direct else torch.empty(x.shape, **PLAIN)
-    source = x if direct else x.float()
-    bits = bits_of(source)
-    if block is None:
-        one = whole_scale(bits, how) if scale is None else np.array(scale.item(), np.float32)
-        scale = torch.from_numpy(one) if scale is None else scale
-        scheme = whole_scheme(source, how, one)
-    else:
+    source, target = (plain(x), values) if direct else (side_by_side(x.float()), torch.empty(x.shape, **PLAIN))
+    if block is not None:
         scale = torch.ones(how.tiling.shape(tuple(x.shape)), **PLAIN) if scale is None else scale
-        scheme = scheme_for(source, how, scale, block, is_given=given_scale is not None)
-    counts = run(bits, bits_of(target, copy=False), how, scheme, key if key is None else int(key))
+        blocks = blocks_for(source, how, scale, block, is_given=given_scale is not None)
+    elif scale is None:
+        scale, one = whole_scale(source, how)
+    else:
+        one = scale.item()
+    counts = run(source, target, how, one, key if key is None else int(key), blocks=blocks)
     if _must_look_again(how, counts):
         return reference.quantize(x, how, scale=given_scale, key=key, out=out)
     if not direct:
@@ -125,8 +125,7 @@ def encode(x: Tensor, how: Quantizer, *, scale: Tensor, key: int | None, out: Te
             return reference.encode(x, how, scale=scale, key=key, out=out)
         source = quantize(source / scale, how, scale=torch.ones((), **PLAIN), key=key).values
         how, scale = Quantizer(how.target, "nearest-even", "none"), torch.ones((), **PLAIN)
-    scheme = whole_scheme(source, how, np.array(scale.item(), np.float32))
-    return run(bits_of(source), out.view(-1).numpy(), how, scheme, key, codes=True)[3]
+    return run(side_by_side(source), out, how, scale.item(), key, codes=True)[3]
 
 
 @with_subnormals
@@ -140,8 +139,8 @@ def decode(codes_: Tensor, format: Format, *, scale: float, out: Tensor) -> None
 def rung(x: Tensor, format: Format, scale: Tensor) -> Tensor:
     """See `ops.rung`."""
     out = torch.empty(x.shape, dtype=torch.int32, device="cpu")
-    facts = arrays.walk_facts(format)[0]
-    positions.nearest_rung(bits_of(x.float()), out.view(-1).numpy(), each_scale(scale, x), facts)
+    x, facts = side_by_side(x.float()), arrays.walk_facts(format)[0]
+    positions.nearest_rung(x.data_ptr(), out.view(-1).numpy(), each_scale(scale, x), facts)
     return out
 
 
@@ -149,8 +148,8 @@ def rung(x: Tensor, format: Format, scale: Tensor) -> Tensor:
 def position(x: Tensor, format: Format, scale: Tensor) -> Tensor:
     """See `ops.position`."""
     out = torch.empty(x.shape, dtype=torch.float64, device="cpu")
-    facts = arrays.walk_facts(format)
-    positions.position(bits_of(x.float()), out.view(-1).numpy(), each_scale(scale, x), *facts)
+    x, facts = side_by_side(x.float()), arrays.walk_facts(format)
+    positions.position(x.data_ptr(), out.view(-1).numpy(), each_scale(scale, x), *facts)
     return out
 
 
@@ -158,7 +157,7 @@ def position(x: Tensor, format: Format, scale: Tensor) -> Tensor:
 def value(u: Tensor, format: Format, scale: Tensor) -> Tensor:
     """See `ops.value`."""
     out = torch.empty(u.shape, **PLAIN)
-    flat = u.detach().contiguous().view(-1).numpy()
+    flat = side_by_side(u).view(-1).numpy()
     positions.value_at(flat, out.view(-1).numpy(), each_scale(scale, u), *arrays.walk_facts(format))
     return out
 
@@ -167,17 +166,18 @@ def value(u: Tensor, format: Format, scale: Tensor) -> Tensor:
 def spacing(x: Tensor, format: Format, scale: Tensor) -> Tensor:
     """See `ops.spacing`."""
     out = torch.empty(x.shape, **PLAIN)
-    facts = arrays.walk_facts(format)
-    positions.spacing(bits_of(x.float()), out.view(-1).numpy(), each_scale(scale, x), *facts)
+    x, facts = side_by_side(x.float()), arrays.walk_facts(format)
+    positions.spacing(x.data_ptr(), out.view(-1).numpy(), each_scale(scale, x), *facts)
     return out
 
 
 @with_subnormals
 def movement(before: Tensor, after: Tensor, gradient: Tensor, format: Format, scale: Tensor) -> Tensor:
     """See `ops.movement`."""
-    counts = np.zeros(4, np.int64)
-    facts, scales_ = arrays.walk_facts(format)[0], each_scale(scale, after)
-    positions.movement(*(bits_of(x.float()) for x in (before, after, gradient)), scales_, facts, counts)
+    counts, facts = np.zeros(4, np.int64), arrays.walk_facts(format)[0]
+    weights = [side_by_side(x.float()) for x in (before, after, gradient)]
+    addresses = (x.data_ptr() for x in weights)
+    positions.movement(*addresses, after.numel(), each_scale(scale, after), facts, counts)
     return torch.from_numpy(counts)
 
 
@@ -193,6 +193,8 @@ def adam_walk(
     eps: float,
 ) -> Moved:
     """See `walk.adam_walk`."""
+    if not fits(gradient, state["exp_avg"], state["exp_avg_sq"], state.get("bit_position")):
+        return reference.adam_walk(weight, gradient, state, path, step, betas=betas, eps=eps)
     state["step"] += 1
     count, (beta1, beta2) = float(state["step"]), betas
     root = math.sqrt(1 - beta2**count)  # d = m / (1 - beta1^t) / (sqrt(v) / root + eps)
@@ -206,8 +208,11 @@ def adam_walk(
 @with_subnormals
 def walk(weight: Tensor, gradient: Tensor, direction: Tensor, path: Path, step: Step, *, trail: Tensor | None) -> Moved:
     """See `walk.walk`."""
-    numbers = (float(step.rungs), step.bound, float(step.keep), *_momentum_left(direction, gradient, step))
-    counts = moves.walk(weight, gradient, (direction,), path, numbers=numbers, trail=trail)
+    if not fits(gradient, trail, *_updated(direction, step)):
+        return reference.walk(weight, gradient, direction, path, step, trail=trail)
+    momentum = () if step.momentum is None else (step.momentum,)
+    numbers = (float(step.rungs), step.bound, float(step.keep), *momentum)
+    counts = moves.walk(weight, gradient, (side_by_side(direction.float()),), path, numbers=numbers, trail=trail)
     return Moved(counts[1], counts[2], None if trail is None else counts[3])
 
 
@@ -216,29 +221,31 @@ def stochastic_walk(
     weight: Tensor, gradient: Tensor, direction: Tensor, path: Path, step: Step, *, trail: Tensor | None, key: Key
 ) -> Moved:
     """See `walk.stochastic_walk`."""
-    left = _momentum_left(direction, gradient, step)
-    numbers = (float(step.rungs), min(step.bound, MOST_RUNGS), float(step.keep), *left)
-    counts = moves.stochastic_walk(weight, gradient, direction, path, numbers=numbers, trail=trail, key=int(key))
+    if not fits(gradient, trail, *_updated(direction, step)):
+        return reference.stochastic_walk(weight, gradient, direction, path, step, trail=trail, key=key)
+    momentum = () if step.momentum is None else (step.momentum,)
+    numbers, along = (
+        (float(step.rungs), min(step.bound, MOST_RUNGS), float(step.keep), *momentum),
+        side_by_side(direction.float()),
+    )
+    counts = moves.stochastic_walk(weight, gradient, along, path, numbers=numbers, trail=trail, key=int(key))
     return Moved(*counts[1:5])
 
 
 @with_subnormals
-def update_velocity(velocity: Tensor, gradient: Tensor, momentum: float) -> float:
+def update_velocity(velocity: Tensor, gradient: Tensor, momentum: float) -> float | Tensor:
     """See `walk.update_velocity`."""
+    if not fits(gradient, velocity):
+        return reference.update_velocity(velocity, gradient, momentum)
     return moves.update_velocity(velocity, gradient, momentum)
 
 
-def _momentum_left(direction: Tensor, gradient: Tensor, step: Step) -> tuple[float, ...]:
-    """The momentum that the pass takes; where it cannot write into the direction, it is taken here."""
-    if step.momentum is None:
-        return ()
-    if direction.dtype == torch.float32 and direction.is_contiguous():
-        return (step.momentum,)
-    take_in(direction, gradient, step.momentum)
-    return ()
+def _updated(direction: Tensor, step: Step) -> tuple[Tensor, ...]:
+    """The direction, if it is a velocity that the walk updates in place."""
+    return () if step.momentum is None else (direction,)
 
 
-def _must_look_again(how: Quantizer, counts: list[int]) -> bool:
+def _must_look_again(how: Quantizer, counts: Sequence[int]) -> bool:
     """Whether there were infinities or NaNs of which the kernel does not make what this quantizer wants."""
     if how.nonfinite == "block" and (counts[3] or counts[4]):
         return True

@@ -19,7 +19,7 @@ from altgrad_core.numerics.backends import reference
 from altgrad_core.numerics.backends.case import Case
 from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.kernels.facts import arithmetic_facts
-from altgrad_core.numerics.moves import Moved, Path, Step
+from altgrad_core.numerics.moves import Moved, Path, Step, fits
 from altgrad_core.numerics.quantizer import Quantizer
 from altgrad_core.numerics.random import Key
 from altgrad_core.numerics.tally import Quantized
@@ -192,7 +192,7 @@ def adam_walk(
     """See `walk.adam_walk`."""
     from altgrad_core.numerics.triton import run_walk
 
-    if not run_walk.fits(gradient, weight, state["exp_avg"], state["exp_avg_sq"], state.get("bit_position")):
+    if not fits(gradient, weight, state["exp_avg"], state["exp_avg_sq"], state.get("bit_position")):
         return reference.adam_walk(weight, gradient, state, path, step, betas=betas, eps=eps)
     return run_walk.adam_walk(weight, gradient, state, path, step, adam=run_walk.Adam.of(betas, eps))
 
@@ -201,7 +201,7 @@ def walk(weight: Tensor, gradient: Tensor, direction: Tensor, path: Path, step: 
     """See `walk.walk`."""
     from altgrad_core.numerics.triton import run_walk
 
-    if not run_walk.fits(gradient, weight, direction, trail):
+    if not fits(gradient, weight, direction, trail):
         return reference.walk(weight, gradient, direction, path, step, trail=trail)
     return run_walk.walk(weight, gradient, (direction,), path, step, trail=trail)
 
@@ -212,7 +212,7 @@ def stochastic_walk(
     """See `walk.stochastic_walk`."""
     from altgrad_core.numerics.triton import run_walk
 
-    if not run_walk.fits(gradient, weight, direction, trail):
+    if not fits(gradient, weight, direction, trail):
         return reference.stochastic_walk(weight, gradient, direction, path, step, trail=trail, key=key)
     return run_walk.stochastic_walk(weight, gradient, direction, path, step, trail=trail, key=key)
 
@@ -221,6 +221,6 @@ def update_velocity(velocity: Tensor, gradient: Tensor, momentum: float) -> Tens
     """See `walk.update_velocity`."""
     from altgrad_core.numerics.triton import run_walk
 
-    if not run_walk.fits(gradient, velocity):
+    if not fits(gradient, velocity):
         return reference.update_velocity(velocity, gradient, momentum)
     return run_walk.update_velocity(velocity, gradient, momentum)

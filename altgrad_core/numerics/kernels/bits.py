@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import numba
 import numpy as np
+from numba.core import types
+from numba.extending import intrinsic
 
 from altgrad_core.numerics.kernels.facts import NEVER
 from altgrad_core.numerics.kernels.keeping import kept_where_possible
@@ -39,6 +41,23 @@ I, U, F = np.int32, np.uint32, np.float32  # noqa: E741
 MAGNITUDE, SIGN, INFINITY = np.int32(0x7FFFFFFF), np.int32(-0x80000000), np.int32(NEVER)
 BINADE = np.int32(0x00800000)  # float32 bits from one binade to the next
 ZERO, ONE, SIXTEEN = np.int32(0), np.int32(1), np.int32(16)
+
+
+@intrinsic
+def _pointer(typing_context, address, kind):
+    """The address as a pointer to items of a NumPy type."""
+    pointer = types.CPointer(kind.instance_type)
+
+    def generate(context, builder, signature, arguments):
+        return builder.inttoptr(arguments[0], context.get_value_type(pointer))
+
+    return pointer(types.int64, kind), generate
+
+
+@compiled
+def items_at(address, size, kind):
+    """An array of the items of a NumPy type at this address; what lies there must outlive it."""
+    return numba.carray(_pointer(address, kind), (size,))
 
 
 @compiled

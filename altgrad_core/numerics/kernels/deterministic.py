@@ -27,6 +27,7 @@ from altgrad_core.numerics.kernels.bits import (
     as_bits,
     as_float,
     compiled,
+    items_at,
     to_half,
 )
 from altgrad_core.numerics.kernels.scales import scale_at, spread_panel
@@ -50,22 +51,26 @@ def rounds(MODE, IS_BITS, IS_POWERS, MINUS_ZERO, SPECIALS, HALF_IO, APIECE, CODE
 
     MODE: EVEN, AWAY or DIRECTED. IS_BITS, IS_POWERS: of the format's facts. MINUS_ZERO: it has a -0. SPECIALS: overflow does
     not saturate. HALF_IO: 0, `HALF` or `EXACT_HALF`.
-    APIECE: every block of every row has its own scale: 0, `BY_RUN` or `BY_ELEMENT`. CODES: `out` gets the codes instead of the values.
+    APIECE: every block of every row has its own scale: 0, `BY_RUN` or `BY_ELEMENT`. CODES: 0, or the bytes of a code, which
+    `out` gets instead of the values.
     """
+    item = np.uint16 if HALF_IO else np.int32
+    result = {0: item, 1: np.uint8, 2: np.uint16}[CODES]
 
-    def kernel(x, out, scales, layout, rule, facts, counts):
-        """Round x / scale, times scale, into `out`.
+    def kernel(x_at, out_at, size, scale, scales, layout, rule, facts):
+        """Round x / scale, times scale; amax bits, overflows, underflows, NaNs, infinities.
 
         Args:
-            x: int32 bits of float32, or uint16 bits of bfloat16, shape (n,).
-            out: likewise, or uint8 or uint16 codes.
-            scales: float32, shape (blocks,), read or written as `layout` says; shape (1,) where there is one for all.
+            x_at: the address of `size` int32 bits of float32, or uint16 bits of bfloat16.
+            out_at: that of the results: likewise, or codes.
+            scale: of all, unless APIECE.
+            scales: float32, shape (blocks,), read or written as `layout` says; of any shape unless APIECE.
             layout, rule: see `scales.scale_at`.
             facts: int32: low, largest, shift; limit above and below zero, and the bits of what lies beyond; for codes
                 the offset, the bits of a magnitude, the code of NaN and those beyond the limits; whether DIRECTED
                 goes away from zero above and below it.
-            counts: int64, gets amax bits, overflows, underflows, NaNs, infinities.
         """
+        x, out, scale = items_at(x_at, size, item), items_at(out_at, size, result), F(scale)
         low, largest, shift = facts[0], facts[1], facts[2]
         limit_above, limit_below, beyond_above, beyond_below = facts[3], facts[4], facts[5], facts[6]
         width = I(I(23) - shift)
@@ -73,7 +78,6 @@ def rounds(MODE, IS_BITS, IS_POWERS, MINUS_ZERO, SPECIALS, HALF_IO, APIECE, CODE
         parity = I(I(low >> I(23)) & ONE)
         below_rung = I(I(ONE << shift) - ONE)
         keep, half = I(~below_rung), I(I(ONE << shift) >> ONE)
-        scale = scales[0] if scales.size else F(1.0)
         factors = np.empty(GROUP if APIECE == BY_ELEMENT else 0, np.float32)
         offset, to_sign, nan_code, code_above, code_below = (
             facts[7],
@@ -187,7 +191,6 @@ def rounds(MODE, IS_BITS, IS_POWERS, MINUS_ZERO, SPECIALS, HALF_IO, APIECE, CODE
                         else:
                             ys[i] = I((beyond_above if bits >= ZERO else beyond_below) | I(bits & SIGN))
             amax = top if top > amax else amax
-        counts[0], counts[1], counts[2] = amax, overflows - nans, underflows
-        counts[3], counts[4] = nans, infinities
+        return amax, overflows - nans, underflows, nans, infinities
 
     return compiled(kernel)

@@ -15,13 +15,15 @@ from altgrad_core.numerics.kernels import arrays, directions
 from altgrad_core.numerics.kernels import stochastic_walk as stochastic_kernels
 from altgrad_core.numerics.kernels import walk as walk_kernels
 from altgrad_core.numerics.kernels.passes import each_scale
-from altgrad_core.numerics.kernels.threads import Array, in_chunks
+from altgrad_core.numerics.kernels.threads import Array, Numbers, in_chunks
+from altgrad_core.numerics.memory import side_by_side
 from altgrad_core.numerics.moves import Path
 from altgrad_core.numerics.random import GROUP
 
 SIGNIFICAND = 0x7FFFFF  # of float32 bits
 NOTHING = np.zeros(0, np.int32)
 LEAST_QUANTUM = 2.0**-125  # half of it is a normal float32, so that ties are what they are
+COUNTS = 5  # that a kernel takes, of which the first is not used
 MOST_EXPONENT = 120  # the reciprocals of scales down to this are finite
 
 
@@ -33,13 +35,13 @@ def walk(
     *,
     numbers: Sequence[float],
     trail: Tensor | None,
-) -> list[int]:
+) -> Numbers:
     """Walk a weight along a path; the counts of `walks`. See there for the numbers.
 
     Args:
         sources: the two moments of Adam, updated; or one direction, which if there is a rate is a velocity, updated.
     """
-    w, g = _floats(weight.detach()).view(np.int32), _floats(gradient)
+    w, g = _floats(weight.detach()).view(np.int32), _floats(side_by_side(gradient))
     first = _floats(sources[0])
     is_adam, second, steps = len(sources) == 2, first if len(sources) == 1 else _floats(sources[1]), _steps(trail)
     known, each = _known(path.line, path.format), each_scale(path.scale, weight)
@@ -50,11 +52,12 @@ def walk(
     is_wide = not (is_power or _are_powers(path.scale))
     kernel = walk_kernels.walks(is_adam, has_rate, known.is_uniform, trail is not None, is_apiece, is_power, is_wide)
 
-    def chunk(start: int, stop: int, counts: Array) -> None:
-        part = slice(start, stop)
+    def chunk(start: int, stop: int) -> Numbers:
+        part, counts = slice(start, stop), np.zeros(COUNTS, np.int64)
         mine = each[part] if is_apiece else each
         arguments = (w[part], g[part], first[part], second[part], steps[part], mine)
         kernel(*arguments, known.facts, known.own_facts, known.quantum, constants, counts)
+        return counts.tolist()
 
     return in_chunks(chunk, w.size, walk_kernels.BLOCK)
 
@@ -68,9 +71,9 @@ def stochastic_walk(
     numbers: Sequence[float],
     trail: Tensor | None,
     key: int,
-) -> list[int]:
+) -> Numbers:
     """Move a weight by whole rungs; the counts of `stochastic_walks`. See there for the numbers, and `walk`."""
-    w, g = _floats(weight.detach()).view(np.int32), _floats(gradient)
+    w, g = _floats(weight.detach()).view(np.int32), _floats(side_by_side(gradient))
     d, steps, each = _floats(direction), _steps(trail), each_scale(path.scale, weight)
     known = _known(path.format, path.format)
     is_apiece, constants = each.size != 1, np.array((*numbers, 0.0)[:4], np.float32)
@@ -79,22 +82,24 @@ def stochastic_walk(
         len(numbers) > 3, known.is_uniform, trail is not None, is_apiece, is_power
     )
 
-    def chunk(start: int, stop: int, counts: Array) -> None:
-        part = slice(start, stop)
+    def chunk(start: int, stop: int) -> Numbers:
+        part, counts = slice(start, stop), np.zeros(COUNTS, np.int64)
         mine = each[part] if is_apiece else each
         stream = np.array([key, start])
         kernel(w[part], g[part], d[part], steps[part], mine, known.facts, known.quantum, constants, stream, counts)
+        return counts.tolist()
 
     return in_chunks(chunk, w.size, walk_kernels.BLOCK)
 
 
 def update_velocity(velocity: Tensor, gradient: Tensor, momentum: float) -> float:
     """See `directions.update_velocity`; the norm of the velocity."""
-    v, g, rate = _floats(velocity), _floats(gradient), np.float32(momentum)
+    v, g, rate = _floats(velocity), _floats(side_by_side(gradient)), np.float32(momentum)
     squares = np.zeros(-(-v.size // GROUP))
 
-    def chunk(start: int, stop: int, counts: Array) -> None:
+    def chunk(start: int, stop: int) -> Numbers:
         directions.update_velocity(v[start:stop], g[start:stop], rate, squares[start // GROUP :])
+        return ()
 
     in_chunks(chunk, v.size, GROUP)
     return math.sqrt(float(squares.sum()))

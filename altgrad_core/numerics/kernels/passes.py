@@ -15,13 +15,14 @@ from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.kernels import arrays, deterministic, scales, stochastic, table
 from altgrad_core.numerics.kernels.bits import EXACT_HALF, HALF
 from altgrad_core.numerics.kernels.facts import arithmetic_facts, float_bits
-from altgrad_core.numerics.kernels.threads import in_chunks
+from altgrad_core.numerics.kernels.threads import Numbers, in_chunks
+from altgrad_core.numerics.memory import side_by_side
 from altgrad_core.numerics.quantizer import Quantizer
 from altgrad_core.numerics.scale import e4m3_quotient, one_level
 from altgrad_core.numerics.scaling import E4M3
 
 Array = np.ndarray[Any, Any]
-NO_RULE, NO_LAYOUT = np.zeros(7), np.zeros(3, np.int64)
+_ONE = torch.ones((), dtype=torch.float32, device="cpu")
 
 
 def knows(format: Format, rounding: str) -> bool:
@@ -34,7 +35,8 @@ def knows(format: Format, rounding: str) -> bool:
 
 def tensor_amax(x: Tensor) -> Tensor:
     """The largest finite magnitude of all, float32 of shape ()."""
-    return as_tensor(scales.amax_bits(bits_of(x)))
+    x = plain(x)
+    return as_tensor(scales.amax_bits_at(x.data_ptr(), x.numel(), is_half(x)))
 
 
 def as_tensor(bits: int) -> Tensor:
@@ -42,39 +44,46 @@ def as_tensor(bits: int) -> Tensor:
     return torch.from_numpy(np.array(bits, np.int32).view(np.float32))
 
 
-def whole_scale(bits: Array, how: Quantizer) -> Array:
-    """The one scale of all the elements with these bits, float32 of shape ()."""
-    result: Array = np.empty((), np.float32)
+def plain(x: Tensor) -> Tensor:
+    """The elements side by side, as float32 or bfloat16; kernels are told their address.
+
+    An array of NumPy would take as long to make as a small tensor takes to round, and forbid FSDP to free a gathered weight.
+    """
+    return side_by_side(x.float() if x.dtype == torch.float16 else x)
+
+
+def is_half(x: Tensor) -> bool:
+    """Whether the elements are bfloat16, not float32."""
+    return x.dtype == torch.bfloat16
+
+
+def whole_scale(x: Tensor, how: Quantizer) -> tuple[Tensor, float]:
+    """The one scale of all elements of what `plain` returned, float32 of shape (), and as a number."""
+    scale = torch.empty_like(_ONE)
     if how.scale_rule.kind == "none":
-        result.fill(1.0)
-        return result
+        return scale.fill_(1.0), 1.0
     rule = how.kept.get("whole rule")
     if rule is None:
-        rule = rule_for(as_tensor(scales.amax_bits(bits)), how, is_given=False)
+        rule = rule_for(tensor_amax(x), how, is_given=False)
         if how.scale_rule.scale_format != "e4m3":  # of which the amax is a part
             how.kept["whole rule"] = rule
-    scales.whole_scale(bits, rule, result.reshape(1))
-    return result
+    return scale, scales.whole_scale(x.data_ptr(), x.numel(), is_half(x), rule, scale.data_ptr())
 
 
-class Scheme(NamedTuple):
-    """How a kernel scales: the scales, what shares them, the rule that makes them, and what follows for a kernel's traits."""
+class Blocks(NamedTuple):
+    """How a kernel scales where not all elements share one scale: the scales, what shares them, the rule that makes them."""
 
     scales: Array
     layout: Array
     rule: Array
     apiece: int
-    exact_half: bool
 
 
-def whole_scheme(x: Tensor, how: Quantizer, scale: Array) -> Scheme:
-    """The scheme for a tensor with one scale, of shape ()."""
-    exact_half = x.dtype == torch.bfloat16 and _gives_halves(how.target, float(scale))
-    return Scheme(scale.reshape(1), NO_LAYOUT, NO_RULE, 0, exact_half)
+NONE = Blocks(np.zeros(0, np.float32), np.zeros(3, np.int64), np.zeros(7), 0)
 
 
-def scheme_for(x: Tensor, how: Quantizer, scale: Tensor, block: int, *, is_given: bool) -> Scheme:
-    """The scheme for a tensor at these scales, which are there already (`is_given`) or are made within the pass.
+def blocks_for(x: Tensor, how: Quantizer, scale: Tensor, block: int, *, is_given: bool) -> Blocks:
+    """The blocks of a tensor at these scales, which are there already (`is_given`) or are made within the pass.
 
     Args:
         block: how many neighbours in a row share a scale.
@@ -84,7 +93,7 @@ def scheme_for(x: Tensor, how: Quantizer, scale: Tensor, block: int, *, is_given
     layout = np.array([block, row, 0], np.int64)
     rule = rule_for(x, how, is_given)
     apiece = deterministic.BY_RUN if block >= scales.LONG else deterministic.BY_ELEMENT
-    return Scheme(array, layout, rule, apiece, False)
+    return Blocks(array, layout, rule, apiece)
 
 
 def _gives_halves(format: Format, scale: float) -> bool:
@@ -114,26 +123,48 @@ def rule_for(x: Tensor, how: Quantizer, is_given: bool) -> Array:
     return np.array([kind, largest, bits >> 23, bits & 0x7FFFFF, margin, goes_up, limit], np.float64)
 
 
-def run(x: Array, out: Array, how: Quantizer, scheme: Scheme, key: int | None, *, codes: bool = False) -> list[int]:
-    """Run the kernel for these traits over all elements; the amax bits and the counts."""
-    kernel, arguments, draws = _chosen(how.target, how.rounding, how.overflow, _half(x, scheme), scheme.apiece, codes)
+def run(
+    x: Tensor,
+    out: Tensor,
+    how: Quantizer,
+    scale: float,
+    key: int | None,
+    *,
+    blocks: Blocks = NONE,
+    codes: bool = False,
+) -> Numbers:
+    """Run the kernel for these traits over all elements; the amax bits and the counts.
 
-    def chunk(start: int, stop: int, counts: Array) -> None:
-        stream = (np.array([key or 0, start]),) if draws else ()
-        mine, layout = scheme.scales, scheme.layout
-        if scheme.apiece:
-            mine, layout = mine[start // layout[0] :] if start else mine, layout.copy()
-            layout[1] = min(layout[1], stop - start)  # one long row is as long as this part of it
-        kernel(x[start:stop], out[start:stop], mine, layout, scheme.rule, *arguments, *stream, counts)
+    Args:
+        x: what `plain` returned.
+        out: contiguous; takes values of the type of `x`, or codes.
+        scale: of all elements, unless there are blocks.
+    """
+    half = (EXACT_HALF if not blocks.apiece and _gives_halves(how.target, scale) else HALF) if is_half(x) else 0
+    bytes_in, bytes_out = x.element_size(), out.element_size()
+    kernel, arguments, draws = _chosen(
+        how.target, how.rounding, how.overflow, half, blocks.apiece, bytes_out if codes else 0
+    )
+    x_at, out_at, size, (scales_, layout, rule, apiece) = x.data_ptr(), out.data_ptr(), x.numel(), blocks
 
-    unit = int(scheme.layout[0]) if scheme.apiece else 1
-    return in_chunks(chunk, x.size, unit if scheme.layout[1] in (0, x.size) else x.size)
+    def chunk(start: int, stop: int) -> Numbers:
+        stream = (key or 0, start) if draws else ()
+        mine, own = scales_, layout
+        if apiece:
+            mine, own = scales_[start // layout[0] :] if start else scales_, layout.copy()
+            own[1] = min(own[1], stop - start)  # one long row is as long as this part of it
+        addresses = x_at + start * bytes_in, out_at + start * bytes_out
+        result: Numbers = kernel(*addresses, stop - start, scale, mine, own, rule, *arguments, *stream)
+        return result
+
+    unit = int(layout[0]) if apiece else 1
+    return in_chunks(chunk, size, unit if layout[1] in (0, size) else size)
 
 
 @lru_cache(maxsize=256)
 def _chosen(
-    format: Format, rounding: str, overflow: str, half: int, apiece: int, codes: bool
-) -> tuple[Callable[..., None], tuple[Any, ...], bool]:
+    format: Format, rounding: str, overflow: str, half: int, apiece: int, codes: int
+) -> tuple[Callable[..., Numbers], tuple[Any, ...], bool]:
     """The kernel for these traits, what it needs of the format, and whether it wants a stream of random numbers."""
     facts, by_chance = arithmetic_facts(format), rounding == "stochastic"
     keeps_zero = format.grid.negative_zero is not None
@@ -148,52 +179,6 @@ def _chosen(
     traits = (facts.is_bits, facts.is_powers, keeps_zero, overflow == "specials" and arrays.has_specials(format))
     kernel = deterministic.rounds(deterministic.MODES[rounding], *traits, half, apiece, codes)
     return kernel, (arrays.rounding_facts(format, rounding, overflow),), False
-
-
-def _half(x: Array, scheme: Scheme) -> int:
-    return 0 if x.dtype != np.uint16 else EXACT_HALF if scheme.exact_half else HALF
-
-
-class _Memory:
-    """The memory of a tensor on the CPU, for NumPy: `Tensor.__dlpack__` without its questions about other devices."""
-
-    __slots__ = ("_tensor",)
-
-    def __init__(self, tensor: Tensor) -> None:
-        self._tensor = tensor
-
-    def __dlpack__(self, *, dl_device: Any = None, copy: bool | None = None, **_: Any) -> Any:
-        return torch._C._to_dlpack_versioned(self._tensor, dl_device=dl_device, copy=copy)
-
-    def __dlpack_device__(self) -> tuple[int, int]:
-        return 1, 0
-
-
-def _is_usable() -> bool:
-    """Whether this torch and this NumPy make a view of it that can be written to."""
-    try:
-        return bool(np.from_dlpack(_Memory(torch.zeros(1, device="cpu"))).flags.writeable)
-    except (AttributeError, BufferError, TypeError):
-        return False
-
-
-_IS_USABLE = _is_usable()
-
-
-def bits_of(x: Tensor, *, copy: bool = True) -> Array:
-    """The bits of a tensor, flat: int32 of float32, uint16 of bfloat16.
-
-    Args:
-        copy: whether a tensor whose elements do not lie side by side may be copied.
-    """
-    x = x.contiguous() if copy else x
-    if (kind := x.dtype) == torch.bfloat16:
-        x = x.detach().view(torch.uint16)
-    elif kind == torch.float16:
-        x = x.float()
-    # `.numpy()` would forbid FSDP to free the memory of a gathered weight
-    flat = np.from_dlpack(_Memory(x) if _IS_USABLE else x.detach()).reshape(-1)
-    return flat if kind == torch.bfloat16 else flat.view(np.int32)
 
 
 def each_scale(scale: Tensor, x: Tensor) -> Array:

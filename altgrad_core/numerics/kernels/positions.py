@@ -19,6 +19,7 @@ from altgrad_core.numerics.kernels.bits import (
     as_bits,
     as_float,
     compiled,
+    items_at,
 )
 
 BIAS = np.int64((1023 - 127) << 52)  # float64 bits, of the difference of the two exponent biases
@@ -125,13 +126,13 @@ def value_of_position(u, low, largest, shift, offset, top, quantum):
 
 
 @compiled
-def nearest_rung(x, out, scales, facts):
+def nearest_rung(x_at, out, scales, facts):
     """The rung number nearest to x / scale, ties to even, into `out`, int32 of shape (n,); NaN gives rung 0.
 
     Args:
-        x: int32 bits of float32, shape (n,). scales: float32, shape (1,) or (n,).
+        x_at: the address of n float32. scales: float32, shape (1,) or (n,).
     """
-    rungs = rung_facts(facts)
+    x, rungs = items_at(x_at, out.size, np.int32), rung_facts(facts)
     step = 0 if scales.size == 1 else 1
     for i in range(x.size):
         out[i] = nearest_to(x[i], scales[i * step], rungs)
@@ -145,14 +146,16 @@ def nearest_to(bits, scale, rungs):
 
 
 @compiled
-def movement(before, after, gradient, scales, facts, counts):
+def movement(before_at, after_at, gradient_at, size, scales, facts, counts):
     """Flips, updates, flips among updates, and elements, into `counts`, int64, which is zero; all stay 0 where `after` has a NaN.
 
     Args:
-        before, after, gradient: int32 bits of float32, shape (n,). scales: float32, shape (1,) or (n,).
+        before_at, after_at, gradient_at: the addresses of `size` float32. scales: float32, shape (1,) or (size,).
     """
-    if after.size == 0:
+    if size == 0:
         return
+    before, after = items_at(before_at, size, np.int32), items_at(after_at, size, np.int32)
+    gradient = items_at(gradient_at, size, np.int32)
     rungs, same = (
         rung_facts(facts),
         np.full(min(BLOCK, after.size), scales[0]),
@@ -177,8 +180,9 @@ def movement(before, after, gradient, scales, facts, counts):
 
 
 @compiled
-def position(x, out, scales, facts, quantum):
+def position(x_at, out, scales, facts, quantum):
     """The rung position of x / scale into `out`, float64 of shape (n,); quantum: the smallest positive value."""
+    x = items_at(x_at, out.size, np.int32)
     low, largest, shift, offset, top = facts[0], facts[1], facts[2], facts[3], facts[4]
     step = 0 if scales.size == 1 else 1
     for i in range(x.size):
@@ -196,8 +200,9 @@ def value_at(u, out, scales, facts, quantum):
 
 
 @compiled
-def spacing(x, out, scales, facts, quantum):
+def spacing(x_at, out, scales, facts, quantum):
     """The width of the cell that holds x / scale, on a rung the one away from zero, times scale, into `out`, float32."""
+    x = items_at(x_at, out.size, np.int32)
     low, largest, shift, offset, top = facts[0], facts[1], facts[2], facts[3], facts[4]
     last = F(as_float(largest) - value_of(I(top - ONE), low, shift, offset, quantum))
     per_binade = F(F(1.0) / F(I(ONE << I(I(23) - shift))))

@@ -19,6 +19,7 @@ from altgrad_core.numerics.kernels.bits import (
     as_bits,
     as_float,
     compiled,
+    items_at,
 )
 from altgrad_core.numerics.scaling import EXPONENT_LIMIT
 
@@ -51,20 +52,31 @@ def finite_amax_bits(x):
 
 
 @compiled
-def whole_scale(x, rule, out):
-    """The one scale of all of `x` into `out`, float32 of shape (1,); see `scale_at`."""
-    out[0] = as_float(amax_bits(x))
-    to_scales(out, rule)
+def amax_bits_at(x_at, size, is_half):
+    """The amax bits of `size` elements at an address: bits of bfloat16 if `is_half`, else of float32."""
+    if is_half:
+        return amax_bits(items_at(x_at, size, np.uint16))
+    return amax_bits(items_at(x_at, size, np.int32))
 
 
 @compiled
-def block_amax_bits(x, layout, out):
-    """The amax bits of every block of every row, into `out`, int32."""
+def whole_scale(x_at, size, is_half, rule, scale_at):
+    """The one scale of all, written to an address as a float32, and returned; see `amax_bits_at` and `scale_at`."""
+    scale = items_at(scale_at, 1, np.float32)
+    scale[0] = as_float(amax_bits_at(x_at, size, is_half))
+    to_scales(scale, rule)
+    return scale[0]
+
+
+@compiled
+def block_amax_bits(x_at, size, is_half, layout, out):
+    """The amax bits of every block of every row, into `out`, int32; see `amax_bits_at`."""
     block, row = layout[0], layout[1]
+    apiece = 2 if is_half else 4
     n = 0
-    for begin in range(0, x.size, row):
+    for begin in range(0, size, row):
         for first in range(begin, begin + row, block):
-            out[n] = amax_bits(x[first : min(first + block, begin + row)])
+            out[n] = amax_bits_at(x_at + first * apiece, min(first + block, begin + row) - first, is_half)
             n += 1
 
 

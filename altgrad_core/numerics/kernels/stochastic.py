@@ -25,6 +25,7 @@ from altgrad_core.numerics.kernels.bits import (
     as_bits,
     as_float,
     compiled,
+    items_at,
     to_half,
 )
 from altgrad_core.numerics.kernels.philox import COUNTERS, WORD, four_words
@@ -38,23 +39,25 @@ SMALLEST_COARSE = 2.0**-100  # quantum down to which 2 ** 24 over it is a float3
 @cache
 def rounds(IS_BITS, IS_FINE, MINUS_ZERO, HALF_IO, APIECE):
     """The kernel for one combination of traits, as `deterministic.rounds`; IS_FINE: beyond `MOST_COARSE` or `SMALLEST_COARSE`."""
+    item = np.uint16 if HALF_IO else np.int32
 
-    def kernel(x, out, scales, layout, rule, facts, quantum, stream, counts):
+    def kernel(x_at, out_at, size, scale, scales, layout, rule, facts, quantum, key, first):
         """As the deterministic kernels; overflow saturates.
 
         Args:
             facts: int32: low, largest, shift.
             quantum: float32, the smallest positive value of the format.
-            stream: int64: the key; the number of the first element, a multiple of `GROUP`.
+            key: of the random bits.
+            first: the number of the first element, a multiple of `GROUP`.
         """
+        x, out, scale = items_at(x_at, size, item), items_at(out_at, size, item), F(scale)
         low, largest, shift = facts[0], facts[1], facts[2]
         first_normal = low if low < largest else largest
         keep, drop = I(~I(I(ONE << shift) - ONE)), U(I(I(32) - shift))
         per_quantum = F(F(1.0 if IS_FINE else 16777216.0) / quantum)
-        scale = scales[0] if scales.size else F(1.0)
-        low_key, high_key = WORD(stream[0] & 0xFFFFFFFF), WORD(stream[0] >> 32)
+        low_key, high_key = WORD(key & 0xFFFFFFFF), WORD(key >> 32)
         factors = np.ones(GROUP if APIECE else 0, np.float32)
-        rest_in, rest_out = np.zeros(GROUP, x.dtype), np.empty(GROUP, out.dtype)
+        rest_in, rest_out = np.zeros(GROUP, item), np.empty(GROUP, item)
 
         def one(item, word, i):
             if HALF_IO:
@@ -100,7 +103,7 @@ def rounds(IS_BITS, IS_FINE, MINUS_ZERO, HALF_IO, APIECE):
             if length < GROUP:
                 rest_in[:length] = xs
                 xs, ys = rest_in, rest_out
-            counter = (stream[1] + start) // 4
+            counter = (first + start) // 4
             near, far = WORD(counter & 0xFFFFFFFF), WORD(counter >> 32)
             top, over, under = ZERO, ZERO, ZERO
             for i in range(COUNTERS):
@@ -132,7 +135,6 @@ def rounds(IS_BITS, IS_FINE, MINUS_ZERO, HALF_IO, APIECE):
                         nans += 1
                         ys[i] = xs[i]
             amax = top if top > amax else amax
-        counts[0], counts[1], counts[2] = amax, overflows - nans, underflows
-        counts[3], counts[4] = nans, infinities
+        return amax, overflows - nans, underflows, nans, infinities
 
     return compiled(kernel)

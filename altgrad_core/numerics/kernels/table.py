@@ -25,6 +25,7 @@ from altgrad_core.numerics.kernels.bits import (
     as_bits,
     as_float,
     compiled,
+    items_at,
 )
 from altgrad_core.numerics.kernels.philox import group_words
 from altgrad_core.numerics.kernels.scales import spread_panel
@@ -80,18 +81,19 @@ def _places(steps: Array, bits: int) -> Steps | None:
 @cache
 def rounds(BY_CHANCE, MINUS_ZERO, APIECE, CODES):
     """The kernel for one combination of traits, as `deterministic.rounds`; overflow saturates. CODES: not BY_CHANCE."""
+    result = {0: np.int32, 1: np.uint8, 2: np.uint16}[CODES]
 
-    def kernel(x, out, scales, layout, rule, values, places, facts, stream, counts):
+    def kernel(x_at, out_at, size, scale, scales, layout, rule, values, places, facts, key, first):
         """As the deterministic kernels, on float32 only.
 
         Args:
             values: float32, shape (rungs,), ascending.
             places: see `Steps.with_payload`; the payload is codes, or rungs if BY_CHANCE, or else bits of the values.
             facts: int32: bits, in order, below and above which a value overflows; the codes of 0, of -0 and of NaN.
-            stream: int64: the key; the number of the first element, a multiple of `GROUP`.
+            key, first: see `stochastic.rounds`.
         """
+        x, out, scale = items_at(x_at, size, np.int32), items_at(out_at, size, result), F(scale)
         lowest, highest, origin_code, zero_code, nan_code = facts[0], facts[1], facts[2], facts[3], facts[4]
-        scale = scales[0] if scales.size else F(1.0)
         factors = np.empty(GROUP if APIECE else 0, np.float32)
         words = np.empty(GROUP if BY_CHANCE else 0, np.uint32)
         spots, near = np.empty(GROUP, np.int32), np.empty(GROUP, np.int32)
@@ -117,7 +119,7 @@ def rounds(BY_CHANCE, MINUS_ZERO, APIECE, CODES):
                     ys[i] = zero_code if MINUS_ZERO and is_minus_zero else near[i]
             else:
                 if BY_CHANCE:
-                    group_words(stream[0], (stream[1] + start) // 4, words)
+                    group_words(key, (first + start) // 4, words)
                     find_neighbours(near[: xs.size], values, low, high)
                     choose(spots[: xs.size], low, high, words, near)
                 for i in range(xs.size):
@@ -139,8 +141,7 @@ def rounds(BY_CHANCE, MINUS_ZERO, APIECE, CODES):
                         nans += 1
                         ys[i] = nan_code if CODES else xs[i]
             amax = top if top > amax else amax
-        counts[0], counts[1], counts[2] = amax, overflows - nans, underflows
-        counts[3], counts[4] = nans, infinities
+        return amax, overflows - nans, underflows, nans, infinities
 
     return compiled(kernel)
 

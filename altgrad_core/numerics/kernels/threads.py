@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, wraps
 from typing import Any, ParamSpec, TypeVar
@@ -17,34 +17,30 @@ from altgrad_core.numerics.subnormals import flushes_subnormals, set_flushing
 
 Array = np.ndarray[Any, Any]
 WORTH_A_THREAD = 1 << 18  # elements: below, handing over the work costs more than it saves
-COUNTS = 5  # amax bits and four counts
 
-Chunk = Callable[[int, int, Array], None]
+Numbers = Sequence[int]
+Chunk = Callable[[int, int], Numbers]
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
 
-def in_chunks(work: Chunk, size: int, unit: int) -> list[int]:
-    """Call `work(start, stop, counts)` for parts of `size` elements that begin at multiples of `unit`.
+def in_chunks(work: Chunk, size: int, unit: int) -> Numbers:
+    """Call `work(start, stop)` for parts of `size` elements that begin at multiples of `unit`.
 
     Returns:
-        The largest of the first counts, and the sums of the others.
+        The largest of the first numbers that it returned, and the sums of the others.
     """
+    if size < 2 * WORTH_A_THREAD:
+        return work(0, size)
     threads = min(torch.get_num_threads(), size // WORTH_A_THREAD)
     if threads < 2 or (step := math.lcm(unit, 4 * GROUP)) * threads > size:
-        counts = np.zeros(COUNTS, np.int64)
-        work(0, size, counts)
-        return counts.tolist()
+        return work(0, size)
     length = -(-size // (step * threads)) * step
-    starts = range(0, size, length)
-    each = np.zeros((len(starts), COUNTS), np.int64)
-    parts = [(start, min(start + length, size), mine) for start, mine in zip(starts, each, strict=True)]
+    parts = [(start, min(start + length, size)) for start in range(0, size, length)]
     work = with_subnormals(work)
     others = [_pool(os.getpid(), torch.get_num_threads()).submit(work, *part) for part in parts[1:]]
-    work(*parts[0])
-    for other in others:
-        other.result()
-    return [int(each[:, 0].max()), *each[:, 1:].sum(axis=0).tolist()]
+    columns = list(zip(work(*parts[0]), *(other.result() for other in others), strict=True))
+    return [*map(max, columns[:1]), *map(sum, columns[1:])]
 
 
 def with_subnormals(work: Callable[Given, Result]) -> Callable[Given, Result]:

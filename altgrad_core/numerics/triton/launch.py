@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from altgrad_core.numerics.memory import side_by_side
 from altgrad_core.numerics.tally import Tally
 from altgrad_core.numerics.triton.facts import COUNTS
 
@@ -74,7 +75,7 @@ def _zeros(device: torch.device, stream: int) -> _Zeros:
 
 def cells_of(x: Tensor) -> Tensor:
     """A tensor flat, as the kernels take it: int32 bits of float32, int16 bits of bfloat16, or float16."""
-    flat = x.detach().contiguous().view(-1)
+    flat = side_by_side(x).view(-1)
     return flat if x.dtype == torch.float16 else flat.view(torch.int16 if x.dtype == torch.bfloat16 else torch.int32)
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from altgrad_core.numerics.format import Format
+from altgrad_core.numerics.memory import side_by_side
 from altgrad_core.numerics.triton import places as kernels
 from altgrad_core.numerics.triton.facts import line_of
 from altgrad_core.numerics.triton.launch import MOST, Counts, cells_of, each_scale, launch
@@ -19,7 +20,7 @@ TYPES = {"rung": torch.int32, "position": torch.float64, "value": torch.float32,
 def places(what: Literal["rung", "position", "value", "spacing"], x: Tensor, format: Format, scale: Tensor) -> Tensor:
     """The operation of `ops` with this name, of a tensor that is not empty."""
     out = torch.empty(x.shape, dtype=TYPES[what], device=x.device)
-    flat = x.detach().contiguous().view(-1) if what == "value" else cells_of(x)
+    flat = side_by_side(x).view(-1) if what == "value" else cells_of(x)
     scales, size = each_scale(scale.to(x.device), x), x.numel()
     launch(
         kernels.places_pass, -(-size // BLOCK), x, flat, out.view(-1), scales, size,

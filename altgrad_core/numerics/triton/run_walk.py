@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from altgrad_core.numerics.memory import side_by_side
 from altgrad_core.numerics.moves import MOST_RUNGS, Moved, Path, Step
 from altgrad_core.numerics.random import GROUP, Key
 from altgrad_core.numerics.triton import walk as kernels
@@ -146,16 +147,8 @@ def update_velocity(velocity: Tensor, gradient: Tensor, momentum: float) -> Tens
     return squares.sum().sqrt()
 
 
-def fits(gradient: Tensor, *tensors: Tensor | None) -> bool:
-    """Whether the kernels take a gradient of this type, and can update the others in place, none of which is empty."""
-    kinds = (torch.float32, torch.int32)
-    return gradient.dtype == torch.float32 and all(
-        x is None or (x.is_contiguous() and x.dtype in kinds and x.numel() > 0) for x in tensors
-    )
-
-
 def _flat(*tensors: Tensor) -> tuple[Tensor, ...]:
-    return tuple(x.detach().contiguous().view(-1) for x in tensors)
+    return tuple(side_by_side(x).view(-1) for x in tensors)
 
 
 def _three(value: float) -> tuple[float, float, float]:

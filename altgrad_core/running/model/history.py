@@ -14,30 +14,29 @@ from altgrad_core.running.model.operand import Operand
 
 def fetched(numbers: Sequence[Tensor], operands: Iterable[Operand]) -> list[float]:
     """Numbers of a step as Python has them, and with them, in one transfer, the amaxes that `advance` asks for at its end."""
-    waiting = {operand: operand.pending for operand in operands if operand.pending is not None}
+    waiting = {operand: operand.history.pending for operand in operands if operand.history.pending is not None}
     alike = [[number.double() for number in numbers], [*waiting.values()]]
     device = (alike[0] or alike[1])[0].device
     parts = [torch.stack([number.to(device) for number in part]).double() for part in alike if part]
     found: list[float] = torch.cat(parts).tolist()
     for (operand, pending), largest in zip(waiting.items(), found[len(numbers) :], strict=True):
-        operand.fetched = pending, largest
+        operand.history.fetched = pending, largest
     return found[: len(numbers)]
 
 
 def advance(operands: Sequence[Operand]) -> None:
     """Let each history take in the largest amax of the step, and make the scales of the next one.
 
-    All operands together: the device is waited for once, and not at all after `fetched`; it is asked a few times, not a few
-    times for each.
+    All operands together: the device is waited for once, and not at all after `fetched`; the scales of all that have one
+    quantizer are made by one call.
     """
-    if any(operand.fetched[0] is not operand.pending for operand in operands if operand.pending is not None):
+    if any(operand.history.fetched[0] is not operand.history.pending for operand in operands):
         fetched((), operands)
-    alike: dict[tuple[Quantizer, torch.Size, torch.device], list[tuple[Operand, Tensor]]] = {}
+    alike: dict[tuple[Quantizer, torch.device], list[tuple[Operand, float]]] = {}
     for operand in operands:
-        history = operand.advance(is_informed=operand.pending is not None and operand.fetched[1] > 0)
-        if history is not None:
-            alike.setdefault((operand.quantizer, history.shape, history.device), []).append((operand, history))
-    for (how, _, _), members in alike.items():
-        tops = torch.stack([history for _, history in members]).amax(dim=1)
-        for (operand, _), scale in zip(members, scale_of(tops, how).unbind(), strict=True):
-            operand.expect(scale)
+        if (most := operand.advance()) is not None:
+            alike.setdefault((operand.quantizer, operand.scale.device), []).append((operand, most))
+    for (how, device), members in alike.items():
+        amaxes = torch.tensor([most for _, most in members], dtype=torch.float32, device=device)
+        for (operand, _), scale in zip(members, scale_of(amaxes, how).unbind(), strict=True):
+            operand.history.expect(how, scale)

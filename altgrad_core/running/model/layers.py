@@ -111,23 +111,26 @@ def _joined(path: str, name: str) -> str:
     return ".".join(part for part in (path, name) if part)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Quantized:
-    """What a quantized module knows: its kind, where training stands, and the operands of each of its products."""
+    """What a quantized module knows.
+
+    Attributes:
+        spec: its kind.
+        moment: where training stands.
+        products: the operands of each of its products.
+        is_plain: whether its forward pass is an ordinary one: only moments are quantized.
+    """
 
     spec: LayerSpec
     moment: Moment
     products: dict[str, Mapping[Role, Any]] = field(default_factory=dict)
+    is_plain: bool = True
 
     def operands(self) -> Iterator[Any]:
         """The operands of all products."""
         for operands in self.products.values():
             yield from operands.values()
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether its forward pass is an ordinary one: only moments are quantized."""
-        return all(operands.keys() <= OF_MOMENTS for operands in self.products.values())
 
     def state_dict(self) -> dict[str, Any]:
         """The step, and what the operands remember, by product and role."""
@@ -198,7 +201,9 @@ def attach(layer: Layer, operands: Mapping[Role, Any], moment: Moment) -> None:
         module.__class__ = _quantized_class(plain)
         vars(module)["quantized"] = Quantized(layer.spec, moment)
     assert isinstance(module, QuantizedModule)
-    module.quantized.products[layer.product.name] = operands
+    quantized = module.quantized
+    quantized.products[layer.product.name] = operands
+    quantized.is_plain = quantized.is_plain and operands.keys() <= OF_MOMENTS
 
 
 def detach(module: nn.Module) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ class Layout:
 
     contracted: tuple[int, ...] = (-1,)
 
-    @property
+    @cached_property
     def is_plain(self) -> bool:
         """Whether rows are the last dimension already."""
         return self.contracted == (-1,)

@@ -125,10 +125,9 @@ class Moment:
         """Go on from the step of a state that is loaded."""
         self.step, self.loads = step, self.loads + 1
 
-    def notice_weight(self, path: str, weight: Tensor) -> None:
+    def notice_weight(self, path: str, identity: tuple[int, int | None, int]) -> None:
         """A weight is rounded that was changed, or in a new step; one that changes on and on within a step is warned of."""
-        tensor, _, memory = identity_of(weight)
-        place = (self.step, tensor, memory)
+        place = (self.step, identity[0], identity[2])
         before, changes = self.changes.get(path, (None, 0))
         self.changes[path] = place, changes + 1 if before == place else 0
         if self.changes[path][1] >= MOST_CHANGES and not (self.is_forgotten or self.is_excused):

@@ -22,6 +22,7 @@ from altgrad_core.numerics.straight_through import Rounded, Rounds, RoundsOnce
 from altgrad_core.numerics.tally import Quantized, Tally
 from altgrad_core.numerics.traced import TracedOperand
 from altgrad_core.numerics.tracing import constant_when_traced
+from altgrad_core.running.model.amax_history import AmaxHistory
 from altgrad_core.running.model.calls import Calls, is_recomputing
 from altgrad_core.running.model.exported import exported, exported_scale
 from altgrad_core.running.model.layout import PLAIN, Layout, plain
@@ -39,16 +40,14 @@ class Operand(TracedOperand):
     ) -> None:
         super().__init__()
         self.path, self.role, self.quantizer, self.layout = path, role, quantizer, layout
+        self._is_once, self._can_repeat = role in ONCE_A_STEP, role not in ONCE_A_STEP + BACKWARD
         self.scale = torch.ones((), dtype=torch.float32, device=device)
         self.tally: Tally | None = None
         self.is_used, self._is_fixed, self.geometry, self._calls = False, False, Geometry(self), Calls()
         self._moment, self._tally_step, self._seen_step = moment, -1, -1
         self._amax = torch.zeros((), dtype=torch.float32, device=device)
         self._shape, self._like = torch.Size(), torch.empty(0, device="meta")  # of the last tensor; the first in rows
-        self._history = torch.zeros(0, dtype=torch.float32, device=device)
-        self.pending: Tensor | None = None
-        self.fetched: tuple[Tensor | None, float] = (None, 0.0)  # a largest amax of a step, and the number that it is
-        self._ahead: tuple[Tensor | None, Quantizer | None, Tensor | None] = (None, None, None)
+        self.history = AmaxHistory()
         self._latest: object = None  # the state of the weight that was counted last
 
     @property
@@ -71,11 +70,11 @@ class Operand(TracedOperand):
         The scale is taken again in every forward pass, so that no change of the weight is missed. Noise is drawn and
         counts are taken once a step, and again when the weight is seen to be another.
         """
-        now = self._moment
-        state = (*identity_of(weight), now.step, now.phase, training, self.quantizer)
+        now, identity = self._moment, identity_of(weight)
+        state = (*identity, now.step, now.phase, training, self.quantizer)
         is_new, self._latest = self._latest != state, state
         if is_new and training and self.role == "weight":
-            now.notice_weight(self.path, weight)
+            now.notice_weight(self.path, identity)
         how, key = self.quantizer, self._key()
 
         def first(weight: Tensor) -> tuple[Rounded, Tensor]:
@@ -94,8 +93,9 @@ class Operand(TracedOperand):
     def _quantize(self, x: Tensor, training: bool) -> Quantized:
         if training and x.is_cuda:
             refuse_capture(self.path, self.role, self.quantizer)
-        is_repeated = training and self.role not in ONCE_A_STEP + BACKWARD and is_recomputing()
-        done = self._rounded(x, self._given_scale(), self._key(self._call(x, is_repeated) if training else 0))
+        is_repeated = training and self._can_repeat and is_recomputing()
+        key = self._key(self._call(x, is_repeated) if training else 0) if self.quantizer.mode.random_bits else None
+        done = self._rounded(x, self._given_scale(), key)
         if training and not is_repeated:
             self._remember(x, done)
         if self.role in GRADIENTS and self.quantizer.nonfinite == "auto":  # loss scalers and guards need to see these
@@ -104,7 +104,7 @@ class Operand(TracedOperand):
 
     def _call(self, x: Tensor, is_repeated: bool) -> int:
         """The number of this call within its micro-batch, for the noise; a weight is rounded once a step."""
-        if not self.quantizer.mode.random_bits or self.role in ONCE_A_STEP:
+        if self._is_once:
             return 0
         if is_repeated:
             return self._calls.repeated(x)
@@ -116,14 +116,11 @@ class Operand(TracedOperand):
         """The scale that does not depend on the tensor: a fixed one, or that of earlier steps."""
         if self._is_fixed:
             return self.scale
-        if not self._looks_back():
-            return None
-        history, how, scale = self._ahead
-        is_known = history is self._history and how is self.quantizer and scale is not None
-        return scale if is_known else scale_of(self._history.max(), self.quantizer)
+        return self.history.scale(self.quantizer, self.scale.device) if self._is_delayed else None
 
-    def _looks_back(self) -> bool:
-        return self.quantizer.scale_rule.kind == "delayed" and len(self._history) > 0
+    @property
+    def _is_delayed(self) -> bool:
+        return self.quantizer.scale_rule.kind == "delayed"
 
     def _rounded(self, x: Tensor, scale: Tensor | None, key: int | None) -> Quantized:
         """Round a tensor, or take what another layer made of the same activation."""
@@ -156,8 +153,9 @@ class Operand(TracedOperand):
 
     def exported(self, x: Tensor) -> Tensor:
         """What an evaluation makes of `x` now, in operations of torch that need nothing of this process."""
-        scale = exported_scale(self._history.max(), self.quantizer) if self._looks_back() else None
-        scale = self.scale if self._is_fixed else scale
+        scale = self.scale if self._is_fixed else None
+        if self._is_delayed and self.history.entries and not self._is_fixed:
+            scale = exported_scale(self.history.most(self.scale.device), self.quantizer)
         return exported(x, self.quantizer, self.layout, scale=scale, key=self._exported_key())
 
     @constant_when_traced
@@ -183,21 +181,11 @@ class Operand(TracedOperand):
             self._amax = amax(in_its_basis(rows, self.quantizer), self.quantizer.tiling)
             self.scale = scale_of(self._amax, self.quantizer)
 
-    def advance(self, *, is_informed: bool) -> Tensor | None:
-        """An optimizer step is over: its largest amax becomes one entry of the history, unless it is 0: nothing was seen.
-
-        Returns:
-            The history, where the next scale follows from it.
-        """
-        if self.pending is not None and is_informed:
-            kept = self._history[max(0, len(self._history) + 1 - self.quantizer.scale_rule.history) :]
-            self._history = torch.cat([kept.to(self.pending.device), self.pending.reshape(1)])
-        self.pending, self.fetched = None, (None, 0.0)
-        return self._history if self._looks_back() and not self._is_fixed else None
-
-    def expect(self, scale: Tensor) -> None:
-        """The scale that follows from the history and quantizer in force, made in advance together with others."""
-        self._ahead = (self._history, self.quantizer, scale)
+    def advance(self) -> float | None:
+        """An optimizer step is over; the largest amax of the history, where the next scale follows from it."""
+        self.history.advance(self.quantizer.scale_rule.history)
+        is_followed = self._is_delayed and self.history.entries and not self._is_fixed
+        return max(self.history.entries) if is_followed else None
 
     @property
     def is_seen(self) -> bool:
@@ -206,14 +194,14 @@ class Operand(TracedOperand):
 
     def seen(self) -> Seen | None:
         """What was seen in the training passes of this step; None: nothing was."""
-        own = self.tally, self.pending, self.scale, self._amax, self._shape, self._like.shape
+        own = self.tally, self.history.pending, self.scale, self._amax, self._shape, self._like.shape
         return Seen(*own) if self.is_seen else None
 
     def take(self, parts: Sequence[Seen | None]) -> None:
         """Take over what all processes saw in this step, each its part of the micro-batches, in their order."""
-        if (whole := together(parts, once=self.role in ONCE_A_STEP)) is not None:
+        if (whole := together(parts, once=self._is_once)) is not None:
             self.is_used, self._seen_step, self._tally_step = True, self._moment.step, self._moment.step
-            self.tally, self.pending, self.scale, self._amax, self._shape, like = whole
+            self.tally, self.history.pending, self.scale, self._amax, self._shape, like = whole
             self._like = torch.empty(like, device="meta")
 
     def take_reduced(self, tally: Tally | None, pending: Tensor) -> None:
@@ -221,8 +209,8 @@ class Operand(TracedOperand):
         if tally is not None:
             self.is_used, self._seen_step, self._tally_step = True, self._moment.step, self._moment.step
             self.tally = tally
-        if self.pending is not None or bool(pending >= 0):
-            self.pending = pending
+        if self.history.pending is not None or bool(pending >= 0):
+            self.history.pending = pending
 
     def switch(self, format: Format) -> None:
         """Use another format, at the scale of the last amax until the next pass; the history stays valid."""
@@ -238,13 +226,13 @@ class Operand(TracedOperand):
 
         With `tensors`, scales of blocks are tensors. Those of activations and gradients are left out: the next pass makes them.
         """
-        is_kept = self.role in ONCE_A_STEP or self.scale.ndim == 0
+        is_kept = self._is_once or self.scale.ndim == 0
         return {
             "format": self.format.facts(),
             "scale": plain(self.scale, tensors=tensors) if is_kept else 1.0,
             "is_fixed": self._is_fixed,
             "amax": plain(self._amax, tensors=tensors) if is_kept else 0.0,
-            "history": self._history.tolist(),
+            "history": [*self.history.entries],
             "tally": None if self.tally is None else self.tally.plain(),
         }
 
@@ -254,13 +242,13 @@ class Operand(TracedOperand):
         device = self.scale.device
         self.scale = torch.as_tensor(state["scale"], dtype=torch.float32, device=device)
         self._amax = torch.as_tensor(state["amax"], dtype=torch.float32, device=device)
-        self._is_fixed, self._history = state["is_fixed"], self._history.new_tensor(state["history"])
+        self._is_fixed, self.history.entries = state["is_fixed"], state["history"]
         if state["tally"] is not None:
             self.tally = Tally.of_plain(state["tally"], device)
 
     def adopt(self, state: dict[str, Any]) -> None:
         """Take over the history of another run's operand, and a fixed scale of the same format."""
-        self._history = self._history.new_tensor(state["history"])
+        self.history.entries = state["history"]
         if self._is_fixed and state["is_fixed"] and state["format"] == self.format.facts():
             self.load_state_dict(state, self.format)
         elif self._is_fixed:
@@ -280,12 +268,11 @@ class Operand(TracedOperand):
                 self._amax = tally.amax
             elif not self._is_fixed:  # of blocks only the scales are at hand, and they bound the magnitudes
                 self._amax = done.scale * self.format.largest
-            continues = self.tally is not None and self._tally_step == self._moment.step
+            continues = self.tally is not None and self._tally_step == self._seen_step
             self.tally = self.tally.plus(tally) if self.tally is not None and continues else tally
-            self._tally_step = self._moment.step
-        if self.quantizer.scale_rule.kind == "delayed":  # the identity keeps a history too, for a later switch
-            seen = amax(x) if tally is None else tally.amax
-            self.pending = seen if self.pending is None else torch.maximum(self.pending, seen)
+            self._tally_step = self._seen_step
+        if self._is_delayed:  # the identity keeps a history too, for a later switch
+            self.history.see(amax(x) if tally is None else tally.amax)
 
     def _notice_shape(self, x: Tensor) -> Tensor:
         """Keep the shape of the tensor; its rows."""
@@ -296,5 +283,6 @@ class Operand(TracedOperand):
         return rows
 
     def _key(self, call: int = 0) -> int | None:
-        is_once, needed = self.role in ONCE_A_STEP, self.quantizer.mode.random_bits
-        return self._moment.key("rounding", self.path, self.role, call=call, is_once=is_once) if needed else None
+        if not self.quantizer.mode.random_bits:
+            return None
+        return self._moment.key("rounding", self.path, self.role, call=call, is_once=self._is_once)

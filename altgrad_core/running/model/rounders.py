@@ -40,6 +40,9 @@ class RoundingOperand(Protocol):
     def exported(self, x: Tensor) -> Tensor: ...
 
 
+PLACES: dict[Role, str] = dict(zip(("activation", "weight", "gradient", *APART), Roundings._fields, strict=True))
+"""The fields of `Roundings`, by role."""
+
 Products = Mapping[str, Mapping[Role, Any]]
 """The operands of each product of a module, by its name."""
 
@@ -79,14 +82,15 @@ class _Rounder(_Products):
 
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None, *, product: str = "") -> Tensor:
         """See `Rounding.linear`."""
-        of_weight = self._rounds(weight, "weight", product)
-        of_x, of_gradient, *apart = (self._rounds(x, role, product) for role in ("activation", "gradient", *APART))
-        return quantized_linear(x, weight, bias, Roundings(of_x, of_weight, of_gradient, *apart))
+        operands = self._products.get(product, {}).items()
+        rounds = {PLACES[role]: self._rounds_of(operand, weight, role) for role, operand in operands if role in PLACES}
+        return quantized_linear(x, weight, bias, Roundings(**rounds))
 
     def _rounds(self, x: Tensor, role: Role, product: str) -> Rounds | None:
         operand: RoundingOperand | None = self._products.get(product, {}).get(role)
-        if operand is None:
-            return None
+        return None if operand is None else self._rounds_of(operand, x, role)
+
+    def _rounds_of(self, operand: RoundingOperand, x: Tensor, role: Role) -> Rounds:
         if role == "weight":
             return operand.rounds_once(x, training=self._training)
         if role in WEIGHTS:  # in the backward pass, which may never come
