@@ -130,10 +130,11 @@ def _is_nearer_to_high(x: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Te
 
 
 def _goes_up_by_chance(x: Tensor, low: Tensor, high: Tensor, random_bits: int, key: Key | None) -> Tensor:
-    """Whether to go up: with probability floor(r * 2**N) / 2**N, for N bits and r the position of `x` between neighbours.
+    """Whether to go up: with probability floor(r * 2**N) / 2**N, for N bits and r the position of `x` above `low`.
 
-    The position is measured from the end nearer to zero, where the subtraction is exact; between rungs on both sides
-    of zero it may not be, and what it lost decides where the rest is a whole number.
+    With fewer bits than `stochastic` has, this is the probability to go away from zero, and r the position seen from zero:
+    so both signs lose alike, as in `StochasticFastest` of gfloat. The difference of `x` and a rung on the other side of zero
+    may not be exact; what it lost decides where the rest is a whole number.
     """
     import torch
 
@@ -141,15 +142,21 @@ def _goes_up_by_chance(x: Tensor, low: Tensor, high: Tensor, random_bits: int, k
     assert key is not None
     one = 2.0**random_bits
     bits = (philox_words(key, x.numel(), device=x.device) >> (32 - random_bits)).reshape(x.shape)
-    gap = high - low
-    above = x - low
-    rest = x - above
-    error = (x - (above + rest)) + (rest - low)  # TwoDiff (Knuth): x - low is exactly above + error
-    place = above / gap * one
-    upward = place.floor() - ((error < 0) & (place == place.floor())).double()
-    downward = torch.ceil((high - x) / gap * one)
-    chance = torch.where((high <= 0) & (low < 0), one - downward, upward)
+    gap, upward = high - low, _units_between(low, x, high - low, one)
+    if random_bits < FRACTION_BITS:
+        outward = torch.where(x < 0, _units_between(x, high, gap, one), upward)
+        return (bits + outward.to(torch.int64) >= int(one)) ^ (x < 0)
+    chance = torch.where((high <= 0) & (low < 0), one - torch.ceil((high - x) / gap * one), upward)
     return bits + chance.to(torch.int64) >= int(one)
+
+
+def _units_between(start: Tensor, end: Tensor, gap: Tensor, one: float) -> Tensor:
+    """floor((end - start) / gap * one), for the exact difference."""
+    difference = end - start
+    rest = end - difference
+    error = (end - (difference + rest)) + (rest - start)  # TwoDiff (Knuth): end - start is exactly difference + error
+    place = difference / gap * one
+    return place.floor() - ((error < 0) & (place == place.floor())).double()
 
 
 def check_key(key: Key | None) -> None:

@@ -82,6 +82,8 @@ class _Operations(TorchDispatchMode):
         ):
             self._log.waits[name] += 1
             return torch.ones(args[0].shape, dtype=kwargs.get("dtype") or args[0].dtype)
+        if _is_blocking_copy_to_device(name, args, kwargs):
+            self._log.waits[f"{name} to the device"] += 1
         if name.startswith("aten.bincount") and args[0].is_meta:  # its length depends on the numbers, so CUDA waits
             self._log.waits[name] += 1
             self._log.operations[name] += 1
@@ -90,6 +92,17 @@ class _Operations(TorchDispatchMode):
         if not (_is_view(func) or name.startswith(FREE)) and _is_on_device((args, kwargs, result)):
             self._log.operations[name] += 1
         return result
+
+
+def _is_blocking_copy_to_device(name: str, args: Any, kwargs: Any) -> bool:
+    """Whether this copies from the host to the device and waits until it is done, which is after all that was asked before."""
+    if name.startswith("aten._to_copy"):
+        is_there = torch.device(kwargs.get("device") or args[0].device).type == DEVICE
+        return is_there and not args[0].is_meta and not kwargs.get("non_blocking")
+    if name.startswith("aten.copy_"):
+        is_free = args[2] if len(args) > 2 else kwargs.get("non_blocking")
+        return bool(args[0].is_meta and not args[1].is_meta and not is_free)
+    return False
 
 
 def _is_view(func: Any) -> bool:

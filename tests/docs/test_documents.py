@@ -103,6 +103,8 @@ STUDIES = {
     "fair-rates.toml": 30,
     "fair-warmup.toml": 36,
     "fair-line-initial.toml": 5,
+    "fair-line-initial-rms.toml": 14,
+    "fair-relative-initial.toml": 8,
     "claim-exponent-bits-again.toml": 104,
     "claim-update-precision-again.toml": 75,
     "few-bits-controls.toml": 12,

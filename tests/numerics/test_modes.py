@@ -52,15 +52,36 @@ def test_beyond_the_largest_value_an_odd_mode_goes_where_the_next_rung_would_be(
 
 @settings(max_examples=60, deadline=None)
 @given(bits=st.integers(1, 23), low=st.integers(-120, 119), part=st.integers(0, 2**16), key=st.integers(0, 2**63 - 1))
-def test_few_bits_go_up_where_the_bits_and_the_position_in_as_many_bits_make_a_whole(bits, low, part, key):
+def test_few_bits_go_away_from_zero_where_the_bits_and_the_position_in_as_many_bits_make_a_whole(bits, low, part, key):
     format, count = FORMATS["e4m3"], 40
     values = format.grid.values[format.grid.origin + low :][:2]
     x = float(np.float32(values[0] + (values[1] - values[0]) * part / 2**16))
-    r = (Fraction(x) - Fraction(values[0])) / (Fraction(values[1]) - Fraction(values[0]))
+    inner, outer = sorted(values, key=abs)
+    r = (Fraction(x) - Fraction(inner)) / (Fraction(outer) - Fraction(inner))
     words = (philox_words(key, count) >> (32 - bits)).tolist()
-    expected = [values[(k + math.floor(r * 2**bits)) >= 2**bits] for k in words]
+    expected = [outer if k + math.floor(r * 2**bits) >= 2**bits else inner for k in words]
     got = fake_quantize(torch.full((count,), x), format, rounding=f"stochastic:{bits}", key=key)
     assert got.tolist() == expected
+
+
+@pytest.mark.parametrize("bits", [1, 2, 5])
+@pytest.mark.parametrize("name", ["e1m6", "e3m4", "e4m3", "e5m2", "e2m1", "e4m3-fnuz"])
+def test_few_bits_are_those_of_gfloat_for_every_word(bits, name, gfloat_info, either_path):
+    format, words = FORMATS[name], (philox_words(9, 64) >> (32 - bits)).numpy()
+    x = landmarks(format).clamp(format.grid.lowest, format.grid.highest)
+    for start in range(0, len(x), 64):
+        part = x[start : start + 64]
+        got = fake_quantize(part, format, rounding=f"stochastic:{bits}", key=9)
+        own = words[: len(part)]
+        mode = RoundMode.StochasticFastest
+        expected = round_ndarray(gfloat_info(format), part.double().numpy(), mode, sat=True, srbits=own, srnumbits=bits)
+        assert torch.equal(got, torch.from_numpy(np.asarray(expected, np.float32)))
+
+
+def test_few_bits_treat_both_signs_alike():
+    x = torch.linspace(0.01, 400, 5000)
+    above, below = (fake_quantize(sign * x, FORMATS["e4m3"], rounding="stochastic:3", key=5) for sign in (1, -1))
+    assert torch.equal(above, -below)
 
 
 def test_many_random_bits_are_the_stochastic_mode_and_one_bit_is_a_coin_from_the_middle_on():

@@ -8,7 +8,10 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from altgrad_core.numerics import rounding as definition
 from altgrad_core.numerics.triton.bits import INFINITY, MAGNITUDE, SIGN, as_bits, as_float
+
+FRACTION_BITS = tl.constexpr(definition.FRACTION_BITS)
 
 
 @triton.jit
@@ -65,10 +68,12 @@ def added(clipped, negative, R: tl.constexpr):
 
 @triton.jit
 def by_chance(clipped, negative, words, R: tl.constexpr):
-    """Rounded to one of its neighbours: to the one away from zero where the upper bits of its word, inverted below
-    zero, and the place between the two, in units of 2 ** -random_bits and rounded up below zero, make 1 or more."""
+    """Rounded to one of its neighbours: to the one away from zero where the upper bits of its word and the place between
+    the two, in units of 2 ** -random_bits, make 1 or more. With all bits these are, below zero, inverted and rounded up."""
     N: tl.constexpr = R.random_bits
     CELL: tl.constexpr = 1 << R.shift
+    if N < FRACTION_BITS:
+        negative = tl.zeros_like(negative)
     turned = tl.where(negative, ~words, words)
     chance = (turned >> (32 - N)) & ((1 << N) - 1)
     part = clipped & (CELL - 1)
@@ -121,16 +126,26 @@ def goes_up(x, low, high, words, R: tl.constexpr):
     ONE: tl.constexpr = 1 << N
     x = tl.minimum(tl.maximum(x, low), high)  # beyond the ends; NaN gives either
     gap = high - low
-    above = x - low
-    rest = x - above
-    error = (x - (above + rest)) + (rest - low)
-    place = above / gap * ONE
-    floor = tl.floor(place)
-    upward = floor - ((error < 0) & (place == floor)).to(tl.float64)
-    downward = tl.ceil((high - x) / gap * ONE)
-    chance = tl.where((high <= 0) & (low < 0), ONE - downward, upward)
+    upward = units_between(low, x, gap, ONE)
     drawn = (words >> (32 - N)) & (ONE - 1)
-    return drawn + chance.to(tl.int32) >= ONE
+    if N < FRACTION_BITS:
+        outward = tl.where(x < 0, units_between(x, high, gap, ONE), upward)
+        return (drawn + outward.to(tl.int32) >= ONE) ^ (x < 0)
+    else:
+        downward = tl.ceil((high - x) / gap * ONE)
+        chance = tl.where((high <= 0) & (low < 0), ONE - downward, upward)
+        return drawn + chance.to(tl.int32) >= ONE
+
+
+@triton.jit
+def units_between(start, end, gap, ONE: tl.constexpr):
+    """See `rounding._units_between`."""
+    difference = end - start
+    rest = end - difference
+    error = (end - (difference + rest)) + (rest - start)
+    place = difference / gap * ONE
+    floor = tl.floor(place)
+    return floor - ((error < 0) & (place == floor)).to(tl.float64)
 
 
 @triton.jit

@@ -49,4 +49,9 @@ class AmaxHistory:
     @constant_when_traced
     def most(self, device: torch.device) -> Tensor:
         """The largest entry, float32 of shape ()."""
-        return torch.tensor(max(self.entries), dtype=torch.float32, device=device)
+        return on_device(max(self.entries), device)
+
+
+def on_device(numbers: float | list[float], device: torch.device) -> Tensor:
+    """Numbers as float32 on a device, which is not waited for; a copy on MPS must be."""
+    return torch.tensor(numbers, dtype=torch.float32, device="cpu").to(device, non_blocking=device.type != "mps")

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from altgrad_core.numerics.ops import scale_of
 from altgrad_core.numerics.quantizer import Quantizer
+from altgrad_core.running.model.amax_history import on_device
 from altgrad_core.running.model.operand import Operand
 
 
@@ -37,6 +38,6 @@ def advance(operands: Sequence[Operand]) -> None:
         if (most := operand.advance()) is not None:
             alike.setdefault((operand.quantizer, operand.scale.device), []).append((operand, most))
     for (how, device), members in alike.items():
-        amaxes = torch.tensor([most for _, most in members], dtype=torch.float32, device=device)
+        amaxes = on_device([most for _, most in members], device)
         for (operand, _), scale in zip(members, scale_of(amaxes, how).unbind(), strict=True):
             operand.history.expect(how, scale)
