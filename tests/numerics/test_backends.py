@@ -78,13 +78,15 @@ def chosen(operation: Operation = "quantize", **facts) -> str:
 
 def test_a_backend_is_asked_only_for_what_it_names():
     tile, row = Scaling(granularity="tile:4x4").tiling, Scaling(granularity="row").tiling
-    assert chosen() == chosen(tiling=row) == chosen(rounding="stochastic") == chosen("walk") == "numba"
+    assert chosen() == chosen(rounding="stochastic") == chosen("walk") == "numba"
+    assert chosen(tiling=row) == chosen(tiling=tile) == chosen("amax", tiling=row) == "numba"
     assert (
         chosen(device="cuda") == chosen(device="cuda", rounding="to-odd") == chosen("encode", device="cuda") == "triton"
     )
     assert chosen(device="meta") == chosen(device="xpu", rounding="stochastic") == "inductor"
     assert chosen("walk", device="xpu") == chosen("encode", device="xpu") == "reference"
-    assert chosen(dtype=torch.float64) == chosen("walk", is_contiguous=False) == chosen(tiling=tile) == "reference"
+    assert chosen(dtype=torch.float64) == chosen("walk", is_contiguous=False) == "reference"
+    assert chosen("amax", tiling=tile) == "reference"
     assert chosen("walk", grids=(FORMATS["e8m0"],)) == "reference"
     for mode in ("nearest-odd", "to-odd", "stochastic:4"):
         assert chosen(rounding=mode) == chosen(rounding=mode, device="xpu") == "reference"

@@ -47,6 +47,9 @@ LAYOUTS = [
     Scaling(rounding="exact", granularity="block:16", scale_format="e4m3"),
     Scaling(rounding="up", granularity="block:16", scale_format="e4m3"),
     Scaling(rounding="exact", granularity="block:5000"),
+    Scaling(granularity="column"),
+    Scaling(rounding="exact", granularity="tile:5x3"),
+    Scaling(rounding="up", granularity="tile:16x16", scale_format="e4m3"),
 ]
 INFINITY_BITS = 0x7F800000
 COMPILED = [rounding for rounding in ROUNDINGS if knows(FORMATS["e4m3"], rounding)]
@@ -95,7 +98,7 @@ def test_two_byte_inputs_give_the_bits_of_the_reference(name, dtype):
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
 @pytest.mark.parametrize("format", [FORMATS["e2m1"], FORMATS["e4m3"], WITHOUT_ARITHMETIC[7]], ids=str)
-def test_rows_and_blocks_give_the_bits_of_the_reference(format, layout):
+def test_rows_blocks_and_tiles_give_the_bits_of_the_reference(format, layout):
     generator = torch.Generator().manual_seed(3)
     for shape in [(64,), (3, 40), (2, 3, 96), (3, 9000), (0,), (3, 0), (4, 4096)]:
         x = torch.randn(shape, generator=generator) * torch.randn(shape, generator=generator).mul(4).exp()

@@ -51,7 +51,7 @@ IN_PLACE = ("walk", "adam_walk", "stochastic_walk", "update_velocity")
 
 
 def supports(case: Case) -> bool:
-    """Whether this backend has a case: on the CPU, the types above, tiles of one row, grids and modes with a kernel."""
+    """Whether this backend has a case: on the CPU, the types above, grids and modes with a kernel; amax of tiles of one row."""
     if case.device != "cpu" or case.dtype not in TYPES.get(case.operation, ()):
         return False
     if case.operation in IN_PLACE and not case.is_contiguous:
@@ -60,7 +60,7 @@ def supports(case: Case) -> bool:
         return all(arithmetic_facts(grid) is not None for grid in case.grids)
     if case.operation in ("quantize", "encode") and not all(knows(grid, case.rounding) for grid in case.grids):
         return False
-    return case.tiling.whole or case.tiling.is_of_rows
+    return case.operation == "quantize" or case.tiling.whole or case.tiling.is_of_rows
 
 
 @with_subnormals
@@ -91,21 +91,23 @@ def scale(amax: Tensor, how: Quantizer) -> Tensor:
 def quantize(
     x: Tensor, how: Quantizer, *, scale: Tensor | None = None, key: Key | None = None, out: Tensor | None = None
 ) -> Quantized:
-    """See `ops.quantize`; in one pass, and one more for the amax of a whole tensor."""
-    block = how.tiling.block(x.shape[-1]) if x.ndim else None
+    """See `ops.quantize`; in one pass, and one more for the amax of a whole tensor, or several for that of tiles."""
+    tiling = how.tiling
     if _leaves_specials(how) or (scale is not None and how.nonfinite == "block" and bool(scale.isnan().any())):
         return reference.quantize(x, how, scale=scale, key=key, out=out)
     given_scale, blocks, one = scale, NONE, 1.0
     values = torch.empty_like(x, memory_format=torch.contiguous_format, requires_grad=False) if out is None else out
     direct = x.dtype == torch.float32 or (x.dtype == torch.bfloat16 and arithmetic_facts(how.target) is not None)
     source, target = (plain(x), values) if direct else (side_by_side(x.float()), torch.empty(x.shape, **PLAIN))
-    if block is not None:
-        scale = torch.ones(how.tiling.shape(tuple(x.shape)), **PLAIN) if scale is None else scale
+    if tiling.whole or x.ndim == 0:
+        scale, one = whole_scale(source, how) if scale is None else (scale, scale.item())
+    elif tiling.is_of_rows and (block := tiling.block(x.shape[-1])) is not None:
+        scale = torch.ones(tiling.shape(tuple(x.shape)), **PLAIN) if scale is None else scale
         blocks = blocks_for(source, how, scale, block, is_given=given_scale is not None)
-    elif scale is None:
-        scale, one = whole_scale(source, how)
     else:
-        one = scale.item()
+        scale = _tile_scales(x, how) if scale is None else scale
+        each = tiling.spread(scale, tuple(x.shape)).expand(x.shape).contiguous()
+        blocks = blocks_for(source, how, each, 1, is_given=True)
     counts = run(source, target, how, one, key if key is None else int(key), blocks=blocks)
     if _must_look_again(how, counts):
         return reference.quantize(x, how, scale=given_scale, key=key, out=out)
@@ -238,6 +240,10 @@ def update_velocity(velocity: Tensor, gradient: Tensor, momentum: float) -> floa
     if not fits(gradient, velocity):
         return reference.update_velocity(velocity, gradient, momentum)
     return moves.update_velocity(velocity, gradient, momentum)
+
+
+def _tile_scales(x: Tensor, how: Quantizer) -> Tensor:
+    return scale(reference.amax(x, how.tiling), how)
 
 
 def _updated(direction: Tensor, step: Step) -> tuple[Tensor, ...]:

@@ -197,6 +197,8 @@ def spread_panel(x, start, stop, layout, rule, scales, factors):
         spread_32(x, start, stop, rule, scales, factors)
     elif whole and layout[0] == 64:
         spread_64(x, start, stop, rule, scales, factors)
+    elif whole and layout[0] == 1 and rule[0] == GIVEN:
+        factors[: stop - start] = scales[start:stop]
     else:
         spread_scales(x, start, stop, layout, rule, scales, factors)
 
