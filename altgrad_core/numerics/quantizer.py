@@ -49,8 +49,14 @@ class Quantizer:
     hadamard_signs: int | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.format, (Format, str)):
+            raise FormatError(f"format is a {type(self.format).__name__}; expected a format or the name of one")
         if isinstance(self.scaling, str):
             object.__setattr__(self, "scaling", Scaling(self.scaling))
+        if not isinstance(self.scaling, Scaling):
+            raise FormatError(
+                f"scaling is a {type(self.scaling).__name__}; expected a Scaling or none, amax or delayed"
+            )
         _ = self.mode
         _one_of("overflow", self.overflow, get_args(Overflow))
         _one_of("straight_through", self.straight_through, get_args(StraightThrough))

@@ -167,7 +167,8 @@ def check_key(key: Key | None) -> None:
     """
     if key is None:
         raise FormatError("stochastic rounding needs a key: pass key=derive_key(seed, stream, step)")
-    if isinstance(key, float) or (isinstance(key, int) and not -(2**63) <= key < 2**63):
+    is_number = isinstance(key, int) and -(2**63) <= key < 2**63
+    if not (is_number or hasattr(key, "numel")):  # a tensor of one number, which is not waited for
         raise FormatError(f"key is {key!r}; expected a whole number of 64 bits, as derive_key(seed, stream, step)")
 
 

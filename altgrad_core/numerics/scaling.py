@@ -48,8 +48,12 @@ class Scaling:
         _one_of("scaling", self.kind, ScalingName)
         _one_of("scale rounding", self.rounding, ScaleRounding)
         _one_of("scale format", self.scale_format, ScaleFormat)
-        if self.history < 1:
-            raise FormatError(f"scaling history is {self.history}; at least 1 step is needed")
+        if type(self.history) is not int or self.history < 1:
+            raise FormatError(f"scaling history is {self.history!r}; expected a whole number of steps, 1 or more")
+        if type(self.margin) is not int or abs(self.margin) > EXPONENT_LIMIT:
+            raise FormatError(
+                f"scaling margin is {self.margin!r}; expected a whole number from -{EXPONENT_LIMIT} to {EXPONENT_LIMIT}"
+            )
         Tiling.of(str(self.granularity))
         if (problem := self._contradiction()) is not None:
             raise FormatError(problem)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -108,3 +110,68 @@ def test_the_defaults_of_torch_change_nothing(default: torch.dtype | torch.devic
             torch.set_default_dtype(torch.float32)
     assert [value.dtype for value in found] == [value.dtype for value in plain] == [torch.float32] * len(plain)
     assert all(torch.equal(a, b) for a, b in zip(found, plain, strict=True))
+
+
+E4M3 = ag.load_format("e4m3")
+MISTAKES = {
+    "a table for a rule": (lambda: ag.quantize_model(nn.Linear(2, 2), [{"layers": "*"}]), "and a dict is none"),
+    "a rule alone": (lambda: ag.quantize_model(nn.Linear(2, 2), ag.Rule("*", weight="e4m3")), "and a Rule is no list"),
+    "no model": (lambda: ag.quantize_model(None, []), "model is a NoneType; expected a torch.nn.Module"),
+    "a number for a role": (
+        lambda: ag.quantize_model(nn.Sequential(nn.Linear(2, 2)), [ag.Rule("*", weight=8)]),
+        "weight is a int; expected a Quantizer, a format, or the name of one",
+    ),
+    "a number for a format": (lambda: ag.Quantizer(8), "format is a int; expected a format or the name of one"),
+    "a number for a scaling": (lambda: ag.Quantizer("e4m3", scaling=1), "scaling is a int; expected a Scaling or"),
+    "half a step of history": (
+        lambda: ag.Scaling("delayed", history=1.5),
+        "history is 1.5; expected a whole number of steps",
+    ),
+    "a history in words": (
+        lambda: ag.Scaling("delayed", history="a"),
+        "history is 'a'; expected a whole number of steps",
+    ),
+    "half a power of margin": (
+        lambda: ag.Scaling(margin=0.5),
+        "margin is 0.5; expected a whole number from -126 to 126",
+    ),
+    "a margin beyond float32": (lambda: ag.Scaling(margin=10**6), "margin is 1000000; expected a whole number from"),
+    "a key of two numbers": (
+        lambda: ag.quantize(torch.ones(2), ag.Quantizer(E4M3, "stochastic"), key=(1, 2)),
+        r"key is \(1, 2\); expected a whole number of 64 bits",
+    ),
+    "no name of a format": (lambda: ag.load_format(""), "load_format: give a name, or exponent_bits and mantissa_bits"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_answered_with_what_was_expected(mistake: str) -> None:
+    call, said = MISTAKES[mistake]
+    with pytest.raises(ag.AltgradError, match=said):
+        call()
+
+
+def test_a_rule_takes_a_format_in_place_of_a_quantizer() -> None:
+    plan = ag.quantize_model(nn.Sequential(nn.Linear(2, 2)), [ag.Rule("*", weight=E4M3)])
+    assert [operand.quantizer for operand in plan.operands()] == [ag.Quantizer(E4M3)]
+
+
+def test_a_layout_that_there_is_not_is_refused(tmp_path: Path) -> None:
+    plan = ag.quantize_model(nn.Sequential(nn.Linear(2, 2)), [ag.Rule("*", weight="e4m3")])
+    with pytest.raises(ag.RunError, match='layout is "hf"; expected altgrad or huggingface'):
+        plan.export(tmp_path / "model", layout="hf")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_step_that_the_attached_optimizer_says_is_not_said_again() -> None:
+    model = nn.Sequential(nn.Linear(2, 2))
+    plan = ag.quantize_model(model, [ag.Rule("*", weight="e4m3")])
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    plan.attach(optimizer)
+    model(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    with pytest.raises(ag.RunError, match="an attached optimizer says itself when a step is over"):
+        plan.step()
+    plan.step(is_skipped=True)  # of a loss scaler, say, which left the optimizer's step out
+    assert plan.moment.step == 2
+    copy.deepcopy(plan).step()  # hooks stay with the original

@@ -131,10 +131,9 @@ def goes_up(x, low, high, words, R: tl.constexpr):
     if N < FRACTION_BITS:
         outward = tl.where(x < 0, units_between(x, high, gap, ONE), upward)
         return (drawn + outward.to(tl.int32) >= ONE) ^ (x < 0)
-    else:
-        downward = tl.ceil((high - x) / gap * ONE)
-        chance = tl.where((high <= 0) & (low < 0), ONE - downward, upward)
-        return drawn + chance.to(tl.int32) >= ONE
+    downward = tl.ceil((high - x) / gap * ONE)
+    chance = tl.where((high <= 0) & (low < 0), ONE - downward, upward)
+    return drawn + chance.to(tl.int32) >= ONE
 
 
 @triton.jit

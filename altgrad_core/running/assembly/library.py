@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -45,7 +45,9 @@ def load_format(name: str = "", **facts: Any) -> Format:
         PluginError: no installed format has this name.
         FormatError: the facts contradict each other.
     """
-    if facts or not name:
+    if not (facts or name):
+        raise FormatError("load_format: give a name, or exponent_bits and mantissa_bits")
+    if facts:
         try:
             return Minifloat(name=name, **facts)
         except TypeError as error:
@@ -65,8 +67,10 @@ def quantize_model(
             torch.distributed, if it is initialized. Delayed scales and counts are then those of all replicas.
 
     Raises:
-        ManifestError: a rule matches no layer or names a role that none of them has, or the model is quantized already.
+        ManifestError: a rule matches no layer or names a role that none of them has, the model is quantized already, or these
+            are no model and no list of rules.
     """
+    _check_kinds(model, rules)
     kinds = layer_kinds(installed())
     plan = Plan(
         model,
@@ -79,6 +83,18 @@ def quantize_model(
     if (problem := plan.thin_coverage()) is not None:
         warnings.warn(problem, stacklevel=2)
     return plan
+
+
+def _check_kinds(model: Any, rules: Any) -> None:
+    """Whether these are a model and a list of rules."""
+    if not isinstance(model, nn.Module):
+        raise ManifestError(f"model is a {type(model).__name__}; expected a torch.nn.Module")
+    strangers = [rules] if isinstance(rules, (Rule, str, Mapping)) else [r for r in rules if not isinstance(r, Rule)]
+    if strangers:
+        raise ManifestError(
+            f'rules: expected a list of Rule, as [Rule("*", weight="e4m3")], and a {type(strangers[0]).__name__} is '
+            + ("no list" if strangers[0] is rules else "none")
+        )
 
 
 def layer_kinds(registry: Registry) -> list[LayerSpec]:
@@ -151,13 +167,21 @@ def build(spec: OptimizerSpec, params: Sequence[Param]) -> Optimizer:
 
 
 def with_formats(rule: Rule) -> Rule:
-    """The rule with the installed formats in the place of their names."""
-    quantizers = {role: _with_format(q) for role in ROLES if (q := getattr(rule, role)) is not None}
+    """The rule with the installed formats in the place of their names.
+
+    Raises:
+        ManifestError: what it has for a role is none of a quantizer, a format and a name.
+    """
+    quantizers = {role: _with_format(q, role) for role in ROLES if (q := getattr(rule, role)) is not None}
     return Rule(rule.layers, **quantizers)
 
 
-def _with_format(quantizer: Quantizer | str) -> Quantizer:
-    if isinstance(quantizer, str):
+def _with_format(quantizer: Quantizer | Format | str, role: str) -> Quantizer:
+    if isinstance(quantizer, (Format, str)):
         quantizer = Quantizer(quantizer)
+    if not isinstance(quantizer, Quantizer):
+        raise ManifestError(
+            f"{role} is a {type(quantizer).__name__}; expected a Quantizer, a format, or the name of one"
+        )
     is_name = isinstance(quantizer.format, str)
     return replace(quantizer, format=load_format(quantizer.format)) if is_name else quantizer  # type: ignore[arg-type]

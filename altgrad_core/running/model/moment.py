@@ -119,6 +119,7 @@ class Moment:
     loads: int = 0  # how often a state was loaded, from where the steps go on
     is_calibrating: bool = False  # in evaluation, operands remember what they see, as in training
     is_forgotten: bool = False  # that a step is over; said once
+    is_attached: bool = False  # an optimizer is, which says when a step is over; of a copy none is
     is_excused: bool = False  # no warning: an optimizer is attached, or this is a copy, which nobody need step
 
     def load(self, step: int) -> None:
@@ -150,4 +151,4 @@ class Moment:
         return self.seed, kind, self.phase, path, role
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "passed": None, "is_excused": True}
+        return {**self.__dict__, "passed": None, "is_excused": True, "is_attached": False}

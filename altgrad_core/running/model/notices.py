@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 from altgrad_core.contracts.actions import BACKWARD, MOMENTS
 from altgrad_core.running.model.coverage import Coverage
@@ -16,6 +16,27 @@ def thin(result: Coverage) -> str | None:
     if result.matrices >= LEAST_COVERED:
         return None
     return f'layers = "*" covers {result.matrices:.1%} of the matrices of this model.\n{result}'
+
+
+class StepNotices:
+    """What is said of a step, each at most once."""
+
+    def __init__(self) -> None:
+        self._is_first, self._is_told = True, False
+
+    def of(self, operands: Sequence[Operand], trained: Iterable[str], *, is_skipped: bool) -> Iterator[str]:
+        """What is to be said of a step that is over.
+
+        Args:
+            trained: the layers whose weights are.
+            is_skipped: whether the optimizer left it out.
+        """
+        if self._is_first and (problem := unused(operands, trained)) is not None:
+            yield problem
+        self._is_first = False
+        if not (is_skipped or self._is_told) and (problem := unrounded_moments(operands)) is not None:
+            self._is_told = True
+            yield problem
 
 
 def unused(operands: Iterable[Operand], trained: Iterable[str]) -> str | None:

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from altgrad_core.contracts.actions import MOMENTS, Role
 from altgrad_core.contracts.layer import LayerSpec
 from altgrad_core.contracts.pattern import matches
-from altgrad_core.errors import FormatError, ManifestError
+from altgrad_core.errors import FormatError, ManifestError, RunError
 from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.geometry import Geometry
 from altgrad_core.numerics.quantizer import Quantizer
@@ -34,7 +34,7 @@ from altgrad_core.running.model.layers import (
 )
 from altgrad_core.running.model.layout import Layout
 from altgrad_core.running.model.moment import Moment
-from altgrad_core.running.model.notices import thin, unrounded_moments, unused
+from altgrad_core.running.model.notices import StepNotices, thin
 from altgrad_core.running.model.operand import Operand
 from altgrad_core.running.model.optimizer_state import round_moments
 from altgrad_core.running.model.own_weights import bake as bake_weights
@@ -90,7 +90,7 @@ class Plan:
             attach(self.known[path], operands, self.moment)
         close_fused_paths(model)
         self._measure()
-        self._replicas, self._is_checked, self._is_told = replicas, False, False
+        self._replicas, self._notices = replicas, StepNotices()
         self._place_among_replicas()
         self._has_star = any(rule.layers.strip() == "*" for rule in rules)
 
@@ -162,7 +162,7 @@ class Plan:
         """From now on every step of `optimizer`, or of the one it wraps, rounds its moments and calls `step()`; see `optimizer_of`."""
         stepped = optimizer_of(self.moment, optimizer)
         warn_of_stranger(stepped, self.model)
-        self.moment.is_excused = True
+        self.moment.is_excused = self.moment.is_attached = True
         self.round_moments_of(stepped)
         stepped.register_step_post_hook(self._after_step)
 
@@ -174,22 +174,23 @@ class Plan:
         round_moments(self.layers, self.weight, optimizer)
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        self.step()
+        self._step(is_skipped=False)
+
+    def step(self, *, is_skipped: bool = False) -> None:
+        """An optimizer step is over, or was left out. An attached optimizer says itself that one is over, and this is refused."""
+        if self.moment.is_attached and not is_skipped:
+            raise RunError("plan.step(): an attached optimizer says itself when a step is over; leave this call out")
+        self._step(is_skipped=is_skipped)
 
     @not_traced
-    def step(self, *, is_skipped: bool = False) -> None:
-        """An optimizer step is over, or was left out."""
-        if not self._is_checked:
-            self._is_checked = True
-            trained = [path for path in self.layers if (w := self.weight(path)) is not None and w.requires_grad]
-            if (problem := unused(self.operands(), trained)) is not None:
-                warnings.warn(problem, stacklevel=3)
-        if not (is_skipped or self._is_told) and (problem := unrounded_moments(self.operands())) is not None:
-            self._is_told = True
-            warnings.warn(problem, stacklevel=3)
-        if (group := self._place_among_replicas()) is not None and (operands := list(self.operands())):
+    def _step(self, *, is_skipped: bool) -> None:
+        operands = list(self.operands())
+        trained = (path for path in self.layers if (w := self.weight(path)) is not None and w.requires_grad)
+        for problem in self._notices.of(operands, trained, is_skipped=is_skipped):
+            warnings.warn(problem, stacklevel=4)
+        if (group := self._place_among_replicas()) is not None and operands:
             reduce_seen(operands, group)
-        advance(list(self.operands()))
+        advance(operands)
         self.moment.step, self.moment.passed = self.moment.step + 1, None
 
     def switch(
@@ -242,6 +243,8 @@ class Plan:
         Raises:
             RunError: the layout has no place for this model or recipe.
         """
+        if layout not in ("altgrad", "huggingface"):
+            raise RunError(f'layout is "{layout}"; expected altgrad or huggingface')
         own, m = own_weights(self.model, self.known, self.layers), self.moment
         named = weights_by_name(self.model, self.known, self.layers)
         refuse_rotated(own if layout == "altgrad" else named)
