@@ -7,6 +7,7 @@ import math
 import random
 import tracemalloc
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import numpy
 import pytest
@@ -20,6 +21,7 @@ from altgrad_core.experiments.evidence.statistics import (
     correlation,
     most_coverage,
     permutation_p,
+    shown_interval,
     smallest_p,
     student_interval,
 )
@@ -94,6 +96,17 @@ def test_both_intervals_together_see_what_is_there() -> None:
     assert agreed_sign(6, bootstrap_interval(values), student_interval(values)) == 1
     assert agreed_sign(6, bootstrap_interval([-v for v in values]), student_interval([-v for v in values])) == -1
     assert agreed_sign(2, Interval(1, 0.9, 1.1), Interval(1, 0.9, 1.1)) == 0
+
+
+@pytest.mark.parametrize("pairs", range(2, 13))
+def test_the_interval_that_is_shown_alone_covers_about_as_often_as_it_says(pairs: int) -> None:
+    draws = random.Random(pairs)
+    samples = [tuple(draws.gauss(0.0, 1.0) for _ in range(pairs)) for _ in range(200)]
+    shown = [
+        shown_interval(SimpleNamespace(differences=s, interval=bootstrap_interval(s), student=student_interval(s)))
+        for s in samples
+    ]
+    assert sum(interval is not None and interval.sign == 0 for interval in shown) >= 0.85 * len(samples)
 
 
 def test_students_interval_is_that_of_a_table() -> None:

@@ -6,6 +6,7 @@ import math
 
 from altgrad_core.experiments.evidence.effects import Effect
 from altgrad_core.experiments.evidence.refusals import NOTHING, plain
+from altgrad_core.experiments.evidence.statistics import shown_interval
 from altgrad_core.experiments.study.interval import Interval
 from altgrad_core.experiments.study.study import Study
 from altgrad_core.experiments.study.wording import count, size, span
@@ -18,8 +19,8 @@ def mean_of(effect: Effect) -> float:
 
 def amount(study: Study, effect: Effect, metric: str) -> str:
     """The effect with its interval, as a gain: above zero helps."""
-    assert effect.interval is not None
-    interval, mean = effect.interval, mean_of(effect)
+    interval, mean = shown_interval(effect), mean_of(effect)
+    assert interval is not None
     if mean < 0:  # told as so much higher, its interval is turned around with it
         interval = Interval(-interval.mean, -interval.high, -interval.low)
     text = f"95 % interval {span(interval)}, {count(len(effect.differences), 'seed')}"

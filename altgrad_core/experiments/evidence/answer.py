@@ -17,7 +17,12 @@ from altgrad_core.experiments.evidence.effects import LOSS, PERPLEXITY, Effect, 
 from altgrad_core.experiments.evidence.heading import without_loss
 from altgrad_core.experiments.evidence.overview import leader, overview
 from altgrad_core.experiments.evidence.refusals import one_refusal, refusal, unit_of, what_was_seen
-from altgrad_core.experiments.evidence.statistics import agreed_sign, bootstrap_interval, student_interval
+from altgrad_core.experiments.evidence.statistics import (
+    agreed_sign,
+    bootstrap_interval,
+    shown_interval,
+    student_interval,
+)
 from altgrad_core.experiments.study.study import Study
 from altgrad_core.experiments.study.wording import few, listed, sentence, size, span
 
@@ -128,14 +133,14 @@ def _ranking(analysis: Analysis, optimizer: str, able: Sequence[Effect], metric:
         text = f"it is not clear which format benefits most from {optimizer} over {study.baseline}"
     is_worse = best.verdict == "hurts"
     why = f"the most favourable effect, in {names}, {'is negative' if is_worse else 'is not shown to differ from zero'}"
-    student = by_student(best.interval, best.student)
+    student = by_student(shown_interval(best), best.student)
     return sentence(f"{text}: {why}: {amount(study, best, metric)}{student}. {_verdicts(able)}")
 
 
 def _single(study: Study, optimizer: str, effect: Effect, metric: str) -> str:
     verb = {"helps": "helps", "hurts": "hurts"}.get(effect.verdict, "is not shown to differ from its baseline")
     text = f"in {effect.format}, the only format, {optimizer} {verb}: {amount(study, effect, metric)}"
-    return sentence(text + by_student(effect.interval, effect.student))
+    return sentence(text + by_student(shown_interval(effect), effect.student))
 
 
 def _apart(study: Study, best: Effect, other: Effect, metric: str) -> str:
@@ -203,6 +208,10 @@ def _of_costs(analysis: Analysis, metric: str) -> list[str]:
         return []
     by_verdict: dict[str, list[str]] = {}
     for cost in analysis.costs:
-        amount = "" if cost.interval is None else f" by {size(abs(cost.mean))}, 95 % interval {span(cost.interval)}"
+        amount = (
+            ""
+            if (shown := shown_interval(cost)) is None
+            else f" by {size(abs(cost.mean))}, 95 % interval {span(shown)}"
+        )
         by_verdict.setdefault(cost.verdict, []).append(f"{cost.arm.label} over {cost.reference.label}{amount}")
     return [sentence(f"{verdict}: {few(told, most=12)}") for verdict, told in by_verdict.items()]

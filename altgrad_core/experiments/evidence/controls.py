@@ -7,7 +7,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from altgrad_core.experiments.evidence.arms import Arm
-from altgrad_core.experiments.evidence.statistics import agreed_sign, bootstrap_interval, student_interval
+from altgrad_core.experiments.evidence.statistics import (
+    agreed_sign,
+    bootstrap_interval,
+    shown_interval,
+    student_interval,
+)
 from altgrad_core.experiments.study.interval import Interval
 from altgrad_core.experiments.study.labels import Defaults, default_of
 from altgrad_core.experiments.study.study import Result, Study
@@ -168,6 +173,6 @@ def _place(contrast: Contrast) -> str:
 def _by(contrast: Contrast, unit: str) -> str:
     mean = sum(contrast.differences) / len(contrast.differences)
     text = f"{size(mean)} {unit}"
-    if contrast.interval is not None:
-        text += f", 95 % interval {span(contrast.interval)}"
+    if (shown := shown_interval(contrast)) is not None:
+        text += f", 95 % interval {span(shown)}"
     return f"{text}, {count(len(contrast.differences), 'seed')}"

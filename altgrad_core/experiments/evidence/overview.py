@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from altgrad_core.experiments.evidence.amounts import amount, by_student, mean_of
 from altgrad_core.experiments.evidence.effects import Effect
+from altgrad_core.experiments.evidence.statistics import shown_interval
 from altgrad_core.experiments.study.study import Study
 from altgrad_core.experiments.study.wording import few, listed, sentence
 
@@ -63,7 +64,7 @@ def _head(study: Study, rest: Told, judged: Told, metric: str, first: str | None
     best = max(everything, key=mean_of)
     formats = listed(list(dict.fromkeys(effect.format for effect in everything)))
     none = f"none of the {len(judged)} optimizers judged is shown to gain over {study.baseline} in {formats}"
-    text = f"{amount(study, best, metric)}{by_student(best.interval, best.student)}"
+    text = f"{amount(study, best, metric)}{by_student(shown_interval(best), best.student)}"
     return f"{none}; the most favourable effect is that of {best.optimizer} in {best.format}: {text}"
 
 

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 from altgrad_core.experiments.study.interval import Interval
 
@@ -97,6 +98,24 @@ def student_interval(values: Sequence[float]) -> Interval | None:
         warnings.simplefilter("ignore", RuntimeWarning)  # values that are nearly the same
         result = stats.ttest_1samp(values, 0.0).confidence_interval(CONFIDENCE)
     return Interval(mean, float(result.low), float(result.high))
+
+
+class Compared(Protocol):
+    """A mean of paired differences with both of its intervals."""
+
+    @property
+    def differences(self) -> tuple[float, ...]: ...
+
+    @property
+    def interval(self) -> Interval | None: ...
+
+    @property
+    def student(self) -> Interval | None: ...
+
+
+def shown_interval(of: Compared) -> Interval | None:
+    """The interval to show where only one is: the bootstrap's, and below 6 pairs Student's, since so few resampled reach no 95 %."""
+    return of.interval if len(of.differences) >= FEWEST_PAIRS else of.student
 
 
 def agreed_sign(count: int, interval: Interval | None, student: Interval | None) -> int:

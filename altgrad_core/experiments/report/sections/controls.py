@@ -6,6 +6,7 @@ from altgrad_core.experiments.evidence.controls import (
     Contrast,
     contrast_sentences,
 )
+from altgrad_core.experiments.evidence.statistics import shown_interval
 from altgrad_core.experiments.report.blocks import Block, Section, Text, table_of
 from altgrad_core.experiments.report.view import View, mean
 from altgrad_core.experiments.study.wording import listed
@@ -73,7 +74,7 @@ def _table(result: tuple[Contrast, ...], unit: str) -> Block:
         (
             contrast.key, contrast.arms[0].format, contrast.arms[0].optimizer, contrast.one, contrast.other,
             len(contrast.differences), mean(contrast.differences),
-            None if contrast.interval is None else f"{contrast.interval.low:+.4f} to {contrast.interval.high:+.4f}",
+            None if (shown := shown_interval(contrast)) is None else f"{shown.low:+.4f} to {shown.high:+.4f}",
         )
         for contrast in result
     ]  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from altgrad_core.experiments.evidence.arms import Arm
 from altgrad_core.experiments.evidence.costs import Cost
+from altgrad_core.experiments.evidence.statistics import shown_interval
 from altgrad_core.experiments.figures.forest import ForestRow, forest
 from altgrad_core.experiments.report.blocks import Gallery, Panel, TextTable, file_name, table_of
 from altgrad_core.experiments.report.sections.effects import between
@@ -25,12 +26,16 @@ def costs_forest(view: View) -> Gallery | None:
     )
     panel = Panel(name, forest(rows, axis=axis, colours=view.colours, name=name, label=alt), alt)
     text = "How to read it: each small dot is a pair of runs with the same seed, the large one their mean"
-    bar = ", the bar its 95 % interval (BCa bootstrap)" if any(row.low is not None for row in rows) else ""
+    bar = (
+        ", the bar its 95 % interval (BCa bootstrap, below 6 seeds Student's t)"
+        if any(row.low is not None for row in rows)
+        else ""
+    )
     return Gallery((panel,), f"{text}{bar}. Right of the dashed line the loss is higher than that of {_than(view)}.")
 
 
 def _drawn(view: View, cost: Cost) -> ForestRow:
-    low, high = (None, None) if cost.interval is None else (cost.interval.low, cost.interval.high)
+    low, high = (None, None) if (shown := shown_interval(cost)) is None else (shown.low, shown.high)
     title, number = view.title(cost.arm.format, cost.arm.variant), f"n = {len(cost.differences)}"
     return ForestRow(title, cost.arm.optimizer, cost.differences, cost.mean, low, high, number)
 
@@ -70,7 +75,7 @@ def costs_table(view: View) -> TextTable:
 
 
 def _cost(arm: Arm, cost: Cost | None, *, is_reference: bool) -> tuple[object, ...]:
-    digits = decimals(None if cost is None else cost.interval)
+    digits = decimals(None if cost is None else shown_interval(cost))
     loss, rate = mean(arm.losses.values()), None if arm.rate is None else f"{arm.rate:g}"
     level = f"diverged ({arm.diverged} of {arm.of})" if loss is None else f"{loss:.{digits}f}"
     place = (arm.format, arm.variant, arm.optimizer, rate, level)
@@ -78,4 +83,4 @@ def _cost(arm: Arm, cost: Cost | None, *, is_reference: bool) -> tuple[object, .
         return (*place, None, None, None, "reference" if is_reference else None, None)
     over = f"{cost.reference.format}, {cost.reference.variant}" if cost.reference.variant else cost.reference.format
     power = None if cost.detectable is None else f"{cost.detectable:.{digits}f}"
-    return (*place, f"{cost.mean:+.{digits}f}", between(cost.interval, digits), over, cost.verdict, power)
+    return (*place, f"{cost.mean:+.{digits}f}", between(shown_interval(cost), digits), over, cost.verdict, power)

@@ -8,6 +8,7 @@ from altgrad_core.experiments.evidence.arms import FEWEST_SEEDS, Arm
 from altgrad_core.experiments.evidence.effects import Effect
 from altgrad_core.experiments.evidence.power import equivalence_p
 from altgrad_core.experiments.evidence.refusals import rates_short_of
+from altgrad_core.experiments.evidence.statistics import shown_interval
 from altgrad_core.experiments.figures.forest import ForestRow, forest
 from altgrad_core.experiments.report.blocks import Block, Gallery, Panel, Section, Text, TextTable, file_name, table_of
 from altgrad_core.experiments.report.view import View
@@ -71,8 +72,8 @@ def forest_rows(view: View) -> list[ForestRow]:
             effect.optimizer,
             effect.differences,
             effect.mean or 0.0,
-            None if effect.interval is None else effect.interval.low,
-            None if effect.interval is None else effect.interval.high,
+            None if (shown := shown_interval(effect)) is None else shown.low,
+            None if shown is None else shown.high,
             _note(effect),
         )
         for effect in _in_order(view, drawn)
@@ -103,7 +104,9 @@ def _caption(view: View, drawn: Sequence[Effect]) -> str:
     tested = sum(effect.p is not None for effect in drawn)
     most = max(len(effect.differences) for effect in drawn)
     dots = "each small dot is one pair of runs with the same seed, the large one their mean" + (
-        ", the bar its 95 % interval (BCa bootstrap)" if any(effect.interval for effect in drawn) else ""
+        ", the bar its 95 % interval (BCa bootstrap, below 6 pairs Student's t)"
+        if any(effect.interval for effect in drawn)
+        else ""
     )
     if most == 1:
         dots = "each dot is one pair of runs with the same seed; one pair has no interval"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from altgrad_core.experiments.evidence.arms import Arm
 from altgrad_core.experiments.evidence.effects import Effect
 from altgrad_core.experiments.evidence.interactions import Interaction
+from altgrad_core.experiments.evidence.statistics import shown_interval
 from altgrad_core.experiments.report.blocks import Block, TextTable, table_of
 from altgrad_core.experiments.report.sections.costs import costs_forest, costs_table
 from altgrad_core.experiments.report.sections.effects import between, forest_block, verdict
@@ -48,7 +49,7 @@ def answer_table(view: View) -> TextTable:
 
 def _row(view: View, arm: Arm, effect: Effect | None) -> tuple[object, ...]:
     loss, rate = mean(arm.losses.values()), None if arm.rate is None else f"{arm.rate:g}"
-    digits = decimals(effect.interval) if effect is not None else _digits(view, arm)
+    digits = decimals(shown_interval(effect)) if effect is not None else _digits(view, arm)
     level = f"diverged ({arm.diverged} of {arm.of})" if loss is None else f"{loss:.{digits}f}"
     place = (arm.format, arm.variant, arm.optimizer, rate, level)
     if arm.optimizer == view.study.baseline and view.effects:
@@ -57,13 +58,13 @@ def _row(view: View, arm: Arm, effect: Effect | None) -> tuple[object, ...]:
         return (*place, None, None, None, None)
     power = None if effect.detectable is None else f"{effect.detectable:.{digits}f}"
     gain = f"{effect.mean:+.{digits}f}"
-    return (*place, gain, between(effect.interval, digits), verdict(view, effect), power)
+    return (*place, gain, between(shown_interval(effect), digits), verdict(view, effect), power)
 
 
 def _digits(view: View, arm: Arm) -> int:
     """The decimals of a loss without an effect, such as the baseline's: as many as its most exact comparison has."""
-    beside = [e.interval for e in view.effects if (e.format, e.variant) == (arm.format, arm.variant) and e.interval]
-    return max(map(decimals, beside), default=decimals(None))
+    beside = [shown_interval(e) for e in view.effects if (e.format, e.variant) == (arm.format, arm.variant)]
+    return max(map(decimals, filter(None, beside)), default=decimals(None))
 
 
 def _contrasts(result: Sequence[Interaction], unit: str) -> TextTable:
@@ -83,9 +84,9 @@ def _contrasts(result: Sequence[Interaction], unit: str) -> TextTable:
 
 
 def _contrast(c: Interaction) -> tuple[object, ...]:
-    digits = decimals(c.interval)
+    digits = decimals(shown_interval(c))
     power = None if c.detectable is None else f"{c.detectable:.{digits}f}"
     return (
-        c.optimizer, c.variant, c.format, c.other, f"{c.mean:+.{digits}f}", between(c.interval, digits), c.verdict, c.p_adjusted,
+        c.optimizer, c.variant, c.format, c.other, f"{c.mean:+.{digits}f}", between(shown_interval(c), digits), c.verdict, c.p_adjusted,
         len(c.differences), power,
     )  # fmt: skip
