@@ -105,6 +105,7 @@ STUDIES = {
     "fair-line-initial.toml": 5,
     "fair-line-initial-rms.toml": 14,
     "fair-relative-initial.toml": 8,
+    "fair-relative-initial-higher.toml": 5,
     "claim-exponent-bits-again.toml": 104,
     "claim-update-precision-again.toml": 75,
     "few-bits-controls.toml": 12,
