@@ -24,7 +24,12 @@ ExecutorOption = Annotated[
     str | None, typer.Option(help="Where to train the cells of a matrix: one of `list-plugins --kind executor`.")
 ]
 OutOption = Annotated[Path | None, typer.Option(help="The run directory itself; runs/NAME by default.")]
-StepsOption = Annotated[int | None, typer.Option(help="Train for this many steps.")]
+StepsOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Train for this many steps; unlike run.steps, they may be too few for the warm-up and for monitors."
+    ),
+]
 MaxCellsOption = Annotated[int, typer.Option("--max-cells", min=1, help="The most cells that a matrix may have.")]
 ProcessesOption = Annotated[
     int, typer.Option(min=1, help="How many processes of this machine share the micro-batches of every step.")
