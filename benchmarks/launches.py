@@ -3,8 +3,8 @@
     python benchmarks/launches.py [--layers 12] [--width 768] [--names]
 
 Needs no GPU: tensors have no numbers, and launches are written down instead of being made. An operation of torch counts as
-one launch; views and allocations as none. A wait is a number that the host reads from the device, or a copy to it that the host waits for. A GPU takes some 5 microseconds
-to be asked, whatever for: 1,000 launches are 5 ms.
+one launch; views and allocations as none. A wait is a number that the host reads from the device, or a copy to it that the host
+waits for. A GPU takes some 5 microseconds to be asked, whatever for: 1,000 launches are 5 ms.
 """
 
 from __future__ import annotations

@@ -33,6 +33,18 @@ def test_quantizing_is_one_launch_and_two_where_a_tensor_takes_its_amax(scaling,
     assert launches(lambda: ag.quantize(x, ag.Quantizer(E4M3, scaling=scaling))) == most
 
 
+def test_a_copy_to_the_device_is_waited_for_unless_it_is_asked_not_to_be():
+    x, there = torch.ones(2), torch.empty(2, device="meta")
+    for copies, waits in ((lambda: x.to("meta"), 1), (lambda: there.copy_(x), 1), (lambda: there.copy_(there + 1), 0)):
+        with counted() as log:
+            copies()
+        assert sum(log.waits.values()) == waits
+    with counted() as log:
+        x.to("meta", non_blocking=True)
+        there.copy_(x, non_blocking=True)
+    assert not log.waits and log.launches == 2
+
+
 def test_a_given_scale_and_chance_take_no_launch_of_their_own():
     x, scale = torch.empty(64, 96, device="meta"), torch.empty((), device="meta")
     assert launches(lambda: ag.quantize(x, ag.Quantizer(E4M3, "stochastic"), scale=scale, key=3)) == 1
