@@ -40,6 +40,7 @@ FIRST_LINE, SWEPT, FIRST_RMS = (
     "line of the first weights, swept higher",
     "RMS of the first weights",
 )
+FIRST_RELATIVE = "relative to the first weights, with the settings of the line"
 SHORT = 90  # steps of warm-up of the search
 
 Rates = Mapping[float, Losses]
@@ -91,6 +92,25 @@ def of_unequal_steps() -> dict[str, Contrast]:
     pairs += [pair for first in (SWEPT, FIRST_RMS) for pair in ((ADAMW, first), (first, LINE))]
     pairs.append((FIRST_RMS, RMS))
     return {f"{one} - {other}": difference(f"{one} - {other}", found[one], found[other]) for one, other in pairs}
+
+
+def of_matrix_sizes() -> dict[str, Contrast]:
+    """The registered difference of `fair-relative-initial.toml`, and what that step ends above the RMS of the first spacings."""
+    rates = _rates_of_matrix_sizes()
+    found = {
+        **steps(),
+        **judged(cells_of(TABLES / "fair-line-initial-rms.csv"), first_step_of),
+        FIRST_RELATIVE: chosen(rates),
+    }
+    pairs = [(ADAMW, FIRST_RELATIVE), (FIRST_RELATIVE, FIRST_RMS), (FIRST_RELATIVE, SWEPT), (FIRST_RELATIVE, LINE)]
+    return {f"{one} - {other}": difference(f"{one} - {other}", found[one], found[other]) for one, other in pairs}
+
+
+def _rates_of_matrix_sizes() -> Rates:
+    """All losses of `fair-relative-initial.toml` and of the same study at higher rates, by rate and seed."""
+    cells = [row for end in ("", "-higher") for row in cells_of(TABLES / f"fair-relative-initial{end}.csv")]
+    (rates,) = tried(cells, lambda row: FIRST_RELATIVE).values()
+    return rates
 
 
 def by_warmup() -> dict[tuple[str, int], Rates]:
@@ -160,6 +180,16 @@ def unequal_steps_table() -> str:
     return "\n".join([*lines, "", *_differences(of_unequal_steps())])
 
 
+def matrix_sizes_table() -> str:
+    """The losses of the step by rate, then differences."""
+    lines = ["| rate | loss | seeds |", "|---|---|---|"]
+    lines += [
+        f"| {rate:g} | {mean(losses):.3f} | {len(losses)} |"
+        for rate, losses in sorted(_rates_of_matrix_sizes().items())
+    ]
+    return "\n".join([*lines, "", *_differences(of_matrix_sizes())])
+
+
 def warmups_table() -> str:
     """The loss and the best rate of each step at each warm-up, then differences."""
     found = by_warmup()
@@ -186,13 +216,20 @@ TABLES_OF_THE_PAGE: Tables = {
     "steps": steps_table,
     "the line of the first weights": first_line_table,
     "unequal steps": unequal_steps_table,
+    "sizes of matrices": matrix_sizes_table,
     "warm-ups": warmups_table,
 }
 
 
 def contrasts() -> list[Contrast]:
     """All of them, in the order of the page."""
-    return [*of_steps().values(), *of_the_first_line().values(), *of_unequal_steps().values(), *of_warmups().values()]
+    return [
+        *of_steps().values(),
+        *of_the_first_line().values(),
+        *of_unequal_steps().values(),
+        *of_matrix_sizes().values(),
+        *of_warmups().values(),
+    ]
 
 
 if __name__ == "__main__":
