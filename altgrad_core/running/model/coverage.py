@@ -13,6 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from altgrad_core.contracts.layer import LayerSpec
 from altgrad_core.errors import reason_of
+from altgrad_core.running.model.kernel_products import kernel_formulas, without_fused_attention
 from altgrad_core.running.model.layers import Layer, QuantizedModule
 from altgrad_core.running.model.twin import undisturbed, unquantized
 
@@ -179,8 +180,15 @@ def _products(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -
     """The multiply-adds of every module itself, without its parts, and those of them that are attention's."""
     from torch.utils.flop_counter import FlopCounterMode  # it imports Triton
 
-    counter = FlopCounterMode(display=False)
-    with undisturbed(model), unquantized(model), torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+    counter = FlopCounterMode(display=False, custom_mapping=kernel_formulas())
+    with (
+        undisturbed(model),
+        unquantized(model),
+        torch.no_grad(),
+        sdpa_kernel(SDPBackend.MATH),
+        without_fused_attention(),
+        counter,
+    ):
         model.eval()(*args, **kwargs)
     counts = counter.get_flop_counts()
     own: dict[str, tuple[int, int]] = {}
