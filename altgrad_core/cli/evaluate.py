@@ -37,7 +37,9 @@ def evaluate(
         ),
     ] = None,
     set: SetOption = None,
-    batches: BatchesOption = 20,
+    batches: Annotated[
+        int | None, typer.Option(min=1, help="The most validation batches; run.evaluate_batches of TARGET by default.")
+    ] = None,
     calibrate: CalibrateOption = 8,
     no_imports: NoImportsOption = False,
     layers: Annotated[bool, typer.Option("--layers", help="Also print the errors of every layer.")] = False,
@@ -76,7 +78,7 @@ def _name(path: Path, all_of_them: list[Path]) -> str:
 
 
 def print_measured(result: list[Measured], *, unit: str, layers: bool = False) -> None:
-    """The table of losses, and of the errors of layers."""
+    """The table of losses, on how many batches, and the errors of layers."""
     from rich.markup import escape
     from rich.table import Table
 
@@ -90,6 +92,8 @@ def print_measured(result: list[Measured], *, unit: str, layers: bool = False) -
             escape(one.name), f"{one.bits:.2f}", f"{one.loss:.4f}", f"{one.loss - result[0].loss:+.4f}", *parts
         )
     console.print(table)
+    batches = len(result[0].each)
+    console.print(f"on {batches} validation batch{'' if batches == 1 else 'es'}", highlight=False)
     worst = [(one, max(one.layers, key=lambda layer: layer.output or 0.0)) for one in result if one.layers]
     for one, layer in worst if not layers else []:
         console.print(

@@ -151,7 +151,13 @@ def test_the_recipe_of_a_run_has_the_formats_that_it_switched_to(
 
 def test_the_command_evaluates_the_model_of_a_manifest(tiny: Path, altgrad: Callable[..., Any]) -> None:
     told = altgrad("evaluate", tiny, "--batches", 2)
-    assert told.code == 0 and "its own" in told.out
+    assert told.code == 0 and "its own" in told.out and "\non 2 validation batches\n" in told.out
+
+
+def test_the_command_takes_as_many_batches_as_an_evaluation_of_the_run(tiny: Path, altgrad: Callable[..., Any]) -> None:
+    assert "\non 1 validation batch\n" in altgrad("evaluate", tiny).out
+    told = altgrad("evaluate", tiny, "--set", "run.evaluate_batches=3")
+    assert "\non 3 validation batches\n" in told.out
 
 
 def test_the_command_explains_mistakes(tmp_path: Path, tiny: Path, altgrad: Callable[..., Any]) -> None:

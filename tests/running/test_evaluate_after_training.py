@@ -35,9 +35,7 @@ def test_the_losses_are_those_of_altgrad_evaluate_and_are_the_same_after_a_kill(
     assert told.code == 0 and "evaluated under e2m1" in told.out
     for path, text in zip(recipes, (E2M1, W8A8), strict=True):
         path.write_text(text)
-    again = altgrad(
-        "evaluate", run, *(word for path in recipes for word in ("--recipe", path)), "--batches", 1, "--json"
-    )
+    again = altgrad("evaluate", run, *(word for path in recipes for word in ("--recipe", path)), "--json")
     expected = {one["name"]: (one["loss"], one["bits"]) for one in json.loads(again.out)["recipes"]}
     lines = (run / "records.jsonl").read_bytes()
     records = [record for line in lines.splitlines() if (record := json.loads(line))["kind"] == "recipe-evaluation"]

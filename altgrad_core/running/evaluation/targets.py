@@ -31,7 +31,7 @@ def target(
     registry: Registry,
     *,
     settings: Iterable[str] = (),
-    batches: int,
+    batches: int | None,
     calibrate: int,
     imports: bool = True,
 ) -> tuple[Subject, Sequence[Rule]]:
@@ -42,7 +42,7 @@ def target(
 
     Args:
         settings: `key=value`, for the manifest; for the directory of a model, all that is not its [model].
-        batches: of the validation split, at most.
+        batches: of the validation split, at most; None: as many as an evaluation of the run takes.
         calibrate: batches of the training split.
         imports: whether import paths in the manifest are followed.
 
@@ -64,7 +64,8 @@ def target(
     if directory.is_begun:
         rules += _restore(run, directory)
     run.plan.remove()
-    return subject_of(run, batches=batches, calibrate=calibrate), rules
+    most = run.settings.run.evaluate_batches if batches is None else batches
+    return subject_of(run, batches=most, calibrate=calibrate), rules
 
 
 def _source(path: Path, directory: RunDirectory, settings: Iterable[str], registry: Registry) -> ManifestFile:
