@@ -48,7 +48,7 @@ def evaluate(
 ) -> None:
     """Measure TARGET unquantized and with each recipe, without training: loss, metrics, bits, layer errors."""
     from altgrad_core.errors import ManifestError
-    from altgrad_core.records.output_place import check_output_place
+    from altgrad_core.records.output_place import check_output_place, write_output
     from altgrad_core.records.record import encode_record
     from altgrad_core.registry.registry import installed
     from altgrad_core.running.evaluation.targets import recipe_of
@@ -65,7 +65,7 @@ def evaluate(
     result = [subject.plain()]
     result += [subject.measure(name, rules, errors=True) for name, rules in recipes.items() or [("its own", own)]]
     if csv is not None:
-        _write(csv, _csv(result))
+        write_output(csv, as_bytes(_csv(result)))
     if json:
         print(json_module.dumps(json_module.loads(encode_record({"recipes": [m.plain() for m in result]})), indent=2))
         return
@@ -126,13 +126,3 @@ def _csv(result: list[Measured]) -> str:
                 [cell(one.name), cell(layer.layer), "", "", *("" for _ in metrics), layer.weight, layer.output]
             )
     return text.getvalue()
-
-
-def _write(path: Path, text: str) -> None:
-    from altgrad_core.errors import RunError
-    from altgrad_core.records.files import write_whole
-
-    try:
-        write_whole(path, as_bytes(text))
-    except OSError as error:
-        raise RunError(f"{path}: cannot be written: {error.strerror}") from None

@@ -50,11 +50,6 @@ def export(
     refuse_another_manifest(directory, step, files)
     run = assemble(resolve(source, installed()))
     run.restore(files)
-    try:
-        run.plan.export(out, layout=layout)
-    except OSError as error:
-        raise RunError(
-            f"{out}: cannot be written: {error.strerror}; free some space, or choose another place"
-        ) from error
+    run.plan.export(out, layout=layout)
     size = sum(file.stat().st_size for file in (out.iterdir() if out.is_dir() else [out]))
     say(f"{out}: {size:,} bytes, the model of {run.name} at step {step}")

@@ -22,8 +22,7 @@ def init(
 ) -> None:
     """Write a commented manifest that runs as it is, and a schema with which editors complete it."""
     from altgrad_core.cli.schema import schema_text
-    from altgrad_core.records.files import write_whole
-    from altgrad_core.records.output_place import check_output_place
+    from altgrad_core.records.output_place import check_output_place, write_output
 
     path = path / "altgrad.toml" if path.is_dir() else path
     if path.suffix != ".toml":
@@ -31,11 +30,9 @@ def init(
     if path.exists() and not force:
         raise ManifestError(f"{path}: exists; --force replaces it, and altgrad init OTHER.toml leaves it alone")
     check_output_place(path, option="PATH")
-    if not path.absolute().parent.is_dir():
-        raise ManifestError(f"{path}: there is no directory {path.absolute().parent}")
     text = (files("altgrad_core.cli") / "templates" / "init.toml").read_text("utf-8")
-    write_whole(path.with_name(SCHEMA_NAME), schema_text().encode())
-    write_whole(path, as_bytes(text.replace("{path}", shlex.quote(str(path)))))
+    write_output(path.with_name(SCHEMA_NAME), schema_text().encode())
+    write_output(path, as_bytes(text.replace("{path}", shlex.quote(str(path)))))
     say(
         f"{path}: a manifest to start with\n{path.with_name(SCHEMA_NAME)}: for editors\nto train it: altgrad run "
         f"{shlex.quote(str(path))}"

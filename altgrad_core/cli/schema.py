@@ -19,11 +19,10 @@ def schema(
     if out is None:
         print(text, end="")
         return
-    from altgrad_core.records.files import write_whole
-    from altgrad_core.records.output_place import check_output_place
+    from altgrad_core.records.output_place import check_output_place, write_output
 
     check_output_place(out)
-    write_whole(out, text.encode())
+    write_output(out, text.encode())
     say(f"{out}: JSON Schema of manifests; name it in the first line of one:\n\n#:schema ./{out.name}")
 
 

@@ -28,21 +28,18 @@ def train_tokenizer(
 ) -> None:
     """Learn a byte-pair vocabulary from the training text of MANIFEST, and write tiktoken ranks."""
     from altgrad_core.manifest.load import load_manifest
-    from altgrad_core.records.files import write_whole
-    from altgrad_core.records.output_place import check_output_place
+    from altgrad_core.records.output_place import check_output_place, write_output
     from altgrad_core.running.data.vocabulary import learn_ranks, written
 
     check_output_place(out)
     if out.exists() and not overwrite:
         raise ManifestError(f"--out {out}: exists; --overwrite replaces it")
-    if not out.absolute().parent.is_dir():
-        raise ManifestError(f"--out {out}: there is no directory {out.absolute().parent}")
     data = _data_set(load_manifest(manifest, set or ()))
     try:
         ranks = learn_ranks(data.texts(), vocabulary=vocabulary, pieces=data.pieces)
     except ManifestError as error:
         raise ManifestError(f"{manifest}: {error}") from None
-    write_whole(out, written(ranks))
+    write_output(out, written(ranks))
     say(_message(out, ranks, vocabulary=vocabulary, manifest=manifest))
 
 

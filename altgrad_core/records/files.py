@@ -7,6 +7,7 @@ import json
 import os
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,11 @@ AFTER_A_POWER_CUT = "after a power cut the newest checkpoint may be missing"
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write beside, wait for the disk, rename over `path`; a failure leaves the old file and no leftovers."""
+    """Write beside, wait for the disk, rename over `path`; a failure leaves the old file and no leftovers.
+
+    Raises:
+        OSError: it cannot be written; the error names `path`, never the file beside it.
+    """
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with beside.open("wb") as file:
@@ -27,9 +32,10 @@ def write_whole(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
-    except OSError:
-        beside.unlink(missing_ok=True)
-        raise
+    except OSError as error:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from None
     sync_directory(path.parent)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from altgrad_core.errors import ManifestError
+from altgrad_core.errors import ManifestError, RunError
 from altgrad_core.records.directory import CELLS, REGISTRATION, RunDirectory
+from altgrad_core.records.files import write_whole
 
 
 def check_output_place(out: Path, *, option: str = "--out") -> None:
@@ -26,6 +27,26 @@ def check_output_place(out: Path, *, option: str = "--out") -> None:
     for folder in path.parents:
         if path in _own_files(folder) or (path.is_relative_to(RunDirectory(folder).checkpoints) and _is_run(folder)):
             raise ManifestError(f"{option} {out}: is a file of the run or study in {folder}; choose another place")
+
+
+def write_output(out: Path, content: bytes) -> None:
+    """Write a file that a user asked for, whole or not at all, and the directories above it.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    try:
+        if not out.parent.exists():
+            out.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(out, content)
+    except OSError as error:
+        raise RunError(f"{out}: {unwritten(error)}") from None
+
+
+def unwritten(error: Exception) -> str:
+    """Why an output cannot be written, and what to try."""
+    reason = (error.strerror if isinstance(error, OSError) else None) or error
+    return f"cannot be written: {reason}; free some space, or choose another place"
 
 
 def _own_files(folder: Path) -> tuple[Path, ...]:

@@ -23,6 +23,10 @@ COMMANDS = {
     "train-tokenizer": ("train-tokenizer", "{run}/resolved.toml", "--overwrite", "--out", "{place}"),
     "init": ("init", "{place}", "--force"),
 }
+FEW = {
+    "evaluate": ("--batches", "1", "--calibrate", "1"),
+    "advise": ("--batches", "1", "--calibrate", "1", "--format", "e2m1"),
+}
 OF_A_RUN = (
     "records.jsonl",
     "resolved.toml",
@@ -107,3 +111,13 @@ def test_the_export_of_a_study_asks_for_one_of_its_runs(tmp_path: Path, altgrad:
     (tmp_path / "cells.json").write_text("{}")
     said = altgrad("export", tmp_path, "--out", tmp_path / "model")
     assert (said.code, said.err) == (2, f"altgrad: {tmp_path}: is a study of many runs; name one of them\n")
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS.keys() - {"train-tokenizer"}))  # these data are no text
+def test_missing_directories_are_made(
+    command: str, finished: Path, tmp_path: Path, altgrad: Callable[..., Said]
+) -> None:
+    place = tmp_path / "no" / "such" / "a.toml"
+    said = altgrad(*(word.format(run=finished, place=place) for word in COMMANDS[command]), *FEW.get(command, ()))
+    assert said.code == 0, said.err
+    assert place.is_file() and not list(place.parent.glob(".*"))

@@ -32,6 +32,15 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(*((os, "fsync", refuse) if broken == "fsync" else (Path, "replace", refuse)))
-    with pytest.raises(OSError, match="No space left on device"):
+    with pytest.raises(OSError, match="No space left on device") as caught:
         write_whole(tmp_path / "a", b"new")
+    assert caught.value.filename == str(tmp_path / "a")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a": b"old"}
+
+
+def test_an_error_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "none" / "a", tmp_path / "file" / "a"):
+        with pytest.raises(OSError, match="directory") as caught:
+            write_whole(path, b"")
+        assert caught.value.filename == str(path) and ".tmp" not in str(caught.value)

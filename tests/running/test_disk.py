@@ -186,7 +186,7 @@ def test_a_file_that_is_whole_or_not_there_ends_the_run_with_a_message(
         patch.setattr(whole_files.os, "fsync", fsync)
         said = altgrad("run", runs.manifest(), "--out", runs.folder / "run")
     assert said.code == 1
-    assert said.err.splitlines()[-1].startswith(f"altgrad: {runs.folder}/run: {SAYS[number]}")
+    assert said.err.splitlines()[-1].startswith(f"altgrad: {runs.folder}/run/{name}: {SAYS[number]}")
     assert "Traceback" not in said.err
     assert not list((runs.folder / "run").glob(".*"))
     again = altgrad("resume" if name == "summary.json" else "run", *_again(runs, name))

@@ -157,3 +157,12 @@ def test_compressed_tensors_reads_weights_of_e4m3(granularity: str, layout: dict
     reader = BaseCompressor.get_value_from_registry("float-quantized")
     plan.remove(bake=True)
     assert torch.equal(reader.decompress(stored, scheme)["weight"].float(), model[0].weight)
+
+
+def test_a_place_that_cannot_be_written_is_named_and_missing_directories_are_made(tmp_path: Path) -> None:
+    plan = trained(ag.Quantizer("e4m3"))
+    plan.export(tmp_path / "no" / "such" / "model.safetensors")
+    place = tmp_path / "no" / "such" / "model.safetensors" / "a"
+    with pytest.raises(ag.RunError) as caught:
+        plan.export(place)
+    assert str(caught.value).startswith(f"{place}: cannot be written: ") and ".tmp" not in str(caught.value)

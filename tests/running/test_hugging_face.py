@@ -184,8 +184,10 @@ def test_what_is_there_already_is_left_alone(tmp_path: Path) -> None:
 def test_a_failure_leaves_neither_files_nor_an_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = llama()
     monkeypatch.setattr(model, "save_pretrained", lambda *_, **__: (_ for _ in ()).throw(OSError(28, "full")))
-    with pytest.raises(OSError, match="full"):
+    with pytest.raises(ag.RunError) as caught:
         planned(model).export(tmp_path / "out", layout="huggingface")
+    told = f"{tmp_path / 'out'}: cannot be written: full; free some space, or choose another place"
+    assert str(caught.value) == told
     assert not list(tmp_path.iterdir()) and not hasattr(model.config, "quantization_config")
 
 

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import tomlkit
 
-from altgrad_core.errors import RunError
 from altgrad_core.experiments.advice.page import advice_page, sentence
 from altgrad_core.experiments.report.page import as_html
-from altgrad_core.records.files import write_whole
+from altgrad_core.records.output_place import write_output
 from altgrad_core.running.evaluation.advise import Advice
 from altgrad_core.text import as_bytes
 
@@ -24,9 +23,5 @@ def write_advice(advice: Advice, out: Path, *, name: str) -> Path:
     words = f'# {sentence(advice)}\n# In a manifest: extends = "{out.name}"\n\n'
     built = advice_page(advice, name=name, files=[(out.name, "the recipe, which a manifest can extend")])
     for path, text in ((page, as_html(built)), (out, words + tomlkit.dumps({"recipe": advice.recipe()}))):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, as_bytes(text))
-        except OSError as error:
-            raise RunError(f"{path}: cannot be written: {error.strerror}; choose another place with --out") from None
+        write_output(path, as_bytes(text))
     return page

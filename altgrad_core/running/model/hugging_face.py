@@ -15,7 +15,6 @@ Only weights are described. A reader of `compressed-tensors` does not round acti
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +26,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from altgrad_core.errors import RunError
+from altgrad_core.records.output_place import unwritten
 from altgrad_core.running.model.own_weights import Evaluated
 from altgrad_core.running.model.quantized_file import coded
 
@@ -47,8 +47,7 @@ def write_directory(path: Path, model: nn.Module, weights: Sequence[Evaluated], 
         left: paths of the layers whose quantized weights are no parameters.
 
     Raises:
-        RunError: the model or its recipe does not fit, or something is there already.
-        OSError: the directory cannot be written.
+        RunError: the model or its recipe does not fit, something is there already, or the directory cannot be written.
     """
     prefix, inner = _of_the_library(model)
     granularity = _granularity(model, prefix, weights, left)
@@ -173,15 +172,15 @@ def _beside(path: Path) -> Iterator[Path]:
     """A directory beside `path`, which takes its place at the end; a failure leaves nothing behind."""
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise RunError(f"{path}: already exists; expected a new path, or an empty directory")
-    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    beside.mkdir()
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.mkdir()
         yield beside
         if path.exists():
             path.rmdir()
         beside.rename(path)
-    except SafetensorError as error:
-        raise OSError(errno.EIO, str(error), str(path)) from error
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"{path}: {unwritten(error)}") from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)

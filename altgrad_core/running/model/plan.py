@@ -236,12 +236,12 @@ class Plan:
         """Write the model as codes and scales.
 
         Args:
-            path: what to write.
+            path: what to write; missing directories above it are made.
             layout: `altgrad`, a file for `load_quantized`, or `huggingface`, a directory for `from_pretrained`, without
                 the rounding of activations; see `quantized_file.py` and `hugging_face.py`.
 
         Raises:
-            RunError: the layout has no place for this model or recipe.
+            RunError: the layout has no place for this model or recipe, or `path` cannot be written.
         """
         if layout not in ("altgrad", "huggingface"):
             raise RunError(f'layout is "{layout}"; expected altgrad or huggingface')

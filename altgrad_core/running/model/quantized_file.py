@@ -29,7 +29,7 @@ from altgrad_core.errors import RunError
 from altgrad_core.numerics.ops import decode, encode
 from altgrad_core.numerics.quantizer import Quantizer
 from altgrad_core.numerics.written import written_quantizer
-from altgrad_core.records.files import write_whole
+from altgrad_core.records.output_place import write_output
 from altgrad_core.running.model.operand import Operand
 from altgrad_core.running.model.own_weights import Evaluated
 
@@ -44,7 +44,7 @@ def write_quantized(path: Path, model: nn.Module, weights: list[Evaluated], plan
         plan: what goes into the metadata besides weights and aliases.
 
     Raises:
-        RunError: a weight has values without a code, such as NaN in a format that has none.
+        RunError: a weight has values without a code, such as NaN in a format that has none, or the file cannot be written.
     """
     tensors, aliases, facts = {}, {}, {}
     first: dict[tuple[int, torch.Size, tuple[int, ...]], str] = {}
@@ -66,7 +66,7 @@ def write_quantized(path: Path, model: nn.Module, weights: list[Evaluated], plan
             "dtype": str(weight.parameter.dtype).removeprefix("torch."),
         }
     metadata = {"version": VERSION, "weights": facts, "aliases": aliases, **plan}
-    write_whole(path, save(tensors, metadata={"altgrad": json.dumps(metadata)}))
+    write_output(path, save(tensors, metadata={"altgrad": json.dumps(metadata)}))
 
 
 def coded(weight: Evaluated) -> tuple[Tensor, Tensor]:
