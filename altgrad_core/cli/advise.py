@@ -58,6 +58,7 @@ def advise(
         raise ManifestError(
             f"--out {out}: is where the page would go; name a file for the recipe, such as advised.toml"
         )
+    check_output_place(out.with_suffix(".html"))
     if (bits is None) == (loss_above is None):
         raise ManifestError("give one budget: --bits 6, or --loss-above 0.01")
     if loss_above == math.inf:

@@ -33,7 +33,7 @@ def export(
     from altgrad_core.running.state.checkpoint import newest_checkpoint
     from altgrad_core.running.state.trained_with import refuse_another_manifest
 
-    check_output_place(out)
+    check_output_place(out, is_directory=layout == "huggingface")
     directory = RunDirectory(run_dir)
     if (run_dir / CELLS).exists():
         raise ManifestError(f"{run_dir}: is a study of many runs; name one of them")

@@ -25,7 +25,7 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         OSError: it cannot be written; the error names `path`, never the file beside it.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    beside = path.with_name(name_beside(path))
     try:
         with beside.open("wb") as file:
             file.write(content)
@@ -37,6 +37,11 @@ def write_whole(path: Path, content: bytes) -> None:
             beside.unlink(missing_ok=True)
         raise OSError(error.errno, error.strerror, str(path)) from None
     sync_directory(path.parent)
+
+
+def name_beside(path: Path) -> str:
+    """What a file or directory is called before it takes the place of `path`."""
+    return f".{path.name}.{os.getpid()}.tmp"
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -7,17 +7,21 @@ from pathlib import Path
 
 from altgrad_core.errors import ManifestError, RunError
 from altgrad_core.records.directory import CELLS, REGISTRATION, RunDirectory
-from altgrad_core.records.files import write_whole
+from altgrad_core.records.files import name_beside, write_whole
 
 
-def check_output_place(out: Path, *, option: str = "--out") -> None:
-    """Refuse a place that names no file, or where a device, a pipe, or a file that a run or a study needs is replaced.
+def check_output_place(out: Path, *, option: str = "--out", is_directory: bool = False) -> None:
+    """Before the work: refuse a place that names no file, one that cannot be written, or what must not be replaced.
+
+    That is a device, a pipe, or a file that a run or a study needs.
 
     Args:
         option: which gave the place, for the message.
+        is_directory: a directory is written there, not a file.
 
     Raises:
-        ManifestError: it is such a place.
+        ManifestError: it names no file, or must not be replaced.
+        RunError: it cannot be written.
     """
     if out.name in ("", ".."):
         raise ManifestError(f'{option}: "{out}" names no file; expected one, such as {option} {out / "result"}')
@@ -27,6 +31,22 @@ def check_output_place(out: Path, *, option: str = "--out") -> None:
     for folder in path.parents:
         if path in _own_files(folder) or (path.is_relative_to(RunDirectory(folder).checkpoints) and _is_run(folder)):
             raise ManifestError(f"{option} {out}: is a file of the run or study in {folder}; choose another place")
+    if out.is_dir() and not is_directory:
+        raise ManifestError(f"{option} {out}: is a directory; name a file, such as {option} {out / 'result'}")
+    if (error := writing_error(out)) is not None:
+        raise RunError(f"{option} {out}: {unwritten(error)}")
+
+
+def writing_error(out: Path) -> OSError | None:
+    """What keeps a file or directory from being written: tried with an empty file, in the nearest directory there is."""
+    try:
+        folder = next(folder for folder in out.absolute().parents if folder.exists())
+        probe = folder / name_beside(out)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        return error
+    return None
 
 
 def write_output(out: Path, content: bytes) -> None:

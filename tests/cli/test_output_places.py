@@ -121,3 +121,26 @@ def test_missing_directories_are_made(
     said = altgrad(*(word.format(run=finished, place=place) for word in COMMANDS[command]), *FEW.get(command, ()))
     assert said.code == 0, said.err
     assert place.is_file() and not list(place.parent.glob(".*"))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_place_that_cannot_be_written_is_told_before_the_work(
+    command: str, tmp_path: Path, altgrad: Callable[..., Said]
+) -> None:
+    (tmp_path / "file").write_text("")
+    place = tmp_path / "file" / "a.toml"  # root may write where others may not, but not here
+    said = altgrad(*(word.format(run=tmp_path / "nowhere", place=place) for word in COMMANDS[command]))
+    option = {"evaluate": "--csv", "init": "PATH"}.get(command, "--out")
+    told = f"{option} {place}: cannot be written: Not a directory; free some space, or choose another place"
+    assert (said.code, said.out, said.err) == (1, "", f"altgrad: {told}\n")
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS.keys() - {"init"}))  # there a directory is one for the manifest
+def test_a_directory_in_place_of_the_file_is_told_before_the_work(
+    command: str, tmp_path: Path, altgrad: Callable[..., Said]
+) -> None:
+    said = altgrad(*(word.format(run=tmp_path / "nowhere", place=tmp_path) for word in COMMANDS[command]))
+    option = {"evaluate": "--csv"}.get(command, "--out")
+    told = f"altgrad: {option} {tmp_path}: is a directory; name a file, such as {option} {tmp_path / 'result'}\n"
+    assert (said.code, said.out, said.err) == (2, "", told)
+    assert not list(tmp_path.iterdir())

@@ -18,6 +18,7 @@ from altgrad_core.experiments.report.sections.summary import answer_table
 from altgrad_core.experiments.report.view import View
 from altgrad_core.experiments.study.study import Study
 from altgrad_core.records.files import write_whole
+from altgrad_core.records.output_place import writing_error
 from altgrad_core.text import as_bytes
 
 NO_DIRECTORY = "is not a directory; choose another place with --out"
@@ -54,6 +55,8 @@ def write_report(directory: Path, out: Path | None = None) -> Written:
     place = directory if out is None else out
     if out is not None and out.exists() and not out.is_dir():
         raise RunError(f"{place}: {NO_DIRECTORY}")
+    if directory.is_dir() and (error := writing_error(place / PAGE)) is not None:
+        raise _unwritten(place, place / PAGE, error)
     analysis = Analysis(Study.read(directory))
     answer_ = answer(analysis)
     page = build_page(analysis, answer_)
@@ -97,10 +100,14 @@ def _write(place: Path, files: Mapping[str, bytes]) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, content)
-        except (NotADirectoryError, FileExistsError):
-            raise RunError(f"{place}: {NO_DIRECTORY}") from None
         except OSError as error:
-            reason = error.strerror or error
-            raise RunError(
-                f"{path}: the report could not be written: {reason}; put that right, or choose another place with --out"
-            ) from error
+            raise _unwritten(place, path, error) from error
+
+
+def _unwritten(place: Path, path: Path, error: OSError) -> RunError:
+    if isinstance(error, NotADirectoryError | FileExistsError):
+        return RunError(f"{place}: {NO_DIRECTORY}")
+    reason = error.strerror or error
+    return RunError(
+        f"{path}: the report could not be written: {reason}; put that right, or choose another place with --out"
+    )

@@ -15,7 +15,6 @@ Only weights are described. A reader of `compressed-tensors` does not round acti
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from altgrad_core.errors import RunError
+from altgrad_core.records.files import name_beside
 from altgrad_core.records.output_place import unwritten
 from altgrad_core.running.model.own_weights import Evaluated
 from altgrad_core.running.model.quantized_file import coded
@@ -172,7 +172,7 @@ def _beside(path: Path) -> Iterator[Path]:
     """A directory beside `path`, which takes its place at the end; a failure leaves nothing behind."""
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise RunError(f"{path}: already exists; expected a new path, or an empty directory")
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    beside = path.with_name(name_beside(path))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         beside.mkdir()

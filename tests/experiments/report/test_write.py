@@ -86,6 +86,18 @@ def test_a_file_in_the_place_of_the_report_is_said(write: Write, made: Any, tmp_
     assert str(caught.value) == f"{taken}: is not a directory; choose another place with --out"
 
 
+def test_a_place_that_cannot_be_written_is_said_before_the_study_is_read(
+    write: Write, made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "taken").write_text("")
+    directory, out = write([made()]), tmp_path / "taken" / "report"
+    monkeypatch.setattr(writing.Study, "read", lambda directory: pytest.fail("the study was read"))
+    with pytest.raises(RunError) as caught:
+        write_report(directory, out)
+    told = f"{out}: is not a directory; choose another place with --out"
+    assert str(caught.value) == told
+
+
 def test_a_directory_without_runs_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="is neither a study nor a run"):
         write_report(tmp_path, tmp_path / "out")
