@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 from altgrad_core.errors import AltgradError, ManifestError, RunError
-from altgrad_core.records.lock import Lock
+from altgrad_core.records.lock import Lock, is_held
 from altgrad_core.text import LATEST, unusable_name
 
 RUNS = "runs"
@@ -66,6 +66,11 @@ class RunDirectory:
     def is_finished(self) -> bool:
         """Whether the run here has ended for good."""
         return self.summary.exists()
+
+    @property
+    def is_held(self) -> bool | None:
+        """Whether a process has the lock and may write; None where that cannot be known from here."""
+        return is_held(self.path / LOCK)
 
     def refuse_links(self) -> None:
         """Refuse to write through a symbolic link, which may point at another run, or to what is no file, such as a pipe.

@@ -93,6 +93,21 @@ class Heartbeat:
                 "one continues the run; this one ends without writing more"
             )
 
+    @property
+    def is_used(self) -> bool:
+        """Whether anybody has ever taken this lock here."""
+        return bool(self._numbers())
+
+    def is_held_here(self) -> bool | None:
+        """Whether a process of this machine has the lock; None where its holder is one of another, or not known."""
+        try:
+            owner = json.loads(self._file(max(self._numbers(), default=0)).read_text())
+        except (OSError, ValueError):
+            return None
+        if not owner or _has_ended_here(owner):
+            return False
+        return True if _is_of_here(owner) else None
+
     def _keep_touching(self, mine: Path) -> None:
         while not self._ends.wait(self._beat) and not self._is_lost:
             with suppress(OSError):  # the server may be away; `confirm` looks again
@@ -165,9 +180,11 @@ def _owner() -> dict[str, Any]:
 
 def _has_ended_here(owner: dict[str, Any]) -> bool:
     """Whether it was a process of this machine, and is gone. Without /proc that is not known."""
-    if (owner.get("host"), owner.get("boot")) != (socket.gethostname(), _boot()) or not _boot():
-        return False
-    return _began(owner.get("process", 0)) != owner.get("began")
+    return _is_of_here(owner) and _began(owner.get("process", 0)) != owner.get("began")
+
+
+def _is_of_here(owner: dict[str, Any]) -> bool:
+    return bool(_boot()) and (owner.get("host"), owner.get("boot")) == (socket.gethostname(), _boot())
 
 
 def _boot() -> str:

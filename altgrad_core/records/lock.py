@@ -8,6 +8,7 @@ from tempfile import NamedTemporaryFile
 
 from filelock import FileLock, Timeout
 
+from altgrad_core.files import open_regular
 from altgrad_core.records.heartbeat import Heartbeat
 
 NETWORK = frozenset(
@@ -33,6 +34,8 @@ NETWORK = frozenset(
     ]
 )
 """File systems that machines share. Whether a lock on one machine is seen on another cannot be tried on one machine."""
+LOOK = 0.1
+"""Seconds that `is_held` may have the file lock at most, for which `Lock.acquire` waits."""
 
 
 class Lock:
@@ -56,7 +59,7 @@ class Lock:
         if problem is None:
             self._file = FileLock(str(self._path))
             try:
-                self._file.acquire(timeout=0)
+                self._file.acquire(timeout=LOOK, poll_interval=LOOK / 10)
             except Timeout:
                 self._file = None
                 return False
@@ -92,6 +95,26 @@ class Lock:
         """
         if self._heartbeat is not None:
             self._heartbeat.confirm()
+
+
+def is_held(path: Path) -> bool | None:
+    """Whether a process has the lock of this path, without taking it; None where that cannot be known from here."""
+    if sys.platform == "win32":
+        return None
+    import fcntl
+
+    try:
+        with open_regular(path) as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            is_free = True
+    except BlockingIOError:
+        return True
+    except OSError:
+        is_free = False
+    heartbeat = Heartbeat(path)
+    if heartbeat.is_used:
+        return heartbeat.is_held_here()
+    return False if is_free else None
 
 
 def _flock_problem(directory: Path) -> str | None:

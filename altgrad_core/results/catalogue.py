@@ -20,7 +20,7 @@ from altgrad_core.results.lines import sound_record
 from altgrad_core.text import printable
 
 RECENT = 60.0
-"""Seconds since the last write within which an unfinished run counts as running."""
+"""Seconds since the last write within which an unfinished run counts as running, where its lock tells nothing."""
 DEEPEST = 4  # folders below the one that is looked through
 MOST_MANIFEST = 2**20  # bytes
 TAIL = 2**16  # bytes at the end of the records in which the last step is looked for
@@ -88,7 +88,7 @@ def catalogue(root: Path, *, now: float) -> list[Listed]:
 
 
 def under_way(path: Path, *, now: float) -> Listed | None:
-    """The run in a directory if somebody trains it: it was written to lately, and has not ended.
+    """The run in a directory if somebody trains it: its lock is held, or it was written to lately, and has not ended.
 
     Args:
         now: the time in seconds since the epoch.
@@ -140,8 +140,13 @@ def _run(root: Path, path: Path, now: float) -> Listed | None:
     step, loss = _last_step(directory.records)
     if ending is not None:
         loss = ending.validation_loss if ending.is_stable else None
-    status = ending.status if ending is not None else "running" if now - changed < RECENT else "unfinished"
+    status = ending.status if ending is not None else _status_without_end(directory, now - changed)
     return Listed("run", _place(root, path), path, status, changed, step=step, steps=_steps(directory), loss=loss)
+
+
+def _status_without_end(directory: RunDirectory, age: float) -> str:
+    is_held = directory.is_held
+    return "running" if (age < RECENT if is_held is None else is_held) else "unfinished"
 
 
 def _last_step(path: Path) -> tuple[int | None, float | None]:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from altgrad_core.records.directory import RunDirectory
 
 
 def test_runs_and_studies_are_listed_and_cells_when_asked(tmp_path: Path, altgrad: Callable[..., Any]) -> None:
@@ -27,3 +31,22 @@ def test_an_empty_or_missing_directory_is_told(tmp_path: Path, altgrad: Callable
     assert (said.code, said.err) == (
         2, f"altgrad: {tmp_path}/none: is not a directory; altgrad run MANIFEST writes into runs\n",
     )  # fmt: skip
+
+
+def test_a_killed_run_is_unfinished_at_once_and_one_that_is_trained_is_running_however_long_a_step_takes(
+    unfinished: Path, altgrad: Callable[..., Any]
+) -> None:
+    def status() -> str:
+        (row,) = json.loads(altgrad("runs", unfinished, "--json").out)
+        return str(row["status"])
+
+    (unfinished / "records.jsonl").touch()  # as the last it did
+    assert status() == "unfinished"
+    with RunDirectory(unfinished):
+        for path in unfinished.iterdir():
+            os.utime(path, (time.time() - 600,) * 2)
+        assert status() == "running"
+    (unfinished / "run.lock").unlink()  # without it the age tells
+    assert status() == "unfinished"
+    (unfinished / "records.jsonl").touch()
+    assert status() == "running"

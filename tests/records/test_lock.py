@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -174,3 +175,61 @@ def test_a_file_system_that_machines_share_gets_a_heartbeat_as_well(
 
 def test_the_file_system_of_a_directory_is_that_of_its_longest_mount() -> None:
     assert lock._kind_of(Path("/proc/self")) == "proc"
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from altgrad_core.records.directory import RunDirectory
+with RunDirectory(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_whether_a_lock_is_held_is_known_at_once_and_nothing_is_changed(works: bool, tmp_path: Path) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "sitecustomize.py").write_text(
+        "" if works else f"import errno, fcntl, os\n{NO_LOCKS['fails']}\n"
+    )
+    run = tmp_path / "run"
+    assert RunDirectory(run).is_held is None
+    holder = start(tmp_path, HOLD, run)
+    assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    assert RunDirectory(run).is_held is True
+    assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+    holder.kill()
+    holder.communicate()
+    (run / "run.lock").touch()  # which is there only where file locks work
+    assert RunDirectory(run).is_held is False
+    with RunDirectory(run):
+        assert RunDirectory(run).is_held is True
+    assert RunDirectory(run).is_held is False
+
+
+def test_a_holder_on_another_machine_is_not_known_here(tmp_path: Path) -> None:
+    (tmp_path / "run.lock").touch()
+    elsewhere(tmp_path / "run.lock.beat-1")
+    assert RunDirectory(tmp_path).is_held is None
+
+
+def test_a_lock_that_is_looked_at_can_be_taken(tmp_path: Path) -> None:
+    ends = threading.Event()
+
+    def look() -> None:
+        while not ends.wait(0.001):
+            lock.is_held(tmp_path / "run.lock")
+
+    (tmp_path / "run.lock").touch()
+    looker = threading.Thread(target=look)
+    looker.start()
+    try:
+        for _ in range(50):
+            taken = Lock(tmp_path / "run.lock")
+            assert taken.acquire()
+            taken.release()
+    finally:
+        ends.set()
+        looker.join()
