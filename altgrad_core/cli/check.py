@@ -19,6 +19,7 @@ from altgrad_core.cli.options import (
     SetOption,
     StepsOption,
     flags,
+    refuse_without_matrix,
 )
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def check(
     table: Annotated[
         bool, typer.Option("--table", help="For a matrix: show formats, optimizers, layers and status.")
     ] = False,
-    max_cells: MaxCellsOption = MOST_CELLS,
+    max_cells: MaxCellsOption = None,
     executor: ExecutorOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -57,15 +58,16 @@ def check(
 
     source = load_manifest(manifest, set or (), flags=flags(device=device, steps=steps, executor=executor))
     refuse_script(source.data, manifest, RUN)
+    refuse_without_matrix(source, max_cells=max_cells)
     if "matrix" in source.data:
         from altgrad_core.experiments.matrix.cells import Matrix
         from altgrad_core.experiments.workers.choice import executor_spec
 
         executor_spec(source, installed())
         if table:
-            _print_table(source, out, max_cells)
+            _print_table(source, out, max_cells or MOST_CELLS)
         else:
-            _check_cells(Matrix(source, installed(), most=max_cells), as_json=json)
+            _check_cells(Matrix(source, installed(), most=max_cells or MOST_CELLS), as_json=json)
         return
     if table:
         raise ManifestError(f"--table: {manifest} has no [matrix]")

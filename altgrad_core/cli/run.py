@@ -15,6 +15,7 @@ from altgrad_core.cli.options import (
     MOST_CELLS,
     DeviceOption,
     ExecutorOption,
+    JobsOption,
     JsonOption,
     ManifestArgument,
     MaxCellsOption,
@@ -23,6 +24,7 @@ from altgrad_core.cli.options import (
     SetOption,
     StepsOption,
     flags,
+    refuse_without_matrix,
 )
 
 if TYPE_CHECKING:
@@ -50,9 +52,9 @@ def run(
         bool, typer.Option("--dry-run", help="Assemble the run and print the plan, without training.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete an existing run in the directory.")] = False,
-    jobs: Annotated[int, typer.Option(min=1, help="How many cells of a matrix to train at a time.")] = 1,
+    jobs: JobsOption = None,
     executor: ExecutorOption = None,
-    max_cells: MaxCellsOption = MOST_CELLS,
+    max_cells: MaxCellsOption = None,
     processes: ProcessesOption = 1,
     json: JsonOption = False,
 ) -> None:
@@ -64,13 +66,15 @@ def run(
     options = flags(device=device, steps=steps, executor=executor)
     if processes > 1 and not is_launched():
         given = load_manifest(manifest, set or (), flags=options)
+        refuse_without_matrix(given, jobs=jobs, max_cells=max_cells)
         raise typer.Exit(launch(sys.argv[1:], processes, given))
     with displaying() as display:
         display.doing(LOADING)
         source = _source(manifest, set or (), options, replay)
+        refuse_without_matrix(source, jobs=jobs, max_cells=max_cells)
         if "matrix" in source.data:
             _refuse_for_a_matrix(source, replay, start)
-            how = How(jobs=jobs, max_cells=max_cells, overwrite=overwrite, is_dry=dry_run)
+            how = How(jobs=jobs or 1, max_cells=max_cells or MOST_CELLS, overwrite=overwrite, is_dry=dry_run)
             finish = _run_cells(source, out, how, display)
         elif dry_run:
             finish = _assembled(source)

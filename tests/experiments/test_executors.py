@@ -128,3 +128,21 @@ def test_an_executor_is_looked_up_before_anything_is_trained(
 ) -> None:
     told = altgrad(*command, written(tmp_path, TWO), *options)
     assert told.code == 2 and said in told.err
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        (("run", "--jobs", "3"), "--jobs"),
+        (("run", "--max-cells", "1"), "--max-cells"),
+        (("run", "--processes", "2", "--jobs", "1"), "--jobs"),
+        (("check", "--max-cells", "1"), "--max-cells"),
+    ],
+)
+def test_options_of_a_study_are_refused_where_there_is_no_matrix(
+    command: tuple[str, ...], option: str, tiny: Path, tmp_path: Path, altgrad: Callable[..., Said]
+) -> None:
+    told = altgrad(command[0], tiny, "--out", tmp_path / "out", *command[1:])
+    why = f"is for the cells of a study; {tiny} has no [matrix]; add one, or leave out {option}"
+    assert (told.code, told.out, told.err) == (2, "", f"altgrad: {option}: {why}\n")
+    assert not (tmp_path / "out").exists()
