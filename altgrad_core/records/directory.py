@@ -142,9 +142,7 @@ class RunDirectory:
         except (NotADirectoryError, FileExistsError):
             raise RunError(f"{self.path}: is not a directory; choose another place with --out") from None
         except OSError as error:
-            raise RunError(
-                f"{self.path}: cannot be written to: {error.strerror}; choose another place with --out"
-            ) from None
+            raise RunError(f"{self.path}: cannot be written to: {error.strerror}; {self._way_out()}") from None
         if not is_held:
             raise DirectoryInUse(f"{self.path}: another process is writing to this run directory; wait for it to end")
         return self
@@ -168,6 +166,12 @@ class RunDirectory:
         if isinstance(error, AltgradError):
             self._leave_nothing()
         self._lock.release()
+
+    def _way_out(self) -> str:
+        """What to try where nothing can be written: a run that is here already cannot go to another place with --out."""
+        if os.path.exists(self.resolved):  # noqa: PTH110 - `Path.exists` raises where it may not look
+            return "make it writable, or copy it to another place and name the copy"
+        return "choose another place with --out"
 
     def _leave_nothing(self) -> None:
         """Remove the directories that were made for a run that is refused, while nothing but the lock is in them."""

@@ -56,7 +56,7 @@ class Heartbeat:
         if _created(mine, _owner()):
             raise RunError(
                 f"{self._path.parent}: this file system has no file locks, and lets two processes create the same file; "
-                "choose another place with --out"
+                "choose another place"
             )
         if max(self._numbers()) > newest + 1:  # the directory was listed before it was seen to have changed
             mine.unlink(missing_ok=True)

@@ -51,13 +51,14 @@ class Saver:
             RunError: too little free space.
         """
         kept = self._run.settings.run.keep_checkpoints + 1  # a new one is whole before an old one goes
-        missing = max(1, kept - len(checkpoint_steps(self._directory.checkpoints)))
+        present = len(checkpoint_steps(self._directory.checkpoints))
+        missing = max(1, kept - present)
         needed = missing * self._run.checkpoint_bytes()
         free = shutil.disk_usage(self._directory.path).free
         if free < needed:
             raise RunError(
                 f"{self._directory.path}: {_megabytes(free)} free, but {missing} checkpoints need about {_megabytes(needed)}; "
-                "free some space, or choose another disk with --out"
+                f"free some space, or {'move the run to another disk' if present else 'choose another disk with --out'}"
             )
 
     def save(self, *, is_required: bool = False) -> None:
