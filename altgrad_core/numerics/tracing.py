@@ -9,16 +9,15 @@ from typing import Any, ParamSpec, TypeVar
 import torch
 from torch._compile import _disable_dynamo
 
+_MODES = (torch._C._TorchDispatchModeKey.PROXY, torch._C._TorchDispatchModeKey.FAKE)
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
 def is_traced() -> bool:
-    """Whether `torch.compile`, `torch.export` or `make_fx` looks on."""
-    return (
-        torch.compiler.is_compiling() or torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.PROXY) is not None
-    )
+    """Whether `torch.compile`, `torch.export` or `make_fx` looks on, or tensors have no numbers (`FakeTensorMode`)."""
+    return torch.compiler.is_compiling() or any(torch._C._get_dispatch_mode(mode) is not None for mode in _MODES)
 
 
 def constant_when_traced(function: FunctionT) -> FunctionT:

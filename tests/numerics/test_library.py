@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from altgrad_minifloat import altgrad_formats
@@ -65,6 +68,39 @@ def test_a_fake_tensor_has_the_shapes_and_types(how):
         got = quantize(mode.from_tensor(x), how, key=3)
     for mine, its in zip(got[:2], expected[:2], strict=True):
         assert (mine.shape, mine.dtype) == (its.shape, its.dtype)
+
+
+FIRST_WITHOUT_NUMBERS = """
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+import altgrad_core as ag
+
+e4m3 = ag.load_format("e4m3")
+how, grid = ag.Quantizer(e4m3), ag.Geometry.of(e4m3)
+model = nn.Sequential(nn.Linear(8, 8))
+ag.quantize_model(model, [ag.Rule("*", weight=how, activation=how, gradient=how)])
+with FakeTensorMode(allow_non_fake_inputs=True):
+    x = torch.ones(8)
+    assert ag.quantize(x, how).values.shape == model(x).shape == (8,)
+    model(x).sum().backward()
+    for call in (lambda: grid.rung(x), lambda: grid.position(x), lambda: grid.movement(x, x, x), lambda: ag.encode(x, e4m3)):
+        try:
+            call()
+        except ag.FormatError as error:
+            assert "has no numbers, as within FakeTensorMode" in str(error)
+        else:
+            raise AssertionError
+model.zero_grad()
+model(torch.ones(8)).sum().backward()
+assert ag.quantize(torch.tensor([17.1]), how).values.tolist() == [18.0] and grid.rung(torch.ones(1)).tolist() == [56]
+"""
+
+
+def test_what_is_used_first_on_tensors_without_numbers_computes_afterwards():
+    """Kernels are given addresses, and a tensor without numbers has none; nor may one be kept from then on."""
+    done = subprocess.run([sys.executable, "-c", FIRST_WITHOUT_NUMBERS], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("how", HOWS, ids=str)

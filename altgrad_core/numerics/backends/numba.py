@@ -18,6 +18,7 @@ from altgrad_core.numerics.kernels import arrays, codes, moves, positions, scale
 from altgrad_core.numerics.kernels.facts import arithmetic_facts
 from altgrad_core.numerics.kernels.passes import (
     NONE,
+    address_of,
     as_tensor,
     blocks_for,
     each_scale,
@@ -72,7 +73,7 @@ def amax(x: Tensor, tiling: Tiling) -> Tensor:
     result, block = np.zeros(math.prod(shape), np.int32), tiling.block(x.shape[-1])
     if x.numel():
         x = plain(x)
-        scales.block_amax_bits(x.data_ptr(), x.numel(), is_half(x), np.array([block, x.shape[-1], 0]), result)
+        scales.block_amax_bits(address_of(x), x.numel(), is_half(x), np.array([block, x.shape[-1], 0]), result)
     return torch.from_numpy(result).view(torch.float32).view(shape)
 
 
@@ -142,7 +143,7 @@ def rung(x: Tensor, format: Format, scale: Tensor) -> Tensor:
     """See `ops.rung`."""
     out = torch.empty(x.shape, dtype=torch.int32, device="cpu")
     x, facts = side_by_side(x.float()), arrays.walk_facts(format)[0]
-    positions.nearest_rung(x.data_ptr(), out.view(-1).numpy(), each_scale(scale, x), facts)
+    positions.nearest_rung(address_of(x), out.view(-1).numpy(), each_scale(scale, x), facts)
     return out
 
 
@@ -151,7 +152,7 @@ def position(x: Tensor, format: Format, scale: Tensor) -> Tensor:
     """See `ops.position`."""
     out = torch.empty(x.shape, dtype=torch.float64, device="cpu")
     x, facts = side_by_side(x.float()), arrays.walk_facts(format)
-    positions.position(x.data_ptr(), out.view(-1).numpy(), each_scale(scale, x), *facts)
+    positions.position(address_of(x), out.view(-1).numpy(), each_scale(scale, x), *facts)
     return out
 
 
@@ -169,7 +170,7 @@ def spacing(x: Tensor, format: Format, scale: Tensor) -> Tensor:
     """See `ops.spacing`."""
     out = torch.empty(x.shape, **PLAIN)
     x, facts = side_by_side(x.float()), arrays.walk_facts(format)
-    positions.spacing(x.data_ptr(), out.view(-1).numpy(), each_scale(scale, x), *facts)
+    positions.spacing(address_of(x), out.view(-1).numpy(), each_scale(scale, x), *facts)
     return out
 
 
@@ -178,7 +179,7 @@ def movement(before: Tensor, after: Tensor, gradient: Tensor, format: Format, sc
     """See `ops.movement`."""
     counts, facts = np.zeros(4, np.int64), arrays.walk_facts(format)[0]
     weights = [side_by_side(x.float()) for x in (before, after, gradient)]
-    addresses = (x.data_ptr() for x in weights)
+    addresses = (address_of(x) for x in weights)
     positions.movement(*addresses, after.numel(), each_scale(scale, after), facts, counts)
     return torch.from_numpy(counts)
 

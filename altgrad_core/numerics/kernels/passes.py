@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from altgrad_core.errors import FormatError
 from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.kernels import arrays, deterministic, scales, stochastic, table
 from altgrad_core.numerics.kernels.bits import EXACT_HALF, HALF
@@ -22,7 +23,6 @@ from altgrad_core.numerics.scale import e4m3_quotient, one_level
 from altgrad_core.numerics.scaling import E4M3
 
 Array = np.ndarray[Any, Any]
-_ONE = torch.ones((), dtype=torch.float32, device="cpu")
 
 
 def knows(format: Format, rounding: str) -> bool:
@@ -36,7 +36,7 @@ def knows(format: Format, rounding: str) -> bool:
 def tensor_amax(x: Tensor) -> Tensor:
     """The largest finite magnitude of all, float32 of shape ()."""
     x = plain(x)
-    return as_tensor(scales.amax_bits_at(x.data_ptr(), x.numel(), is_half(x)))
+    return as_tensor(scales.amax_bits_at(address_of(x), x.numel(), is_half(x)))
 
 
 def as_tensor(bits: int) -> Tensor:
@@ -57,17 +57,31 @@ def is_half(x: Tensor) -> bool:
     return x.dtype == torch.bfloat16
 
 
+def address_of(x: Tensor) -> int:
+    """Where the elements of a tensor of the CPU begin.
+
+    Raises:
+        FormatError: nowhere: it has no numbers, as within `FakeTensorMode`.
+    """
+    address = x.data_ptr()
+    if not address and x.numel():
+        raise FormatError(
+            f"a tensor of shape {tuple(x.shape)} has no numbers, as within FakeTensorMode; pass one that has"
+        )
+    return address
+
+
 def whole_scale(x: Tensor, how: Quantizer) -> tuple[Tensor, float]:
     """The one scale of all elements of what `plain` returned, float32 of shape (), and as a number."""
-    scale = torch.empty_like(_ONE)
+    scale = torch.from_numpy(np.ones((), np.float32))
     if how.scale_rule.kind == "none":
-        return scale.fill_(1.0), 1.0
+        return scale, 1.0
     rule = how.kept.get("whole rule")
     if rule is None:
         rule = rule_for(tensor_amax(x), how, is_given=False)
         if how.scale_rule.scale_format != "e4m3":  # of which the amax is a part
             how.kept["whole rule"] = rule
-    return scale, scales.whole_scale(x.data_ptr(), x.numel(), is_half(x), rule, scale.data_ptr())
+    return scale, scales.whole_scale(address_of(x), x.numel(), is_half(x), rule, address_of(scale))
 
 
 class Blocks(NamedTuple):
@@ -145,7 +159,7 @@ def run(
     kernel, arguments, draws = _chosen(
         how.target, how.rounding, how.overflow, half, blocks.apiece, bytes_out if codes else 0
     )
-    x_at, out_at, size, (scales_, layout, rule, apiece) = x.data_ptr(), out.data_ptr(), x.numel(), blocks
+    x_at, out_at, size, (scales_, layout, rule, apiece) = address_of(x), address_of(out), x.numel(), blocks
 
     def chunk(start: int, stop: int) -> Numbers:
         stream = (key or 0, start) if draws else ()
