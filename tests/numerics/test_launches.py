@@ -45,6 +45,24 @@ def test_a_copy_to_the_device_is_waited_for_unless_it_is_asked_not_to_be():
     assert not log.waits and log.launches == 2
 
 
+@pytest.mark.parametrize(
+    "operation", ["quantize", "rung", "position", "value", "spacing", "movement", "walk", "stochastic_walk"]
+)
+def test_a_scale_on_the_host_is_filled_in_without_waiting(operation):
+    x, scale = torch.empty(64, 96, device="meta"), torch.tensor(0.5)
+    grid = ag.Geometry.of(E4M3, scale)
+    calls = {
+        "quantize": lambda: ag.quantize(x, ag.Quantizer(E4M3), scale=scale),
+        "movement": lambda: grid.movement(x, x, x),
+        "walk": lambda: ag.walk(x, x.clone(), grid, gradient=x),
+        "stochastic_walk": lambda: ag.stochastic_walk(x, x.clone(), grid, gradient=x, key=1),
+    }
+    with counted() as log:
+        calls.get(operation, lambda: getattr(grid, operation)(x))()
+    assert not log.waits, log.waits
+    assert all(not isinstance(one, torch.Tensor) or one.is_meta for kernel in log.kernels for one in kernel.arguments)
+
+
 def test_a_given_scale_and_chance_take_no_launch_of_their_own():
     x, scale = torch.empty(64, 96, device="meta"), torch.empty((), device="meta")
     assert launches(lambda: ag.quantize(x, ag.Quantizer(E4M3, "stochastic"), scale=scale, key=3)) == 1

@@ -124,7 +124,7 @@ def test_amax_looks_at_finite_elements_only():
         ({"kind": "max"}, 'no scaling "max"; one of none, amax, delayed'),
         ({"rounding": "down"}, 'no scale rounding "down"; one of up, exact, mx-floor'),
         ({"scale_format": "fp16"}, 'no scale format "fp16"; one of fp32, e8m0, e4m3'),
-        ({"history": 0}, "scaling history is 0; at least 1 step is needed"),
+        ({"history": 0}, "scaling history is 0; expected a whole number of steps, 1 or more"),
         (
             {"kind": "delayed", "granularity": "row"},
             'delayed scaling knows the tensor of earlier steps, not its rows: granularity "row" goes with scaling "amax"',

@@ -42,7 +42,10 @@ def planned(device: str) -> ag.Plan:
     """Two layers with biases."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 6, device=device), nn.Linear(6, 4, device=device))
-    return ag.quantize_model(model, [ag.Rule("*", weight=ag.Quantizer("e4m3"))], seed=SEED)
+    plan = ag.quantize_model(model, [ag.Rule("*", weight=ag.Quantizer("e4m3"))], seed=SEED)
+    for operand in plan.operands():
+        operand.scale = operand.scale.to(device)  # a weight without numbers left it on the CPU
+    return plan
 
 
 @contextmanager

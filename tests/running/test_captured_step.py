@@ -69,8 +69,9 @@ def test_a_step_waits_for_nothing_and_every_step_launches_the_same() -> None:
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
     logs = []
     for step in range(3):
+        x = inputs(step).to("meta")
         with counted() as log:
-            a_step(module, optimizer, inputs(step).to("meta"), lambda: ag.step_program(module))
+            a_step(module, optimizer, x, lambda: ag.step_program(module))
         logs.append(log)
         assert not log.waits, log.waits
     kernels = [[what(one) for one in log.kernels] for log in logs]

@@ -79,11 +79,17 @@ def cells_of(x: Tensor) -> Tensor:
     return flat if x.dtype == torch.float16 else flat.view(torch.int16 if x.dtype == torch.bfloat16 else torch.int32)
 
 
+def on_device(scale: Tensor, x: Tensor) -> Tensor:
+    """Scales as float32 beside `x`; a number of the CPU is filled in, without waiting."""
+    if scale.device != x.device and scale.device.type == "cpu" and scale.ndim == 0:
+        return torch.full((), float(scale), dtype=torch.float32, device=x.device)
+    return scale.detach().to(x.device, torch.float32).contiguous()
+
+
 def each_scale(scale: Tensor, x: Tensor) -> Tensor:
     """The one scale, of shape (1,), or that of every element of `x`."""
-    if scale.numel() == 1:
-        return scale.detach().reshape(1)
-    return scale.detach().expand(x.shape).contiguous().view(-1)
+    scale = on_device(scale, x)
+    return scale.reshape(1) if scale.numel() == 1 else scale.expand(x.shape).contiguous().view(-1)
 
 
 def as_int32(word: int) -> int:

@@ -18,7 +18,7 @@ from altgrad_core.numerics.tally import Quantized
 from altgrad_core.numerics.tiling import Tiling
 from altgrad_core.numerics.triton import flat, scales, tiles
 from altgrad_core.numerics.triton.facts import Rounding, ScaleRule, rounding_of, rule_of
-from altgrad_core.numerics.triton.launch import MOST, Counts, as_int32, cells_of, launch
+from altgrad_core.numerics.triton.launch import MOST, Counts, as_int32, cells_of, launch, on_device
 from altgrad_core.numerics.triton.layout import Extent
 
 BLOCK = 4096  # elements of one program of a flat pass
@@ -169,13 +169,6 @@ def _tiles_pass(
         "EXACT": exact,
     }
     launch(tiles.tiles_pass, -(-extent.tiles // layout.tiles), x, *tensors, *shape, **constants)
-
-
-def on_device(scale: Tensor, x: Tensor) -> Tensor:
-    """Scales as float32 beside `x`; a number of the CPU is filled in, without waiting."""
-    if scale.device != x.device and scale.device.type == "cpu" and scale.ndim == 0:
-        return torch.full((), float(scale), dtype=torch.float32, device=x.device)
-    return scale.detach().to(x.device, torch.float32).contiguous()
 
 
 def _is_power_of_two(scale: Tensor | None, how: Quantizer) -> bool:

@@ -13,8 +13,8 @@ from altgrad_core.numerics.quantizer import Quantizer
 from altgrad_core.numerics.random import GROUP
 from altgrad_core.numerics.triton import codes as kernels
 from altgrad_core.numerics.triton.facts import rounding_of
-from altgrad_core.numerics.triton.launch import MOST, Counts, as_int32, cells_of, launch
-from altgrad_core.numerics.triton.run import BLOCK, nothing, on_device, table_of
+from altgrad_core.numerics.triton.launch import MOST, Counts, as_int32, cells_of, launch, on_device
+from altgrad_core.numerics.triton.run import BLOCK, nothing, table_of
 
 
 def encode(x: Tensor, how: Quantizer, *, scale: Tensor, key: int | None, out: Tensor) -> Counts:

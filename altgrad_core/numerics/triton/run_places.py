@@ -21,7 +21,7 @@ def places(what: Literal["rung", "position", "value", "spacing"], x: Tensor, for
     """The operation of `ops` with this name, of a tensor that is not empty."""
     out = torch.empty(x.shape, dtype=TYPES[what], device=x.device)
     flat = side_by_side(x).view(-1) if what == "value" else cells_of(x)
-    scales, size = each_scale(scale.to(x.device), x), x.numel()
+    scales, size = each_scale(scale, x), x.numel()
     launch(
         kernels.places_pass, -(-size // BLOCK), x, flat, out.view(-1), scales, size,
         WHAT=what, R=line_of(format), APIECE=scales.numel() > 1, BIG=size > MOST, BLOCK=BLOCK,
@@ -31,7 +31,7 @@ def places(what: Literal["rung", "position", "value", "spacing"], x: Tensor, for
 
 def movement(before: Tensor, after: Tensor, gradient: Tensor, format: Format, scale: Tensor) -> Tensor:
     """See `ops.movement`; of a weight that is not empty."""
-    scales, size, counts = each_scale(scale.to(after.device), after), after.numel(), Counts.on(after)
+    scales, size, counts = each_scale(scale, after), after.numel(), Counts.on(after)
     launch(
         kernels.movement_pass, -(-size // BLOCK), after, *map(cells_of, (before, after, gradient)), scales, counts.cells, size,
         R=line_of(format), APIECE=scales.numel() > 1, BIG=size > MOST, BLOCK=BLOCK,
