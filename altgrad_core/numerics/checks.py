@@ -80,15 +80,15 @@ def check_scale(operation: str, scale: Any, x: Tensor, shape: tuple[int, ...]) -
         shape: of these scales.
 
     Raises:
-        FormatError: no tensor, or one of another type, device or shape. Where all elements share one scale, it may have any
-            shape, or be a number on the CPU.
+        FormatError: no tensor, or one of another type, device or shape. It may be on the CPU, and of any shape where all
+            elements share one scale.
     """
     import torch
 
     if not isinstance(scale, torch.Tensor):
         raise FormatError(f"{operation}: scale is a {_class_of(scale)}; expected a tensor, as torch.tensor({scale!r})")
     is_right = scale.shape == shape or (shape == () and scale.numel() == 1)
-    is_there = scale.device == x.device or (scale.ndim == 0 and scale.device.type == "cpu")
+    is_there = scale.device == x.device or scale.device.type == "cpu"
     if not (is_right and is_there) or scale.dtype != torch.float32:
         raise FormatError(
             f"{operation}: scale is {scale.dtype} of shape {tuple(scale.shape)} on {scale.device}; expected torch.float32 of "

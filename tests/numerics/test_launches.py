@@ -63,6 +63,13 @@ def test_a_scale_on_the_host_is_filled_in_without_waiting(operation):
     assert all(not isinstance(one, torch.Tensor) or one.is_meta for kernel in log.kernels for one in kernel.arguments)
 
 
+def test_scales_of_rows_that_stayed_on_the_host_are_copied():
+    x, scales = torch.empty(64, 96, device="meta"), torch.ones(64, 1)
+    with counted() as log:
+        done = ag.quantize(x, ag.Quantizer(E4M3, scaling=ag.Scaling(granularity="row")), scale=scales)
+    assert done.values.is_meta and sum(log.waits.values()) == 1
+
+
 def test_a_given_scale_and_chance_take_no_launch_of_their_own():
     x, scale = torch.empty(64, 96, device="meta"), torch.empty((), device="meta")
     assert launches(lambda: ag.quantize(x, ag.Quantizer(E4M3, "stochastic"), scale=scale, key=3)) == 1
