@@ -56,6 +56,10 @@ def check(
     from altgrad_core.running.assembly.resolve import resolve
     from altgrad_core.running.assembly.scripted import RUN, refuse_script
 
+    if table and json:
+        raise ManifestError("--json: the table has no JSON; leave out --table, or --json")
+    if out is not None and not table:
+        raise ManifestError("--out: is the directory whose cells --table shows; give --table too, or leave out --out")
     source = load_manifest(manifest, set or (), flags=flags(device=device, steps=steps, executor=executor))
     refuse_script(source.data, manifest, RUN)
     refuse_without_matrix(source, max_cells=max_cells)

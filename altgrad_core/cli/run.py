@@ -77,7 +77,7 @@ def run(
             how = How(jobs=jobs or 1, max_cells=max_cells or MOST_CELLS, overwrite=overwrite, is_dry=dry_run)
             finish = _run_cells(source, out, how, display)
         elif dry_run:
-            finish = _assembled(source)
+            finish = _assembled(source, start)
         else:
             finish = _run_one(source, out, start, overwrite=overwrite, display=display)
     raise typer.Exit(finish(json))
@@ -113,13 +113,16 @@ def _replaying(registry: Registry) -> str:
     return names[0]
 
 
-def _assembled(source: ManifestFile) -> Finish:
+def _assembled(source: ManifestFile, start: str | None) -> Finish:
     """The plan of a single run."""
     from altgrad_core.cli.check import print_plan
+    from altgrad_core.errors import ManifestError
     from altgrad_core.registry.registry import installed
     from altgrad_core.running.assembly.assemble import assemble
     from altgrad_core.running.assembly.resolve import resolve
 
+    if start is not None:
+        raise ManifestError("--from: --dry-run looks at no checkpoint; leave out --from, or --dry-run")
     assembled = assemble(resolve(source, installed()))
 
     def finish(as_json: bool) -> int:

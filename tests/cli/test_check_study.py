@@ -42,3 +42,19 @@ def test_a_margin_is_above_zero(tiny: Path, altgrad: Callable[..., Said]) -> Non
     manifest.write_text(tiny.read_text().replace('name = "tiny"\n', "") + '[matrix]\n"run.seed" = [1]\nmargin = 0.0\n')
     said = altgrad("check", manifest)
     assert said.code == 2 and "matrix.margin: " in said.err
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("check", "--table", "--json"), "--json: the table has no JSON"),
+        (("check", "--out", "somewhere"), "--out: is the directory whose cells --table shows"),
+        (("run", "--dry-run", "--from", "nowhere@3"), "--from: --dry-run looks at no checkpoint"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(
+    command: tuple[str, ...], said: str, tiny: Path, altgrad: Callable[..., Said]
+) -> None:
+    result = altgrad(command[0], tiny, *command[1:])
+    assert result.code == 2
+    assert said in result.err
