@@ -142,7 +142,8 @@ def test_an_executor_is_looked_up_before_anything_is_trained(
 def test_options_of_a_study_are_refused_where_there_is_no_matrix(
     command: tuple[str, ...], option: str, tiny: Path, tmp_path: Path, altgrad: Callable[..., Said]
 ) -> None:
-    told = altgrad(command[0], tiny, "--out", tmp_path / "out", *command[1:])
+    place = ("--out", tmp_path / "out") if command[0] == "run" else ()
+    told = altgrad(command[0], tiny, *place, *command[1:])
     why = f"is for the cells of a study; {tiny} has no [matrix]; add one, or leave out {option}"
     assert (told.code, told.out, told.err) == (2, "", f"altgrad: {option}: {why}\n")
     assert not (tmp_path / "out").exists()
