@@ -57,9 +57,11 @@ def cases() -> Iterator[tuple[str, Case]]:
         x, kind = torch.empty(4096, 4096, dtype=dtype, device=DEVICE), str(dtype).removeprefix("torch.")
         for name, scaling in SCALES.items():
             yield f"{kind}, e4m3{name}", _quantize(x, ag.Quantizer(e4m3, scaling=scaling), f"{kind}, e4m3{name}")
-        for mode in ("toward-zero", "nearest-away", "stochastic", "to-odd"):
+        for mode in ("toward-zero", "nearest-away", "stochastic", "stochastic:4", "to-odd"):
             yield f"{kind}, e4m3, {mode}", _quantize(x, ag.Quantizer(e4m3, mode, "none"), "")
         yield f"{kind}, e8m0, a table", _quantize(x, ag.Quantizer(table, scaling="none"), "")
+        for mode in ("stochastic", "stochastic:4"):
+            yield f"{kind}, e8m0, a table, {mode}", _quantize(x, ag.Quantizer(table, mode, "none"), "")
         yield f"{kind}, encode e4m3", Case(lambda x=x: ag.encode(x, e4m3), dtype)  # type: ignore[misc]
     for name, shape in (("one value", (1,)), ("33 by 7 values", (33, 7))):
         for how in (ag.Quantizer(e4m3), ag.Quantizer(e4m3, "stochastic", ag.Scaling(granularity="column"))):

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 from altgrad_core.errors import FormatError
 from altgrad_core.numerics.backends import choose, choose_for
 from altgrad_core.numerics.backends.case import WHOLE, Case, Operation
-from altgrad_core.numerics.checks import check_broadcasts, check_codes, check_kind, check_out, check_scale, check_values
+from altgrad_core.numerics.checks import (
+    check_alike,
+    check_broadcasts,
+    check_codes,
+    check_kind,
+    check_out,
+    check_scale,
+    check_values,
+)
 from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.overflow import Overflow
 from altgrad_core.numerics.quantizer import Quantizer, StraightThrough, check_own_scale
@@ -245,12 +253,7 @@ def spacing(x: Tensor, format: Format, scale: Tensor) -> Tensor:
 
 def movement(before: Tensor, after: Tensor, gradient: Tensor, format: Format, scale: Tensor) -> Tensor:
     """What a step did to a weight; see `Geometry.movement`."""
-    for what, x in (("before", before), ("after", after), ("gradient", gradient)):
-        check_values("movement", x, what)
-        if x.shape != after.shape:
-            raise FormatError(
-                f"movement: {what} has shape {tuple(x.shape)}; expected that of after, {tuple(after.shape)}"
-            )
+    check_alike("movement", "after", after, before=before, gradient=gradient)
     check_broadcasts("movement", scale, after)
     case = Case("movement", after.device.type, after.dtype, after.is_contiguous(), (format,))
     result: Tensor = choose(case).movement(before, after, gradient, format, scale)

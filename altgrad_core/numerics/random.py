@@ -29,8 +29,7 @@ def derive_key(seed: int, *stream: str | int) -> int:
     The parts are joined with "/", which is escaped within a part as in a JSON pointer (RFC 6901): so two different
     sequences of parts never give one text. A number counts as its digits.
     """
-    text = stream_text(seed, *stream)
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
+    return _key_of(_hash_of(stream_text(seed, *stream)))
 
 
 def stream_text(*parts: str | int) -> str:
@@ -53,13 +52,21 @@ def operand_key(
         later = (*later, "replica", replica)
     digest = _begun(int(stream[0]), *stream[1:]).copy()
     digest.update(stream_text(step, micro_batch, *later).encode())
-    return int.from_bytes(digest.digest(), "little") >> 1
+    return _key_of(digest)
 
 
 @lru_cache(maxsize=1024)
 def _begun(*parts: str | int) -> hashlib.blake2b:
-    """The hash of a stream whose parts begin with these."""
-    return hashlib.blake2b(f"{stream_text(*parts)}/".encode(), digest_size=8)
+    """The hash of a stream whose parts begin with these, to go on from: they are the same at every step."""
+    return _hash_of(f"{stream_text(*parts)}/")
+
+
+def _hash_of(text: str) -> hashlib.blake2b:
+    return hashlib.blake2b(text.encode(), digest_size=8)
+
+
+def _key_of(digest: hashlib.blake2b) -> int:
+    return int.from_bytes(digest.digest(), "little") >> 1
 
 
 def philox_words(key: Key, count: int, *, device: device | str = "cpu") -> Tensor:

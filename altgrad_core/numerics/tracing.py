@@ -9,7 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 import torch
 from torch._compile import _disable_dynamo
 
-_MODES = (torch._C._TorchDispatchModeKey.PROXY, torch._C._TorchDispatchModeKey.FAKE)
+_PROXY, _FAKE = torch._C._TorchDispatchModeKey.PROXY, torch._C._TorchDispatchModeKey.FAKE
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -17,7 +17,8 @@ Result = TypeVar("Result")
 
 def is_traced() -> bool:
     """Whether `torch.compile`, `torch.export` or `make_fx` looks on, or tensors have no numbers (`FakeTensorMode`)."""
-    return torch.compiler.is_compiling() or any(torch._C._get_dispatch_mode(mode) is not None for mode in _MODES)
+    mode = torch._C._get_dispatch_mode
+    return torch.compiler.is_compiling() or mode(_PROXY) is not None or mode(_FAKE) is not None
 
 
 def constant_when_traced(function: FunctionT) -> FunctionT:

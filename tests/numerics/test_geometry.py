@@ -247,7 +247,9 @@ def test_movement_of_a_matrix_that_is_a_view_and_of_nothing():
 
 def test_movement_refuses_what_does_not_fit():
     geometry, x = Geometry.of(FORMATS["e4m3"]), torch.ones(4, 3)
-    with pytest.raises(FormatError, match=r"movement: before has shape \(3, 3\); expected that of after, \(4, 3\)"):
+    with pytest.raises(
+        FormatError, match=r"movement: before has shape \(3, 3\) and is on cpu; expected those of after, \(4, 3\)"
+    ):
         geometry.movement(x[:3], x, x)
     with pytest.raises(FormatError, match=r"movement: gradient has shape \(3,\)"):
         geometry.movement(x, x, x[0])

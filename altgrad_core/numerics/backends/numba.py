@@ -213,8 +213,7 @@ def walk(weight: Tensor, gradient: Tensor, direction: Tensor, path: Path, step: 
     """See `walk.walk`."""
     if not fits(gradient, trail, *_updated(direction, step)):
         return reference.walk(weight, gradient, direction, path, step, trail=trail)
-    momentum = () if step.momentum is None else (step.momentum,)
-    numbers = (float(step.rungs), step.bound, float(step.keep), *momentum)
+    numbers = (float(step.rungs), step.bound, float(step.keep), *_momentum(step))
     counts = moves.walk(weight, gradient, (side_by_side(direction.float()),), path, numbers=numbers, trail=trail)
     return Moved(counts[1], counts[2], None if trail is None else counts[3])
 
@@ -226,11 +225,8 @@ def stochastic_walk(
     """See `walk.stochastic_walk`."""
     if not fits(gradient, trail, *_updated(direction, step)):
         return reference.stochastic_walk(weight, gradient, direction, path, step, trail=trail, key=key)
-    momentum = () if step.momentum is None else (step.momentum,)
-    numbers, along = (
-        (float(step.rungs), min(step.bound, MOST_RUNGS), float(step.keep), *momentum),
-        side_by_side(direction.float()),
-    )
+    numbers = (float(step.rungs), min(step.bound, MOST_RUNGS), float(step.keep), *_momentum(step))
+    along = side_by_side(direction.float())
     counts = moves.stochastic_walk(weight, gradient, along, path, numbers=numbers, trail=trail, key=int(key))
     return Moved(*counts[1:5])
 
@@ -245,6 +241,10 @@ def update_velocity(velocity: Tensor, gradient: Tensor, momentum: float) -> floa
 
 def _tile_scales(x: Tensor, how: Quantizer) -> Tensor:
     return scale(reference.amax(x, how.tiling), how)
+
+
+def _momentum(step: Step) -> tuple[float, ...]:
+    return () if step.momentum is None else (step.momentum,)
 
 
 def _updated(direction: Tensor, step: Step) -> tuple[Tensor, ...]:

@@ -156,10 +156,8 @@ def movement(before_at, after_at, gradient_at, size, scales, facts, counts):
         return
     before, after = items_at(before_at, size, np.int32), items_at(after_at, size, np.int32)
     gradient = items_at(gradient_at, size, np.int32)
-    rungs, same = (
-        rung_facts(facts),
-        np.full(min(BLOCK, after.size), scales[0]),
-    )  # read like scales of their own, by vectors
+    rungs = rung_facts(facts)
+    same = np.full(min(BLOCK, after.size), scales[0])  # read like scales of their own, by vectors
     for start in range(0, after.size, BLOCK):
         stop = min(start + BLOCK, after.size)
         old, new, by = before[start:stop], after[start:stop], gradient[start:stop]
