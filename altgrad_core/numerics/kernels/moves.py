@@ -15,11 +15,12 @@ from altgrad_core.numerics.kernels import arrays, directions
 from altgrad_core.numerics.kernels import stochastic_walk as stochastic_kernels
 from altgrad_core.numerics.kernels import walk as walk_kernels
 from altgrad_core.numerics.kernels.passes import each_scale
-from altgrad_core.numerics.kernels.threads import Array, Numbers, in_chunks
+from altgrad_core.numerics.kernels.threads import Numbers, in_chunks
 from altgrad_core.numerics.memory import side_by_side
 from altgrad_core.numerics.moves import Path
 from altgrad_core.numerics.random import GROUP
 
+Array = np.ndarray[Any, Any]
 SIGNIFICAND = 0x7FFFFF  # of float32 bits
 NOTHING = np.zeros(0, np.int32)
 LEAST_QUANTUM = 2.0**-125  # half of it is a normal float32, so that ties are what they are

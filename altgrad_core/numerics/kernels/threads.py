@@ -7,15 +7,13 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
-import numpy as np
 import torch
 
 from altgrad_core.numerics.random import GROUP
 from altgrad_core.numerics.subnormals import flushes_subnormals, set_flushing
 
-Array = np.ndarray[Any, Any]
 WORTH_A_THREAD = 1 << 18  # elements: below, handing over the work costs more than it saves
 
 Numbers = Sequence[int]
