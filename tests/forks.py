@@ -19,8 +19,8 @@ from pathlib import Path
 import torch
 
 from altgrad_core.cli.main import main
+from tests.patience import LONGEST
 
-LONGEST = 60.0
 AS_IN_A_NEW_PROCESS = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: signal.SIG_DFL}  # fmt: skip
 
 

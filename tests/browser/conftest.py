@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.patience import LONGEST
+
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), "/usr/bin/chromium")
 
 
@@ -46,7 +48,7 @@ def serve() -> Iterator[Callable[[Path], str]]:
     yield begin
     for process in started:
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=LONGEST)
         assert process.stderr is not None
         assert "Traceback" not in process.stderr.read()
 

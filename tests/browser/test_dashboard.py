@@ -13,9 +13,10 @@ import pytest
 
 from tests.conftest import TINY
 from tests.experiments import made_up
+from tests.patience import LONGEST
 
 pytestmark = pytest.mark.browser
-WAIT = 20_000  # milliseconds
+WAIT = 1000 * LONGEST  # milliseconds
 HOSTILE = "<img src=x onerror=alert(1)><b>bold"
 
 
@@ -81,7 +82,7 @@ def test_the_curve_of_a_running_study_grows(tmp_path: Path, serve: Callable[[Pat
     try:
         (tmp_path / "runs").mkdir()
         page.goto(serve(tmp_path / "runs"))
-        page.locator("#running a").first.click(timeout=3 * WAIT)
+        page.locator("#running a").first.click(timeout=WAIT)
         grows = "document.querySelector('#run-curves .js-plotly-plot')?.data?.[0]?.x?.at(-1)"
         page.wait_for_function(f"{grows} > 0", timeout=WAIT)
         first = page.evaluate(f"{grows} ?? 0")  # none while the page draws its figure again
@@ -90,7 +91,7 @@ def test_the_curve_of_a_running_study_grows(tmp_path: Path, serve: Callable[[Pat
         page.get_by_text("rungs hold one of the").wait_for(timeout=WAIT)
     finally:
         study.terminate()
-        study.wait(timeout=30)
+        study.wait(timeout=LONGEST)
 
 
 def test_names_with_markup_are_shown_as_they_are_and_do_nothing(

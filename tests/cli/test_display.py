@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 def test_a_pipe_hears_of_what_takes_long_and_of_nothing_else(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(display, "PATIENCE", 0.05)
+    monkeypatch.setattr(display, "PATIENCE", 0.2)
     lines = Lines()
     for what in ("quick", "slow", "slow", None, "quick too", None):
         lines.doing(what)
-        time.sleep(0.2 if what == "slow" else 0)
-    time.sleep(0.1)
+        time.sleep(0.3 if what == "slow" else 0)
+    time.sleep(0.3)
     assert capsys.readouterr().err == "0:00  slow\n"
 
 

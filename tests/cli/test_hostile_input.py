@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.patience import ends_soon
 
 if TYPE_CHECKING:
     from tests.conftest import Said
@@ -20,7 +21,7 @@ HOSTILE = {
     "merges of merges.yaml": (MERGES, "its merges (<<) hold more than 100,000 values"),
     "deep.toml": (".".join("a" * 3000) + " = 1", "nested too deeply, or it holds itself"),
     "deep.json": ("[" * 900 + "]" * 900, "nested too deeply, or it holds itself"),
-    "spaces.toml": (f'[run]\nname = "{"a" * 9}"\nx = """\na{" " * 100_000}b"""\n', "model: missing"),
+    "spaces.toml": (f'[run]\nname = "{"a" * 9}"\nx = """\na{" " * 400_000}b"""\n', "model: missing"),
     "many keys.toml": ("\n".join(f"k{n} = 1" for n in range(60_000)), "and 59,984 more"),
 }
 
@@ -31,9 +32,8 @@ def test_a_hostile_manifest_is_refused_with_one_message_in_little_time(
 ) -> None:
     text, said = HOSTILE[name]
     (tmp_path / name).write_text(text)
-    began, spent = time.monotonic(), time.process_time()
-    told = altgrad("check", tmp_path / name)
-    assert time.process_time() - spent < 2 and time.monotonic() - began < 20  # other processes may have the cores
+    with ends_soon():
+        told = altgrad("check", tmp_path / name)
     assert (told.code, said in told.err, len(told.err.splitlines()) <= 21) == (2, True, True), told.err[-500:]
     assert str(tmp_path / name) in told.err
 

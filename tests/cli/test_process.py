@@ -6,12 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 import altgrad_core
+from tests.patience import LONGEST, wait_for
 
 
 def start(*arguments: str, **options: object) -> subprocess.Popen[str]:
@@ -20,7 +20,7 @@ def start(*arguments: str, **options: object) -> subprocess.Popen[str]:
 
 
 def test_the_package_is_a_program() -> None:
-    out, err = start("--version").communicate(timeout=60)
+    out, err = start("--version").communicate(timeout=LONGEST)
     assert (out, err) == (f"altgrad {altgrad_core.__version__}\n", "")
 
 
@@ -45,7 +45,7 @@ main()
 @pytest.mark.parametrize("module", ["gc", "altgrad_core.cli.main", "typer", "altgrad_core.errors"])
 def test_an_interrupt_while_the_program_is_loaded_ends_it_without_a_word(module: str) -> None:
     code = LOADING.replace("MODULE", module)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=LONGEST)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
@@ -58,7 +58,7 @@ print(*sorted(set(sys.modules) - before))
 
 
 def test_nothing_is_loaded_before_the_program_can_be_interrupted() -> None:
-    done = subprocess.run([sys.executable, "-c", BEFORE], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", BEFORE], capture_output=True, text=True, check=True, timeout=LONGEST)
     assert done.stdout.split() == ["altgrad_core", "altgrad_core.__main__"]
 
 
@@ -73,7 +73,7 @@ def test_a_reader_that_goes_away_is_no_reason_for_a_word(command: list[str]) -> 
         stdout=writing,
         stderr=subprocess.PIPE,
         check=False,
-        timeout=60,
+        timeout=LONGEST,
     )
     os.close(writing)
     assert (done.returncode, done.stderr) == (1, b"")
@@ -82,12 +82,10 @@ def test_a_reader_that_goes_away_is_no_reason_for_a_word(command: list[str]) -> 
 def test_an_interrupt_says_that_the_run_is_saved_and_how_to_continue(tiny: Path) -> None:
     run = tiny.parent / "run"
     process = start("run", str(tiny), "--out", str(run), "--set", "run.steps=100000")
-    until = time.monotonic() + 60
-    while not (run / "records.jsonl").exists() or b'"step":3,' not in (run / "records.jsonl").read_bytes():
-        assert time.monotonic() < until
-        time.sleep(0.02)
+    records = run / "records.jsonl"
+    wait_for(lambda: records.exists() and b'"step":3,' in records.read_bytes())
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=LONGEST)
     assert process.returncode == 130
     assert "SIGINT: finishing this step, then saving; once more to stop at once\n" in err
     assert err.endswith(f"saved; continue with: altgrad resume {run}\n")

@@ -15,6 +15,8 @@ from urllib.request import urlopen
 
 import pytest
 
+from tests.patience import LONGEST
+
 pytest.importorskip("dash")
 
 from altgrad_core.dashboard.app import build_app
@@ -107,10 +109,10 @@ def test_the_address_that_is_told_answers_and_an_interrupt_ends_the_server(tmp_p
             assert process.stderr is not None
             found = re.search(r"http://127\.0\.0\.1:\d+/", process.stderr.readline())
             assert found is not None
-            with urlopen(found[0], timeout=20) as page:
+            with urlopen(found[0], timeout=LONGEST) as page:
                 assert page.status == 200
             process.send_signal(signal.SIGINT)
-            assert process.wait(timeout=20) == 0
+            assert process.wait(timeout=LONGEST) == 0
             assert process.stderr.read() == ""
         finally:
             process.kill()

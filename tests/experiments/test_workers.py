@@ -16,7 +16,8 @@ import pytest
 
 from altgrad_core.experiments.workers.board import Board
 from altgrad_core.results.lines import RecordReader
-from tests.experiments.commands import cells_of, children, is_alive, start, truth, wait_for, written
+from tests.experiments.commands import cells_of, children, is_alive, start, truth, written
+from tests.patience import LONGEST, wait_for
 
 if TYPE_CHECKING:
     from tests.conftest import Said
@@ -107,7 +108,7 @@ def test_an_interrupted_study_goes_on_where_it_was(tmp_path: Path, altgrad: Call
     process = start("run", study, "--out", out, *more)
     wait_for(lambda: any(b'"step":9,' in path.read_bytes() for path in out.glob("*/records.jsonl")))
     process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=LONGEST)
     assert process.returncode == 143
     assert err.endswith(f"saved; continue with: altgrad run {study} --out {out} {' '.join(more)}\n")
     assert altgrad("run", study, "--out", out, *more).code == 0
@@ -123,7 +124,7 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     assert workers
     process.kill()
     process.wait()
-    wait_for(lambda: not any(is_alive(child) for child in workers), seconds=20)
+    wait_for(lambda: not any(is_alive(child) for child in workers))
     assert list((tmp_path / "out").glob("*/checkpoints/step-*/checkpoint.json"))
 
 

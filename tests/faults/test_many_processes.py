@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,7 @@ from altgrad_core.results.lines import RecordReader
 from altgrad_core.running.state.checkpoint import checkpoint_steps, read_checkpoint
 from tests.conftest import TINY
 from tests.experiments.commands import cells_of, children, start, written
+from tests.patience import wait_for
 
 if TYPE_CHECKING:
     from tests.conftest import Said
@@ -72,15 +75,13 @@ def test_a_run_of_two_processes_killed_until_it_is_done_is_the_same(
     while kills < 12 and not (run / "summary.json").exists():
         begun = checkpoint_steps(run / "checkpoints")
         one = start(*(("resume", run) if begun else ("run", manifest, "--out", run, "--overwrite")), "--processes", 2)
-        until = time.monotonic() + 60
-        while one.poll() is None and checkpoint_steps(run / "checkpoints") == begun and time.monotonic() < until:
-            time.sleep(0.02)
+        wait_for(partial(_has_moved, one, run, begun))
         time.sleep(chance.uniform(0, 0.3))
         victims = [one.pid, *children(one.pid)]
         os.kill(victims[kills % len(victims)], signal.SIGKILL)
         kills += 1
         one.communicate(timeout=120)
-        _wait_until_free(run)
+        wait_for(lambda: _is_free(run))
     if not (run / "summary.json").exists():
         assert altgrad("resume", run).code == 0
     assert (run / "records.jsonl").read_bytes() == (whole / "records.jsonl").read_bytes()
@@ -89,14 +90,17 @@ def test_a_run_of_two_processes_killed_until_it_is_done_is_the_same(
     record_property("tried", kills)
 
 
-def _wait_until_free(run: Path) -> None:
-    """Until the processes of a killed launcher have saved and ended."""
+def _has_moved(command: subprocess.Popen[str], run: Path, begun: list[int]) -> bool:
+    """Whether a command has written a checkpoint, or ended."""
+    return command.poll() is not None or checkpoint_steps(run / "checkpoints") != begun
+
+
+def _is_free(run: Path) -> bool:
+    """Whether the processes of a killed launcher have saved and ended."""
     from altgrad_core.records.directory import DirectoryInUse, RunDirectory
 
-    until = time.monotonic() + 60
-    while time.monotonic() < until:
-        try:
-            with RunDirectory(run):
-                return
-        except DirectoryInUse:
-            time.sleep(0.1)
+    try:
+        with RunDirectory(run):
+            return True
+    except DirectoryInUse:
+        return False

@@ -17,6 +17,7 @@ import pytest
 from altgrad_core.numerics.kernels import deterministic, passes
 from tests.conftest import QUICK
 from tests.forks import files_in
+from tests.patience import wait_for
 
 if TYPE_CHECKING:
     from tests.forks import Fork
@@ -132,11 +133,7 @@ def test_a_signal_in_any_phase_loses_nothing(
 
 def _continue(one: Fork) -> None:
     """Wait until it is stopped, and let it go on."""
-    until = time.monotonic() + 30
-    while time.monotonic() < until:
-        state = os.waitid(os.P_PID, one.pid, os.WSTOPPED | os.WNOWAIT | os.WNOHANG)
-        if state is not None or one.is_over():
-            break
-        time.sleep(0.005)
+    is_stopped = os.WSTOPPED | os.WNOWAIT | os.WNOHANG
+    wait_for(lambda: os.waitid(os.P_PID, one.pid, is_stopped) is not None or one.is_over())
     time.sleep(0.05)
     one.send(signal.SIGCONT)

@@ -7,7 +7,6 @@ import json
 import os
 import pickle
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -123,12 +122,10 @@ def test_nothing_in_it_is_executed_and_nothing_else_written_to(
     before = files_in(elsewhere)
     for command in COMMANDS:
         words = [word.format(run=run, here=tmp_path) for word in command]
-        began = time.monotonic()
         one = fork(*words)
-        code, said = one.end(), one.text()
+        code, said = one.end(), one.text()  # what does not end is killed
         case = f"{command}: {code}: {said[-1500:]}"
         assert code in (0, 1, 2, 4) and "Traceback" not in said, case
-        assert time.monotonic() - began < 20, case
         assert "\x1b]0" not in said and "\x1b[2J" not in said and "\x07" not in said, case
         assert not mark.exists() and files_in(elsewhere) == before, case
     loaded = load(run)

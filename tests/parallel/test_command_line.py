@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from altgrad_core import __version__
 from altgrad_core.manifest.load import load_manifest
 from altgrad_core.running.parallel.launch import launch
 from altgrad_core.running.parallel.parent import PARENT, lifeline
+from tests.patience import LONGEST, wait_for
 from tests.running.conftest import Process
 
 if TYPE_CHECKING:
@@ -57,8 +57,7 @@ def test_two_processes_write_what_one_writes(
 def test_a_process_that_is_killed_ends_all_and_the_run_can_be_resumed(victim: int, tiny: Path) -> None:
     out, steps = tiny.with_name("run"), ("--steps", 4000, "--set", "run.checkpoint_every=10")
     one = Process(("run", tiny, *FOUR, *steps, "--processes", 2, "--out", out))
-    while not (out / "checkpoints" / "step-20").exists():
-        time.sleep(0.05)
+    wait_for((out / "checkpoints" / "step-20").exists)
     os.kill(children_of(one._process.pid)[victim], signal.SIGKILL)
     assert one.end() == (137 if victim == 0 else 1)
     assert f"process {victim} of 2 ended first, with signal SIGKILL" in one.err
@@ -69,7 +68,9 @@ def test_a_process_that_is_killed_ends_all_and_the_run_can_be_resumed(victim: in
 
 
 def test_a_process_ends_with_its_parent() -> None:
-    code = "import time; from altgrad_core.running.parallel.parent import *; end_with_parent(); print(); time.sleep(60)"
+    code = (
+        "import time; from altgrad_core.running.parallel.parent import *; end_with_parent(); print(); time.sleep(600)"
+    )
     with lifeline() as line:
         child = subprocess.Popen(
             [sys.executable, "-c", code], env={**os.environ, PARENT: str(line)}, pass_fds=[line], stdout=subprocess.PIPE
@@ -78,23 +79,19 @@ def test_a_process_ends_with_its_parent() -> None:
         child.stdout.readline()
         assert child.poll() is None
     child.stdout.close()
-    assert child.wait(10) == -signal.SIGTERM
+    assert child.wait(LONGEST) == -signal.SIGTERM
 
 
 @pytest.mark.slow
 def test_the_processes_of_a_launcher_that_is_killed_save_and_end(tiny: Path) -> None:
     out, steps = tiny.with_name("run"), ("--steps", 4000, "--set", "run.checkpoint_every=10")
     launcher = Process(("run", tiny, *FOUR, *steps, "--processes", 2, "--out", out))
-    while not (out / "checkpoints" / "step-20").exists():
-        time.sleep(0.05)
+    wait_for((out / "checkpoints" / "step-20").exists)
     children = children_of(launcher._process.pid)
     assert len(children) == 2
     launcher.send(signal.SIGKILL)
     launcher.end()
-    until = time.monotonic() + 30
-    while any(Path(f"/proc/{child}").exists() for child in children) and time.monotonic() < until:
-        time.sleep(0.05)
-    assert [child for child in children if Path(f"/proc/{child}").exists()] == []
+    wait_for(lambda: not any(Path(f"/proc/{child}").exists() for child in children))
     resumed = Process(("resume", out))
     resumed.wait_for("resumed at step")
     resumed.send(signal.SIGTERM)

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ import pytest
 
 from altgrad_core.running.state.checkpoint import checkpoint_steps
 from tests.parallel.test_command_line import FOUR, children_of
+from tests.patience import wait_for
 
 if TYPE_CHECKING:
     from tests.conftest import Said
@@ -74,9 +74,7 @@ def test_torchrun_starts_a_killed_group_anew_and_the_result_is_the_same(
         [*map(str, command), *map(str, ("run", tiny, *given, "--out", out))],
         env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    until = time.monotonic() + 120
-    while not (out / "checkpoints" / "step-20").exists() and time.monotonic() < until:
-        time.sleep(0.02)
+    wait_for((out / "checkpoints" / "step-20").exists)
     os.kill(children_of(torchrun.pid)[victim], signal.SIGKILL)
     _, said = torchrun.communicate(timeout=120)
     assert torchrun.returncode == 0, said

@@ -16,7 +16,8 @@ import pytest
 
 from altgrad_core.registry.registry import installed
 from altgrad_core.testing import check_executor
-from tests.experiments.commands import cells_of, start, wait_for, written
+from tests.experiments.commands import cells_of, start, written
+from tests.patience import LONGEST, wait_for
 
 if TYPE_CHECKING:
     from tests.conftest import Said
@@ -56,7 +57,7 @@ def cluster_with_token(tmp_path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     wait_for(lambda: "Ray runtime started" in (tmp_path / "ray.log").read_text())
     yield f"127.0.0.1:{port}", token
     head.send_signal(signal.SIGTERM)
-    head.wait(timeout=60)
+    head.wait(timeout=LONGEST)
 
 
 def same_study(one: Path, other: Path) -> bool:
@@ -140,7 +141,7 @@ def test_an_interrupted_study_on_ray_saves_and_goes_on(
         lambda: len([p for p in (tmp_path / "ray" / "out").glob("*/records.jsonl") if p.stat().st_size > 2000]) == 2
     )
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=LONGEST)
     assert (process.returncode, "saved; continue with" in err) == (130, True)
     assert altgrad("run", study, *LONG, "--out", tmp_path / "ray" / "out").code == 0
     assert altgrad("run", study, *LONG, "--out", tmp_path / "own" / "out").code == 0

@@ -11,7 +11,8 @@ import pytest
 
 from altgrad_core.registry.registry import installed
 from altgrad_core.testing import check_executor
-from tests.experiments.commands import start, truth, wait_for, written
+from tests.experiments.commands import start, truth, written
+from tests.patience import LONGEST, wait_for
 
 if TYPE_CHECKING:
     from tests.conftest import Said
@@ -46,7 +47,7 @@ def test_a_study_in_jobs_can_be_interrupted_and_ends_with_the_same_records(
     process = start("run", study, *HERE, *more, "--out", out)
     wait_for(lambda: len([path for path in out.glob("*/records.jsonl") if path.stat().st_size > 2000]) == 2)
     process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=LONGEST)
     assert (process.returncode, "saved; continue with" in err) == (143, True)
     told = altgrad("run", study, *HERE, *more, "--out", out)
     assert told.code == 0, told.err

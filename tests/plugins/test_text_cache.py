@@ -15,6 +15,8 @@ from altgrad_text.corpus import Corpus, one_text
 from altgrad_text.streams import encode, from_corpus
 from altgrad_text.tokenizers import tokenizer
 
+from tests.patience import LONGEST
+
 
 @pytest.fixture(autouse=True)
 def directory(tmp_path, monkeypatch):
@@ -149,7 +151,7 @@ def test_processes_that_need_the_same_tokens_at_once_all_get_them(directory):
     workers = [forked.Process(target=race, args=(number, barrier, results)) for number in range(4)]
     for worker in workers:
         worker.start()
-    assert [results.get(timeout=60) for _ in range(80)] == [True] * 80
+    assert [results.get(timeout=LONGEST) for _ in range(80)] == [True] * 80
     for worker in workers:
         worker.join()
     assert files(directory) == sorted(f"{turn}.tokens" for turn in range(20))

@@ -110,10 +110,10 @@ def elsewhere(path: Path) -> None:
 
 
 def test_a_holder_on_another_machine_keeps_the_lock_while_it_touches_it(tmp_path: Path) -> None:
-    first, second = (Heartbeat(tmp_path / "run.lock", beat=0.05, grace=0.5) for _ in range(2))
+    first, second = (Heartbeat(tmp_path / "run.lock", beat=0.05, grace=1.0) for _ in range(2))
     assert first.acquire()
     elsewhere(tmp_path / "run.lock.beat-1")
-    time.sleep(1)
+    time.sleep(1.5)
     assert not second.acquire()
     first.confirm()
     first.release()

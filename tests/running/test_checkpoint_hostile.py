@@ -6,7 +6,6 @@ import json
 import os
 import pickle
 import struct
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from altgrad_core.running.state.checkpoint import (
     write_checkpoint,
 )
 from altgrad_core.running.state.serialize import tensors_from
+from tests.patience import ends_soon
 
 if TYPE_CHECKING:
     from tests.running.conftest import Runs
@@ -57,18 +57,14 @@ def test_a_pickle_that_poses_as_a_file_of_a_checkpoint_is_refused_and_not_execut
 
 @pytest.mark.parametrize("length", [2**63, 2**63 - 1, 2**40, 2**32, 99_000_000, 9])
 def test_a_safetensors_header_longer_than_its_file_is_refused_at_once(length: int) -> None:
-    began = time.monotonic()
-    with pytest.raises(RunError, match=r"^model\.safetensors cannot be read: "):
+    with ends_soon(), pytest.raises(RunError, match=r"^model\.safetensors cannot be read: "):
         tensors_from(struct.pack("<Q", length) + b"{}", "model")
-    assert time.monotonic() - began < 1
 
 
 def test_a_safetensors_tensor_beyond_its_file_is_refused_at_once() -> None:
     header = json.dumps({"w": {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 2**42]}}).encode()
-    began = time.monotonic()
-    with pytest.raises(RunError, match=r"^model\.safetensors cannot be read: "):
+    with ends_soon(), pytest.raises(RunError, match=r"^model\.safetensors cannot be read: "):
         tensors_from(struct.pack("<Q", len(header)) + header + b"0000", "model")
-    assert time.monotonic() - began < 1
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from altgrad_core.running.loop.signals import Signals
+from tests.patience import LONGEST, wait_for
 
 if TYPE_CHECKING:
     from tests.forks import Fork
@@ -103,16 +104,13 @@ def test_a_signal_in_a_long_step_waits_for_its_end_and_a_second_one_does_not(
     one.send(signal.SIGTERM)
     assert one.end() == 143
     assert runs.steps()[0] in (1, 2)  # in step 2, or so soon that it ended step 1
-    twice = fork("run", slow, "--out", runs.folder / "twice", "--set", "model.seconds=60.0")
-    while not (runs.folder / "twice" / "checkpoints" / "step-0").exists():
-        time.sleep(0.01)
+    twice = fork("run", slow, "--out", runs.folder / "twice", "--set", "model.seconds=600.0")
+    wait_for((runs.folder / "twice" / "checkpoints" / "step-0").exists)
     time.sleep(0.2)
-    began = time.monotonic()
     twice.send(signal.SIGINT)
     twice.wait_for("SIGINT: finishing this step")
     twice.send(signal.SIGTERM)
-    assert twice.end() == 143
-    assert time.monotonic() - began < 5
+    assert twice.end() == 143  # killed, with another code, if it waits for the end of the step
     assert runs.steps("twice") == [0]
 
 
@@ -131,7 +129,7 @@ with Signals() as signals:
 os._exit(signals.exit_code)
 """
     done = subprocess.run(
-        [sys.executable, "-c", program], stderr=write, pass_fds=(read, write), timeout=30, check=False
+        [sys.executable, "-c", program], stderr=write, pass_fds=(read, write), timeout=LONGEST, check=False
     )
     os.close(read)
     os.close(write)

@@ -6,7 +6,6 @@ import errno
 import io
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,6 +16,7 @@ from altgrad_core import PluginError
 from altgrad_core.contracts.tracker import TrackedRun, Tracker, TrackerSpec
 from altgrad_core.records import tracker_thread as thread
 from altgrad_core.running.session.track import tracked_run
+from tests.patience import wait_for
 
 if TYPE_CHECKING:
     from tests.running.conftest import Runs
@@ -79,9 +79,7 @@ def let_go() -> Iterator[threading.Event]:
     event = threading.Event()
     yield event
     event.set()
-    until = time.monotonic() + 10
-    while thread.is_any_stuck() and time.monotonic() < until:
-        time.sleep(0.01)
+    wait_for(lambda: not thread.is_any_stuck())
 
 
 @pytest.fixture(scope="module")
