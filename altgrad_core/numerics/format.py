@@ -39,8 +39,10 @@ class Format(ABC):
         """The value of every code, rounded to float32 once; shape (2 ** bits,).
 
         Raises:
-            FormatError: more than 16 bits, a finite value outside float32, or `decode` failed or returned no number.
+            FormatError: the identity, more than 16 bits, a finite value outside float32, or `decode` failed or returned no number.
         """
+        if self.is_identity:
+            raise FormatError(f'format "{self.name}" is the identity: it has no grid')
         if not 1 <= self.bits <= MOST_BITS:
             raise FormatError(f'format "{self.name}": {self.bits} bits; a tabulated format has 1 to {MOST_BITS}')
         return tuple(self._value(code) for code in range(2**self.bits))

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 from altgrad_core.numerics import ops
+from altgrad_core.numerics.checks import check_kind
 from altgrad_core.numerics.line import floored
 from altgrad_core.numerics.moves import Path
 from altgrad_core.numerics.rounding import grid_tensor
@@ -76,9 +77,16 @@ class Geometry:
 
     @classmethod
     def of(cls, format: Format, scale: Tensor | float = 1.0) -> Geometry:
-        """The geometry of a format at a fixed scale, or at scales that broadcast to the tensor."""
+        """The geometry of a format at a fixed scale, or at scales that broadcast to the tensor.
+
+        Raises:
+            FormatError: `format` is none.
+        """
         import torch
 
+        from altgrad_core.numerics.format import Format
+
+        check_kind("Geometry.of", "format", format, Format, 'a format, as load_format("e4m3")')
         return cls(Fixed(format, torch.as_tensor(scale, dtype=torch.float32)))
 
     @property

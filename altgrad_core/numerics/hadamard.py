@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from altgrad_core.errors import FormatError
+from altgrad_core.numerics.memory import remembered
 from altgrad_core.numerics.quantizer import Quantizer
 from altgrad_core.numerics.random import derive_key
 
@@ -62,7 +62,7 @@ def _fast(x: Tensor) -> Tensor:
     return (columns * (1 / math.sqrt(size))).t().contiguous().view(x.shape)
 
 
-@lru_cache(maxsize=64)
+@remembered
 def _signs(size: int, seed: int, device: torch.device) -> Tensor:
     signs = [1.0 if derive_key(seed, "hadamard signs", index) & 1 else -1.0 for index in range(size)]
     return torch.tensor(signs, dtype=torch.float32, device=device)

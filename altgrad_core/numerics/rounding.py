@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from altgrad_core.errors import FormatError
+from altgrad_core.numerics.memory import remembered
 from altgrad_core.numerics.random import Key, philox_words
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ def check_key(key: Key | None) -> None:
         raise FormatError(f"key is {key!r}; expected a whole number of 64 bits, as derive_key(seed, stream, step)")
 
 
-@lru_cache(maxsize=256)
+@remembered
 def grid_tensor(grid: Grid, device: object = "cpu") -> Tensor:
     """The grid's values as float64 of shape (rungs,)."""
     import torch

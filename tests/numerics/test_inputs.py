@@ -210,6 +210,7 @@ WRONG_HOW = {
     "walk": lambda: ag.walk(X, X, E4M3, gradient=X),
     "stochastic_walk": lambda: ag.stochastic_walk(X, X, E4M3, gradient=X, key=1),
     "adam_walk": lambda: ag.adam_walk(X, X, {}, E4M3, rungs=1.0, betas=(0.9, 0.99), eps=1e-8),
+    "Geometry.of": lambda: ag.Geometry.of(X, E4M3),
 }
 
 
@@ -217,6 +218,12 @@ WRONG_HOW = {
 def test_a_format_in_place_of_a_quantizer_or_a_name_is_refused_with_what_to_pass(operation):
     with pytest.raises(ag.FormatError, match=rf'{operation}: \w+ is a .*; expected .*as .*load_format\("e4m3"\)'):
         WRONG_HOW[operation]()
+
+
+@pytest.mark.parametrize("view", ["rung", "position", "value", "spacing"])
+def test_the_identity_has_no_grid_to_look_at(view):
+    with pytest.raises(ag.FormatError, match='format "fp32" is the identity: it has no grid'):
+        getattr(ag.Geometry.of(ag.Float32()), view)(X)
 
 
 @pytest.mark.parametrize(

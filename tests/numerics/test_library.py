@@ -76,7 +76,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 import altgrad_core as ag
 
-e4m3 = ag.load_format("e4m3")
+e4m3, powers = ag.load_format("e4m3"), ag.load_format("e8m0")
 how, grid = ag.Quantizer(e4m3), ag.Geometry.of(e4m3)
 model = nn.Sequential(nn.Linear(8, 8))
 ag.quantize_model(model, [ag.Rule("*", weight=how, activation=how, gradient=how)])
@@ -91,9 +91,13 @@ with FakeTensorMode(allow_non_fake_inputs=True):
             assert "has no numbers, as within FakeTensorMode" in str(error)
         else:
             raise AssertionError
+    ag.Geometry.of(powers).rung(x)  # by tensor operations, with a table
+    ag.quantize(x, ag.Quantizer(e4m3, rounding="nearest-odd"))
 model.zero_grad()
 model(torch.ones(8)).sum().backward()
 assert ag.quantize(torch.tensor([17.1]), how).values.tolist() == [18.0] and grid.rung(torch.ones(1)).tolist() == [56]
+assert ag.Geometry.of(powers).rung(torch.ones(1)).tolist() == [127]
+assert ag.quantize(torch.ones(1), ag.Quantizer(e4m3, rounding="nearest-odd")).values.tolist() == [1]
 """
 
 

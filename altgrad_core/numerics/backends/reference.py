@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from altgrad_core.numerics.backends.case import Case
@@ -19,6 +18,7 @@ from altgrad_core.numerics.backends.reference_walk import (
     walk,
 )
 from altgrad_core.numerics.format import Format
+from altgrad_core.numerics.memory import remembered
 from altgrad_core.numerics.overflow import overflow_threshold, special_beyond
 from altgrad_core.numerics.quantizer import Quantizer
 from altgrad_core.numerics.random import Key, operand_key
@@ -149,7 +149,7 @@ def decode(codes: Tensor, format: Format, *, scale: float, out: Tensor) -> None:
     torch.mul(_value_table(format, codes.device)[codes.to(torch.int64)], scale, out=out)
 
 
-@lru_cache(maxsize=256)
+@remembered
 def _value_table(format: Format, device: object) -> Tensor:
     """The value of every code, float32 of shape (2 ** bits,)."""
     import torch

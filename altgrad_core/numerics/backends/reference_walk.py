@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import MutableMapping
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from altgrad_core.numerics.adamw import adam_direction
 from altgrad_core.numerics.format import Format
 from altgrad_core.numerics.grid import Grid
+from altgrad_core.numerics.memory import remembered
 from altgrad_core.numerics.moves import MOST_RUNGS, Moved, Path, Step
 from altgrad_core.numerics.random import Key, philox_words
 from altgrad_core.numerics.rounding import grid_tensor, round_to_index
@@ -159,7 +159,7 @@ def _cell(scaled: Tensor, values: Tensor) -> Tensor:
     return (torch.searchsorted(values, scaled.contiguous(), right=True) - 1).clamp(0, len(values) - 2)
 
 
-@lru_cache(maxsize=256)
+@remembered
 def _gaps(grid: Grid, device: object) -> Tensor:
     """Distances between neighbouring values, float64 of shape (rungs - 1,)."""
     return grid_tensor(grid, device).diff()
