@@ -100,6 +100,7 @@ STUDIES = {
     "gain-by-steps.toml": 60,
     "gain-by-width.toml": 24,
     "gain-by-steps-wide.toml": 12,
+    "gain-by-steps-wide-unquantized.toml": 12,
     "fair-rates.toml": 30,
     "fair-warmup.toml": 36,
     "fair-line-initial.toml": 5,
