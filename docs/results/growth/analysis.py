@@ -99,16 +99,33 @@ def widths() -> dict[str, Contrast]:
 def wide() -> dict[str, Contrast]:
     """Gains at width 128 by steps, those less the gains at width 64 of the same seeds, and what the gain changes by."""
     large, small = (gains(losses_of(study, "steps")) for study in ("gain-by-steps-wide", "gain-by-steps"))
+    return _at_width_128("e4m3", "width 128", large, small)
+
+
+def control() -> dict[str, Contrast]:
+    """The same on unquantized weights, after the gains on weights in E4M3 less those."""
+    e4m3, small = (gains(losses_of(study, "steps")) for study in ("gain-by-steps-wide", "gain-by-steps"))
+    fp32 = gains(losses_of("gain-by-steps-wide-unquantized", "steps"))
+    names = {steps: f"width 128, {steps} steps: gain on e4m3 - fp32" for steps in reversed(WIDE)}
+    differences = {name: difference(name, e4m3["e4m3", steps], fp32["fp32", steps]) for steps, name in names.items()}
+    return differences | _at_width_128("fp32", "fp32, width 128", fp32, small)
+
+
+Gains = Mapping[tuple[str, int], Losses]
+
+
+def _at_width_128(weights: str, prefix: str, large: Gains, small: Gains) -> dict[str, Contrast]:
     listed = {}
     for steps in WIDE:
-        name = f"width 128: gain, {steps} steps"
-        listed[name] = contrast(name, list(large["e4m3", steps].values()))
+        name = f"{prefix}: gain, {steps} steps"
+        listed[name] = contrast(name, list(large[weights, steps].values()))
+    kind = "" if weights == "e4m3" else f"{weights}, "
     for steps in reversed(WIDE):
-        name = f"{steps} steps: gain at width 128 - at width 64"
-        listed[name] = difference(name, large["e4m3", steps], small["e4m3", steps])
+        name = f"{kind}{steps} steps: gain at width 128 - at width 64"
+        listed[name] = difference(name, large[weights, steps], small[weights, steps])
     few, many = WIDE
-    name = f"width 128: gain after {many} - {few} steps"
-    return listed | {name: difference(name, large["e4m3", many], large["e4m3", few])}
+    name = f"{prefix}: gain after {many} - {few} steps"
+    return listed | {name: difference(name, large[weights, many], large[weights, few])}
 
 
 def _exponent(name: str, gained: Mapping[int, Losses]) -> dict[str, Contrast]:
@@ -142,13 +159,25 @@ def widths_table() -> str:
 
 def wide_table() -> str:
     """Losses and gains at width 128 by steps, then differences."""
-    found, listed = losses_of("gain-by-steps-wide", "steps"), wide()
+    told = verdict(wide()[f"{WIDE[1]} steps: gain at width 128 - at width 64"])
+    last = f"| **the second part of what was registered**: {told} | | |"
+    return _wide_table("gain-by-steps-wide", "e4m3", "width 128", wide(), last)
+
+
+def control_table() -> str:
+    """The same on unquantized weights."""
+    told = verdict(control()[f"fp32, width 128: gain, {WIDE[1]} steps"])
+    last = f"| **what was registered**: {told} | | |"
+    return _wide_table("gain-by-steps-wide-unquantized", "fp32", "fp32, width 128", control(), last)
+
+
+def _wide_table(study: str, weights: str, prefix: str, listed: Mapping[str, Contrast], last: str) -> str:
+    found = losses_of(study, "steps")
     lines = ["| steps | AdamW | line | gain |", "|---|---|---|---|"]
     for steps in WIDE:
-        cells = [f"{mean(found['e4m3', is_adamw, steps]):.3f}" for is_adamw in (True, False)]
-        lines.append(f"| {steps} | {' | '.join(cells)} | {interval(listed[f'width 128: gain, {steps} steps'])} |")
-    told = verdict(listed[f"{WIDE[1]} steps: gain at width 128 - at width 64"])
-    return "\n".join([*lines, "", *_rest(listed), f"| **the second part of what was registered**: {told} | | |"])
+        cells = [f"{mean(found[weights, is_adamw, steps]):.3f}" for is_adamw in (True, False)]
+        lines.append(f"| {steps} | {' | '.join(cells)} | {interval(listed[f'{prefix}: gain, {steps} steps'])} |")
+    return "\n".join([*lines, "", *_rest(listed), last])
 
 
 def _rest(listed: Mapping[str, Contrast]) -> Sequence[str]:
@@ -160,12 +189,13 @@ TABLES_OF_THE_PAGE: Tables = {
     "gain by steps": steps_table,
     "gain by width": widths_table,
     "gain by steps at width 128": wide_table,
+    "gain by steps at width 128 on unquantized weights": control_table,
 }
 
 
 def contrasts() -> list[Contrast]:
     """All of them, in the order of the page."""
-    return [*steps().values(), *widths().values(), *wide().values()]
+    return [*steps().values(), *widths().values(), *wide().values(), *control().values()]
 
 
 if __name__ == "__main__":
