@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache, wraps
-from typing import TYPE_CHECKING, ParamSpec
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,12 +25,13 @@ def remembered(function: Callable[Arguments, Tensor]) -> Callable[Arguments, Ten
 
     Within `FakeTensorMode` it makes one that has no numbers, and no other mode can use it: that one is not remembered.
     """
-    made = lru_cache(maxsize=256)(function)
+    made: Callable[..., Any] = lru_cache(maxsize=256)(function)
 
     @wraps(function)
     def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Tensor:
         from altgrad_core.numerics.tracing import is_traced
 
-        return (function if is_traced() else made)(*args, **kwargs)
+        chosen: Callable[..., Tensor] = function if is_traced() else made
+        return chosen(*args, **kwargs)
 
     return call

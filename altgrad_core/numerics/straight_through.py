@@ -189,7 +189,7 @@ class _Product(_Function):
         x, weight = ctx.saved_tensors
         rounds: Roundings[Rounds] = ctx.rounds
         to_x, to_weight, to_bias = None, None, None
-        lines = gradient.reshape(-1, gradient.shape[-1])
+        lines = gradient.unsqueeze(0).flatten(0, -2)  # reshape(-1, n) fails where n is 0
         if ctx.needs_input_grad[2]:
             to_bias = _of_type(lines.sum(dim=0), ctx.types[2])
         rounded = gradient if rounds.gradient is None else round_straight(gradient, rounds.gradient)
@@ -202,7 +202,7 @@ class _Product(_Function):
             to_x = _of_type(rounded @ weight, ctx.types[0])
         if ctx.needs_input_grad[1]:
             own = _contiguous(lines, rounds.gradient_in_dw) if rounds.gradient_in_dw else rounded.reshape(lines.shape)
-            x = x.reshape(-1, x.shape[-1])
+            x = x.unsqueeze(0).flatten(0, -2)
             x = x if rounds.x_in_dw is None else _contiguous(x, rounds.x_in_dw)
             to_weight = _where(weight_passes, _of_type(own.t() @ x, ctx.types[1]))
         return to_x, to_weight, to_bias, None, None

@@ -43,7 +43,8 @@ class LNSMadam(OwnStep):
     @torch.no_grad()
     def begin(self, parameter: Tensor) -> None:
         """Fix the top of its exponents, and bring it to the nearest code."""
-        largest = gathered(torch.where(parameter.isfinite(), parameter, 0.0).abs().max())
+        sizes = torch.where(parameter.isfinite(), parameter, 0.0).abs()
+        largest = gathered(sizes.max()) if parameter.numel() else sizes.new_zeros(())
         top = 2 * torch.where(largest == 0, 1.0, largest)
         self.state[parameter]["top"] = top
         put(parameter, self._value(self._code(parameter, top), parameter.sign(), top), where=~parameter.isnan())

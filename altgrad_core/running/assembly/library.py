@@ -71,6 +71,8 @@ def quantize_model(
             are no model and no list of rules.
     """
     _check_kinds(model, rules)
+    if not isinstance(seed, int) or seed < 0:
+        raise ManifestError(f"seed is {seed!r}; expected a whole number, 0 or more")
     kinds = layer_kinds(installed())
     plan = Plan(
         model,
@@ -119,6 +121,7 @@ def build_optimizer(
     params = list(params)
     if not all(isinstance(param, Param) for param in params):
         raise PluginError("build_optimizer takes the parameters of a plan: build_optimizer(name, plan.params())")
+    _check_optimizer(name, groups)
     chosen = [_group(GroupTable(**group), name, options) for group in groups]
     for index, group in enumerate(chosen):
         if (problem := group.problem(params)) is not None:
@@ -129,6 +132,22 @@ def build_optimizer(
     if (moment := next((param.moment for param in params), None)) is not None:
         seed_steps(optimizer, moment)
     return optimizer
+
+
+def _check_optimizer(name: Any, groups: Any) -> None:
+    if not isinstance(name, str):
+        raise PluginError(
+            f'name is {name!r}; expected the name of an optimizer, as "adamw", or an import path, as "torch.optim:SGD"'
+        )
+    if ":" not in name and "." in name:
+        raise PluginError(
+            f'no optimizer "{name}"; for a class, write its import path as "{":".join(name.rsplit(".", 1))}"'
+        )
+    tables = [] if isinstance(groups, Mapping | str) else [*groups]
+    if isinstance(groups, Mapping | str) or not all(isinstance(table, Mapping) for table in tables):
+        raise ManifestError(
+            f'groups is {groups!r}; expected a list of tables, as [{{"layers": "lm_head", "lr": 0.01}}]'
+        )
 
 
 def _group(table: GroupTable, name: str, options: dict[str, Any]) -> Group:
@@ -172,6 +191,10 @@ def with_formats(rule: Rule) -> Rule:
     Raises:
         ManifestError: what it has for a role is none of a quantizer, a format and a name.
     """
+    if not isinstance(rule.layers, str):
+        raise ManifestError(
+            f'layers of a rule is {rule.layers!r}; expected a pattern, as "blocks.*", several of them separated by |'
+        )
     quantizers = {role: _with_format(q, role) for role in ROLES if (q := getattr(rule, role)) is not None}
     return Rule(rule.layers, **quantizers)
 

@@ -39,6 +39,10 @@ def evaluate(
     Raises:
         ManifestError: a recipe does not suit the model, the model is quantized already, or there are no batches.
     """
+    if not isinstance(recipes, Mapping):
+        raise ManifestError(
+            f'recipes is a {type(recipes).__name__}; expected rules by name, as {{"e4m3": [Rule("*", weight="e4m3")]}}'
+        )
     subject = subject_of(model, batches, task=task, calibration=calibration)
     return [
         subject.plain(),
@@ -55,6 +59,10 @@ def subject_of(
     """What is evaluated, of the arguments of `evaluate`."""
     if not batches:
         raise ManifestError("evaluate: there are no batches; give it at least one pair of inputs and targets")
+    if not callable(task) and not isinstance(task, Task):
+        raise ManifestError(
+            f"task is {task!r}; expected a task, as NextToken(vocabulary), or a function of outputs and targets"
+        )
     return Subject(
         model=model,
         task=task if isinstance(task, Task) else OwnLoss(task),

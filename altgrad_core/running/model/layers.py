@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache, reduce
+from functools import cache
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from altgrad_core.contracts.layer import LayerSpec, Product
 from altgrad_core.contracts.pattern import matches
 from altgrad_core.errors import ManifestError, PluginError
 from altgrad_core.numerics.tracing import is_traced, is_transformed, not_traced
-from altgrad_core.running.model.moment import Moment
+from altgrad_core.running.model.moment import Moment, version_of
 from altgrad_core.running.model.rounders import rounder_of
 
 OF_MOMENTS = frozenset(MOMENTS)
@@ -66,8 +66,25 @@ def weight_of(module: nn.Module, product: Product) -> Tensor | None:
     """The weight of a product of a module as it is now, if it has one."""
     if product.weight is None:
         return None
-    result: Tensor = reduce(getattr, product.weight.split("."), module)  # type: ignore[assignment]
-    return result
+    place, _, name = product.weight.rpartition(".")
+    return read_weight(module.get_submodule(place), name)
+
+
+def read_weight(module: nn.Module, name: str, *default: None) -> Any:
+    """An attribute of a module, which may be computed. The state of a parametrization stays as it is.
+
+    In training, that of `spectral_norm` takes a step of its power iteration whenever it is read.
+    """
+    if "parametrizations" not in module._modules:
+        return getattr(module, name, *default)
+    training = [part for part in module.parametrizations.modules() if part.training]  # type: ignore[union-attr]
+    try:
+        for part in training:
+            part.training = False
+        return getattr(module, name, *default)
+    finally:
+        for part in training:
+            part.training = True
 
 
 def layers_of(model: nn.Module, specs: Iterable[LayerSpec]) -> dict[str, Layer]:
@@ -120,12 +137,19 @@ class Quantized:
         moment: where training stands.
         products: the operands of each of its products.
         is_plain: whether its forward pass is an ordinary one: only moments are quantized.
+        versions: of the weights of a copy, when it was made.
     """
 
     spec: LayerSpec
     moment: Moment
     products: dict[str, Mapping[Role, Any]] = field(default_factory=dict)
     is_plain: bool = True
+    versions: list[int | None] = field(default_factory=list)
+
+    @property
+    def path(self) -> str:
+        """Of the first of its products."""
+        return next(operand.path for operand in self.operands())
 
     def operands(self) -> Iterator[Any]:
         """The operands of all products."""
@@ -167,6 +191,8 @@ class QuantizedModule(nn.Module):
         return self._rounded(*args, **kwargs)
 
     def _rounded(self, *args: Any, **kwargs: Any) -> Any:
+        if self.quantized.moment.is_copy and not is_traced() and self._versions() != self.quantized.versions:
+            self.quantized.moment.notice_copy(self.quantized.path, training=self.training)
         remembers = self.training or self.quantized.moment.is_calibrating
         return self.quantized.spec.forward(self, rounder_of(self.quantized.products, remembers), *args, **kwargs)
 
@@ -187,6 +213,15 @@ class QuantizedModule(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args, **kwargs)
         if STATE in local_metadata:
             self.quantized.load_state_dict(local_metadata[STATE])
+
+    def _versions(self) -> list[int | None]:
+        """How often each of its weights changed."""
+        return [version_of(parameter) for parameter in self.parameters()]
+
+    def __setstate__(self, state: Any) -> None:
+        """Of a copy, by pickle or not."""
+        super().__setstate__(state)
+        self.quantized.versions = self._versions()
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """A class made on the fly is found again by the class that it was made from."""
@@ -210,7 +245,18 @@ def detach(module: nn.Module) -> None:
     """Make a quantized module again what it was."""
     if isinstance(module, QuantizedModule):
         del module.quantized
-        module.__class__ = type(module).plain  # type: ignore[assignment]
+        make_plain(module)
+
+
+def make_plain(module: QuantizedModule) -> Callable[[], None]:
+    """Give a quantized module the class that it had, below one that a later parametrization put on top; what undoes it."""
+    own, plain = type(module), type(module).plain
+    if "plain" in vars(own):
+        module.__class__ = plain  # type: ignore[assignment]
+        return lambda: setattr(module, "__class__", own)
+    bases = own.__bases__
+    own.__bases__ = tuple(plain if "plain" in vars(base) else base for base in bases)
+    return lambda: setattr(own, "__bases__", bases)
 
 
 def refuse_unfit(model: nn.Module) -> None:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 
 from altgrad_core.contracts.actions import MOMENTS, WEIGHTS, Role
 from altgrad_core.errors import RunError
@@ -119,19 +120,60 @@ class Moment:
     loads: int = 0  # how often a state was loaded, from where the steps go on
     is_calibrating: bool = False  # in evaluation, operands remember what they see, as in training
     is_forgotten: bool = False  # that a step is over; said once
-    is_attached: bool = False  # an optimizer is, which says when a step is over; of a copy none is
-    is_excused: bool = False  # no warning: an optimizer is attached, or this is a copy, which nobody need step
+    attached: tuple[object, RemovableHandle] | None = (
+        None  # the optimizer that says when a step is over; of a copy none
+    )
+    copied: tuple[int, int] | None = None  # step and loads when this copy was made
+    is_changed: bool = False  # weights of this copy are others than when it was made
+    keeps: tuple[bool, bool] = (False, False)  # whether operands keep a history, and whether they round by chance
 
     def load(self, step: int) -> None:
         """Go on from the step of a state that is loaded."""
         self.step, self.loads = step, self.loads + 1
+
+    def expect(self, how: Quantizer) -> None:
+        """An operand has this quantizer."""
+        keeps_history, draws = self.keeps
+        self.keeps = keeps_history or how.scale_rule.kind == "delayed", draws or how.mode.random_bits > 0
+
+    def is_attached_to(self, optimizer: object) -> bool:
+        """Whether this optimizer says when a step is over."""
+        return self.attached is not None and self.attached[0] is optimizer
+
+    def attach(self, optimizer: object, hook: RemovableHandle) -> None:
+        """From now on this optimizer says by this hook when a step is over, and no other one does."""
+        if self.attached is not None:
+            self.attached[1].remove()
+        self.attached = optimizer, hook
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether this is a copy of which no step was counted, and no state loaded, since it was made."""
+        return self.copied is not None and self.copied == (self.step, self.loads)
+
+    @property
+    def is_void(self) -> bool:
+        """Whether the histories of amax are those of other weights."""
+        return self.is_changed and self.is_copy
+
+    def notice_copy(self, path: str, *, training: bool) -> None:
+        """The weights of a layer changed in a copy, as those of an average do; one that is trained should be counted."""
+        self.is_changed = True
+        if training and torch.is_grad_enabled() and any(self.keeps) and not (self.attached or self.is_forgotten):
+            self.is_forgotten = True
+            warnings.warn(
+                f"the weights of {path} changed in a copy of a quantized model, and no step of the copy was counted: its delayed "
+                "scaling keeps no history, and its noise repeats. Copy the plan together with the model, and attach it to the "
+                "optimizer of the copy.",
+                stacklevel=2,
+            )
 
     def notice_weight(self, path: str, identity: tuple[int, int | None, int]) -> None:
         """A weight is rounded that was changed, or in a new step; one that changes on and on within a step is warned of."""
         place = (self.step, identity[0], identity[2])
         before, changes = self.changes.get(path, (None, 0))
         self.changes[path] = place, changes + 1 if before == place else 0
-        if self.changes[path][1] >= MOST_CHANGES and not (self.is_forgotten or self.is_excused):
+        if self.changes[path][1] >= MOST_CHANGES and not (self.is_copy or self.attached or self.is_forgotten):
             self.is_forgotten = True
             warnings.warn(
                 f"the weight of {path} changed {MOST_CHANGES} times, and plan.step() was not called: call it after every "
@@ -151,4 +193,5 @@ class Moment:
         return self.seed, kind, self.phase, path, role
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "passed": None, "is_excused": True, "is_attached": False}
+        alone: dict[str, Any] = {"passed": None, "attached": None, "changes": {}, "is_forgotten": False}
+        return {**self.__dict__, **alone, "copied": (self.step, self.loads)}

@@ -49,6 +49,7 @@ class Operand(TracedOperand):
         self._shape, self._like = torch.Size(), torch.empty(0, device="meta")  # of the last tensor; the first in rows
         self.history = AmaxHistory()
         self._latest: object = None  # the state of the weight that was counted last
+        moment.expect(quantizer)
 
     @property
     def format(self) -> Format:
@@ -116,11 +117,16 @@ class Operand(TracedOperand):
         """The scale that does not depend on the tensor: a fixed one, or that of earlier steps."""
         if self._is_fixed:
             return self.scale
-        return self.history.scale(self.quantizer, self.scale.device) if self._is_delayed else None
+        return self.history.scale(self.quantizer, self.scale.device) if self._has_history else None
 
     @property
     def _is_delayed(self) -> bool:
         return self.quantizer.scale_rule.kind == "delayed"
+
+    @property
+    def _has_history(self) -> bool:
+        """Whether the scale is that of earlier steps, if there were any."""
+        return self._is_delayed and not self._moment.is_void
 
     def _rounded(self, x: Tensor, scale: Tensor | None, key: int | None) -> Quantized:
         """Round a tensor, or take what another layer made of the same activation."""
@@ -154,7 +160,7 @@ class Operand(TracedOperand):
     def exported(self, x: Tensor) -> Tensor:
         """What an evaluation makes of `x` now, in operations of torch that need nothing of this process."""
         scale = self.scale if self._is_fixed else None
-        if self._is_delayed and self.history.entries and not self._is_fixed:
+        if self._has_history and self.history.entries and not self._is_fixed:
             scale = exported_scale(self.history.most(self.scale.device), self.quantizer)
         return exported(x, self.quantizer, self.layout, scale=scale, key=self._exported_key())
 

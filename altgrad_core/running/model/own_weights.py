@@ -33,14 +33,7 @@ def own_weights(
     Raises:
         RunError: parameters are sharded over processes.
     """
-    names: dict[Tensor, list[str]] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        if is_sharded(parameter):
-            raise RunError(
-                f"{name} is sharded over processes (fully_shard), so it can be neither exported nor baked here; write it with "
-                "save_sharded of altgrad_core.integrations.sharded, and read that in one process"
-            )
-        names.setdefault(parameter, []).append(name)
+    names = _names_of(model)
     result = []
     for path, operands in layers.items():
         weight, operand = known[path].weight, operands.get("weight")
@@ -49,6 +42,23 @@ def own_weights(
         if len(names[weight]) == len(known[path].paths):
             result.append(Evaluated(path, names[weight][0], weight, operand))
     return result
+
+
+def _names_of(model: nn.Module) -> dict[Tensor, list[str]]:
+    """Every name of every parameter.
+
+    Raises:
+        RunError: parameters are sharded over processes.
+    """
+    names: dict[Tensor, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        if is_sharded(parameter):
+            raise RunError(
+                f"{name} is sharded over processes (fully_shard), so it can be neither exported nor baked here; write it with "
+                "save_sharded of altgrad_core.integrations.sharded, and read that in one process"
+            )
+        names.setdefault(parameter, []).append(name)
+    return names
 
 
 def weights_by_name(
@@ -103,9 +113,20 @@ def left_out(own: list[Evaluated], layers: Mapping[str, Mapping[Role, Operand]])
 
 
 @torch.no_grad()
-def bake(own: list[Evaluated], layers: Mapping[str, Mapping[Role, Operand]]) -> None:
-    """Give the weights the values that an evaluation reads, and warn of those that are left as they are."""
-    for weight in own:
-        weight.parameter.copy_(weight.operand.evaluated(weight.parameter).values)
-    if left := left_out(own, layers):
+def bake(model: nn.Module, known: Mapping[str, Layer], layers: Mapping[str, Mapping[Role, Operand]]) -> None:
+    """Give the weights the values that an evaluation reads, and warn of those that are left as they are.
+
+    A weight that several layers share gets them where nothing else reads it and all of them round it alike.
+    """
+    names, readers, baked = _names_of(model), dict[Tensor, list[str]](), set[str]()
+    for path in left_out([], layers):
+        if isinstance(weight := known[path].weight, nn.Parameter):
+            readers.setdefault(weight, []).append(path)
+    for weight, paths in readers.items():
+        first, *others = (layers[path]["weight"].evaluated(weight).values for path in paths)
+        is_all = len(names[weight]) == sum(len(known[path].paths) for path in paths)
+        if is_all and all(torch.equal(first, other) for other in others):
+            weight.copy_(first)
+            baked |= set(paths)
+    if left := [path for path in left_out([], layers) if path not in baked]:
         warnings.warn(f"not baked, for others read or make these weights too: {', '.join(left)}", stacklevel=4)

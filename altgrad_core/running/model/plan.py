@@ -51,7 +51,7 @@ from altgrad_core.running.model.program_params import params_of_program
 from altgrad_core.running.model.quantized_file import write_quantized, written_recipe
 from altgrad_core.running.model.recipe import Rule, assign
 from altgrad_core.running.model.replicas import reduce_seen
-from altgrad_core.running.model.switch import Switch
+from altgrad_core.running.model.switch import Switch, check_switch, switched
 from altgrad_core.running.model.unwrapped import optimizer_of, warn_of_stranger
 from altgrad_core.running.model.weight_operands import weight_operands
 
@@ -86,10 +86,14 @@ class Plan:
         self._formats: dict[str, Format] = {}
         for operand in self.operands():
             self._know(operand.format)
-        for path, operands in self.layers.items():
-            attach(self.known[path], operands, self.moment)
-        close_fused_paths(model)
-        self._measure()
+        try:
+            for path, operands in self.layers.items():
+                attach(self.known[path], operands, self.moment)
+            close_fused_paths(model)
+            self._measure()
+        except BaseException:
+            self.remove()
+            raise
         self._replicas, self._notices = replicas, StepNotices()
         self._place_among_replicas()
         self._has_star = any(rule.layers.strip() == "*" for rule in rules)
@@ -110,7 +114,10 @@ class Plan:
         """Take the scales of the weights as they are."""
         for path, operands in self.layers.items():
             if "weight" in operands and (weight := self.weight(path)) is not None and not weight.is_meta:
-                operands["weight"].measure(weight)
+                try:
+                    operands["weight"].measure(weight)
+                except FormatError as error:
+                    raise FormatError(f"the weight of {path} cannot be quantized: {error}") from None
 
     def weight(self, path: str) -> Tensor | None:
         """The weight of a layer as it is now, or None where it has none."""
@@ -159,12 +166,15 @@ class Plan:
         return {weight: operand.geometry for weight, operand in weight_operands(self.layers, self.weight).items()}
 
     def attach(self, optimizer: Optimizer) -> None:
-        """From now on every step of `optimizer`, or of the one it wraps, rounds its moments and calls `step()`; see `optimizer_of`."""
+        """From now on every step of `optimizer`, or of the one it wraps, rounds its moments and calls `step()`; see `optimizer_of`.
+
+        Of several optimizers that were attached, the last one alone calls `step()`.
+        """
         stepped = optimizer_of(self.moment, optimizer)
         warn_of_stranger(stepped, self.model)
-        self.moment.is_excused = self.moment.is_attached = True
-        self.round_moments_of(stepped)
-        stepped.register_step_post_hook(self._after_step)
+        if not self.moment.is_attached_to(stepped):
+            self.round_moments_of(stepped)
+        self.moment.attach(stepped, stepped.register_step_post_hook(self._after_step))
 
     def round_moments_of(self, optimizer: Optimizer) -> None:
         """From now on every step of `optimizer` rounds the moments that it keeps."""
@@ -178,7 +188,7 @@ class Plan:
 
     def step(self, *, is_skipped: bool = False) -> None:
         """An optimizer step is over, or was left out. An attached optimizer says itself that one is over, and this is refused."""
-        if self.moment.is_attached and not is_skipped:
+        if self.moment.attached and not is_skipped:
             raise RunError("plan.step(): an attached optimizer says itself when a step is over; leave this call out")
         self._step(is_skipped=is_skipped)
 
@@ -202,21 +212,13 @@ class Plan:
             to: the name of the format, or that for each present format; others stay.
 
         Raises:
+            ManifestError: no layer matches, there is no such role, or `to` is none of these.
             PluginError: there is no such format.
             FormatError: it is the identity, which has no grid for an optimizer to walk on.
         """
-        switched = []
-        for operand in self.operands(pattern):
-            name = to if isinstance(to, str) else to.get(operand.format.name)
-            if operand.role != role or operand.path in leaving or name is None:
-                continue
-            format = self.format(name)
-            if format.is_identity:
-                raise FormatError(f'"{name}" is the identity: nothing can be switched to it')
-            if operand.format != format:
-                switched.append(Switch(operand.path, role, operand.format.name, format.name))
-                operand.switch(format)
-        return switched
+        check_switch(self.known, pattern, role, to)
+        operands = [one for one in self.operands(pattern) if one.role == role and one.path not in leaving]
+        return switched(operands, to, self.format)
 
     def format(self, name: str) -> Format:
         """A format of the recipe, or an installed one."""
@@ -255,17 +257,18 @@ class Plan:
             write_quantized(Path(path), self.model, own, more)
 
     def remove(self, *, bake: bool = False) -> None:
-        """Make every layer of the model an ordinary one again.
+        """Make every layer of the model an ordinary one again; this plan has none from then on.
 
         Args:
             bake: leave the values of the weights that an evaluation reads now. Weights that an unquantized layer reads
                 too, and weights computed from other parameters, are left as they are, and warned of.
         """
         if bake:
-            bake_weights(own_weights(self.model, self.known, self.layers), self.layers)
+            bake_weights(self.model, self.known, self.layers)
         for module in quantized_modules(self.model):
             detach(module)
         reopen_fused_paths(self.model)
+        self.layers.clear()
 
     def state_dict(self) -> dict[str, Any]:
         """Formats in force, scales, histories and counts, as plain data."""
@@ -281,8 +284,7 @@ class Plan:
         Raises:
             RunError: it is of another plan, or names a format that is not installed or is another one here.
         """
-        restore(self.layers, state["operands"], self.format)
-        self.moment.load(state["step"])
+        self.moment.load(restore(self.layers, state, self.format))
 
     def adopt(self, state: dict[str, Any]) -> None:
         """Take over from the state of another plan what does not depend on its formats: the histories of amax.

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from altgrad_core.running.model.layers import quantized_modules
+from altgrad_core.running.model.layers import make_plain, quantized_modules
 
 
 class Twin:
@@ -68,14 +68,14 @@ def _products(loss: Tensor, weights: list[nn.Parameter], v: list[Tensor]) -> Seq
 @contextmanager
 def unquantized(model: nn.Module) -> Iterator[None]:
     """For the time being the quantized layers of `model` are ordinary ones; their operands are not even looked at."""
-    quantized = [(module, type(module)) for module in quantized_modules(model)]
+    undo: list[Callable[[], None]] = []
     try:
-        for module, own in quantized:
-            module.__class__ = own.plain  # type: ignore[assignment]
+        for module in quantized_modules(model):
+            undo.append(make_plain(module))
         yield
     finally:
-        for module, own in quantized:
-            module.__class__ = own
+        for back in undo:
+            back()
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from altgrad_core.contracts.events import RoundedOperand, Weight
 from altgrad_core.contracts.monitor import Monitor
 from altgrad_core.contracts.pattern import matches
 from altgrad_core.numerics.geometry import Geometry
-from altgrad_core.running.model.layers import Layer, QuantizedModule, weight_of
+from altgrad_core.running.model.layers import Layer, QuantizedModule, read_weight, weight_of
 from altgrad_core.running.model.operand import Operand
 from altgrad_core.running.model.twin import Twin
 
@@ -122,7 +122,7 @@ def watched_weights(model: nn.Module, known: Iterable[Layer] = ()) -> dict[str, 
     for path, module in model.named_modules():
         if isinstance(module, QuantizedModule):
             products[module] = list(module.quantized.spec.products(module))
-        own = {"": getattr(module, "weight", None)}
+        own = {"": read_weight(module, "weight", None)}
         own |= {product.name: weight_of(module, product) for product in products.get(module, ()) if product.name}
         for name, weight in own.items():
             if isinstance(weight, nn.Parameter) and weight.dim() >= 2:

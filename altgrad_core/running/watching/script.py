@@ -127,6 +127,8 @@ def monitors_of(
         ManifestError: a table has an option that its monitor refuses.
         PluginError: no such monitor is installed.
     """
+    if isinstance(entries, str | Mapping | Monitor):
+        raise ManifestError(f'monitors: expected a list, as ["flips"], and {entries!r} is none')
     monitors: list[Monitor] = []
     plugins: dict[str, Plugin] = {}
     for index, entry in enumerate(entries):

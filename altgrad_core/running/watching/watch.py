@@ -25,6 +25,7 @@ from altgrad_core.running.loop.dispatch import Dispatch
 from altgrad_core.running.model.twin import Twin
 from altgrad_core.running.model.unwrapped import plain_model, plain_optimizer
 from altgrad_core.running.model.view import StepView, watched_weights
+from altgrad_core.running.watching.arguments import check_losses, check_state, check_steps, number, scalar
 from altgrad_core.running.watching.broken import broken, broken_layer
 from altgrad_core.running.watching.closures import once_gradients_are_there
 from altgrad_core.running.watching.held import Held
@@ -72,6 +73,7 @@ def watch(
     """
     if not isinstance(model, nn.Module):
         raise ManifestError(f"watch: expected a model, got a {type(model).__name__}; of a plan, pass plan.model")
+    check_steps(steps)
     own = plain_model(model)
     chosen, plugins = monitors_of(monitors, installed(), every)
     path = default_directory(Path(sys.argv[0]).stem or "script") if out is None else Path(out)
@@ -136,7 +138,8 @@ class Watch:
             losses: for each micro-batch, what returns its share of the loss; with dropout it seeds torch's generator as
                 the step did. It holds for the next step of the optimizer alone.
         """
-        self._losses = losses
+        check_losses(losses)
+        self._losses = [scalar(loss) for loss in losses]
 
     def step(self, loss: Tensor | float) -> None:
         """Record a step that the optimizer has taken. One that it was kept from, by a loss scaler, counts as skipped.
@@ -145,7 +148,7 @@ class Watch:
             loss: of the step, in nats per token where it is that of a language model.
         """
         self._refuse_closed()
-        value = _number(loss)
+        value = number(loss, "step")
         if self._taken is None:
             self._latest["skipped_steps"] += 1
             return
@@ -164,7 +167,7 @@ class Watch:
     def evaluated(self, loss: Tensor | float) -> None:
         """Record a validation loss, measured after the last step."""
         self._refuse_closed()
-        value, step, best = _number(loss), self._latest["step"], self._latest["best_validation_loss"]
+        value, step, best = number(loss, "evaluated"), self._latest["step"], self._latest["best_validation_loss"]
         self._latest["validation_loss"] = value
         if math.isfinite(value):
             self._latest["best_validation_loss"] = value if best is None else min(value, best)
@@ -193,6 +196,7 @@ class Watch:
         Raises:
             RunError: it is of other monitors or layers, or the records are not those that it was saved with.
         """
+        check_state(state, self.directory)
         modules = self._script.modules()
         if modules.keys() != state["layers"].keys() or len(state["monitors"]) != len(self._script.monitors):
             raise RunError(f"{self.directory}: the saved state is of other monitors or other quantized layers")
@@ -293,7 +297,3 @@ class Watch:
 
     def _epochs(self, step: int) -> float:
         return step / self._steps_per_epoch if self._steps_per_epoch else 0.0
-
-
-def _number(loss: Tensor | float) -> float:
-    return float(loss.detach()) if isinstance(loss, Tensor) else float(loss)
