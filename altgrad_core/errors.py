@@ -5,6 +5,8 @@ from pathlib import Path
 LIBRARIES = frozenset({"altgrad_core", "importlib", "importlib_metadata", "pluggy", "pydantic"})
 """Modules in which nobody looks for the fault of a plugin."""
 
+MOST_LETTERS = 2000  # of the text of an error
+
 
 class AltgradError(Exception):
     """Any failure AltGrad explains in one message instead of a traceback."""
@@ -32,7 +34,8 @@ def reason_of(error: BaseException) -> str:
         text = str(error)
     except BaseException as worse:  # code of a plugin as well
         text = f"(its text cannot be made: {type(worse).__name__})"
-    return f"{type(error).__name__}: {text}"
+    more = f"... ({len(text):,} characters)" if len(text) > MOST_LETTERS else ""
+    return f"{type(error).__name__}: {text[:MOST_LETTERS]}{more}"
 
 
 def place_of(error: BaseException) -> str:

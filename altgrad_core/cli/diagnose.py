@@ -17,10 +17,13 @@ def diagnose(
     json: JsonOption = False,
 ) -> None:
     """Find what failed first in RUN_DIR and what led to it; in a sound run, the weakest layer."""
+    from dataclasses import replace
+
     from rich.markdown import Markdown
 
     from altgrad_core.cli.console import Console
     from altgrad_core.errors import ManifestError, RunError
+    from altgrad_core.records.crash import crash_of
     from altgrad_core.records.diagnosis import as_markdown
     from altgrad_core.records.diagnosis import diagnose as read
     from altgrad_core.records.directory import CELLS, RunDirectory
@@ -38,6 +41,8 @@ def diagnose(
     result = read(records)
     if records.unread is not None:
         raise RunError(f"{directory.records}: cannot be read ({records.unread}); restore the file of the run")
+    if (crash := crash_of(directory)) is not None:
+        result = replace(result, status="crashed", reason=f"{crash.get('reason')} (see {directory.failure})")
     if records.problem is not None:
         say(f"warning: {run_dir}: {records.problem}", err=True)
     if (step := step_of_another_manifest(directory)) is not None:

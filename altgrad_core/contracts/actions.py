@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -43,6 +44,11 @@ class Action:
     because: str
 
 
+def _check_factor(name: str, value: float) -> None:
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{name} is {value}; expected a finite number, 0 or more")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Stop(Action):
     """End the run after this step, with a checkpoint; `diverged` says that the run failed to train."""
@@ -52,11 +58,19 @@ class Stop(Action):
 
 @dataclass(frozen=True, kw_only=True)
 class SwitchFormat(Action):
-    """Move one role of every layer matching `layer` to the format named `to`, or to the one `to` has for its present one."""
+    """Move one role of every layer matching `layer` to the format named `to`, or to the one `to` has for its present one.
+
+    Raises:
+        ValueError: there is no such role.
+    """
 
     layer: str
     to: str | Mapping[str, str]
     role: Role = "weight"
+
+    def __post_init__(self) -> None:
+        if self.role not in ROLES:
+            raise ValueError(f'there is no role "{self.role}"; the roles are: {", ".join(ROLES)}')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,10 +80,17 @@ class SkipStep(Action):
 
 @dataclass(frozen=True, kw_only=True)
 class ClipGradients(Action):
-    """Scale the gradients of the layers matching `layer` down to a total L2 norm; needs readings of `Backpropagated`."""
+    """Scale the gradients of the layers matching `layer` down to a total L2 norm; needs readings of `Backpropagated`.
+
+    Raises:
+        ValueError: `max_norm` is not a finite number, 0 or more.
+    """
 
     max_norm: float
     layer: str = "*"
+
+    def __post_init__(self) -> None:
+        _check_factor("max_norm", self.max_norm)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +102,7 @@ class ScaleLearningRate(Action):
     against its last flip) exceeds `reversing`.
 
     Raises:
-        ValueError: `factor` is not 0 although `reversing` is given, or `layer` is given without it.
+        ValueError: `factor` is not a finite number, 0 or more, or not 0 although `reversing` is given, or `layer` is given without it.
     """
 
     factor: float
@@ -89,6 +110,7 @@ class ScaleLearningRate(Action):
     reversing: float | None = None
 
     def __post_init__(self) -> None:
+        _check_factor("factor", self.factor)
         if self.reversing is not None and self.factor != 0:
             raise ValueError(f"reversing needs a factor of 0, which freezes a weight; got {self.factor}")
         if self.reversing is None and self.layer != "*":
@@ -101,11 +123,17 @@ class RollBack(Action):
 
     Sound are weights that gave a finite loss, and of those of a step up to `not_after`, or the oldest where all are
     later. Monitors and interventions keep what they remember. After `most` times the run stops, diverged.
+
+    Raises:
+        ValueError: `factor` is not a finite number, 0 or more.
     """
 
     not_after: int
     factor: float = 0.5
     most: int = 3
+
+    def __post_init__(self) -> None:
+        _check_factor("factor", self.factor)
 
 
 @dataclass(frozen=True, kw_only=True)

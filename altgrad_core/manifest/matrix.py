@@ -77,7 +77,7 @@ def points(source: ManifestFile, matrix: MatrixTable, *, most: int) -> list[Poin
     grids = [reader.choices(matrix), *(reader.included(index, table) for index, table in enumerate(matrix.include))]
     count = sum(math.prod(len(axis) for axis in axes) for axes in grids)
     if count > most:
-        raise too_many(source, count, most)
+        raise too_many(source, count, most, more=" and those that the search adds" if matrix.search is not None else "")
     product = [reader.point(combination) for combination in itertools.product(*grids[0])]
     more = [reader.point(combination) for axes in grids[1:] for combination in itertools.product(*axes)]
     result = [*reader.without_excluded(product, matrix.exclude), *more]
@@ -86,9 +86,10 @@ def points(source: ManifestFile, matrix: MatrixTable, *, most: int) -> list[Poin
     return result
 
 
-def too_many(source: ManifestFile, count: int, most: int) -> ManifestError:
-    """The refusal of more cells than are allowed."""
-    message = f"makes up to {count:,} cells, more than the {most:,} allowed; allow them with --max-cells {count}"
+def too_many(source: ManifestFile, count: int, most: int, *, more: str = "") -> ManifestError:
+    """The refusal of more cells than are allowed; `more`: what else is to be allowed, in an unknown number."""
+    allow = f"allow them{more} with --max-cells{'' if more else f' {count}'}"
+    message = f"makes up to {count:,} cells, more than the {most:,} allowed; {allow}"
     return ManifestError(problem_at(source, ("matrix",), message))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import reprlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -116,7 +117,10 @@ class TrackerThread:
             self._has_begun.set()
         self._deliver(tracker)
         try:
-            self._farewell = tracker.close(self._status)
+            farewell = tracker.close(self._status)
+            self._farewell = (
+                farewell if isinstance(farewell, str | None) else f"close returned {reprlib.repr(farewell)}, no text"
+            )
         except BaseException as error:  # as above
             self._farewell = f"closing failed: {reason_of(error)}"
 

@@ -18,7 +18,7 @@ from altgrad_core.contracts.optimizer import OptimizerSpec
 from altgrad_core.contracts.options import first_line
 from altgrad_core.contracts.tracker import TrackerSpec
 from altgrad_core.errors import PluginError
-from altgrad_core.numerics.format import Float32, Format
+from altgrad_core.numerics.format import MOST_BITS, Float32, Format
 from altgrad_core.numerics.minifloat import Minifloat
 
 QUICK_BITS = 8  # tables up to here are computed when they are listed
@@ -69,7 +69,11 @@ class Kind:
         if isclass(item) and isabstract(item):
             missing = ", ".join(sorted(getattr(item, "__abstractmethods__", ())))
             raise PluginError(f"{self.hook} yielded {item.__name__}, which does not define {missing}")
-        if isinstance(item, Format) and not isinstance(item, Minifloat | Float32) and item.bits <= QUICK_BITS:
+        if (
+            isinstance(item, Format)
+            and not isinstance(item, Minifloat | Float32)
+            and not QUICK_BITS < item.bits <= MOST_BITS
+        ):
             _ = item.grid  # a table that cannot be decoded is known now
         name = getattr(item, "name", None)
         if not isinstance(name, str) or not NAME.fullmatch(name.lower()):

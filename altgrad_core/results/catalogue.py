@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from altgrad_core.errors import RunError
 from altgrad_core.files import open_regular, read_whole
+from altgrad_core.records.crash import crash_of
 from altgrad_core.records.directory import CELLS, RunDirectory
 from altgrad_core.records.files import read_json
 from altgrad_core.records.record import number
@@ -33,7 +34,7 @@ class Listed:
     Attributes:
         place: its directory, relative to the one that was looked through, with `/`; `.` is that one itself. What no page and no
             terminal can show is written as an escape.
-        status: of a run how it ended, or `running` or `unfinished`; of a study `running`, `finished` or `unfinished`.
+        status: of a run how it ended, or `running`, `crashed` or `unfinished`; of a study `running`, `finished` or `unfinished`.
         step, steps: of a run, how many steps it has taken, and of how many; None where that is not known.
         ended, cells: of a study, how many of its cells have ended, and how many there are.
         loss: of a run: validation loss at its end, or the last training loss, in nats per token.
@@ -122,7 +123,7 @@ def _folders(path: Path) -> list[Path]:
 def _study(root: Path, path: Path, runs: list[Listed]) -> Listed:
     planned = _json(path / CELLS).get("cells")
     cells = max(len(planned) if isinstance(planned, list) else 0, len(runs))
-    ended = sum(run.status not in ("running", "unfinished") for run in runs)
+    ended = sum(run.status not in ("running", "unfinished", "crashed") for run in runs)
     is_running = any(run.status == "running" for run in runs)
     status = "running" if is_running else "finished" if ended == cells else "unfinished"
     changed = max([_changed(path / CELLS), *(run.changed for run in runs)])
@@ -145,8 +146,10 @@ def _run(root: Path, path: Path, now: float) -> Listed | None:
 
 
 def _status_without_end(directory: RunDirectory, age: float) -> str:
-    is_held = directory.is_held
-    return "running" if (age < RECENT if is_held is None else is_held) else "unfinished"
+    has_crashed, is_held = crash_of(directory) is not None, directory.is_held
+    if (age < RECENT and not has_crashed) if is_held is None else is_held:
+        return "running"
+    return "crashed" if has_crashed else "unfinished"
 
 
 def _last_step(path: Path) -> tuple[int | None, float | None]:

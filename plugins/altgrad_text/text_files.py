@@ -67,7 +67,13 @@ def read_text(file: Path, *, where: str) -> str:
     if not raw:
         raise ManifestError(f"{where}: {file} is empty; remove it from the list or put text in it")
     if b"\0" in raw:
-        raise ManifestError(f"{where}: {file} is not text (a zero byte at {raw.index(0)}); {ENCODING_HINT}")
+        is_utf16 = raw.startswith((b"\xff\xfe", b"\xfe\xff"))
+        hint = (
+            ENCODING_HINT.replace("LATIN1", "UTF-16")
+            if is_utf16
+            else "leave it out, or give its encoding to iconv -t UTF-8"
+        )
+        raise ManifestError(f"{where}: {file} is not UTF-8 text (a zero byte at {raw.index(0)}); {hint}")
     try:
         return raw.decode("utf-8-sig")  # without the byte order mark some editors put first
     except UnicodeDecodeError as error:

@@ -72,7 +72,17 @@ class Broken(ExecutorSpec):
     way: str = "nothing"
 
     def build(self, jobs):
+        if self.way in ("none", "two", "tells"):
+            return Odd(self.way)
         return None if self.way == "nothing" else Refusing() if self.way == "submit" else 1 / 0
+
+
+class Odd(Refusing):
+    def __init__(self, way):
+        self.capacity = {"none": 0, "two": "2", "tells": 1}[way]
+
+    def submit(self, task, tell):
+        tell(["garbage"])
 
 
 @hookimpl
@@ -92,7 +102,7 @@ def test_a_broken_executor_is_an_error_in_words(tmp_path: Path, monkeypatch: pyt
 
     for way, told in (
         ("nothing", "build returned None; expected an Executor"),
-        ("zero", "build failed: ZeroDivisionError: division by zero (broken_executor.py, line 20)"),
+        ("zero", "build failed: ZeroDivisionError: division by zero (broken_executor.py, line 22)"),
     ):
         with pytest.raises(PluginError, match=re.escape(f'executor "broken": {told}')):
             of(way)
@@ -100,6 +110,14 @@ def test_a_broken_executor_is_an_error_in_words(tmp_path: Path, monkeypatch: pyt
     out = train_cells(matrix, tmp_path / "out", executor=of("submit"), overwrite=False, show=lambda board, line: None)
     told = "its executor could not start it: OSError: no room (broken_executor.py, line 10)"
     assert (out.exit_code, set(out.failed.values()), len(out.failed)) == (3, {told}, 2)
+
+    for way, told in (("none", "0"), ("two", "'2'")):
+        with pytest.raises(
+            PluginError, match=f"the executor has a capacity of {told}; expected a whole number, 1 or more"
+        ):
+            train_cells(matrix, tmp_path / way, executor=of(way), overwrite=False, show=lambda board, line: None)
+    out = train_cells(matrix, tmp_path / "tells", executor=of("tells"), overwrite=False, show=lambda board, line: None)
+    assert set(out.failed.values()) == {"its executor told ['garbage'], which is no reply of a cell"}
 
 
 def test_an_unknown_executor_is_named_with_those_there_are(tmp_path: Path, altgrad: Callable[..., Said]) -> None:

@@ -12,6 +12,8 @@ import pytest
 from scipy import stats
 
 from altgrad_core.experiments.evidence.analysis import Analysis
+from altgrad_core.experiments.evidence.answer import answer
+from altgrad_core.experiments.evidence.heading import heading
 from altgrad_core.experiments.evidence.power import detectable, detectable_effect, equivalence_p
 from altgrad_core.experiments.evidence.statistics import bootstrap_interval, permutation_p, student_interval
 from altgrad_core.experiments.study.study import Study
@@ -76,6 +78,21 @@ def test_a_difference_within_the_margin_of_the_manifest_is_equivalent(study: Rea
     (without,) = Analysis(replace(known, margin=None)).interactions
     assert (without.margin, without.p_equivalence) == (None, None)
     assert found.detectable == detectable_effect(found.differences)
+
+
+def test_an_effect_that_is_too_small_to_matter_is_said_to_be_equal_everywhere(study: Read, grid_of_cells: Any) -> None:
+    known = study(grid_of_cells({"e4m3": 0.003, "e5m2": 0.1}, noise=0.0005), margin=0.005)
+    analysis = Analysis(known)
+    small, large = analysis.effects
+    assert (small.verdict, small.told, large.told) == ("equivalent", "equivalent within 0.005", "helps")
+    assert Analysis(replace(known, margin=None)).effects[0].verdict == "helps"  # its interval excludes zero
+    assert small.p_equivalence == equivalence_p(small.differences, 0.005)
+    assert {effect.verdict for effect in analysis.perplexity_effects} == {"helps"}  # the margin is one of losses
+    text = answer(analysis).sentence
+    assert "It helps in e5m2; it equals the baseline within 0.005 in e4m3" in text
+    alone = Analysis(study(grid_of_cells({"e4m3": 0.003}, noise=0.0005), place="alone", margin=0.005))
+    assert "equals its baseline within 0.005" in answer(alone).sentence
+    assert heading(alone).startswith("manifold-adamw does not beat adamw in e4m3")
 
 
 @pytest.mark.parametrize("seeds", [1000, 100_000])

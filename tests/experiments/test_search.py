@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from altgrad_core.experiments.matrix.search import MOST_STEPS, WIDEST_STEP, around_the_best, bracket, neat, next_probe
+from altgrad_core.experiments.matrix.search import (
+    MOST_STEPS,
+    WIDEST_STEP,
+    around_the_best,
+    bracket,
+    neat,
+    next_probe,
+    stable_rates,
+)
+from altgrad_core.results.ending import Ending
 
 GRID = [0.1, 0.316, 1.0, 3.16, 10.0]
 
@@ -82,3 +91,32 @@ def test_where_nothing_diverges_the_search_goes_up_and_ends() -> None:
 @given(st.floats(1e-9, 1e9))
 def test_neat_rates_keep_four_digits(rate: float) -> None:
     assert neat(rate) == pytest.approx(rate, rel=5e-4) and neat(neat(rate)) == neat(rate)
+
+
+@pytest.mark.parametrize("grid", [[3e-4, 3e-3, 3e-2], [3e-3, 3e-2], [3e-4], [1e-5, 1e-4], [0.3, 3.0], [30.0]])
+@pytest.mark.parametrize("bisections", [1, 4])
+def test_a_rate_that_is_too_small_to_learn_is_no_rate_that_diverges(grid: list[float], bisections: int) -> None:
+    """A loss that falls from 4 as the rate grows, is below that of a guess, 3, from 0.001 on, and rises from 0.1 on."""
+
+    def ending(rate: float) -> Ending:
+        if rate > 10:
+            return Ending("diverged", math.nan, 3.0)
+        return Ending("finished", 4 - rate / 0.001 if rate < 0.002 else 2 if rate <= 0.1 else 3 + rate, 3.0)
+
+    known = {rate: ending(rate) for rate in grid}
+    while (rate := next_probe(stable_rates(known), grid=grid, bisections=bisections)) is not None:
+        assert len(known) <= len(grid) + bisections + MOST_STEPS
+        known[rate] = ending(rate)
+    stable, diverged = bracket(stable_rates(known))
+    reach = WIDEST_STEP**MOST_STEPS
+    assert stable is None or stable <= 0.1 < (diverged or math.inf), known
+    if max(grid) * reach > 0.2 and min(grid) / reach < 0.1:
+        assert stable is not None and stable > 0.001, known
+
+
+def test_a_run_that_diverged_is_one_however_small_its_rate() -> None:
+    endings = {1.0: Ending("diverged"), 2.0: Ending("finished", 1.0, 3.0), 4.0: Ending("finished", 5.0, 3.0)}
+    assert stable_rates(endings) == {1.0: False, 2.0: True, 4.0: False}
+    assert stable_rates({1.0: Ending("crashed"), 2.0: Ending("diverged")}) == {1.0: False, 2.0: False}
+    assert stable_rates({1.0: Ending("finished", 5.0, 3.0)}) == {1.0: False}
+    assert stable_rates({1.0: Ending("finished", 5.0)}) == {1.0: True}

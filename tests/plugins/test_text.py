@@ -193,7 +193,8 @@ CONVERT = "convert it to UTF-8, for example with: iconv -f LATIN1 -t UTF-8"
     ("content", "problem"),
     [
         (b"", "is empty; remove it from the list or put text in it"),
-        (b"ab\0c", f"is not text (a zero byte at 2); {CONVERT}"),
+        (b"ab\0c", "is not UTF-8 text (a zero byte at 2); leave it out, or give its encoding to iconv -t UTF-8"),
+        ("ab".encode("utf-16"), f"is not UTF-8 text (a zero byte at 3); {CONVERT.replace('LATIN1', 'UTF-16')}"),
         ("né".encode("latin-1"), f"is not UTF-8 text (byte 0xe9 at 1); {CONVERT}"),
     ],
 )

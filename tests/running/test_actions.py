@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -151,3 +151,17 @@ def test_of_two_actions_that_decide_one_thing_the_first_wins(tiny: Path, tmp_pat
     assert [r["because"] for r in overruled] == ["too fast", "along", "enough"]
     switched = next(r["changed"] for r in records if r["kind"] == "action")
     assert records[-1]["switches"] == len(switched) > 0
+
+
+@pytest.mark.parametrize("factor", [-1.0, float("nan"), float("inf")])
+def test_an_action_has_a_factor_that_a_run_can_use(factor: float) -> None:
+    made: list[Callable[[], ag.Action]] = [
+        lambda: ag.ScaleLearningRate(factor=factor, because=""),
+        lambda: ag.RollBack(not_after=1, factor=factor, because=""),
+        lambda: ag.ClipGradients(max_norm=factor, because=""),
+    ]
+    for make in made:
+        with pytest.raises(ValueError, match="expected a finite number, 0 or more"):
+            make()
+    with pytest.raises(ValueError, match='there is no role "wait"; the roles are: weight, '):
+        ag.SwitchFormat(layer="*", to="e5m2", role="wait", because="")  # type: ignore[arg-type]

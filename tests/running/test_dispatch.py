@@ -75,7 +75,8 @@ def test_a_number_is_what_item_gives(dtype: torch.dtype, shape: tuple[int, ...])
     found = values(Saying(says={"a": tensors[0], "b": tensors[1]}), Other(says={"again": {"c": tensors[2]}}))
     numbers = [number for one in found for number in one.values()]
     assert numbers == [tensor.item() for tensor in tensors]
-    assert [type(number) for number in numbers] == [type(tensor.item()) for tensor in tensors]
+    kinds = [int if dtype == torch.bool else type(tensor.item()) for tensor in tensors]  # records have numbers alone
+    assert [type(number) for number in numbers] == kinds
 
 
 def test_numbers_and_unusual_tensors_stay_what_they_are() -> None:
@@ -91,7 +92,7 @@ def test_numbers_and_unusual_tensors_stay_what_they_are() -> None:
     }
     (found,) = values(Saying(says=said))
     assert repr(found) == repr(
-        {"int": 3, "float": 0.1, "bool": True, "large": 2**62 + 1, "nan": float("nan"), "sparse": 2.5, "parameter": 1.5, "graph": 4.0}
+        {"int": 3, "float": 0.1, "bool": 1, "large": 2**62 + 1, "nan": float("nan"), "sparse": 2.5, "parameter": 1.5, "graph": 4.0}
     )  # fmt: skip
 
 
@@ -101,6 +102,19 @@ def test_there_is_one_transfer_for_each_type_of_all_monitors() -> None:
         found = values(Saying(says=says), Other(says=says))
     assert found == 2 * [{str(n): float(n) for n in range(50)}, {"x": 1}]
     assert (calls.names.count("tolist"), calls.names.count("item")) == (2, 0)
+
+
+def test_a_truth_value_is_a_number_in_the_records() -> None:
+    (record,) = recorded(Saying(says={"a": True, "b": torch.tensor(False), "c": 3}))
+    assert record["values"] == {"a": 1, "b": 0, "c": 3}
+    assert not any(isinstance(value, bool) for value in record["values"].values())
+    assert '{"a":1,"b":0,"c":3}' in encode_record(record)
+
+
+def test_what_is_told_of_a_failure_has_an_end() -> None:
+    for says in ([0.0] * 100_000, ValueError("no" * 10**6)):
+        (record,) = recorded(Saying(says=says))
+        assert record["kind"] == "monitor-failed" and len(record["reason"]) < 2100
 
 
 NO = 'ValueError: observe returned no number as "saying" of layer "a": '
@@ -117,6 +131,7 @@ def test_a_failure_is_recorded_in_its_place_and_concerns_its_monitor_alone() -> 
         ({"a": torch.ones(2)}, NO + "a Tensor with 2 elements cannot be converted to Scalar"),
         ({"a": torch.ones((), device="meta")}, NO + "Tensor.item() cannot be called on meta tensors"),
         ({"a": torch.tensor(1j)}, NO + "float() argument must be a string or a real number, not 'complex'"),
+        ({"a": 10**400}, NO + "int too large to convert to float"),
         ({"a": "much"}, NO + "could not convert string to float: 'much'"),
         ({"unknown": good}, 'ValueError: observe returned the reading "unknown"; it reports saying, again'),
         (None, "TypeError: observe returned None; expected a dict"),

@@ -42,7 +42,7 @@ class Analysis:
     @cached_property
     def effects(self) -> tuple[Effect, ...]:
         """Every optimizer against the baseline by validation loss, in nats per token."""
-        return effects_of(self.arms, self.study.baseline, LOSS)
+        return effects_of(self.arms, self.study.baseline, LOSS, self.study.margin)
 
     @cached_property
     def perplexity_effects(self) -> tuple[Effect, ...]:

@@ -13,7 +13,7 @@ from altgrad_core.experiments.evidence.amounts import amount, by_student, mean_o
 from altgrad_core.experiments.evidence.analysis import Analysis
 from altgrad_core.experiments.evidence.arms import FEWEST_SEEDS, Arm
 from altgrad_core.experiments.evidence.cautions import cautions
-from altgrad_core.experiments.evidence.effects import LOSS, PERPLEXITY, Effect, in_metric
+from altgrad_core.experiments.evidence.effects import EQUIVALENT, LOSS, PERPLEXITY, Effect, in_metric
 from altgrad_core.experiments.evidence.heading import without_loss
 from altgrad_core.experiments.evidence.overview import leader, overview
 from altgrad_core.experiments.evidence.refusals import one_refusal, refusal, unit_of, what_was_seen
@@ -131,14 +131,17 @@ def _ranking(analysis: Analysis, optimizer: str, able: Sequence[Effect], metric:
     text = f"no format is shown to benefit from {optimizer} over {study.baseline}"
     if any(effect.verdict == "helps" for effect in able):
         text = f"it is not clear which format benefits most from {optimizer} over {study.baseline}"
-    is_worse = best.verdict == "hurts"
-    why = f"the most favourable effect, in {names}, {'is negative' if is_worse else 'is not shown to differ from zero'}"
+    seen = {"hurts": "is negative", EQUIVALENT: f"is equivalent to zero within {best.margin}"}
+    why = f"the most favourable effect, in {names}, {seen.get(best.verdict, 'is not shown to differ from zero')}"
     student = by_student(shown_interval(best), best.student)
     return sentence(f"{text}: {why}: {amount(study, best, metric)}{student}. {_verdicts(able)}")
 
 
 def _single(study: Study, optimizer: str, effect: Effect, metric: str) -> str:
-    verb = {"helps": "helps", "hurts": "hurts"}.get(effect.verdict, "is not shown to differ from its baseline")
+    alike = f"equals its baseline within {effect.margin}"
+    verb = {"helps": "helps", "hurts": "hurts", EQUIVALENT: alike}.get(
+        effect.verdict, "is not shown to differ from its baseline"
+    )
     text = f"in {effect.format}, the only format, {optimizer} {verb}: {amount(study, effect, metric)}"
     return sentence(text + by_student(shown_interval(effect), effect.student))
 
@@ -157,17 +160,19 @@ def _apart(study: Study, best: Effect, other: Effect, metric: str) -> str:
 
 
 def _verdicts(able: Sequence[Effect]) -> str:
-    """Where it helps, where it hurts, where neither is shown."""
-    by_verdict: dict[str, list[str]] = {"helps": [], "hurts": [], "unclear": []}
+    """Where it helps, where it hurts, where it is equivalent, where none of these is shown."""
+    by_verdict: dict[str, list[str]] = {"helps": [], "hurts": [], EQUIVALENT: [], "unclear": []}
+    alike = f"it equals the baseline within {able[0].margin}"
     for effect in able:
         by_verdict[effect.verdict].append(effect.format)
     for verdict, formats in by_verdict.items():
         if len(formats) == len(able) > 1:
-            verb = "an interval includes zero" if verdict == "unclear" else f"it {verdict}"
+            verb = {"unclear": "an interval includes zero", EQUIVALENT: alike}.get(verdict, f"it {verdict}")
             return sentence(f"{verb} in each of the {len(able)} formats ranked: {listed(formats)}")
     shown = [f"{verb} in {listed(by_verdict[verb])}" for verb in ("helps", "hurts") if by_verdict[verb]]
     unclear = f"an interval includes zero in {listed(by_verdict['unclear'])}" if by_verdict["unclear"] else ""
-    return sentence("; ".join(part for part in (f"it {listed(shown)}" if shown else "", unclear) if part))
+    same = f"{alike} in {listed(by_verdict[EQUIVALENT])}" if by_verdict[EQUIVALENT] else ""
+    return sentence("; ".join(part for part in (f"it {listed(shown)}" if shown else "", same, unclear) if part))
 
 
 def _beside(analysis: Analysis, shown: Sequence[Effect], metric: str) -> list[str]:

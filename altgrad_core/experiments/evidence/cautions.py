@@ -23,7 +23,12 @@ def cautions(analysis: Analysis, shown: Sequence[Effect], *, is_refused: bool = 
     study = analysis.study
     result = [*_on_files(study), *unequal_rates(study, shown)]
     result += [] if is_refused else _on_seeds(shown)
-    result += [*_on_tuning(shown, is_refused=is_refused), *_on_divergence(analysis, shown), *_on_chance(shown)]
+    result += [
+        *_on_tuning(shown, is_refused=is_refused),
+        *_on_rates_without_effect(analysis),
+        *_on_divergence(analysis, shown),
+        *_on_chance(shown),
+    ]
     result += [
         *_on_what_was_learned(analysis),
         *_on_left_out(shown),
@@ -133,6 +138,27 @@ def _on_chance(shown: Sequence[Effect]) -> Iterator[str]:
 
 def _out_of_reach(least: float) -> str:
     return f"; with so few seeds the smallest possible p is {min(1.0, least):.2g}" if least >= 0.05 else ""
+
+
+def _on_rates_without_effect(analysis: Analysis) -> Iterator[str]:
+    """A rate that is not used, as that of a grid optimizer on weights without a grid: what takes the steps there is another one."""
+    arms = [arm for arm in analysis.arms if _is_same_at_all_rates(arm)]
+    if arms:
+        yield (
+            f"the learning rate that was searched has no effect on {few([arm.label for arm in arms])}: the losses are the same at "
+            "all rates, so this is another step than elsewhere (without a format of the weights there is no grid, and the option "
+            "plain_lr is the rate; geometry gives the step a grid)"
+        )
+
+
+def _is_same_at_all_rates(arm: Arm) -> bool:
+    """Whether every seed that tried several rates ended with one loss."""
+    by_seed: dict[int, list[float]] = {}
+    for point in arm.tried:
+        for seed, loss in point.losses.items():
+            by_seed.setdefault(seed, []).append(loss)
+    several = [losses for losses in by_seed.values() if len(losses) > 1]
+    return bool(several) and all(min(losses) == max(losses) for losses in several)
 
 
 def _on_what_was_learned(analysis: Analysis) -> Iterator[str]:

@@ -7,12 +7,10 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from altgrad_core.experiments.evidence.arms import FEWEST_SEEDS, Arm
-from altgrad_core.experiments.evidence.power import detectable_effect, equivalence_p
+from altgrad_core.experiments.evidence.power import ALPHA, detectable_effect, equivalence_p
 from altgrad_core.experiments.evidence.statistics import agreed_sign, bootstrap_interval, student_interval
 from altgrad_core.experiments.study.interval import Interval
 from altgrad_core.experiments.study.wording import count
-
-ALPHA = 0.05
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from altgrad_core.experiments.evidence.arms import FEWEST_RATES, FEWEST_SEEDS, Arm
-from altgrad_core.experiments.evidence.power import detectable_effect
+from altgrad_core.experiments.evidence.power import ALPHA, detectable_effect, equivalence_p
 from altgrad_core.experiments.evidence.statistics import (
     adjusted,
     agreed_sign,
@@ -19,6 +19,7 @@ from altgrad_core.experiments.study.interval import Interval
 from altgrad_core.experiments.study.wording import count, listed
 
 LOSS, PERPLEXITY = "loss", "perplexity"
+EQUIVALENT = "equivalent"
 MOST_NATS = 700  # the exponential of a little more is beyond float64
 
 
@@ -33,6 +34,7 @@ class Effect:
         p: of the exact paired permutation test; None below 6 pairs.
         p_adjusted: corrected for all comparisons of the study.
         diverged_seeds: pairs without a difference, as one side diverged.
+        margin: the difference in loss that the manifest calls too small to matter; None of perplexity.
         caution: what to bear in mind, in words.
     """
 
@@ -49,6 +51,7 @@ class Effect:
     diverged_seeds: tuple[int, ...] = ()
     arm: Arm | None = None
     against: Arm | None = None
+    margin: float | None = None
 
     @property
     def mean(self) -> float | None:
@@ -57,9 +60,21 @@ class Effect:
 
     @property
     def verdict(self) -> str:
-        """`helps` or `hurts` where 3 or more pairs say so by both intervals, else `unclear`."""
+        """`equivalent`, `helps` or `hurts` where 3 or more pairs say so, the last two by both intervals; else `unclear`."""
+        if self.p_equivalence is not None and self.p_equivalence < ALPHA:
+            return EQUIVALENT
         sign = agreed_sign(len(self.differences), self.interval, self.student)
         return {1: "helps", -1: "hurts"}.get(sign, "unclear")
+
+    @property
+    def told(self) -> str:
+        """The verdict with the margin, for tables."""
+        return f"{self.verdict} within {self.margin:g}" if self.verdict == EQUIVALENT else self.verdict
+
+    @property
+    def p_equivalence(self) -> float | None:
+        """The p of two one-sided t tests against the margin; None without one, or below 3 pairs."""
+        return None if self.margin is None else equivalence_p(self.differences, self.margin)
 
     @property
     def detectable(self) -> float | None:
@@ -72,16 +87,19 @@ class Effect:
         return _lacks(self)
 
 
-def effects_of(arms: Sequence[Arm], baseline: str | None, metric: str) -> tuple[Effect, ...]:
+def effects_of(
+    arms: Sequence[Arm], baseline: str | None, metric: str, margin: float | None = None
+) -> tuple[Effect, ...]:
     """Every optimizer against the baseline, wherever both have a format and a variant in common.
 
     Args:
         baseline: the optimizer that the others are compared with.
         metric: `loss`, in nats per token, or `perplexity`, its exponential.
+        margin: of the manifest, in nats per token.
     """
     against = {(arm.format, arm.variant): arm for arm in arms if arm.optimizer == baseline}
     result = [
-        _effect(arm, other, metric)
+        replace(_effect(arm, other, metric), margin=margin if metric == LOSS else None)
         for arm in arms
         if arm.optimizer != baseline and (other := against.get((arm.format, arm.variant))) is not None
     ]

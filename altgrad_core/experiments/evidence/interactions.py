@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from altgrad_core.experiments.evidence.effects import Effect
-from altgrad_core.experiments.evidence.power import detectable_effect, equivalence_p
+from altgrad_core.experiments.evidence.power import ALPHA, detectable_effect, equivalence_p
 from altgrad_core.experiments.evidence.statistics import (
     adjusted,
     agreed_sign,
@@ -17,7 +17,6 @@ from altgrad_core.experiments.evidence.statistics import (
 )
 from altgrad_core.experiments.study.interval import Interval
 
-ALPHA = 0.05
 MOST_FORMATS = 6  # of more, each is compared with fp32 and with the first alone
 
 

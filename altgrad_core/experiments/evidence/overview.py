@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from altgrad_core.experiments.evidence.amounts import amount, by_student, mean_of
-from altgrad_core.experiments.evidence.effects import Effect
+from altgrad_core.experiments.evidence.effects import EQUIVALENT, Effect
 from altgrad_core.experiments.evidence.statistics import shown_interval
 from altgrad_core.experiments.study.study import Study
 from altgrad_core.experiments.study.wording import few, listed, sentence
@@ -41,6 +41,7 @@ def overview(study: Study, compared: Told, metric: str, *, first: str | None) ->
     parts = [
         _head(study, rest, judged, metric, first),
         *(_shown(verb, [effect for effect in shown if _is_shown(effect, verb)]) for verb in ("helps", "hurts")),
+        *_equal(shown),
         f"an interval includes zero in every format: {listed(silent)}" if silent else "",
         f"exactly the losses of {study.baseline}: {listed(same)}" if same else "",
         f"too few runs to judge {listed(unjudged)}" if unjudged else "",
@@ -50,6 +51,13 @@ def overview(study: Study, compared: Told, metric: str, *, first: str | None) ->
 
 def _is_shown(effect: Effect, verb: str) -> bool:
     return not effect.lacks and effect.verdict == verb
+
+
+def _equal(shown: Sequence[Effect]) -> list[str]:
+    """Which equal the baseline within the margin."""
+    equal = [effect for effect in shown if effect.verdict == EQUIVALENT]
+    names = few([f"{effect.optimizer} in {effect.format}" for effect in equal])
+    return [f"equal to the baseline within {equal[0].margin}: {names}"] if equal else []
 
 
 def _all_unclear(effects: Sequence[Effect]) -> bool:

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from altgrad_core.experiments.evidence.statistics import CONFIDENCE, FEWEST_VALUES, finite
 
-POWER = 0.8
+POWER, ALPHA = 0.8, 0.05
 
 
 @lru_cache

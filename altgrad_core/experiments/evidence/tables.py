@@ -167,8 +167,8 @@ def _arms(analysis: Analysis) -> Iterator[Row]:
 
 
 EFFECT = (
-    "pairs", "mean", "low", "high", "student_low", "student_high", "p", "p_adjusted", "verdict", "diverged_pairs",
-    "caution",
+    "pairs", "mean", "low", "high", "student_low", "student_high", "p", "p_adjusted", "margin", "p_equivalence", "verdict",
+    "diverged_pairs", "caution",
 )  # fmt: skip
 
 
@@ -177,7 +177,7 @@ def _effects(analysis: Analysis) -> Iterator[Row]:
         for e in analysis.effects_by(metric):
             yield (
                 metric, e.format, e.optimizer, e.variant, len(e.differences), e.mean, *_bounds(e.interval),
-                *_bounds(e.student), e.p, e.p_adjusted, e.verdict, len(e.diverged_seeds), "; ".join(e.caution),
+                *_bounds(e.student), e.p, e.p_adjusted, e.margin, e.p_equivalence, e.told, len(e.diverged_seeds), "; ".join(e.caution),
             )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from altgrad_core.experiments.matrix.search import bracket
+from altgrad_core.experiments.matrix.search import bracket, stable_rates
 from altgrad_core.experiments.study.study import Result, Study
 from altgrad_core.results.ending import Ending
 
@@ -17,8 +17,7 @@ class Threshold:
     Attributes:
         seed: the one with which most rates were tried.
         rates: how many.
-        stable: the largest rate below which every run learned something: it did not diverge, and its loss is below the
-            unigram entropy of the text, where that is known; None where the smallest tried diverged already.
+        stable: the largest rate below which nothing diverged: see `stable_rates`; None where the smallest tried diverged already.
         diverged: the smallest that diverged; None where none did.
     """
 
@@ -45,16 +44,11 @@ def thresholds_of(study: Study) -> tuple[Threshold, ...]:
     return tuple(_threshold(key, results) for key, results in matches.items())
 
 
-def has_learned(result: Result) -> bool:
-    """Whether a run ended with a loss below the unigram entropy of its text, which needs no model; known or not."""
-    ending = Ending.of(result.summary)
-    return ending is not None and ending.has_learned
-
-
 def _threshold(arm: tuple[str, str, str], results: Iterable[Result]) -> Threshold:
-    by_seed: dict[int, dict[float, bool]] = {}
+    by_seed: dict[int, dict[float, Ending]] = {}
     for result in results:
         assert result.seed is not None and result.rate is not None
-        by_seed.setdefault(result.seed, {})[result.rate] = has_learned(result)
-    seed, is_stable = max(by_seed.items(), key=lambda pair: len(pair[1]))
-    return Threshold(*arm, seed, len(is_stable), *bracket(is_stable))
+        ending = Ending.of(result.summary) or Ending("missing")
+        by_seed.setdefault(result.seed, {})[result.rate] = ending
+    seed, endings = max(by_seed.items(), key=lambda pair: len(pair[1]))
+    return Threshold(*arm, seed, len(endings), *bracket(stable_rates(endings)))

@@ -20,6 +20,7 @@ from altgrad_core.experiments.matrix.search import (
     neat,
     next_probe,
     part_of,
+    stable_rates,
     the_best,
 )
 from altgrad_core.manifest.explain import problem_at, validated
@@ -188,14 +189,16 @@ class Matrix:
     def _probes(
         self, pilot: int, search: SearchTable, rates: list[float], ended: dict[float, Ending], endings: Endings
     ) -> Iterator[Cell]:
-        is_stable = {rate: ending.has_learned for rate, ending in ended.items()}
-        while (rate := next_probe(is_stable, grid=rates, bisections=search.bisections)) is not None:
+        known = dict(ended)
+        while (rate := next_probe(stable_rates(known), grid=rates, bisections=search.bisections)) is not None:
+            if len(known) >= len(ended) + search.bisections + MOST_STEPS:
+                return
             cell = replace(self._cell(pilot, ((search.key, rate),)), role="probe")
             yield cell
             ending = endings.get(cell.name)
             if ending is None or ending.status == "crashed":
                 return
-            is_stable[rate] = ending.has_learned
+            known[rate] = ending
 
     def _own(self, index: int, key: str, must_be_above_0: bool = True) -> Any:
         """The value a point has at a searched key."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from altgrad_core.manifest.search_schema import RangeTable
 from altgrad_core.numerics.random import derive_key
+from altgrad_core.results.ending import Ending
 
 WIDEST_STEP = 10**0.5
 MOST_STEPS = 4
@@ -83,6 +84,18 @@ def drawn(table: RangeTable, part: float, own: Any) -> float | int:
 def part_of(seed: int, key: str, sample: int) -> float:
     """The random number from 0 to 1 of one key in one setting."""
     return derive_key(seed, "search", key, sample) / 2**63
+
+
+def stable_rates(endings: Mapping[float, Ending]) -> dict[float, bool]:
+    """For every rate, whether it is too small to diverge.
+
+    A run that ended with a loss not below that of a guess without context has diverged, unless its rate was too small to learn:
+    below every rate that has learned. Where none has, a lower loss at a larger rate tells that.
+    """
+    learned = [rate for rate, ending in endings.items() if ending.has_learned]
+    best = min(endings, key=lambda rate: (endings[rate].rank, rate), default=0.0)
+    largest = min(learned, default=best if best > min(endings, default=0.0) else 0.0)
+    return {rate: one.has_learned or (one.is_stable and rate <= largest) for rate, one in endings.items()}
 
 
 def bracket(is_stable: Mapping[float, bool]) -> tuple[float | None, float | None]:

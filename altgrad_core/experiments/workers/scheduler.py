@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from altgrad_core.contracts.executor import Executor, Job
-from altgrad_core.errors import AltgradError, ManifestError, RunError, place_of, reason_of
+from altgrad_core.errors import AltgradError, RunError, place_of, reason_of
 from altgrad_core.experiments.matrix.additions import additions
 from altgrad_core.experiments.matrix.cell import Cell
 from altgrad_core.experiments.matrix.cells import Matrix
@@ -21,10 +21,12 @@ from altgrad_core.experiments.matrix.endings import directory_of, ending_of, end
 from altgrad_core.experiments.matrix.plan import as_json, plan_of
 from altgrad_core.experiments.matrix.registration import register
 from altgrad_core.experiments.study.wording import few
+from altgrad_core.experiments.workers.answers import capacity_of, reply_of
 from altgrad_core.experiments.workers.board import Board, line_of
+from altgrad_core.experiments.workers.place import refuse_another
 from altgrad_core.experiments.workers.task import task_of
 from altgrad_core.records.directory import CELLS, RunDirectory, mark_latest
-from altgrad_core.records.files import read_json, write_whole
+from altgrad_core.records.files import write_whole
 from altgrad_core.records.record import number
 from altgrad_core.results.catalogue import progress
 from altgrad_core.results.ending import Ending
@@ -73,7 +75,7 @@ def train_cells(matrix: Matrix, study: Path, *, executor: Executor, overwrite: b
     """
     RunDirectory(study).refuse_links()
     if not overwrite:
-        _refuse_another(matrix, study)
+        refuse_another(matrix, study)
     try:
         study.mkdir(parents=True, exist_ok=True)
         write_whole(study / "manifest.toml", matrix.source.text.encode())
@@ -84,22 +86,6 @@ def train_cells(matrix: Matrix, study: Path, *, executor: Executor, overwrite: b
         work = _Work(matrix, study, signals, executor=executor, overwrite=overwrite, show=show)
         work.see_through()
     return StudyOutcome(work.board, tuple(work.planned or ()), work.board.failed, signals.received)
-
-
-def _refuse_another(matrix: Matrix, study: Path) -> None:
-    if RunDirectory(study).is_begun:
-        raise ManifestError(f"{study}: a single run is here; choose another directory with --out")
-    if matrix.known:
-        return  # the cells here are those of this manifest
-    try:
-        name = read_json(study / CELLS)["name"]
-    except (OSError, RunError, KeyError):
-        return
-    if name != matrix.name:
-        raise ManifestError(
-            f'{study}: the study "{name}" is here, and this one is "{matrix.name}"; choose another directory with --out, '
-            "or pass --overwrite"
-        )
 
 
 class _Work:
@@ -199,7 +185,7 @@ class _Work:
 
     def _hand_out(self) -> None:
         now = time.monotonic()
-        while len(self.board.running) < self._executor.capacity:
+        while len(self.board.running) < capacity_of(self._executor, is_busy=bool(self.board.running)):
             cell = next((cell for cell in self._waiting if self._later.get(cell.name, 0.0) <= now), None)
             if cell is None:
                 return
@@ -222,7 +208,7 @@ class _Work:
 
     def _received(self, job: int, message: Mapping[str, Any] | None) -> None:
         """Take what a job says, in any thread."""
-        self._messages.put((job, message))
+        self._messages.put((job, reply_of(message)))
 
     def _hear(self, job: int, message: Mapping[str, Any] | None) -> None:
         """Take in what a job said, or that it ended without a last word (None)."""

@@ -64,6 +64,8 @@ def _data_problem(data: object) -> str | None:
     if data.vocabulary < 2:
         return f"its vocabulary is {data.vocabulary}; expected 2 or more"
     for tokens in (data.train, data.validation):
+        if not isinstance(tokens, np.ndarray):
+            return f"tokens are a {type(tokens).__name__}; expected a NumPy array of integers"
         if tokens.ndim != 1 or tokens.dtype.kind not in "iu":
             return f"tokens are {tokens.dtype} of shape {tokens.shape}; expected integers of shape (tokens,)"
         if (problem := _token_problem(tokens, data.vocabulary)) is not None:
@@ -81,6 +83,9 @@ def _example_problem(data: ExampleData) -> str | None:
     if not isinstance(data.task, Task):
         return f"its task is {data.task!r}; expected a Task"
     for name, examples in (("train", data.train), ("validation", data.validation)):
+        for what, values in (("inputs", examples.inputs), ("targets", examples.targets)):
+            if not isinstance(values, np.ndarray):
+                return f"{what} of the {name} split are a {type(values).__name__}; expected a NumPy array"
         if len(examples.inputs) != len(examples.targets):
             return f"the {name} split has {len(examples.inputs)} inputs and {len(examples.targets)} targets"
         if examples.inputs.shape[1:] != data.shape.inputs:

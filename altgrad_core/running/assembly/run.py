@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from altgrad_core.contracts.dataset import ExampleData, TokenData
 from altgrad_core.contracts.intervention import Intervention
 from altgrad_core.contracts.monitor import Monitor
-from altgrad_core.errors import RunError
+from altgrad_core.errors import RunError, reason_of
 from altgrad_core.manifest.schema import Manifest
 from altgrad_core.running.assembly.chained import load_exactly
 from altgrad_core.running.assembly.resolved import Resolved
@@ -23,7 +23,7 @@ from altgrad_core.running.data.example_batches import ExampleBatches
 from altgrad_core.running.model.freezing import Freezing
 from altgrad_core.running.model.plan import Plan
 from altgrad_core.running.parallel.processes import ALONE, Processes
-from altgrad_core.running.state.serialize import load_model_file, model_file, packed_files, unpacked_files
+from altgrad_core.running.state.serialize import load_model_file, model_file, pack, packed_files, unpacked_files
 
 
 @dataclass
@@ -134,6 +134,20 @@ class Run:
             "progress.json": json.dumps(vars(self.progress)).encode(),
             **(packed_files("freezing", held) if (held := self.freezing.state_dict()) else {}),
         }
+
+    def check_state(self) -> None:
+        """Whether what the optimizer and the observers remember can be saved: known after a step, and not at the next checkpoint.
+
+        Raises:
+            RunError: it cannot.
+        """
+        members: list[tuple[str, Any]] = [(f'monitor "{monitor.name}"', monitor) for monitor in self.monitors]
+        members += [(f'intervention "{intervention.name}"', intervention) for intervention in self.interventions]
+        for name, member in [("the optimizer", self.optimizer), *members]:
+            try:
+                pack(member.state_dict(), {}, "state")
+            except Exception as error:  # code of a plugin
+                raise RunError(f"the state of {name} cannot be saved: {reason_of(error)}") from error
 
     def restore(self, files: dict[str, bytes]) -> None:
         """Continue from `files`.

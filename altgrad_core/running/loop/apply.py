@@ -18,6 +18,7 @@ from altgrad_core.contracts.actions import (
     Warn,
 )
 from altgrad_core.contracts.pattern import matches
+from altgrad_core.errors import ManifestError, RunError
 from altgrad_core.running.assembly.run import Run
 from altgrad_core.running.loop.dispatch import Decision
 
@@ -99,7 +100,10 @@ def _switch(action: SwitchFormat, run: Run, ruled: Ruled) -> dict[str, Any] | No
     lost = sorted(path for path, _ in mine & ruled)
     if lost and mine <= ruled:
         return None
-    switched = run.plan.switch(action.layer, action.role, action.to, leaving=lost)
+    try:
+        switched = run.plan.switch(action.layer, action.role, action.to, leaving=lost)
+    except ManifestError as error:
+        raise RunError(f"{action.because}: {error}") from None
     ruled |= mine
     run.progress.switches += len(switched)
     if isinstance(action.to, str):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 import traceback
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -168,7 +169,8 @@ class Fetch:
         """The plain number that `value` is; an int stays one."""
         if isinstance(value, Tensor):
             value = self._numbers[id(value)] if id(value) in self._numbers else value.item()
-        return value if isinstance(value, int) else float(value)
+        exact = float(value)  # an int may be too large for one
+        return int(value) if isinstance(value, int) else exact
 
 
 def _instances(members: Sequence[Monitor] | Sequence[Intervention]) -> dict[int, dict[str, int]]:
@@ -208,7 +210,7 @@ def _values(observed: dict[Any, Any]) -> Iterator[Any]:
 def _by_reading(monitor: Monitor, observed: Any, fetch: Fetch) -> Iterator[tuple[str, Values]]:
     """`observe`'s result as reading and plain numbers by layer, whichever of its two shapes it has."""
     if not isinstance(observed, dict):
-        raise TypeError(f"observe returned {observed!r}; expected a dict")
+        raise TypeError(f"observe returned {reprlib.repr(observed)}; expected a dict")
     names = monitor.readings()
     nested = observed if any(isinstance(value, dict) for value in observed.values()) else {names[0]: observed}
     for name, values in nested.items():
@@ -221,5 +223,5 @@ def _by_reading(monitor: Monitor, observed: Any, fetch: Fetch) -> Iterator[tuple
 def _number(fetch: Fetch, name: str, layer: object, value: Any) -> float | int:
     try:
         return fetch.number(value)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise ValueError(f'observe returned no number as "{name}" of layer "{layer}": {error}') from error

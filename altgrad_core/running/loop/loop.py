@@ -94,6 +94,8 @@ class Loop:
         run.progress.step = step
         self._carry_out(late, step)
         run.optimizer.zero_grad()
+        if step == self._first + 1:
+            run.check_state()
         if run.progress.step == step:  # and not rolled back
             self._after(step)
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from altgrad_core.experiments.evidence.arms import FEWEST_SEEDS, Arm
 from altgrad_core.experiments.evidence.effects import Effect
-from altgrad_core.experiments.evidence.power import equivalence_p
 from altgrad_core.experiments.evidence.refusals import rates_short_of
 from altgrad_core.experiments.evidence.statistics import shown_interval
 from altgrad_core.experiments.figures.forest import ForestRow, forest
@@ -15,7 +14,6 @@ from altgrad_core.experiments.report.view import View
 from altgrad_core.experiments.study.interval import Interval
 from altgrad_core.experiments.study.wording import count, decimals
 
-ALPHA = 0.05
 NAME, TITLE = "effects", "Effect against the baseline"
 COLUMNS = (
     "format", "variant", "optimizer", "pairs", "effect", "95 % interval (BCa)", "95 % interval (t)",
@@ -127,18 +125,14 @@ def _both(effect: Effect) -> list[Arm]:
     return [arm for arm in (effect.arm, effect.against) if arm is not None]
 
 
-def verdict(view: View, effect: Effect) -> str:
+def verdict(effect: Effect) -> str:
     """What an effect is judged to be; `not judged` where it has too few seeds or rates."""
     if effect.lacks:
         seeds, rates = len(effect.differences), rates_short_of([effect])
         return (
             f"not judged ({count(seeds, 'seed') if seeds < FEWEST_SEEDS or not rates else count(min(rates), 'rate')})"
         )
-    margin = view.study.margin
-    p = None if margin is None else equivalence_p(effect.differences, margin)
-    if p is not None and p < ALPHA:
-        return f"equivalent within {margin:g}"
-    return effect.verdict
+    return effect.told
 
 
 def _table(view: View, result: Sequence[Effect]) -> TextTable:
@@ -151,7 +145,7 @@ def _table(view: View, result: Sequence[Effect]) -> TextTable:
         rows.append((
             effect.format, effect.variant, effect.optimizer, len(effect.differences), mean,
             between(effect.interval, digits), between(effect.student, digits), effect.p, effect.p_adjusted,
-            verdict(view, effect), caution,
+            verdict(effect), caution,
         ))  # fmt: skip
     text = f"Effects: the baseline's loss minus the optimizer's, in {view.study.unit}; above zero it helps."
     return table_of(COLUMNS, rows, text)

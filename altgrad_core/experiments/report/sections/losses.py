@@ -228,7 +228,8 @@ def _thresholds(view: View) -> list[Block]:
     caption = (
         "The largest learning rate below which nothing diverged and the smallest that did, with the seed that tried most "
         "rates; the threshold lies between them, so the factor is its uncertainty. Diverged: by the guards of the manifest, "
-        "or with a loss not below the unigram entropy of the text. A dash: no rate that was tried."
+        "or with a loss not below the unigram entropy of the text, unless all smaller rates learned as little. A dash: no rate that was "
+        "tried."
     )
     return [table_of(columns, rows, caption)]
 

@@ -58,7 +58,7 @@ def _row(view: View, arm: Arm, effect: Effect | None) -> tuple[object, ...]:
         return (*place, None, None, None, None)
     power = None if effect.detectable is None else f"{effect.detectable:.{digits}f}"
     gain = f"{effect.mean:+.{digits}f}"
-    return (*place, gain, between(shown_interval(effect), digits), verdict(view, effect), power)
+    return (*place, gain, between(shown_interval(effect), digits), verdict(effect), power)
 
 
 def _digits(view: View, arm: Arm) -> int:
