@@ -11,7 +11,7 @@ from altgrad_core import Backpropagated, Monitor, Reading, Readings, hookimpl
 
 
 class GradientNorms(Monitor):
-    """L2 norm and largest magnitude of each weight's gradient, before clipping.
+    """L2 norm and largest magnitude of each weight's gradient; in `altgrad run`, before clipping.
 
     `gradient-l2` and `gradient-linf`; both are infinite where an element is, and absent where one is NaN.
     """

@@ -135,8 +135,7 @@ class Quarrelsome(Guard):
         (Unreasoned, "Stop(because=' ', diverged=False), at step 1 of zeros for *, has no reason: because is empty."),
         (
             Wild,
-            "ScaleLearningRate(because='so it was read', factor=nan, layer='*', reversing=None), at step 1 of NaN for *, "
-            "has the number nan, which the run cannot use.",
+            "It raised ValueError: factor is nan; expected a finite number, 0 or more (at step 1, asked about {'*': nan})",
         ),
         (Guesses, "On zeros for * it moved random's global generator."),
         (AssumesLayers, "It raised KeyError: 'blocks.1' (at step 2, asked about {'blocks.2': 0.0})"),
