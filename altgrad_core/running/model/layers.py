@@ -19,6 +19,7 @@ from altgrad_core.running.model.moment import Moment, version_of
 from altgrad_core.running.model.rounders import rounder_of
 
 OF_MOMENTS = frozenset(MOMENTS)
+OF_A_TYPE = ("__dict__", "__weakref__")  # what every type has of its own
 STATE = "altgrad"
 """The key of the metadata of a module's `state_dict`."""
 
@@ -250,13 +251,17 @@ def detach(module: nn.Module) -> None:
 
 def make_plain(module: QuantizedModule) -> Callable[[], None]:
     """Give a quantized module the class that it had, below one that a later parametrization put on top; what undoes it."""
-    own, plain = type(module), type(module).plain
+    own = type(module)
+    module.__class__ = _plain_class(own)  # type: ignore[assignment]
+    return lambda: setattr(module, "__class__", own)
+
+
+def _plain_class(own: type[QuantizedModule]) -> type[nn.Module]:
+    """The class without rounding; what a parametrization put on top is made again, as copies of the module share that class."""
     if "plain" in vars(own):
-        module.__class__ = plain  # type: ignore[assignment]
-        return lambda: setattr(module, "__class__", own)
-    bases = own.__bases__
-    own.__bases__ = tuple(plain if "plain" in vars(base) else base for base in bases)
-    return lambda: setattr(own, "__bases__", bases)
+        return own.plain
+    bases = tuple(base.plain if "plain" in vars(base) else base for base in own.__bases__)  # type: ignore[attr-defined]
+    return type(own.__name__, bases, {name: value for name, value in vars(own).items() if name not in OF_A_TYPE})
 
 
 def refuse_unfit(model: nn.Module) -> None:

@@ -120,9 +120,7 @@ class Moment:
     loads: int = 0  # how often a state was loaded, from where the steps go on
     is_calibrating: bool = False  # in evaluation, operands remember what they see, as in training
     is_forgotten: bool = False  # that a step is over; said once
-    attached: tuple[object, RemovableHandle] | None = (
-        None  # the optimizer that says when a step is over; of a copy none
-    )
+    attached: tuple[object, RemovableHandle] | None = None  # the optimizer that says when a step is over, by this hook
     copied: tuple[int, int] | None = None  # step and loads when this copy was made
     is_changed: bool = False  # weights of this copy are others than when it was made
     keeps: tuple[bool, bool] = (False, False)  # whether operands keep a history, and whether they round by chance
