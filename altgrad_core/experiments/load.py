@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from altgrad_core.errors import PluginError
+from altgrad_core.contracts.reading import recorded_facts
+from altgrad_core.errors import PluginError, RunError
 from altgrad_core.experiments.evidence.analysis import Analysis
 from altgrad_core.experiments.evidence.heading import heading
 from altgrad_core.experiments.evidence.tables import evaluations, tables
 from altgrad_core.experiments.plots import Plot
 from altgrad_core.experiments.study.study import Result, Study
 from altgrad_core.records.record import number
+from altgrad_core.registry.registry import suggestion
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -67,15 +70,22 @@ class Loaded:
         return _frame(table.columns, table.rows)
 
     def readings(self, *names: str) -> DataFrame:
-        """One row for each value of each layer that monitors reported; of the readings named, or of all."""
-        rows = []
+        """One row for each value of each layer that monitors reported; of the readings named, or of all.
+
+        Raises:
+            RunError: no monitor here has a reading of this name.
+        """
+        rows, known = [], set[str]()
         for result in self.study.results:
             for record in result.records():
-                if record["kind"] == "reading" and (not names or record["reading"] in names):
-                    rows += [
-                        (*_place(result), record["reading"], record["step"], layer, number(value))
-                        for layer, value in record["values"].items()
-                    ]
+                if record["kind"] == "began":
+                    known |= recorded_facts(record).keys()
+                elif record["kind"] == "reading":
+                    known.add(record["reading"])
+                    rows += _rows(result, record) if not names or record["reading"] in names else []
+        if stranger := next((name for name in names if name not in known), None):
+            hint = suggestion(stranger, sorted(known))
+            raise RunError(f'no monitor in {self.study.directory} has a reading "{stranger}"{hint}')
         return _frame((*PLACE, "reading", "step", "layer", "value"), rows)
 
     def __repr__(self) -> str:
@@ -86,6 +96,12 @@ class Loaded:
         from altgrad_core.experiments.load_html import loaded_html
 
         return loaded_html(self.analysis)
+
+
+def _rows(result: Result, record: Mapping[str, Any]) -> list[tuple[object, ...]]:
+    """One for each layer of a reading."""
+    place = (*_place(result), record["reading"], record["step"])
+    return [(*place, layer, number(value)) for layer, value in record["values"].items()]
 
 
 @dataclass(frozen=True, repr=False)

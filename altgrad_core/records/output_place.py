@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -66,7 +67,8 @@ def write_output(out: Path, content: bytes) -> None:
 def unwritten(error: Exception) -> str:
     """Why an output cannot be written, and what to try."""
     reason = (error.strerror if isinstance(error, OSError) else None) or error
-    return f"cannot be written: {reason}; free some space, or choose another place"
+    is_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return f"cannot be written: {reason}; {'free some space, or ' if is_full else ''}choose another place"
 
 
 def _own_files(folder: Path) -> tuple[Path, ...]:

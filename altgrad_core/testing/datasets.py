@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from altgrad_core.contracts.dataset import DatasetSpec, ExampleData, TokenData
+from altgrad_core.errors import reason_of
 from altgrad_core.running.data.example_batches import rows_of
 from altgrad_core.testing.laws import Law, check_laws
 from altgrad_core.testing.options import OPTION_LAWS, made, title
@@ -30,7 +31,12 @@ def check_dataset(dataset: type[DatasetSpec] | DatasetSpec, **options: Any) -> N
     who = title(spec, "dataset")
     check_laws(who, OPTION_LAWS, spec)
     before = generators()
-    pair = (spec.build(), spec.build())
+    try:
+        pair = (spec.build(), spec.build())
+    except BaseException as error:
+        raise AssertionError(
+            f"{who}, law: build gives the data of its options. It raised {reason_of(error)}."
+        ) from error
     if moved := changed(before, generators()):
         raise AssertionError(f"{who}, law: Building it moves no shared random generator. It moved {moved[0]}.")
     check_laws(who, LAWS, pair)

@@ -131,7 +131,7 @@ def test_a_place_that_cannot_be_written_is_told_before_the_work(
     place = tmp_path / "file" / "a.toml"  # root may write where others may not, but not here
     said = altgrad(*(word.format(run=tmp_path / "nowhere", place=place) for word in COMMANDS[command]))
     option = {"evaluate": "--csv", "init": "PATH"}.get(command, "--out")
-    told = f"{option} {place}: cannot be written: Not a directory; free some space, or choose another place"
+    told = f"{option} {place}: cannot be written: Not a directory; choose another place"
     assert (said.code, said.out, said.err) == (1, "", f"altgrad: {told}\n")
 
 

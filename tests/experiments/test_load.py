@@ -55,6 +55,8 @@ def test_readings_are_one_row_for_each_value(write: Callable[..., Path], made: A
     assert list(stalls["layer"]) == ["a", "b", "a", "b"] and list(stalls["seed"]) == [1, 1, 2, 2]
     assert stalls["value"].isna().sum() == 2
     assert set(found.readings()["reading"]) == {"stall-ratio", "flip-rate"}
+    with pytest.raises(ag.RunError, match='has a reading "stal-ratio"; did you mean "stall-ratio"'):
+        found.readings("stal-ratio")
 
 
 def test_a_single_run_has_its_status_and_its_loss(write: Callable[..., Path], made: Any) -> None:

@@ -177,8 +177,8 @@ def test_state_outside_private_attributes_is_caught() -> None:
 
 def test_state_that_no_checkpoint_can_hold_is_named() -> None:
     assert said(check_monitor, Unpackable).endswith(
-        "It raised TypeError: state.monitors.0._kept is a complex; state is plain data (numbers, strings, lists, dicts) "
-        "and tensors"
+        'the state of monitor "largest" cannot be saved: TypeError: state._kept is a complex; state is plain data (numbers, '
+        "strings, lists, dicts) and tensors"
     )
 
 

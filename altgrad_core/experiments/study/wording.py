@@ -42,5 +42,6 @@ def span(interval: Interval) -> str:
 
 
 def sentence(text: str) -> str:
-    """With a capital and a full stop."""
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+    """With a capital, unless it begins with a path, and a full stop."""
+    is_path = "/" in text.partition(" ")[0]
+    return (text[:1] if is_path else text[:1].upper()) + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
