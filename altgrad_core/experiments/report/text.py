@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from altgrad_core.experiments.figures.canvas import shortened
 from altgrad_core.experiments.report.blocks import TextTable
 
-GAP = 2
+GAP, MOST_LETTERS = 2, 60
 
 
 def as_text(table: TextTable) -> str:
-    """The columns and rows, each line as long as it must be."""
-    lines = [[plain_line(cell) for cell in line] for line in (table.columns, *table.rows)]
+    """The columns and rows; of a long cell, as where runs of many settings are compared, the middle is left out."""
+    lines = [[shortened(plain_line(cell), MOST_LETTERS) for cell in line] for line in (table.columns, *table.rows)]
     widths = [max(len(line[index]) for line in lines) for index in range(len(table.columns))]
     return "\n".join(_line(line, widths) for line in lines)
 
