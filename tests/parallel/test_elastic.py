@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from altgrad_core.running.parallel import rendezvous
 from altgrad_core.running.state.checkpoint import checkpoint_steps
 from tests.parallel.test_command_line import FOUR, children_of
 from tests.patience import wait_for
@@ -80,3 +81,16 @@ def test_torchrun_starts_a_killed_group_anew_and_the_result_is_the_same(
     assert torchrun.returncode == 0, said
     assert "SIGKILL" in said or "Signal 9" in said or "-9" in said, said
     assert bits(out) == bits(whole)
+
+
+@pytest.mark.parametrize(
+    ("groups", "restarts", "expected"), [("1", "2", 2), ("2", "2", 0), (None, "2", 0), ("1", None, 0)]
+)
+def test_an_attempt_has_a_number_where_one_torchrun_alone_counts(
+    groups: str | None, restarts: str | None, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("GROUP_WORLD_SIZE", groups), (RESTARTS, restarts)):
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    assert rendezvous.attempt() == expected

@@ -165,7 +165,14 @@ def join() -> Processes:
     method = rendezvous.method(rank)
     group = Group(rank, size)
     with group._explained():
-        torch.distributed.init_process_group(backend, init_method=method, rank=rank, world_size=size, timeout=PATIENCE)
+        if (attempt := rendezvous.attempt()) == 0:
+            torch.distributed.init_process_group(
+                backend, init_method=method, rank=rank, world_size=size, timeout=PATIENCE
+            )
+        else:
+            shared, _, _ = next(torch.distributed.rendezvous(method, rank, size, timeout=PATIENCE))  # type: ignore[attr-defined]
+            store = torch.distributed.PrefixStore(f"attempt {attempt}", shared)  # type: ignore[attr-defined]
+            torch.distributed.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
     return group
 
 

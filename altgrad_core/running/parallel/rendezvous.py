@@ -39,6 +39,16 @@ def rank() -> int:
     return found
 
 
+def attempt() -> int:
+    """How often torchrun has started these processes anew, where all of them know the same number; else 0.
+
+    Its store keeps the addresses of the processes that are gone, and a new one can read those of the others before they write
+    theirs. On several machines each torchrun counts for itself.
+    """
+    is_alone = os.environ.get("GROUP_WORLD_SIZE") == "1"
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) if is_alone else 0
+
+
 def method(rank: int) -> str:
     """How torch.distributed finds the other processes: by a file, or by the address of process 0, which answers.
 
