@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -247,3 +248,10 @@ def test_copying_keeps_a_later_parametrization() -> None:
     rounded = other(X)
     plan.remove()
     assert torch.equal(other(X), rounded) and not torch.equal(model(X), rounded)
+
+
+def test_whole_numbers_of_other_libraries_are_whole_numbers(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Linear(8, 4))
+    ag.quantize_model(model, WEIGHTS, seed=np.int64(3))  # type: ignore[arg-type]
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    ag.watch(model, optimizer, steps=np.int32(5), out=tmp_path / "run").close()  # type: ignore[arg-type]

@@ -87,7 +87,7 @@ def part_of(seed: int, key: str, sample: int) -> float:
 
 
 def stable_rates(endings: Mapping[float, Ending]) -> dict[float, bool]:
-    """For every rate, whether it is too small to diverge.
+    """For every rate, whether its run did not diverge.
 
     A run that ended with a loss not below that of a guess without context has diverged, unless its rate was too small to learn:
     below every rate that has learned. Where none has, a lower loss at a larger rate tells that.

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
@@ -71,7 +72,7 @@ def quantize_model(
             are no model and no list of rules.
     """
     _check_kinds(model, rules)
-    if not isinstance(seed, int) or seed < 0:
+    if not isinstance(seed, Integral) or seed < 0:
         raise ManifestError(f"seed is {seed!r}; expected a whole number, 0 or more")
     kinds = layer_kinds(installed())
     plan = Plan(
@@ -79,7 +80,7 @@ def quantize_model(
         [with_formats(rule) for rule in rules],
         kinds=kinds,
         find=load_format,
-        seed=seed,
+        seed=int(seed),
         replicas=partial(group_of, process_group),
     )
     if (problem := plan.thin_coverage()) is not None:
@@ -139,12 +140,11 @@ def _check_optimizer(name: Any, groups: Any) -> None:
         raise PluginError(
             f'name is {name!r}; expected the name of an optimizer, as "adamw", or an import path, as "torch.optim:SGD"'
         )
-    if ":" not in name and "." in name:
+    if ":" not in name and "." in name and name.lower() not in installed().names("optimizer"):
         raise PluginError(
             f'no optimizer "{name}"; for a class, write its import path as "{":".join(name.rsplit(".", 1))}"'
         )
-    tables = [] if isinstance(groups, Mapping | str) else [*groups]
-    if isinstance(groups, Mapping | str) or not all(isinstance(table, Mapping) for table in tables):
+    if isinstance(groups, Mapping | str) or not all(isinstance(table, Mapping) for table in groups):
         raise ManifestError(
             f'groups is {groups!r}; expected a list of tables, as [{{"layers": "lm_head", "lr": 0.01}}]'
         )

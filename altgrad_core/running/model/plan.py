@@ -260,8 +260,8 @@ class Plan:
         """Make every layer of the model an ordinary one again; this plan has none from then on.
 
         Args:
-            bake: leave the values of the weights that an evaluation reads now. Weights that an unquantized layer reads
-                too, and weights computed from other parameters, are left as they are, and warned of.
+            bake: leave the values of the weights that an evaluation reads now. Weights that layers share and do not
+                all round alike, and weights computed from other parameters, are left as they are, and warned of.
         """
         if bake:
             bake_weights(self.model, self.known, self.layers)

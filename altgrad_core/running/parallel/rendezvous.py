@@ -42,8 +42,8 @@ def rank() -> int:
 def attempt() -> int:
     """How often torchrun has started these processes anew, where all of them know the same number; else 0.
 
-    Its store keeps the addresses of the processes that are gone, and a new one can read those of the others before they write
-    theirs. On several machines each torchrun counts for itself.
+    torchrun has one store for all attempts: a new process was seen to read the address of one that was gone. On several machines
+    each torchrun counts for itself.
     """
     is_alone = os.environ.get("GROUP_WORLD_SIZE") == "1"
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) if is_alone else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from numbers import Integral
 from typing import Any
 
 from torch import Tensor
@@ -55,16 +56,17 @@ def scalar(loss: Callable[[], Any]) -> Callable[[], Tensor]:
     return call
 
 
-def check_steps(steps: Any) -> None:
-    """Whether this is a number of steps.
+def whole(steps: Any) -> int:
+    """A number of steps.
 
     Raises:
         ManifestError: it is none.
     """
-    if not isinstance(steps, int) or isinstance(steps, bool) or steps < 0:
+    if not isinstance(steps, Integral) or isinstance(steps, bool) or steps < 0:
         raise ManifestError(
             f"watch: steps is {steps!r}; expected the number of optimizer steps, or 0 if it is not known"
         )
+    return int(steps)
 
 
 def check_state(state: Any, where: object) -> None:

@@ -25,7 +25,7 @@ from altgrad_core.running.loop.dispatch import Dispatch
 from altgrad_core.running.model.twin import Twin
 from altgrad_core.running.model.unwrapped import plain_model, plain_optimizer
 from altgrad_core.running.model.view import StepView, watched_weights
-from altgrad_core.running.watching.arguments import check_losses, check_state, check_steps, number, scalar
+from altgrad_core.running.watching.arguments import check_losses, check_state, number, scalar, whole
 from altgrad_core.running.watching.broken import broken, broken_layer
 from altgrad_core.running.watching.closures import once_gradients_are_there
 from altgrad_core.running.watching.held import Held
@@ -73,7 +73,6 @@ def watch(
     """
     if not isinstance(model, nn.Module):
         raise ManifestError(f"watch: expected a model, got a {type(model).__name__}; of a plan, pass plan.model")
-    check_steps(steps)
     own = plain_model(model)
     chosen, plugins = monitors_of(monitors, installed(), every)
     path = default_directory(Path(sys.argv[0]).stem or "script") if out is None else Path(out)
@@ -83,7 +82,7 @@ def watch(
         optimizer=plain_optimizer(optimizer),
         monitors=tuple(monitor.model_copy(deep=True) for monitor in chosen),
         plugins=plugins,
-        steps=steps,
+        steps=whole(steps),
         layers=operands_of(own),
     )
     return Watch(script, RunDirectory(path), steps_per_epoch=steps_per_epoch, resume=resume)
